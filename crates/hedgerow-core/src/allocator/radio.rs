@@ -1,0 +1,124 @@
+//! The band: rates from the channel, shares from rates.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+
+use crate::time::Span;
+use crate::units::{Bits, BitsPerSecond, Hertz, Watts};
+
+/// The node's radio (`model.md §1`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Radio {
+    /// From the callers to the node.
+    pub uplink: Channel,
+    /// From the node to the callers.
+    pub downlink: Channel,
+    /// Time in which a chosen request's prompt travels, `T_U`.
+    pub uplink_slot: Span,
+    /// Time in which an answer travels, `T_D`.
+    pub downlink_slot: Span,
+}
+
+/// One direction of the band.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channel {
+    /// Its width, `B`.
+    pub bandwidth: Hertz,
+    /// The sender's power, `p`.
+    pub transmit_power: Watts,
+    /// Noise density `N0`, in watts per hertz.
+    pub noise_density_w_per_hz: f64,
+}
+
+/// Rate of one user on the whole band (Shannon capacity).
+///
+/// ```text
+/// R = B · log2(1 + p·g / (N0·B))                                        model.md §1
+/// ```
+pub fn full_band_rate(channel: &Channel, gain: f64) -> BitsPerSecond {
+    let bandwidth_hz = channel.bandwidth.get();
+    let noise_w = channel.noise_density_w_per_hz * bandwidth_hz;
+    let received_w = channel.transmit_power.get() * gain;
+    BitsPerSecond::new(bandwidth_hz * (1.0 + received_w / noise_w).log2())
+}
+
+/// The least share of the band that carries a payload within a slot, rounded up.
+///
+/// ```text
+/// ρ = bits / (T · R)                                                    model.md §1
+/// ```
+///
+/// A payload that not even the whole band can carry needs more than [`Share::WHOLE`], so that no batch
+/// ever holds it.
+pub fn share_needed(payload: Bits, slot: Span, rate: BitsPerSecond) -> Share {
+    if payload.get() == 0.0 {
+        return Share::NONE;
+    }
+    let share = payload.get() / (slot.as_seconds() * rate.get());
+    // `as` saturates, also for the infinite share of a dead channel.
+    Share((share * Share::WHOLE.0 as f64).ceil() as u64).min(Share::NEVER)
+}
+
+/// A share of the band, in billionths: integers, so that shares add up exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(pub u64);
+
+impl Share {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// The whole band.
+    pub const WHOLE: Self = Self(1_000_000_000);
+    /// More than there is, by far, and yet small enough to be added up.
+    pub const NEVER: Self = Self(1_000_000_000_000);
+
+    /// The share as a fraction.
+    pub fn fraction(self) -> f64 {
+        self.0 as f64 / Self::WHOLE.0 as f64
+    }
+}
+
+impl Add for Share {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl Sub for Share {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 - other.0)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} %", self.fraction() * 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel() -> Channel {
+        Channel { bandwidth: Hertz::new(1e6), transmit_power: Watts::new(1.0), noise_density_w_per_hz: 1e-9 }
+    }
+
+    #[test]
+    fn one_megahertz_at_a_signal_three_times_the_noise_carries_two_megabits() {
+        assert_eq!(full_band_rate(&channel(), 3e-3), BitsPerSecond::new(2e6));
+    }
+
+    #[test]
+    fn half_a_megabit_in_half_a_second_needs_half_of_two_megabits() {
+        let share = share_needed(Bits::new(5e5), Span::from_millis(500), BitsPerSecond::new(2e6));
+        assert_eq!(share, Share(Share::WHOLE.0 / 2));
+    }
+
+    #[test]
+    fn a_dead_channel_never_fits() {
+        let rate = full_band_rate(&channel(), 0.0);
+        assert!(share_needed(Bits::new(1.0), Span::from_millis(1), rate) > Share::WHOLE);
+    }
+}

@@ -1,0 +1,101 @@
+//! How long a step takes: three models behind one question (`model.md §1`).
+//!
+//! - `flops`, the paper's: arithmetic only, additive over requests.
+//! - `roofline`: the slower of arithmetic and memory traffic, so that batching decodes pays.
+//! - `measured`: tables taken on the node itself.
+
+mod flops;
+mod measured;
+mod roofline;
+
+pub use flops::{Attention, FlopsCost};
+pub use measured::{Curve, MeasuredCost};
+pub use roofline::RooflineCost;
+
+use crate::node::ModelShape;
+use crate::quantization::Precision;
+use crate::time::Span;
+use crate::units::Tokens;
+
+/// One of the three cost models.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CostModel {
+    /// The paper's.
+    Flops(FlopsCost),
+    /// Arithmetic or memory traffic, whichever is slower.
+    Roofline(RooflineCost),
+    /// Tables measured on the node.
+    Measured(MeasuredCost),
+}
+
+/// What one step has to do, as far as its cost goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepLoad {
+    /// Prompt chunks.
+    pub prefill: Vec<ChunkLoad>,
+    /// Requests that decode one token.
+    pub decode_count: u32,
+    /// Tokens those requests hold in the KV cache, together.
+    pub decode_kv: u64,
+}
+
+/// One prompt chunk's cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkLoad {
+    /// Tokens of this chunk.
+    pub tokens: Tokens,
+    /// Prompt tokens before it.
+    pub start: Tokens,
+    /// The whole prompt, padding included.
+    pub prompt: Tokens,
+}
+
+impl ChunkLoad {
+    /// A whole prompt in one chunk.
+    pub fn whole(prompt: Tokens) -> Self {
+        Self { tokens: prompt, start: Tokens::ZERO, prompt }
+    }
+
+    /// Whether the chunk completes the prompt, so that its step produces a token.
+    pub fn is_last(&self) -> bool {
+        self.start + self.tokens == self.prompt
+    }
+}
+
+impl CostModel {
+    /// How long one step takes at a precision.
+    pub fn step(&self, model: &ModelShape, precision: &Precision, load: &StepLoad) -> Span {
+        match self {
+            Self::Flops(cost) => cost.step(model, precision, load),
+            Self::Roofline(cost) => cost.step(model, precision, load),
+            Self::Measured(cost) => cost.step(load),
+        }
+    }
+
+    /// How long a prompt takes by itself, in chunks of at most `chunk` tokens.
+    pub fn prefill(
+        &self,
+        model: &ModelShape,
+        precision: &Precision,
+        prompt: Tokens,
+        start: Tokens,
+        chunk: Tokens,
+    ) -> Span {
+        let mut total = Span::ZERO;
+        let mut done = start;
+        while done < prompt {
+            let tokens = chunk.min(prompt - done);
+            let load =
+                StepLoad { prefill: vec![ChunkLoad { tokens, start: done, prompt }], ..StepLoad::default() };
+            total += self.step(model, precision, &load);
+            done = done + tokens;
+        }
+        total
+    }
+
+    /// How long one decode step of `count` requests takes that hold `kv` tokens each.
+    pub fn decode(&self, model: &ModelShape, precision: &Precision, count: u32, kv: Tokens) -> Span {
+        let decode_kv = u64::from(count) * u64::from(kv.0);
+        self.step(model, precision, &StepLoad { prefill: Vec::new(), decode_count: count, decode_kv })
+    }
+}

@@ -1,0 +1,91 @@
+//! An engine that does what it is told: for tests of everything around engines.
+
+use std::collections::BTreeMap;
+
+use super::sequences::Sequences;
+use super::{Emission, Engine, EngineError, EngineLimits, Step, StepReport, TokenId, TokenSink, Work};
+use crate::request::RequestId;
+use crate::time::Span;
+use crate::units::Tokens;
+
+/// Produces the tokens 0, 1, 2, … for each request, every step taking the same time.
+#[derive(Clone, Debug)]
+pub struct ScriptedEngine {
+    sequences: Sequences<()>,
+    step_time: Span,
+    stops_after: BTreeMap<RequestId, Tokens>,
+    failing_steps: u32,
+}
+
+impl ScriptedEngine {
+    /// An engine with nothing open.
+    pub fn new(limits: EngineLimits, step_time: Span) -> Self {
+        Self { sequences: Sequences::new(limits), step_time, stops_after: BTreeMap::new(), failing_steps: 0 }
+    }
+
+    /// Makes this request end by itself after so many tokens.
+    pub fn stop_after(&mut self, request: RequestId, tokens: Tokens) {
+        self.stops_after.insert(request, tokens);
+    }
+
+    /// Makes the next `count` steps fail.
+    pub fn fail_steps(&mut self, count: u32) {
+        self.failing_steps = count;
+    }
+}
+
+impl Engine for ScriptedEngine {
+    fn limits(&self) -> EngineLimits {
+        self.sequences.limits()
+    }
+
+    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+        self.sequences.open(request, work, |_| Ok(()))
+    }
+
+    fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+        self.sequences.check(step)?;
+        if self.failing_steps > 0 {
+            self.failing_steps -= 1;
+            return Err(EngineError::Backend { what: "following its script", code: 1 });
+        }
+        let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
+        let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
+        let mut report = StepReport { elapsed: self.step_time, ..StepReport::default() };
+        for (request, prefilled) in chunks.chain(decodes) {
+            let stops_after = self.stops_after.get(&request).copied();
+            let mut token = TokenId(0);
+            let progress = self.sequences.advance(request, prefilled, |sequence| {
+                token = TokenId(sequence.produced.0 as i32 - 1);
+                !sequence.work.ignore_eos && Some(sequence.produced) == stops_after
+            });
+            if progress.produced {
+                sink.token(Emission { request, token, text: &format!("{} ", token.0), end: progress.end });
+            }
+            report.progress.push(progress);
+        }
+        report.kv_used = self.kv_used();
+        Ok(report)
+    }
+
+    fn close(&mut self, request: RequestId) {
+        self.sequences.close(request);
+    }
+
+    fn kv_used(&self) -> Tokens {
+        self.sequences.kv_used()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::conformance;
+
+    #[test]
+    fn keeps_the_rules_of_an_engine() {
+        let limits = EngineLimits { parallel: 4, context: Tokens(64), kv: Tokens(256) };
+        let mut engine = ScriptedEngine::new(limits, Span::from_millis(1));
+        conformance::check(&mut engine, &|length| vec![TokenId(1); length as usize]);
+    }
+}

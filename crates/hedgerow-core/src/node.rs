@@ -1,0 +1,111 @@
+//! The edge node: memory, arithmetic, band, and the model it serves.
+
+use crate::allocator::Radio;
+use crate::engine::CostModel;
+use crate::quantization::Precision;
+use crate::time::Span;
+use crate::units::{Bytes, Tokens};
+
+/// Everything about the node that a decision depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Memory for weights and KV cache, `M`.
+    pub memory: Bytes,
+    /// The model's shape.
+    pub model: ModelShape,
+    /// The precisions held resident; their weights share [`Node::memory`]. Never empty.
+    pub precisions: Vec<Precision>,
+    /// How long a step takes.
+    pub cost: CostModel,
+    /// The most requests the engine runs at once.
+    pub max_parallel: u32,
+    /// The most tokens one request may hold, prompt and output together.
+    pub context: Tokens,
+    /// The most prompt tokens one step may prefill.
+    pub prefill_chunk: Tokens,
+    /// The radio, if callers come by one.
+    pub radio: Option<Radio>,
+}
+
+impl Node {
+    /// Memory left for KV caches once the resident weights are in: `M − Σ α_q·weights` (`model.md §1`).
+    pub fn kv_memory(&self) -> Bytes {
+        self.memory.saturating_sub(self.precisions.iter().map(|precision| precision.weights).sum())
+    }
+
+    /// Time a request spends on the air before its prompt is here, `T_U`.
+    pub fn uplink_slot(&self) -> Span {
+        self.radio.as_ref().map_or(Span::ZERO, |radio| radio.uplink_slot)
+    }
+
+    /// Time an answer spends on the air after its last token, `T_D`.
+    pub fn downlink_slot(&self) -> Span {
+        self.radio.as_ref().map_or(Span::ZERO, |radio| radio.downlink_slot)
+    }
+}
+
+/// The dimensions of a transformer that its cost follows from (`model.md §1`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelShape {
+    /// Layers `L`.
+    pub layers: u32,
+    /// Hidden width `d`.
+    pub hidden: u32,
+    /// Key/value width `d_kv`: heads that hold keys times their width.
+    pub kv_width: u32,
+    /// Feed-forward width `f`.
+    pub feed_forward: u32,
+    /// Whether the feed-forward part is gated: three matrices instead of two.
+    pub gated: bool,
+    /// Vocabulary size `V`.
+    pub vocabulary: u32,
+    /// Bytes of one key or value number in the cache, `b_kv`: 2 for 16 bits.
+    pub kv_number: Bytes,
+}
+
+impl ModelShape {
+    /// Weights of one layer: `P = 2d² + 2·d·d_kv + g·d·f` (`model.md §1`).
+    pub fn layer_weights(&self) -> f64 {
+        let d = f64::from(self.hidden);
+        let matrices = if self.gated { 3.0 } else { 2.0 };
+        2.0 * d * d + 2.0 * d * f64::from(self.kv_width) + matrices * d * f64::from(self.feed_forward)
+    }
+
+    /// Weights of all layers and the vocabulary, in 16 bits.
+    pub fn weights_16_bit(&self) -> Bytes {
+        let vocabulary = f64::from(self.hidden) * f64::from(self.vocabulary);
+        Bytes((2.0 * (f64::from(self.layers) * self.layer_weights() + vocabulary)) as u64)
+    }
+
+    /// KV cache of one token: `2 L d_kv b_kv` bytes (`model.md §1`).
+    pub fn kv_per_token(&self) -> Bytes {
+        Bytes(2 * u64::from(self.layers) * u64::from(self.kv_width) * self.kv_number.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BLOOM-3B as its published configuration has it.
+    const BLOOM_3B: ModelShape = ModelShape {
+        layers: 30,
+        hidden: 2560,
+        kv_width: 2560,
+        feed_forward: 10240,
+        gated: false,
+        vocabulary: 250_880,
+        kv_number: Bytes(2),
+    };
+
+    #[test]
+    fn counts_the_weights_of_bloom_3b() {
+        // 2,359,296,000 block parameters: models' published total less the embeddings.
+        assert_eq!(30.0 * BLOOM_3B.layer_weights(), 2_359_296_000.0);
+    }
+
+    #[test]
+    fn a_token_of_bloom_3b_takes_307_200_bytes_of_kv_cache() {
+        assert_eq!(BLOOM_3B.kv_per_token(), Bytes(307_200));
+    }
+}

@@ -1,0 +1,242 @@
+//! What became of a request.
+
+use crate::allocator::Grant;
+use crate::engine::{EndReason, EngineError};
+use crate::quantization::PrecisionIndex;
+use crate::request::Request;
+use crate::scheduler::Limit;
+use crate::time::{Instant, Span};
+use crate::units::{Bytes, Quality, Tokens};
+
+/// One request's whole story. Written once, when it has ended; nothing is left out silently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// What was asked.
+    pub request: Request,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it ended: for an answer, when the last of it had left the node.
+    pub ended: Instant,
+    /// When it was chosen, if it was.
+    pub started: Option<Instant>,
+    /// When its first token came.
+    pub first_token: Option<Instant>,
+    /// When its last token came.
+    pub last_token: Option<Instant>,
+    /// Tokens produced.
+    pub produced: Tokens,
+    /// The precision it ran at.
+    pub precision: Option<PrecisionIndex>,
+    /// What it held.
+    pub grant: Grant,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Whole, in time and at a precision that is good enough.
+    Met(EndReason),
+    /// Whole, but after its deadline: only where the policy is blind to deadlines, or a step took longer
+    /// than predicted at the very end.
+    Late(EndReason),
+    /// Cut off in generation because its deadline had passed; the caller has what there was until then.
+    Expired,
+    /// Refused before it started.
+    Rejected(Rejection),
+    /// The caller went away.
+    Cancelled,
+    /// The engine failed it.
+    Failed(EngineError),
+    /// Cut off in generation because the node shuts down.
+    ShutDown,
+}
+
+impl Outcome {
+    /// Its name in files and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Met(_) => "met",
+            Self::Late(_) => "late",
+            Self::Expired => "expired",
+            Self::Rejected(_) => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Failed(_) => "failed",
+            Self::ShutDown => "shut_down",
+        }
+    }
+
+    /// Every outcome's name.
+    pub const NAMES: [&str; 7] = ["met", "late", "expired", "rejected", "cancelled", "failed", "shut_down"];
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum Rejection {
+    /// Prompt and output do not fit one request's context.
+    #[error("prompt and output of {needed} do not fit the context of {context}")]
+    ContextExceeded {
+        /// Prompt and `max_tokens` together.
+        needed: Tokens,
+        /// What fits.
+        context: Tokens,
+    },
+    /// Its KV cache alone is more than the node has.
+    #[error("its KV cache of {needed} is more than the node's {available}")]
+    MemoryExceeded {
+        /// What it needs.
+        needed: Bytes,
+        /// What there is in all.
+        available: Bytes,
+    },
+    /// Computing it alone takes longer than an epoch's compute slot.
+    #[error("computing it takes {needed}, more than the compute slot of {slot}")]
+    ComputeExceeded {
+        /// What it needs.
+        needed: Span,
+        /// The slot.
+        slot: Span,
+    },
+    /// Its payload needs more than the whole band.
+    #[error("its payload does not fit the {} slot even with the whole band", limit.name())]
+    BandExceeded {
+        /// Which way.
+        limit: Limit,
+    },
+    /// No resident precision is good enough.
+    #[error("no loaded precision reaches a quality of {floor}; the best is {best}")]
+    QualityInfeasible {
+        /// What was asked for.
+        floor: Quality,
+        /// The best there is.
+        best: Quality,
+    },
+    /// The deadline could not be met even on an idle node.
+    #[error("deadline of {deadline} is shorter than the fastest possible run, {fastest}")]
+    DeadlineInfeasible {
+        /// What was asked for, from arrival.
+        deadline: Span,
+        /// What an idle node needs.
+        fastest: Span,
+    },
+    /// The deadline cannot be met now, because of what is running and promised already.
+    #[error("the deadline cannot be met now: the node has promised its time to others")]
+    DeadlineUnreachable {
+        /// When it may be worth another try.
+        retry_after: Span,
+    },
+    /// Too many wait.
+    #[error("the queue of {capacity} requests is full")]
+    QueueFull {
+        /// How many places there are.
+        capacity: usize,
+        /// When it may be worth another try.
+        retry_after: Span,
+    },
+    /// The node shuts down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+impl Rejection {
+    /// Its stable name: the error's `code` and the metric's label.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ContextExceeded { .. } => "context_length_exceeded",
+            Self::MemoryExceeded { .. } => "memory_exceeded",
+            Self::ComputeExceeded { .. } => "compute_exceeded",
+            Self::BandExceeded { .. } => "band_exceeded",
+            Self::QualityInfeasible { .. } => "quality_infeasible",
+            Self::DeadlineInfeasible { .. } => "deadline_infeasible",
+            Self::DeadlineUnreachable { .. } => "deadline_unreachable",
+            Self::QueueFull { .. } => "queue_full",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// What the caller can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::ContextExceeded { context, .. } => {
+                format!("shorten the prompt or lower `max_tokens` until both fit {context}")
+            }
+            Self::MemoryExceeded { .. } | Self::ComputeExceeded { .. } => {
+                "shorten the prompt or lower `max_tokens`".into()
+            }
+            Self::BandExceeded { .. } => "send less, or from where the signal is stronger".into(),
+            Self::QualityInfeasible { best, .. } => format!("ask for a quality of at most {best}"),
+            Self::DeadlineInfeasible { fastest, .. } => {
+                format!("ask for a deadline of {fastest} or more, or lower `max_tokens`")
+            }
+            Self::DeadlineUnreachable { retry_after } | Self::QueueFull { retry_after, .. } => {
+                format!("try again in {retry_after}, or with a later deadline")
+            }
+            Self::ShuttingDown => "send it to another node".into(),
+        }
+    }
+
+    /// When another try may succeed; `None` when the same request never will, or not here.
+    pub fn retry_after(&self) -> Option<Span> {
+        match self {
+            Self::DeadlineUnreachable { retry_after } | Self::QueueFull { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::ContextExceeded { .. }
+            | Self::MemoryExceeded { .. }
+            | Self::ComputeExceeded { .. }
+            | Self::BandExceeded { .. }
+            | Self::QualityInfeasible { .. }
+            | Self::DeadlineInfeasible { .. }
+            | Self::ShuttingDown => None,
+        }
+    }
+}
+
+impl Record {
+    /// A request that never started.
+    pub fn unserved(request: Request, outcome: Outcome, ended: Instant) -> Self {
+        Self {
+            request,
+            outcome,
+            ended,
+            started: None,
+            first_token: None,
+            last_token: None,
+            produced: Tokens::ZERO,
+            precision: None,
+            grant: Grant::default(),
+        }
+    }
+
+    /// Whether everything that was asked for was kept.
+    pub fn is_met(&self) -> bool {
+        matches!(self.outcome, Outcome::Met(_))
+    }
+
+    /// TTFT: first token − arrival.
+    pub fn ttft(&self) -> Option<Span> {
+        self.first_token.map(|at| at.since(self.request.arrived))
+    }
+
+    /// TPOT: (last − first) / (tokens − 1); `None` with fewer than two tokens.
+    pub fn tpot(&self) -> Option<Span> {
+        let gaps = self.produced.0.checked_sub(1).filter(|&gaps| gaps > 0)?;
+        Some(Span(self.last_token?.since(self.first_token?).0 / u64::from(gaps)))
+    }
+
+    /// E2E: end − arrival, of an answer that was given whole.
+    pub fn e2e(&self) -> Option<Span> {
+        match self.outcome {
+            Outcome::Met(_) | Outcome::Late(_) => Some(self.ended.since(self.request.arrived)),
+            Outcome::Expired
+            | Outcome::Rejected(_)
+            | Outcome::Cancelled
+            | Outcome::Failed(_)
+            | Outcome::ShutDown => None,
+        }
+    }
+
+    /// Time it waited to be chosen.
+    pub fn queue_time(&self) -> Option<Span> {
+        self.started.map(|at| at.since(self.request.arrived))
+    }
+}

@@ -1,0 +1,118 @@
+//! Many requests' stories in a few numbers, in the field's words (`model.md §4`).
+
+use super::{Outcome, Record};
+use crate::time::{Instant, Span};
+
+/// What became of a set of requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Requests that arrived.
+    pub offered: u64,
+    /// Requests that met everything they asked for.
+    pub met: u64,
+    /// Requests answered late or cut off at their deadline.
+    pub late: u64,
+    /// Requests refused.
+    pub turned_away: u64,
+    /// Requests that ended otherwise: cancelled, failed, or cut off by a shutdown.
+    pub other: u64,
+    /// Requests that started.
+    pub admitted: u64,
+    /// Tokens produced.
+    pub tokens: u64,
+    /// From the first arrival to the last end.
+    pub duration: Span,
+    /// Time to first token.
+    pub ttft: Percentiles,
+    /// Time per output token after the first.
+    pub tpot: Percentiles,
+    /// Arrival to end, of whole answers.
+    pub e2e: Percentiles,
+}
+
+/// Percentiles of a set of spans; `None` where the set is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: Option<Span>,
+    /// 19 of 20 are no longer.
+    pub p95: Option<Span>,
+    /// 99 of 100 are no longer.
+    pub p99: Option<Span>,
+}
+
+impl Summary {
+    /// Sums up some records.
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let mut summary = Self::default();
+        let (mut ttft, mut tpot, mut e2e) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut first, mut last) = (Instant(u64::MAX), Instant::START);
+        for record in records {
+            summary.offered += 1;
+            match record.outcome {
+                Outcome::Met(_) => summary.met += 1,
+                Outcome::Late(_) | Outcome::Expired => summary.late += 1,
+                Outcome::Rejected(_) => summary.turned_away += 1,
+                Outcome::Cancelled | Outcome::Failed(_) | Outcome::ShutDown => summary.other += 1,
+            }
+            summary.admitted += u64::from(record.started.is_some());
+            summary.tokens += u64::from(record.produced.0);
+            first = first.min(record.request.arrived);
+            last = last.max(record.ended);
+            ttft.extend(record.ttft());
+            tpot.extend(record.tpot());
+            e2e.extend(record.e2e());
+        }
+        summary.duration = last.since(first);
+        summary.ttft = Percentiles::of(ttft);
+        summary.tpot = Percentiles::of(tpot);
+        summary.e2e = Percentiles::of(e2e);
+        summary
+    }
+
+    /// Attainment: met / offered; rejected, failed and late all count as not met.
+    pub fn attainment(&self) -> f64 {
+        fraction(self.met, self.offered)
+    }
+
+    /// Admitted attainment: met / admitted.
+    pub fn admitted_attainment(&self) -> f64 {
+        fraction(self.met, self.admitted)
+    }
+
+    /// Goodput: requests a second that met everything.
+    pub fn goodput_per_s(&self) -> f64 {
+        if self.duration == Span::ZERO { 0.0 } else { self.met as f64 / self.duration.as_seconds() }
+    }
+}
+
+fn fraction(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+impl Percentiles {
+    /// The percentiles of some spans, by nearest rank: each is one of them.
+    pub fn of(mut spans: Vec<Span>) -> Self {
+        spans.sort_unstable();
+        let rank = |percent: usize| {
+            let rank = (spans.len() * percent).div_ceil(100);
+            rank.checked_sub(1).map(|index| spans[index])
+        };
+        Self { p50: rank(50), p95: rank(95), p99: rank(99) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let spans: Vec<_> = (1..=20).map(Span::from_millis).collect();
+        let percentiles = Percentiles::of(spans);
+        assert_eq!(percentiles.p50, Some(Span::from_millis(10)));
+        assert_eq!(percentiles.p95, Some(Span::from_millis(19)));
+        assert_eq!(percentiles.p99, Some(Span::from_millis(20)));
+        assert_eq!(Percentiles::of(Vec::new()).p50, None);
+    }
+}

@@ -1,0 +1,177 @@
+//! Who gets a place in the queue, who is told no at once, and who leaves.
+
+use super::*;
+
+impl Pipeline {
+    /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
+    pub(super) fn admit(&mut self, now: Instant, request: Request, orders: &mut Vec<Order>) {
+        if let Err(rejection) = self.check_arrival(now, &request) {
+            orders.push(reject(now, request, rejection));
+            return;
+        }
+        let fastest = self.fastest(&request);
+        let latest_start = request
+            .deadline
+            .map_or(Instant(u64::MAX), |deadline| Instant(deadline.0 - fastest.0.min(deadline.0)));
+        if let Err(full) = self.queue.enter(request.clone(), latest_start) {
+            let retry_after = self.time_to_drain(now);
+            let rejection = Rejection::QueueFull { capacity: full.capacity, retry_after };
+            orders.push(reject(now, request, rejection));
+            return;
+        }
+        if self.settings.protocol == Protocol::Continuous {
+            self.replan(now, orders);
+        }
+    }
+
+    /// What is wrong with a request whoever else is here.
+    fn check_arrival(&self, now: Instant, request: &Request) -> Result<(), Rejection> {
+        let node = &self.node;
+        if self.drain_by.is_some() {
+            return Err(Rejection::ShuttingDown);
+        }
+        let needed = request.max_tokens();
+        if needed > node.context {
+            return Err(Rejection::ContextExceeded { needed, context: node.context });
+        }
+        quantization::reachable(&node.precisions, request.min_quality)
+            .map_err(|best| Rejection::QualityInfeasible { floor: request.min_quality, best })?;
+        let needs = allocator::needs(request, request.prompt, node);
+        if !self.ledger.could_ever_fit(&needs) {
+            return Err(if needs.memory > self.ledger.whole().memory {
+                Rejection::MemoryExceeded { needed: needs.memory, available: self.ledger.whole().memory }
+            } else if needs.uplink > self.ledger.whole().uplink {
+                Rejection::BandExceeded { limit: scheduler::Limit::Uplink }
+            } else {
+                Rejection::BandExceeded { limit: scheduler::Limit::Downlink }
+            });
+        }
+        let fastest = self.fastest(request);
+        if let Protocol::Epoch { compute_slot, .. } = self.settings.protocol {
+            let on_the_air = node.uplink_slot() + node.downlink_slot();
+            let needed = fastest.saturating_sub(on_the_air) * self.settings.policy.slowdown_alone();
+            if needed > compute_slot {
+                return Err(Rejection::ComputeExceeded { needed, slot: compute_slot });
+            }
+        }
+        if request.slack(now) < fastest && !self.settings.policy.is_blind_to_deadlines() {
+            let deadline = request.slack(request.arrived);
+            return Err(Rejection::DeadlineInfeasible { deadline, fastest });
+        }
+        Ok(())
+    }
+
+    /// The fastest that an idle node could serve a request, over the precisions that are good enough.
+    fn fastest(&self, request: &Request) -> Span {
+        quantization::fastest_first(&self.node.precisions)
+            .into_iter()
+            .filter(|precision| self.node.precisions[precision.0].quality >= request.min_quality)
+            .map(|precision| scheduler::time_alone(request, &self.node, precision))
+            .min()
+            .unwrap_or(Span::MAX)
+    }
+
+    /// Plans for all who wait; in continuous batching, who is left out is told at once.
+    pub(super) fn replan(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        let waiting = self.competing(now);
+        if waiting.is_empty() {
+            self.plan = None;
+            return;
+        }
+        let plan = scheduler::choose(&self.view(now, &waiting), self.settings.node_limit);
+        orders.push(Order::Planned(plan.report));
+        let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
+        if is_final {
+            let could_run = self.node.precisions[plan.precision.0].quality;
+            let left_out: Vec<RequestId> = waiting
+                .iter()
+                .filter(|request| !plan.accepted.contains(&request.id))
+                // Who wants a better precision than the one that runs may have its turn yet.
+                .filter(|request| request.min_quality <= could_run)
+                .map(|request| request.id)
+                .collect();
+            self.turn_away(now, &left_out, plan.report.retry_after, orders);
+        }
+        self.plan = Some(plan);
+    }
+
+    fn turn_away(&mut self, now: Instant, ids: &[RequestId], retry_after: Span, orders: &mut Vec<Order>) {
+        for &id in ids {
+            if let Some(request) = self.queue.leave(id) {
+                orders.push(reject(now, request, Rejection::DeadlineUnreachable { retry_after }));
+            }
+        }
+    }
+
+    /// Tells those for whom it has become too late: in the queue before they cost anything, and in
+    /// generation so that they stop costing.
+    pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        if self.settings.policy.is_blind_to_deadlines() {
+            return;
+        }
+        let hopeless = self.queue.hopeless(now);
+        if !hopeless.is_empty() {
+            self.turn_away(now, &hopeless, self.time_to_drain(now), orders);
+        }
+        let on_the_air = self.node.downlink_slot();
+        let expired: Vec<RequestId> = self
+            .running
+            .iter()
+            .filter(|running| !running.request.is_in_time(now + on_the_air))
+            .map(|running| running.request.id)
+            .collect();
+        for id in expired {
+            self.cut_off(now, id, Outcome::Expired, orders);
+        }
+    }
+
+    /// Lets a request go, wherever it is.
+    pub(super) fn cancel(&mut self, now: Instant, id: RequestId, orders: &mut Vec<Order>) {
+        if let Some(request) = self.queue.leave(id) {
+            orders.push(Order::End(Record::unserved(request, Outcome::Cancelled, now)));
+        } else if self.running.iter().any(|running| running.request.id == id) {
+            self.cut_off(now, id, Outcome::Cancelled, orders);
+        } else if let Some(index) =
+            self.delivering.iter().position(|delivery| delivery.running.request.id == id)
+        {
+            let delivery = self.delivering.remove(index);
+            orders.push(self.end(now, delivery.running, Outcome::Cancelled));
+        } else {
+            return;
+        }
+        if self.settings.protocol == Protocol::Continuous {
+            // Its place may let somebody else start; nobody is left out because of it.
+            self.plan = None;
+        }
+    }
+
+    /// Stops a running request before its end.
+    pub(super) fn cut_off(&mut self, now: Instant, id: RequestId, outcome: Outcome, orders: &mut Vec<Order>) {
+        let index = self.running.iter().position(|running| running.request.id == id).expect("it runs");
+        let running = self.running.remove(index);
+        orders.push(Order::Stop(id));
+        orders.push(self.end(now, running, outcome));
+    }
+
+    /// Admits nobody any more; who cannot end by then is told: those who wait at once, unless a plan says
+    /// that they can, and those who run when the time has come.
+    pub(super) fn drain(&mut self, now: Instant, by: Instant, orders: &mut Vec<Order>) {
+        self.drain_by = Some(by);
+        if self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all() {
+            self.queue.tighten_deadlines(by);
+            self.replan(now, orders);
+        } else {
+            orders.extend(self.queue.drain().map(|request| reject(now, request, Rejection::ShuttingDown)));
+        }
+        orders.push(Order::WakeAt(by));
+    }
+
+    /// What a request that was refused may expect to wait: until what is running will have ended.
+    fn time_to_drain(&self, now: Instant) -> Span {
+        scheduler::choose(&self.view(now, &[]), 0).report.retry_after
+    }
+}
+
+pub(super) fn reject(now: Instant, request: Request, rejection: Rejection) -> Order {
+    Order::End(Record::unserved(request, Outcome::Rejected(rejection), now))
+}

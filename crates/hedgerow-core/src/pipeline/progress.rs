@@ -1,0 +1,111 @@
+//! What a step did to the running requests, and how they end.
+
+use super::*;
+use crate::running::load_of;
+
+impl Pipeline {
+    /// Takes in a step's report. Requests that have left since it was ordered are passed over.
+    pub(super) fn take_report(&mut self, now: Instant, report: &StepReport) {
+        if let Some(InFlight { step, .. }) = self.in_flight.take() {
+            let load = load_of(&step, &self.running);
+            let precision = &self.node.precisions[step.precision.0];
+            self.pace.note(report.elapsed, self.node.cost.step(&self.node.model, precision, &load));
+        }
+        let mut ended = Vec::new();
+        for progress in &report.progress {
+            let Some(running) =
+                self.running.iter_mut().find(|running| running.request.id == progress.request)
+            else {
+                continue;
+            };
+            running.prefilled = running.prefilled + progress.prefilled;
+            if progress.produced {
+                running.produced = running.produced + Tokens(1);
+                running.first_token.get_or_insert(now);
+                running.last_token = Some(now);
+            }
+            ended.extend(progress.end.map(|end| (progress.request, end)));
+        }
+        for (id, end) in &ended {
+            let index =
+                self.running.iter().position(|running| running.request.id == *id).expect("seen just now");
+            let running = self.running.remove(index);
+            self.delivering.push(Delivery { running, end: *end, arrives: None });
+        }
+        if !ended.is_empty() {
+            self.send_off(now);
+            self.plan = None;
+        }
+    }
+
+    /// Sends complete answers on their way: each by itself, or in an epoch the whole batch together.
+    fn send_off(&mut self, now: Instant) {
+        if matches!(self.settings.protocol, Protocol::Epoch { .. }) && !self.running.is_empty() {
+            return;
+        }
+        let arrives = now + self.node.downlink_slot();
+        for delivery in &mut self.delivering {
+            delivery.arrives.get_or_insert(arrives);
+        }
+    }
+
+    /// Ends those whose answer is all there.
+    pub(super) fn deliver(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        if self.drain_by.is_some_and(|by| by <= now) {
+            self.shut_down(now, orders);
+        }
+        // A cancellation may have been what the rest of an epoch's batch was waiting for.
+        self.send_off(now);
+        let is_there = |delivery: &Delivery| delivery.arrives.is_some_and(|at| at <= now);
+        while let Some(index) = self.delivering.iter().position(is_there) {
+            let Delivery { running, end, arrives } = self.delivering.remove(index);
+            let at = arrives.expect("it is there");
+            let is_met = running.request.is_in_time(at);
+            let outcome = if is_met { Outcome::Met(end) } else { Outcome::Late(end) };
+            orders.push(self.end(at, running, outcome));
+        }
+    }
+
+    /// A step failed: everybody in it is told, and the rest goes on.
+    pub(super) fn fail_step(&mut self, now: Instant, error: &EngineError, orders: &mut Vec<Order>) {
+        let Some(InFlight { step, .. }) = self.in_flight.take() else { return };
+        let taking_part = step.prefill.iter().map(|chunk| chunk.request).chain(step.decode);
+        for id in taking_part {
+            self.fail(now, id, error, orders);
+        }
+        self.plan = None;
+    }
+
+    /// The engine cannot serve a request.
+    pub(super) fn fail(&mut self, now: Instant, id: RequestId, error: &EngineError, orders: &mut Vec<Order>) {
+        if self.running.iter().any(|running| running.request.id == id) {
+            self.cut_off(now, id, Outcome::Failed(error.clone()), orders);
+        }
+    }
+
+    /// The time to shut down has come: whoever is still here is told.
+    fn shut_down(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        orders.extend(
+            self.queue.drain().map(|request| admission::reject(now, request, Rejection::ShuttingDown)),
+        );
+        while let Some(running) = self.running.first() {
+            self.cut_off(now, running.request.id, Outcome::ShutDown, orders);
+        }
+    }
+
+    /// Frees what a request held and writes its record.
+    pub(super) fn end(&mut self, at: Instant, running: Running, outcome: Outcome) -> Order {
+        self.ledger.give_back(&running.grant);
+        Order::End(Record {
+            outcome,
+            ended: at,
+            started: Some(running.started),
+            first_token: running.first_token,
+            last_token: running.last_token,
+            produced: running.produced,
+            precision: Some(running.precision),
+            grant: running.grant,
+            request: running.request,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! From a plan to running requests.
+
+use super::*;
+
+impl Pipeline {
+    /// Starts whom the plan says, as far as there is room.
+    pub(super) fn start_planned(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        if !self.is_time_to_start(now, orders) {
+            return;
+        }
+        let Some(mut plan) = self.plan.take() else { return };
+        while self.running.len() < plan.batch_limit as usize {
+            let Some(&id) = plan.accepted.front() else { break };
+            // Who has left is passed over.
+            if self.queue.contains(id) {
+                let Some(running) = self.start(now, id, &plan) else { break };
+                orders.push(Order::Start(running));
+            }
+            plan.accepted.pop_front();
+        }
+        // In epochs, who was not started competes for the next; else it stays planned.
+        self.plan = (self.settings.protocol == Protocol::Continuous).then_some(plan);
+    }
+
+    /// Whether the protocol lets anybody start now; makes a plan if there is none.
+    fn is_time_to_start(&mut self, now: Instant, orders: &mut Vec<Order>) -> bool {
+        if self.settings.policy.waits_for_the_batch() && !self.running.is_empty() {
+            return false;
+        }
+        match self.settings.protocol {
+            Protocol::Continuous => {
+                if self.plan.is_none() {
+                    self.replan(now, orders);
+                }
+            }
+            Protocol::Epoch { length, .. } => {
+                let epoch = now.0 / length.0;
+                let is_busy = !self.running.is_empty() || !self.delivering.is_empty();
+                if is_busy || self.planned_epoch == Some(epoch) || self.competing(now).is_empty() {
+                    return false;
+                }
+                self.planned_epoch = Some(epoch);
+                self.replan(now, orders);
+            }
+        }
+        true
+    }
+
+    /// Who competes for a place: everybody who waits; in epochs, who came before this one began.
+    pub(super) fn competing(&self, now: Instant) -> Vec<&Request> {
+        let mut waiting = self.queue.snapshot();
+        if let Protocol::Epoch { length, .. } = self.settings.protocol {
+            let began = Instant(now.0 / length.0 * length.0);
+            waiting.retain(|request| request.arrived < began);
+        }
+        waiting
+    }
+
+    /// Moves a request from the queue to the node, with its grant; `None` if its grant is not free yet.
+    fn start(&mut self, now: Instant, id: RequestId, plan: &Plan) -> Option<Running> {
+        let request = self.queue.get(id)?;
+        let prompt = self.settings.pad(request.prompt, plan.longest_prompt);
+        let grant = allocator::needs(request, prompt, &self.node);
+        if !self.ledger.fits(&grant) {
+            return None;
+        }
+        self.ledger.take(&grant);
+        let running = Running {
+            request: self.queue.leave(id).expect("it was found just now"),
+            precision: plan.precision,
+            grant,
+            prompt,
+            started: now,
+            ready: now + self.node.uplink_slot(),
+            prefilled: Tokens::ZERO,
+            produced: Tokens::ZERO,
+            first_token: None,
+            last_token: None,
+        };
+        self.running.push(running.clone());
+        Some(running)
+    }
+
+    /// When to be woken if nothing happens before: the next prompt to be here, the next answer to have
+    /// arrived, the next epoch if anybody waits for it, the next who is too late, or the end of a shutdown.
+    pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let ready = self.running.iter().map(|running| running.ready).min();
+        let arrives = self.delivering.iter().filter_map(|delivery| delivery.arrives).min();
+        let epoch = match self.settings.protocol {
+            Protocol::Epoch { length, .. } if !self.queue.is_empty() => {
+                Some(Instant((now.0 / length.0 + 1) * length.0))
+            }
+            Protocol::Epoch { .. } | Protocol::Continuous => None,
+        };
+        // Nobody may be left waiting past the point of no return merely because nothing else happens.
+        let is_blind = self.settings.policy.is_blind_to_deadlines();
+        let hopeless = if is_blind { None } else { self.queue.next_hopeless() };
+        [ready, arrives, epoch, hopeless, self.drain_by].into_iter().flatten().filter(|&at| at > now).min()
+    }
+
+    /// What the scheduler sees.
+    pub(super) fn view<'a>(&'a self, now: Instant, waiting: &'a [&'a Request]) -> View<'a> {
+        View {
+            now,
+            waiting,
+            running: &self.running,
+            in_flight: self.in_flight.as_ref(),
+            ledger: &self.ledger,
+            node: &self.node,
+            settings: &self.settings,
+            pace: self.pace.factor(),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! A pipeline and a scripted engine, told what happens and when.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::allocator::{Channel, Radio};
+use crate::engine::cost::{Curve, MeasuredCost};
+use crate::engine::{CostModel, Engine as _, EngineLimits, Sampling, ScriptedEngine, TokenId, Work};
+use crate::node::ModelShape;
+use crate::quantization::Precision;
+use crate::request::Link;
+use crate::scheduler::Policy;
+use crate::settings::Padding;
+use crate::units::{Bits, Bytes, Hertz, Quality, Watts};
+
+/// Every step of the scripted engine takes this long, and the cost model says so: 10 ms.
+const STEP: Span = Span::from_millis(10);
+
+/// A node on which a prompt takes one step and each further token another, however many run.
+fn node() -> Node {
+    let constant = |count| Curve::new(vec![(1, STEP), (count, STEP)]);
+    Node {
+        memory: Bytes(1_000 + 8 * 100 * 4),
+        model: ModelShape {
+            layers: 1,
+            hidden: 1,
+            kv_width: 1,
+            feed_forward: 1,
+            gated: false,
+            vocabulary: 1,
+            kv_number: Bytes(2),
+        },
+        precisions: vec![Precision {
+            name: "Q4_0".into(),
+            weights: Bytes(1_000),
+            beta_prefill: 1.0,
+            beta_decode: 1.0,
+            quality: Quality::new(0.9).unwrap(),
+        }],
+        cost: CostModel::Measured(MeasuredCost {
+            prefill: constant(1_000),
+            prefill_context_ns: 0.0,
+            decode: constant(8),
+            decode_kv_ns: 0.0,
+        }),
+        max_parallel: 4,
+        context: Tokens(100),
+        prefill_chunk: Tokens(100),
+        radio: None,
+    }
+}
+
+fn settings(policy: Policy) -> Settings {
+    Settings {
+        protocol: Protocol::Continuous,
+        policy,
+        queue_capacity: 8,
+        node_limit: 10_000,
+        margin: 0.0,
+        padding: Padding::None,
+    }
+}
+
+fn epochs(policy: Policy) -> Settings {
+    let length = Span::from_millis(100);
+    Settings { protocol: Protocol::Epoch { length, compute_slot: length }, ..settings(policy) }
+}
+
+/// A request of 10 prompt tokens; it arrives at `at_ms`.
+fn request(id: u64, at_ms: u64, max_output: u32, deadline_ms: Option<u64>) -> Request {
+    let arrived = Instant::START + Span::from_millis(at_ms);
+    Request {
+        id: RequestId(id),
+        arrived,
+        prompt: Tokens(10),
+        max_output: Tokens(max_output),
+        deadline: deadline_ms.map(|ms| arrived + Span::from_millis(ms)),
+        min_quality: Quality::NONE,
+        value: 1,
+        link: None,
+    }
+}
+
+/// Drives a pipeline and a scripted engine in virtual time and writes down how each request ended.
+struct Driver {
+    pipeline: Pipeline,
+    engine: ScriptedEngine,
+    /// What is to happen: by time, then in the order it was said.
+    agenda: std::collections::BTreeMap<(Instant, u64), Event>,
+    said: u64,
+    story: String,
+}
+
+impl Driver {
+    fn new(node: Node, settings: Settings) -> Self {
+        let limits = EngineLimits { parallel: node.max_parallel, context: node.context, kv: Tokens(400) };
+        let engine = ScriptedEngine::new(limits, STEP);
+        let pipeline = Pipeline::new(node, settings);
+        Self { pipeline, engine, agenda: std::collections::BTreeMap::new(), said: 0, story: String::new() }
+    }
+
+    fn at(&mut self, at_ms: u64, event: Event) {
+        self.say(Instant::START + Span::from_millis(at_ms), event);
+    }
+
+    fn say(&mut self, at: Instant, event: Event) {
+        self.said += 1;
+        self.agenda.insert((at, self.said), event);
+    }
+
+    fn arrive(&mut self, request: Request) {
+        self.say(request.arrived, Event::Arrived(request));
+    }
+
+    fn run(mut self) -> String {
+        while let Some(((now, _), event)) = self.agenda.pop_first() {
+            for order in self.pipeline.on_event(now, event) {
+                self.carry_out(now, order);
+            }
+            self.pipeline.assert_conserved();
+        }
+        assert!(self.pipeline.is_idle(), "nothing is left to happen, yet the node is not idle");
+        assert_eq!(self.engine.kv_used(), Tokens::ZERO);
+        self.story
+    }
+
+    fn carry_out(&mut self, now: Instant, order: Order) {
+        match order {
+            Order::Start(running) => {
+                let work = Work {
+                    prompt: vec![TokenId(0); running.prompt.0 as usize],
+                    max_output: running.request.max_output,
+                    sampling: Sampling::GREEDY,
+                    stop: Vec::new(),
+                    ignore_eos: false,
+                };
+                self.engine.open(running.request.id, work).unwrap();
+            }
+            Order::Stop(id) => self.engine.close(id),
+            Order::Run(step) => match self.engine.step(&step, &mut |_: crate::engine::Emission<'_>| {}) {
+                Ok(report) => self.say(now + report.elapsed, Event::StepDone(report)),
+                Err(error) => self.say(now + STEP, Event::StepFailed(error)),
+            },
+            Order::End(record) => {
+                let reason = match &record.outcome {
+                    Outcome::Rejected(rejection) => format!(": {rejection}"),
+                    Outcome::Met(_)
+                    | Outcome::Late(_)
+                    | Outcome::Expired
+                    | Outcome::Cancelled
+                    | Outcome::Failed(_)
+                    | Outcome::ShutDown => format!(", {}", record.produced),
+                };
+                let at = Span(record.ended.0);
+                self.story += &format!("{at}: {} {}{reason}\n", record.request.id, record.outcome.name());
+            }
+            Order::WakeAt(at) => self.say(at, Event::Woke),
+            Order::Planned(_) => {}
+        }
+    }
+}
+
+fn check(settings: Settings, requests: impl IntoIterator<Item = Request>, expected: &Expect) {
+    check_on(node(), settings, requests, expected);
+}
+
+fn check_on(node: Node, settings: Settings, requests: impl IntoIterator<Item = Request>, expected: &Expect) {
+    let mut driver = Driver::new(node, settings);
+    requests.into_iter().for_each(|request| driver.arrive(request));
+    expected.assert_eq(&driver.run());
+}
+
+#[test]
+fn a_request_runs_through_the_whole_pipeline() {
+    check(
+        settings(Policy::Dftsp),
+        [request(1, 0, 3, Some(100))],
+        &expect![[r#"
+        30 ms: r1 met, 3 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn requests_join_a_running_batch_at_the_next_step() {
+    check(
+        settings(Policy::Dftsp),
+        [request(1, 0, 4, None), request(2, 5, 2, None)],
+        &expect![[r#"
+        30 ms: r2 met, 2 tokens
+        40 ms: r1 met, 4 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn a_deadline_that_an_idle_node_would_miss_is_refused_as_infeasible() {
+    check(
+        settings(Policy::Dftsp),
+        [request(1, 0, 5, Some(49))],
+        &expect![[r#"
+        0 µs: r1 rejected: deadline of 49 ms is shorter than the fastest possible run, 50 ms
+    "#]],
+    );
+}
+
+#[test]
+fn a_deadline_that_cannot_be_met_now_is_refused_at_once() {
+    // Four run for about 200 ms, so a fifth has no place before that.
+    let busy = (1..=4).map(|id| request(id, 0, 20, Some(1_000)));
+    check(
+        settings(Policy::Dftsp),
+        busy.chain([request(5, 15, 2, Some(100))]),
+        &expect![[r#"
+        15 ms: r5 rejected: the deadline cannot be met now: the node has promised its time to others
+        200 ms: r1 met, 20 tokens
+        210 ms: r2 met, 20 tokens
+        210 ms: r3 met, 20 tokens
+        210 ms: r4 met, 20 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn the_more_urgent_overtakes_whoever_has_not_started() {
+    let busy = (1..=4).map(|id| request(id, 0, 20, Some(1_000)));
+    check(
+        settings(Policy::Dftsp),
+        busy.chain([request(5, 5, 2, Some(100))]),
+        &expect![[r#"
+        30 ms: r5 met, 2 tokens
+        200 ms: r1 met, 20 tokens
+        210 ms: r2 met, 20 tokens
+        210 ms: r3 met, 20 tokens
+        230 ms: r4 met, 20 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn first_come_first_served_is_late_where_the_planner_says_no() {
+    let busy = (1..=4).map(|id| request(id, 0, 20, Some(1_000)));
+    check(
+        settings(Policy::Fifo),
+        busy.chain([request(5, 5, 2, Some(100))]),
+        &expect![[r#"
+        200 ms: r1 met, 20 tokens
+        210 ms: r2 met, 20 tokens
+        210 ms: r3 met, 20 tokens
+        210 ms: r4 met, 20 tokens
+        220 ms: r5 late, 2 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn a_quality_no_precision_has_and_a_prompt_that_is_too_long_are_refused() {
+    let fine = Request { min_quality: Quality::new(0.9).unwrap(), ..request(1, 0, 1, None) };
+    let too_good = Request { min_quality: Quality::new(0.95).unwrap(), ..request(2, 0, 1, None) };
+    let too_long = request(3, 0, 91, None);
+    check(
+        settings(Policy::Dftsp),
+        [fine, too_good, too_long],
+        &expect![[r#"
+        0 µs: r2 rejected: no loaded precision reaches a quality of 0.95; the best is 0.9
+        0 µs: r3 rejected: prompt and output of 101 tokens do not fit the context of 100 tokens
+        10 ms: r1 met, 1 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn a_full_queue_refuses() {
+    let small = Settings { queue_capacity: 1, ..epochs(Policy::Dftsp) };
+    check(
+        small,
+        [request(1, 10, 1, None), request(2, 20, 1, None)],
+        &expect![[r#"
+        20 ms: r2 rejected: the queue of 1 requests is full
+        110 ms: r1 met, 1 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn an_epoch_serves_those_who_came_before_it_together() {
+    check(
+        epochs(Policy::Dftsp),
+        [request(1, 10, 3, None), request(2, 20, 1, None), request(3, 105, 1, None)],
+        &expect![[r#"
+        130 ms: r2 met, 1 tokens
+        130 ms: r1 met, 3 tokens
+        210 ms: r3 met, 1 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn whoever_can_never_fit_an_epoch_or_is_never_planned_is_told() {
+    // 12 steps of 10 ms do not fit a slot of 100 ms; 6 do, but not on one of four accelerators.
+    let requests = [request(1, 10, 12, None), request(2, 20, 6, Some(500))];
+    check(
+        epochs(Policy::Dftsp),
+        requests.clone(),
+        &expect![[r#"
+            10 ms: r1 rejected: computing it takes 120 ms, more than the compute slot of 100 ms
+            160 ms: r2 met, 6 tokens
+        "#]],
+    );
+    check(
+        epochs(Policy::None { accelerators: 4 }),
+        requests,
+        &expect![[r#"
+            10 ms: r1 rejected: computing it takes 480 ms, more than the compute slot of 100 ms
+            20 ms: r2 rejected: computing it takes 240 ms, more than the compute slot of 100 ms
+        "#]],
+    );
+    // In continuous batching nobody plans it: it is told when it has become too late.
+    check(
+        settings(Policy::None { accelerators: 4 }),
+        [request(1, 0, 6, Some(100))],
+        &expect![[r#"
+            40 ms: r1 rejected: the deadline cannot be met now: the node has promised its time to others
+        "#]],
+    );
+}
+
+#[test]
+fn a_static_batch_ends_before_the_next_begins() {
+    let all = (1..=3).map(|id| request(id, 0, 2, None));
+    check(
+        settings(Policy::Static { size: 2 }),
+        all,
+        &expect![[r#"
+        20 ms: r1 met, 2 tokens
+        40 ms: r2 met, 2 tokens
+        40 ms: r3 met, 2 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn whoever_goes_away_frees_its_place_in_queue_and_in_generation() {
+    let mut driver = Driver::new(node(), settings(Policy::Fifo));
+    (1..=5).for_each(|id| driver.arrive(request(id, 0, 20, None)));
+    driver.at(15, Event::Cancelled(RequestId(5)));
+    for id in 1..=4 {
+        driver.at(15 + id, Event::Cancelled(RequestId(id)));
+    }
+    driver.at(20, Event::Cancelled(RequestId(77)));
+    expect![[r#"
+        15 ms: r5 cancelled, 0 tokens
+        16 ms: r1 cancelled, 1 tokens
+        17 ms: r2 cancelled, 0 tokens
+        18 ms: r3 cancelled, 0 tokens
+        19 ms: r4 cancelled, 0 tokens
+    "#]]
+    .assert_eq(&driver.run());
+}
+
+#[test]
+fn a_failed_step_fails_only_those_in_it() {
+    let mut driver = Driver::new(node(), settings(Policy::Dftsp));
+    driver.engine.fail_steps(1);
+    driver.arrive(request(1, 0, 2, None));
+    driver.arrive(request(2, 5, 2, None));
+    expect![[r#"
+        10 ms: r1 failed, 0 tokens
+        30 ms: r2 met, 2 tokens
+    "#]]
+    .assert_eq(&driver.run());
+}
+
+#[test]
+fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
+    // The node believes in steps of 10 ms and gets steps of 25.
+    let mut driver = Driver::new(node(), settings(Policy::Dftsp));
+    driver.engine = ScriptedEngine::new(driver.engine.limits(), Span::from_millis(25));
+    driver.arrive(request(1, 0, 5, Some(60)));
+    expect![[r#"
+        75 ms: r1 expired, 3 tokens
+    "#]]
+    .assert_eq(&driver.run());
+}
+
+#[test]
+fn a_shutdown_ends_what_can_end_in_time_and_tells_the_rest() {
+    let mut driver = Driver::new(node(), settings(Policy::Dftsp));
+    (1..=4).for_each(|id| driver.arrive(request(id, 0, if id == 1 { 3 } else { 50 }, None)));
+    driver.arrive(request(5, 0, 1, None));
+    driver.arrive(request(6, 0, 60, None));
+    driver.at(15, Event::Drain { by: Instant::START + Span::from_millis(200) });
+    driver.arrive(request(7, 20, 1, None));
+    expect![[r#"
+        15 ms: r6 rejected: the deadline cannot be met now: the node has promised its time to others
+        20 ms: r7 rejected: the node is shutting down
+        30 ms: r1 met, 3 tokens
+        40 ms: r5 met, 1 tokens
+        200 ms: r2 shut_down, 18 tokens
+        200 ms: r3 shut_down, 18 tokens
+        200 ms: r4 shut_down, 18 tokens
+    "#]]
+    .assert_eq(&driver.run());
+}
+
+#[test]
+fn prompts_travel_before_and_answers_after_the_computing() {
+    let channel =
+        Channel { bandwidth: Hertz::new(1e6), transmit_power: Watts::new(1.0), noise_density_w_per_hz: 1e-9 };
+    let radio = Radio {
+        uplink: channel.clone(),
+        downlink: channel,
+        uplink_slot: Span::from_millis(25),
+        downlink_slot: Span::from_millis(40),
+    };
+    let node = Node { radio: Some(radio), ..node() };
+    // 2 Mbit/s on the whole band: 30 kbit need 60 % of the uplink, so two do not fit at once.
+    let over_the_air = |id| Request {
+        link: Some(Link { gain: 3e-3, uplink: Bits::new(30_000.0), downlink: Bits::new(8_000.0) }),
+        ..request(id, 0, 1, Some(500))
+    };
+    let dead = Request {
+        link: Some(Link { gain: 0.0, uplink: Bits::new(1.0), downlink: Bits::new(1.0) }),
+        ..over_the_air(3)
+    };
+    check_on(
+        node,
+        settings(Policy::Dftsp),
+        [over_the_air(1), over_the_air(2), dead],
+        &expect![[r#"
+        0 µs: r3 rejected: its payload does not fit the uplink slot even with the whole band
+        75 ms: r1 met, 1 tokens
+        150 ms: r2 met, 1 tokens
+    "#]],
+    );
+}

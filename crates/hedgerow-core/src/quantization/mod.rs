@@ -1,0 +1,101 @@
+//! Stage 4 of 6: quantization.
+//!
+//! - takes: the precisions held resident and what quality the requests ask for
+//! - gives: which precision a request may run at, and which a batch does run at
+//! - never: loads, converts or measures a model
+
+use crate::units::{Bytes, Quality};
+
+/// One quantized form of the model, and what it costs and loses on this node (`model.md §1`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Precision {
+    /// Its name in the field's words: `F16`, `Q4_0`, `W8A16`.
+    pub name: String,
+    /// Bytes its weights hold, `α_q · weights`.
+    pub weights: Bytes,
+    /// Time factor of prefill against 16 bits, `β_q`.
+    pub beta_prefill: f64,
+    /// Time factor of decode against 16 bits, `β_q`.
+    pub beta_decode: f64,
+    /// `f(ΔPPL_q)`: see [`quality_by_perplexity`] and [`quality_by_agreement`].
+    pub quality: Quality,
+}
+
+/// The place of a precision in [`crate::node::Node::precisions`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PrecisionIndex(pub usize);
+
+/// Quality as the ratio of perplexities: `f = PPL_ref / PPL_q`, at most 1 (`model.md §1`).
+///
+/// # Panics
+///
+/// If a perplexity is not a positive number.
+pub fn quality_by_perplexity(reference: f64, quantized: f64) -> Quality {
+    assert!(reference > 0.0 && quantized > 0.0, "perplexities {reference} and {quantized} must be positive");
+    Quality::new((reference / quantized).min(1.0)).expect("a ratio capped at 1 is a fraction")
+}
+
+/// Quality as the measured share of tokens on which the quantized model's first choice is the
+/// reference's (`model.md §1`). `None` unless `agreeing` of `all` is a fraction.
+pub fn quality_by_agreement(agreeing: u64, all: u64) -> Option<Quality> {
+    Quality::new(agreeing as f64 / all as f64)
+}
+
+/// Whether some resident precision reaches `floor`; the best there is otherwise.
+///
+/// # Errors
+///
+/// The best quality that is resident, when that is below the floor.
+pub fn reachable(precisions: &[Precision], floor: Quality) -> Result<(), Quality> {
+    let best = precisions
+        .iter()
+        .map(|precision| precision.quality)
+        .fold(Quality::NONE, |a, b| if b > a { b } else { a });
+    if best >= floor { Ok(()) } else { Err(best) }
+}
+
+/// The resident precisions in the order a planner should try them: fastest decode first, because
+/// decode is where a batch spends its time; ties in the order they were listed.
+pub fn fastest_first(precisions: &[Precision]) -> Vec<PrecisionIndex> {
+    let mut order: Vec<_> = (0..precisions.len()).map(PrecisionIndex).collect();
+    order.sort_by(|a, b| precisions[a.0].beta_decode.total_cmp(&precisions[b.0].beta_decode));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn precision(name: &str, beta: f64, quality: f64) -> Precision {
+        Precision {
+            name: name.into(),
+            weights: Bytes(1),
+            beta_prefill: beta,
+            beta_decode: beta,
+            quality: Quality::new(quality).unwrap(),
+        }
+    }
+
+    #[test]
+    fn tries_the_fastest_precision_first() {
+        let resident =
+            [precision("F16", 1.0, 1.0), precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
+        let names: Vec<_> =
+            fastest_first(&resident).iter().map(|index| resident[index.0].name.as_str()).collect();
+        assert_eq!(names, ["Q4_0", "Q8_0", "F16"]);
+    }
+
+    #[test]
+    fn names_the_best_quality_when_no_precision_reaches_the_floor() {
+        let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
+        assert_eq!(reachable(&resident, Quality::new(0.99).unwrap()), Ok(()));
+        assert_eq!(reachable(&resident, Quality::FULL), Err(Quality::new(0.99).unwrap()));
+    }
+
+    #[test]
+    fn a_quantized_model_is_never_called_better_than_its_reference() {
+        assert_eq!(quality_by_perplexity(20.0, 19.5), Quality::FULL);
+        assert_eq!(quality_by_perplexity(20.0, 25.0), Quality::new(0.8).unwrap());
+        assert_eq!(quality_by_agreement(0, 0), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! A request that has been chosen: what it holds and how far it is.
+
+use crate::allocator::Grant;
+use crate::engine::cost::ChunkLoad;
+use crate::engine::{Step, StepLoad};
+use crate::quantization::PrecisionIndex;
+use crate::request::Request;
+use crate::time::Instant;
+use crate::units::Tokens;
+
+/// A request between its choice and its last token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// What was asked.
+    pub request: Request,
+    /// The precision it runs at.
+    pub precision: PrecisionIndex,
+    /// What it holds of the node.
+    pub grant: Grant,
+    /// Its prompt's length, padding included.
+    pub prompt: Tokens,
+    /// When it was chosen.
+    pub started: Instant,
+    /// When its prompt is here and its first step may begin.
+    pub ready: Instant,
+    /// Prompt tokens worked through.
+    pub prefilled: Tokens,
+    /// Tokens produced.
+    pub produced: Tokens,
+    /// When its first token came.
+    pub first_token: Option<Instant>,
+    /// When its latest token came.
+    pub last_token: Option<Instant>,
+}
+
+impl Running {
+    /// Prompt tokens still to do.
+    pub fn prompt_left(&self) -> Tokens {
+        self.prompt - self.prefilled
+    }
+
+    /// Whether its prompt is done, so that it decodes.
+    pub fn is_decoding(&self) -> bool {
+        self.prompt_left() == Tokens::ZERO
+    }
+
+    /// Decode steps still to come, at most: the first token comes with the prompt's last chunk.
+    pub fn decodes_left(&self) -> u32 {
+        self.request.max_output.0 - self.produced.0.max(1)
+    }
+
+    /// Tokens it holds in the KV cache.
+    pub fn kv(&self) -> Tokens {
+        self.prefilled + self.produced.saturating_sub(Tokens(1))
+    }
+}
+
+/// What a step costs, given those who run as they were when it was ordered.
+pub fn load_of(step: &Step, running: &[Running]) -> StepLoad {
+    let mut load = StepLoad::default();
+    for running in running {
+        let id = running.request.id;
+        if let Some(chunk) = step.prefill.iter().find(|chunk| chunk.request == id) {
+            load.prefill.push(ChunkLoad {
+                tokens: chunk.tokens,
+                start: running.prefilled,
+                prompt: running.prompt,
+            });
+        } else if step.decode.contains(&id) {
+            load.decode_count += 1;
+            load.decode_kv += u64::from(running.kv().0);
+        }
+    }
+    load
+}

@@ -1,0 +1,86 @@
+//! What the next step runs: which requests decode, and how much of which prompt is prefilled.
+
+use super::plan::View;
+use crate::engine::cost::ChunkLoad;
+use crate::engine::{PrefillChunk, Step, StepLoad};
+use crate::running::Running;
+use crate::settings::Protocol;
+use crate::time::Span;
+use crate::units::Tokens;
+
+/// A chunk this short is not worth a step: prompts wait for the decodes instead.
+const LEAST_CHUNK: Tokens = Tokens(16);
+
+/// Composes the next step of those who are ready; empty when nobody is.
+///
+/// - `epoch`: the whole batch's prompts first, then its decodes together, as the paper has it.
+/// - `continuous`: everybody who can decode does, beside chunks of the most urgent prompts; a prompt
+///   takes no more time from a more urgent request's decodes than that request can spare.
+pub fn compose(view: &View<'_>) -> Step {
+    let mut ready: Vec<&Running> = view.running.iter().filter(|running| running.ready <= view.now).collect();
+    if view.settings.policy.plans_for_all() {
+        ready.sort_by_key(|running| running.request.urgency());
+    }
+    let decoding = ready.iter().filter(|running| running.is_decoding());
+    let decode: Vec<_> = decoding.map(|running| running.request.id).collect();
+    let precision = ready.first().map(|running| running.precision).unwrap_or_default();
+    let prefill = chunks(view, &ready);
+    match view.settings.protocol {
+        Protocol::Epoch { .. } if !prefill.is_empty() => Step { precision, prefill, decode: Vec::new() },
+        Protocol::Epoch { .. } | Protocol::Continuous => Step { precision, prefill, decode },
+    }
+}
+
+fn chunks(view: &View<'_>, ready: &[&Running]) -> Vec<PrefillChunk> {
+    let mut left = view.node.prefill_chunk;
+    let mut spare = Span::MAX;
+    let mut chunks = Vec::new();
+    let batch = ready.len() as u32;
+    for running in ready {
+        if running.is_decoding() {
+            spare = spare.min(time_to_spare(view, running, batch));
+            continue;
+        }
+        let wanted = running.prompt_left();
+        let tokens = longest_chunk(view, running, wanted.min(left), spare);
+        if tokens == Tokens::ZERO {
+            break;
+        }
+        chunks.push(PrefillChunk { request: running.request.id, tokens });
+        left = left - tokens;
+        spare = spare.saturating_sub(chunk_time(view, running, tokens));
+        if left == Tokens::ZERO || tokens < wanted {
+            break;
+        }
+    }
+    chunks
+}
+
+/// How much later than without prompts a decoding request's next step may end.
+fn time_to_spare(view: &View<'_>, running: &Running, batch: u32) -> Span {
+    if !view.settings.policy.plans_for_all() {
+        return Span::MAX;
+    }
+    let precision = &view.node.precisions[running.precision.0];
+    let step = view.node.cost.decode(&view.node.model, precision, batch, running.kv());
+    let own_path = (step * running.decodes_left()).scaled(view.stretch());
+    running.request.slack(view.now).saturating_sub(own_path + view.node.downlink_slot())
+}
+
+/// The longest chunk of at most `most` tokens that takes no more than `spare`.
+fn longest_chunk(view: &View<'_>, running: &Running, most: Tokens, spare: Span) -> Tokens {
+    let mut tokens = most;
+    while tokens > Tokens::ZERO && chunk_time(view, running, tokens) > spare {
+        tokens = Tokens(tokens.0 / 2);
+        if tokens < LEAST_CHUNK {
+            return Tokens::ZERO;
+        }
+    }
+    tokens
+}
+
+fn chunk_time(view: &View<'_>, running: &Running, tokens: Tokens) -> Span {
+    let chunk = ChunkLoad { tokens, start: running.prefilled, prompt: running.prompt };
+    let load = StepLoad { prefill: vec![chunk], ..StepLoad::default() };
+    view.node.cost.step(&view.node.model, &view.node.precisions[running.precision.0], &load)
+}

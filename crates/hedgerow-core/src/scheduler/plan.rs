@@ -1,0 +1,209 @@
+//! One planning: from the node's state to who is served, in which order and at which precision.
+
+use std::collections::VecDeque;
+
+use super::instance::Limit;
+use super::reduce::{self, Reduction};
+use super::timeline::{self, Lane};
+use super::{Answer, Budget, Policy, binding, solve};
+use crate::allocator::Ledger;
+use crate::engine::{CostModel, Step};
+use crate::node::Node;
+use crate::quantization::{self, PrecisionIndex};
+use crate::request::{Request, RequestId};
+use crate::running::Running;
+use crate::settings::{Protocol, Settings};
+use crate::time::{Instant, Span};
+use crate::units::Tokens;
+
+/// What the scheduler sees.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Now.
+    pub now: Instant,
+    /// Who waits, first come first.
+    pub waiting: &'a [&'a Request],
+    /// Who runs.
+    pub running: &'a [Running],
+    /// The step that the engine is running, which none of the above shows yet.
+    pub in_flight: Option<&'a InFlight>,
+    /// What is free.
+    pub ledger: &'a Ledger,
+    /// The node.
+    pub node: &'a Node,
+    /// How to plan.
+    pub settings: &'a Settings,
+    /// How much slower steps are now than the cost model says.
+    pub pace: f64,
+}
+
+impl View<'_> {
+    /// The factor by which a predicted time is stretched before it is promised.
+    pub(super) fn stretch(&self) -> f64 {
+        self.pace * (1.0 + self.settings.margin)
+    }
+}
+
+/// A step that was ordered and has not been reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// The step.
+    pub step: Step,
+    /// When it was ordered.
+    pub ordered: Instant,
+}
+
+/// Whom to serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Who is to be served, in the order they should start.
+    pub accepted: VecDeque<RequestId>,
+    /// The longest prompt among them, to which a batch may be padded.
+    pub longest_prompt: Tokens,
+    /// The precision they run at.
+    pub precision: PrecisionIndex,
+    /// How many requests run at once under this plan.
+    pub batch_limit: u32,
+    /// How the plan was found.
+    pub report: PlanReport,
+}
+
+/// How a plan was found, for metrics and traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanReport {
+    /// When.
+    pub at: Instant,
+    /// Requests that waited.
+    pub waiting: usize,
+    /// Requests the plan serves.
+    pub accepted: usize,
+    /// Tree nodes visited.
+    pub nodes: u64,
+    /// Value of the plan's batch.
+    pub value: u128,
+    /// No batch of the plan's instance is worth more.
+    pub bound: u128,
+    /// The limit that kept most of the others out.
+    pub binding: Option<Limit>,
+    /// How long the node needs for all it has promised: when a request that was left out may hope again.
+    pub retry_after: Span,
+}
+
+/// Plans: the best batch over the resident precisions and, in continuous batching, over how many
+/// requests run at once. Of equal ones it takes the fastest precision and the largest batch.
+pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
+    let mut best: Option<Plan> = None;
+    let mut nodes = 0;
+    let mut budget = Budget::nodes(node_limit);
+    for precision in precisions(view) {
+        for batch in batch_sizes(view) {
+            let reduction = reduce::reduce(view, precision, batch);
+            let answer = answer(&reduction, view.settings.policy, &mut budget);
+            nodes += answer.nodes;
+            let plan = plan(view, precision, batch, &reduction, &answer);
+            let serves_all = plan.report.accepted == view.waiting.len();
+            if best.as_ref().is_none_or(|best| plan.report.value > best.report.value) {
+                best = Some(plan);
+            }
+            if serves_all {
+                break;
+            }
+        }
+    }
+    let mut plan = best.expect("there is a precision and a batch size");
+    plan.report.nodes = nodes;
+    plan
+}
+
+/// Makes a plan of an instance's answer.
+fn plan(
+    view: &View<'_>,
+    precision: PrecisionIndex,
+    batch_limit: u32,
+    reduction: &Reduction<'_>,
+    answer: &Answer,
+) -> Plan {
+    let mut accepted: Vec<&Request> = answer.chosen.iter().map(|&index| reduction.members[index]).collect();
+    if view.settings.policy.plans_for_all() {
+        accepted.sort_by_key(|request| request.urgency());
+        if view.settings.protocol == Protocol::Continuous {
+            keep_what_can_be_promised(view, precision, batch_limit, &mut accepted);
+        }
+    }
+    Plan {
+        report: PlanReport {
+            at: view.now,
+            waiting: view.waiting.len(),
+            accepted: accepted.len(),
+            nodes: 0,
+            value: accepted.iter().map(|request| u128::from(request.value)).sum(),
+            bound: answer.bound,
+            binding: binding(&reduction.instance, &answer.chosen),
+            retry_after: reduce::time_to_drain(view, precision, batch_limit, &accepted),
+        },
+        longest_prompt: accepted.iter().map(|request| request.prompt).max().unwrap_or_default(),
+        accepted: accepted.iter().map(|request| request.id).collect(),
+        precision,
+        batch_limit,
+    }
+}
+
+/// A batch runs at one precision: while somebody runs it is theirs, otherwise any may be chosen.
+fn precisions(view: &View<'_>) -> Vec<PrecisionIndex> {
+    match view.running.first() {
+        Some(running) => vec![running.precision],
+        None => quantization::fastest_first(&view.node.precisions),
+    }
+}
+
+/// Batch sizes to try, the largest first: all who could run at once, then half of that, and so on, but
+/// never fewer than run already. A smaller batch is slower in all but faster for each; where cost is
+/// additive it is the same, so one size will do.
+fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
+    let running = view.running.len() as u32;
+    let most = (running + view.waiting.len() as u32)
+        .clamp(1, view.node.max_parallel.min(view.settings.policy.most_at_once()));
+    let is_additive = matches!(view.node.cost, CostModel::Flops(_));
+    let least = if is_additive { most } else { running.clamp(1, most) };
+    let halves =
+        std::iter::successors(Some(most), |size| Some(size / 2)).take_while(move |&size| size > least);
+    halves.chain([least])
+}
+
+fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) -> Answer {
+    match solve(&reduction.instance, policy, budget) {
+        Ok(answer) => answer,
+        // Too many wait for brute force: the paper's search stands in, as it would be a pity to serve none.
+        Err(super::SolveError::TooManyRequests { .. }) => {
+            super::dftsp(&reduction.instance, budget, super::Rules::ALL)
+        }
+    }
+}
+
+/// Drops requests until the timeline meets every deadline that it can meet without them.
+///
+/// For the first who would be late, the dearest of those planned before it goes, as Moore and Hodgson
+/// have it; where nobody planned is before it, the dearest of all. Who runs and is late even with
+/// nobody planned cannot be helped.
+fn keep_what_can_be_promised(
+    view: &View<'_>,
+    precision: PrecisionIndex,
+    batch_limit: u32,
+    accepted: &mut Vec<&Request>,
+) {
+    let is_late: Vec<bool> =
+        timeline::play(view, precision, batch_limit, &[]).iter().map(Lane::is_late).collect();
+    while !accepted.is_empty() {
+        let lanes = timeline::play(view, precision, batch_limit, accepted);
+        let could_be_in_time = |index: usize, lane: &Lane| !lane.is_running || !is_late[index];
+        let late =
+            lanes.iter().enumerate().filter(|(index, lane)| lane.is_late() && could_be_in_time(*index, lane));
+        let Some(first) = late.map(|(_, lane)| lane.urgency()).min() else { return };
+        let before = accepted.iter().filter(|request| request.urgency() <= first).count();
+        let suspects = if before > 0 { before } else { accepted.len() };
+        let dearest = (0..suspects)
+            .max_by_key(|&index| reduce::work_in_batch(accepted[index], view.node, precision, batch_limit))
+            .expect("there is a suspect");
+        accepted.remove(dearest);
+    }
+}

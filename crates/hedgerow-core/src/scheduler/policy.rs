@@ -1,0 +1,130 @@
+//! The policies' names and their character.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How a batch is chosen (`model.md §3`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Every batch is looked at.
+    BruteForce,
+    /// The paper's search.
+    Dftsp,
+    /// The cheapest requests first.
+    Greedy,
+    /// The earliest deadline first.
+    Edf,
+    /// First come, first served, blind to deadlines: what other servers do.
+    Fifo,
+    /// Static batching (StB): a fixed batch size, first come, first served.
+    Static {
+        /// The batch size.
+        size: u32,
+    },
+    /// No batching (NoB): each accelerator serves one request at a time.
+    None {
+        /// How many accelerators there are.
+        accelerators: u32,
+    },
+}
+
+impl Policy {
+    /// Every policy's name, for messages.
+    pub const NAMES: &str = "brute-force, dftsp, greedy, edf, fifo, static[:size], none[:accelerators]";
+
+    /// Whether it serves a request whose deadline has passed as gladly as any other.
+    pub fn is_blind_to_deadlines(self) -> bool {
+        match self {
+            Self::Fifo => true,
+            Self::BruteForce
+            | Self::Dftsp
+            | Self::Greedy
+            | Self::Edf
+            | Self::Static { .. }
+            | Self::None { .. } => false,
+        }
+    }
+
+    /// Whether a request that its plan leaves out will not be served, so that it can be told at once.
+    pub fn plans_for_all(self) -> bool {
+        match self {
+            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf => true,
+            Self::Fifo | Self::Static { .. } | Self::None { .. } => false,
+        }
+    }
+
+    /// The most requests it runs at once.
+    pub fn most_at_once(self) -> u32 {
+        match self {
+            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf | Self::Fifo => u32::MAX,
+            Self::Static { size } => size,
+            Self::None { accelerators } => accelerators,
+        }
+    }
+
+    /// How many times longer than on the whole node a request takes that runs by itself: without
+    /// batching it has one of the accelerators.
+    pub fn slowdown_alone(self) -> u32 {
+        match self {
+            Self::None { accelerators } => accelerators,
+            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf | Self::Fifo | Self::Static { .. } => 1,
+        }
+    }
+
+    /// Whether a batch must have ended before the next request may start.
+    pub fn waits_for_the_batch(self) -> bool {
+        match self {
+            Self::Static { .. } => true,
+            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf | Self::Fifo | Self::None { .. } => {
+                false
+            }
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    /// The name that [`Policy::from_str`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BruteForce => f.write_str("brute-force"),
+            Self::Dftsp => f.write_str("dftsp"),
+            Self::Greedy => f.write_str("greedy"),
+            Self::Edf => f.write_str("edf"),
+            Self::Fifo => f.write_str("fifo"),
+            Self::Static { size } => write!(f, "static:{size}"),
+            Self::None { accelerators } => write!(f, "none:{accelerators}"),
+        }
+    }
+}
+
+/// A policy name that nobody knows.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown policy `{name}`; choose one of {}", Policy::NAMES)]
+pub struct UnknownPolicy {
+    /// The name that was given.
+    pub name: String,
+}
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    /// Reads a policy's name. `static` may carry its size, `static:8`, and `none` its number of
+    /// accelerators, `none:20`; without, they are 8 and 1.
+    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
+        let unknown = || UnknownPolicy { name: text.to_owned() };
+        let (name, number) = match text.split_once(':') {
+            None => (text, None),
+            Some((name, number)) => (name, Some(number.parse().ok().filter(|&n| n > 0).ok_or_else(unknown)?)),
+        };
+        match (name, number) {
+            ("brute-force", None) => Ok(Self::BruteForce),
+            ("dftsp", None) => Ok(Self::Dftsp),
+            ("greedy", None) => Ok(Self::Greedy),
+            ("edf", None) => Ok(Self::Edf),
+            ("fifo", None) => Ok(Self::Fifo),
+            ("static", number) => Ok(Self::Static { size: number.unwrap_or(8) }),
+            ("none", number) => Ok(Self::None { accelerators: number.unwrap_or(1) }),
+            (_, _) => Err(unknown()),
+        }
+    }
+}

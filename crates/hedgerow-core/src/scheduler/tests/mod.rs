@@ -1,0 +1,43 @@
+//! The solvers against each other, against `check`, and against the claims in their documentation.
+
+mod bounds;
+mod budgets;
+mod dftsp;
+mod draw;
+mod exactness;
+mod greedy;
+mod instances;
+mod names;
+mod pruning;
+mod solvers;
+
+use super::*;
+
+/// Every policy, with small numbers where it takes one.
+const POLICIES: [Policy; 8] = [
+    Policy::BruteForce,
+    Policy::Dftsp,
+    Policy::Greedy,
+    Policy::Edf,
+    Policy::Fifo,
+    Policy::Static { size: 2 },
+    Policy::None { accelerators: 1 },
+    Policy::None { accelerators: 3 },
+];
+
+/// The best value there is, by looking at every batch.
+fn best_value(instance: &Instance) -> u128 {
+    let answer = solve(instance, Policy::BruteForce, &mut Budget::unlimited()).unwrap();
+    assert!(answer.is_optimal());
+    answer.value
+}
+
+fn dftsp_with(instance: &Instance, rules: Rules) -> Answer {
+    super::dftsp(instance, &mut Budget::unlimited(), rules)
+}
+
+/// The answer is an allowed batch, and its value and bound are what they say they are.
+fn assert_sound(instance: &Instance, answer: &Answer, best: u128) {
+    assert_eq!(check::check(instance, &answer.chosen), Ok(answer.value), "{instance:#?}");
+    assert!(answer.value <= best && best <= answer.bound, "best {best}, {answer:?}\n{instance:#?}");
+}
