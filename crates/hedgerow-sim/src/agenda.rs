@@ -1,0 +1,107 @@
+//! What is still to happen, in one total order.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeSet, BinaryHeap};
+
+use hedgerow_core::Event;
+use hedgerow_core::time::Instant;
+
+/// Events to come: by time and, at the same nanosecond, in the order they were put down.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    heap: BinaryHeap<Reverse<Entry>>,
+    entries: u64,
+    /// Moments for which a wake-up is down already: the pipeline asks for the same one again and again.
+    wakes: BTreeSet<Instant>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Instant,
+    number: u64,
+    event: Event,
+}
+
+impl Agenda {
+    /// Puts an event down.
+    pub(crate) fn add(&mut self, at: Instant, event: Event) {
+        if event == Event::Woke && !self.wakes.insert(at) {
+            return;
+        }
+        self.heap.push(Reverse(Entry { at, number: self.entries, event }));
+        self.entries += 1;
+    }
+
+    /// Takes the next event.
+    pub(crate) fn next(&mut self) -> Option<(Instant, Event)> {
+        let Reverse(Entry { at, event, .. }) = self.heap.pop()?;
+        if event == Event::Woke {
+            self.wakes.remove(&at);
+        }
+        Some((at, event))
+    }
+
+    /// Whether nothing but wake-ups is to come.
+    pub(crate) fn has_only_wakes(&self) -> bool {
+        self.heap.len() == self.wakes.len()
+    }
+}
+
+impl Entry {
+    fn key(&self) -> (Instant, u64) {
+        (self.at, self.number)
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Entry {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hedgerow_core::request::RequestId;
+
+    #[test]
+    fn what_happens_at_once_happens_in_the_order_it_was_put_down() {
+        let mut agenda = Agenda::default();
+        for (at, id) in [(5, 0), (3, 1), (5, 2), (3, 3)] {
+            agenda.add(Instant(at), Event::Cancelled(RequestId(id)));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| agenda.next()).collect();
+        let expected = [(3, 1), (3, 3), (5, 0), (5, 2)];
+        assert_eq!(order, expected.map(|(at, id)| (Instant(at), Event::Cancelled(RequestId(id)))));
+    }
+
+    #[test]
+    fn one_moment_has_one_wake_up() {
+        let mut agenda = Agenda::default();
+        agenda.add(Instant(1), Event::Woke);
+        agenda.add(Instant(1), Event::Woke);
+        assert!(agenda.has_only_wakes());
+        assert_eq!(agenda.next(), Some((Instant(1), Event::Woke)));
+        assert_eq!(agenda.next(), None);
+        agenda.add(Instant(1), Event::Woke);
+        assert_eq!(
+            agenda.next(),
+            Some((Instant(1), Event::Woke)),
+            "once it has come, it may be asked for again"
+        );
+    }
+}

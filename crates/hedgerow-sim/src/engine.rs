@@ -1,0 +1,96 @@
+//! An engine that takes as long as the cost model says and produces no text.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::engine::cost::ChunkLoad;
+use hedgerow_core::engine::sequences::Sequences;
+use hedgerow_core::engine::{
+    Emission, Engine, EngineError, EngineLimits, Step, StepLoad, StepReport, TokenId, TokenSink, Work,
+};
+use hedgerow_core::node::Node;
+use hedgerow_core::request::RequestId;
+use hedgerow_core::units::Tokens;
+
+/// Runs steps in no time and reports the time that the node's cost model gives them (`model.md §1`).
+#[derive(Clone, Debug)]
+pub struct SimulatedEngine {
+    node: Node,
+    /// Each open request keeps after how many tokens its answer ends by itself.
+    sequences: Sequences<Option<Tokens>>,
+    answers: BTreeMap<RequestId, Tokens>,
+}
+
+impl SimulatedEngine {
+    /// An engine of a node, with nothing open.
+    pub fn new(node: &Node) -> Self {
+        let kv = node.kv_memory().0 / node.model.kv_per_token().0;
+        let limits = EngineLimits {
+            parallel: node.max_parallel,
+            context: node.context,
+            kv: Tokens(u32::try_from(kv).unwrap_or(u32::MAX)),
+        };
+        Self { node: node.clone(), sequences: Sequences::new(limits), answers: BTreeMap::new() }
+    }
+
+    /// Makes the request's answer end by itself after so many tokens; says so before it is opened.
+    pub fn answer_with(&mut self, request: RequestId, tokens: Tokens) {
+        self.answers.insert(request, tokens);
+    }
+
+    /// What a step has to do, given how far its requests are.
+    fn load(&self, step: &Step) -> Result<StepLoad, EngineError> {
+        let mut load = StepLoad { decode_count: step.decode.len() as u32, ..StepLoad::default() };
+        for chunk in &step.prefill {
+            let sequence = self.sequences.get(chunk.request)?;
+            let prompt = Tokens(sequence.work.prompt.len() as u32);
+            load.prefill.push(ChunkLoad { tokens: chunk.tokens, start: sequence.prefilled, prompt });
+        }
+        for &request in &step.decode {
+            load.decode_kv += u64::from(self.sequences.get(request)?.kv().0);
+        }
+        Ok(load)
+    }
+}
+
+impl Engine for SimulatedEngine {
+    fn limits(&self) -> EngineLimits {
+        self.sequences.limits()
+    }
+
+    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+        let answer = self.answers.remove(&request);
+        self.sequences.open(request, work, |work| Ok(answer.filter(|_| !work.ignore_eos)))
+    }
+
+    fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+        self.sequences.check(step)?;
+        let precision = &self.node.precisions[step.precision.0];
+        let elapsed = self.node.cost.step(&self.node.model, precision, &self.load(step)?);
+        let mut report = StepReport { elapsed, ..StepReport::default() };
+        report.progress.reserve_exact(step.request_count());
+        let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
+        let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
+        for (request, prefilled) in chunks.chain(decodes) {
+            let mut token = TokenId(0);
+            let progress = self.sequences.advance(request, prefilled, |sequence| {
+                token = TokenId(sequence.produced.0 as i32 - 1);
+                // An answer as long as allowed ends for its length, not by itself.
+                sequence.produced < sequence.work.max_output && Some(sequence.produced) == sequence.own
+            });
+            if progress.produced {
+                sink.token(Emission { request, token, text: "", end: progress.end });
+            }
+            report.progress.push(progress);
+        }
+        report.kv_used = self.kv_used();
+        Ok(report)
+    }
+
+    fn close(&mut self, request: RequestId) {
+        self.sequences.close(request);
+    }
+
+    fn kv_used(&self) -> Tokens {
+        self.sequences.kv_used()
+    }
+}

@@ -1,0 +1,59 @@
+//! What must be true whatever happens: checked after each event in debug builds and tests.
+
+use hedgerow_core::Order;
+use hedgerow_core::allocator::{self, Share};
+use hedgerow_core::engine::EndReason;
+use hedgerow_core::node::Node;
+use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::units::Tokens;
+
+/// The batch started by one event holds no more than the whole band, each way (`model.md §1`).
+pub(crate) fn assert_shares_fit(orders: &[Order]) {
+    let (mut uplink, mut downlink) = (Share::NONE, Share::NONE);
+    for order in orders {
+        if let Order::Start(running) = order {
+            uplink = uplink + running.grant.uplink;
+            downlink = downlink + running.grant.downlink;
+        }
+    }
+    assert!(uplink <= Share::WHOLE && downlink <= Share::WHOLE, "a batch holds {uplink} up, {downlink} down");
+}
+
+/// A record tells a story that can have happened, and "met" means that everything was kept
+/// (`model.md §1`).
+pub(crate) fn assert_record(record: &Record, answer: Tokens, node: &Node) {
+    let Record { request, started, first_token, last_token, ended, .. } = record;
+    let moments = [Some(request.arrived), *started, *first_token, *last_token, Some(*ended)];
+    let known: Vec<_> = moments.into_iter().flatten().collect();
+    assert!(known.is_sorted(), "its moments are out of order: {record:#?}");
+    assert_eq!(started.is_some(), record.precision.is_some(), "who starts runs at a precision: {record:#?}");
+    match record.outcome {
+        Outcome::Met(end) | Outcome::Late(end) => assert_answer(record, end, answer, node),
+        Outcome::Rejected(_) => assert!(started.is_none(), "refused after its start: {record:#?}"),
+        // A caller may also go away while the whole answer is on the air.
+        Outcome::Cancelled => assert!(record.produced <= answer, "more than an answer: {record:#?}"),
+        Outcome::Expired | Outcome::Failed(_) | Outcome::ShutDown => {
+            assert!(record.produced < answer, "whole, and yet cut off: {record:#?}");
+        }
+    }
+}
+
+fn assert_answer(record: &Record, end: EndReason, answer: Tokens, node: &Node) {
+    let Record { request, produced, ended, grant, .. } = record;
+    let (Some(started), Some(first), Some(last), Some(precision)) =
+        (record.started, record.first_token, record.last_token, record.precision)
+    else {
+        panic!("answered without having run: {record:#?}");
+    };
+    let expected_end = if answer == request.max_output { EndReason::Length } else { EndReason::Stop };
+    assert_eq!((*produced, end), (answer, expected_end), "the whole answer, not more: {record:#?}");
+    assert!(first >= started + node.uplink_slot(), "a token before the prompt was there: {record:#?}");
+    assert!(*ended >= last + node.downlink_slot(), "an end before the answer was there: {record:#?}");
+    assert_eq!(record.is_met(), request.is_in_time(*ended), "met means in time: {record:#?}");
+    let quality = node.precisions[precision.0].quality;
+    assert!(quality >= request.min_quality, "served at a quality of only {quality}: {record:#?}");
+    let needs = allocator::needs(request, request.prompt, node);
+    let is_enough =
+        grant.memory >= needs.memory && grant.uplink >= needs.uplink && grant.downlink >= needs.downlink;
+    assert!(is_enough, "it needed {needs:?}: {record:#?}");
+}

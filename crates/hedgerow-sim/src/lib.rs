@@ -1,0 +1,30 @@
+//! The simulator: the core's own decisions, played in virtual time against users and a channel.
+//!
+//! A [`Scenario`] (a commented TOML file) says who asks for what, over which channel, of which node.
+//! A [`Simulation`] plays it: [`Arrivals`] come, the core's `Pipeline` decides, a [`SimulatedEngine`]
+//! takes as long as the cost model says. What comes out is a [`Run`]: one record for each request and
+//! one report for each plan; a [`Report`] sums it up and [`write_files`] keeps it.
+//!
+//! Nothing here reads a clock or draws from anything but the scenario's seed, so the same scenario gives
+//! the same bytes. It uses only what the core shows to everybody.
+
+mod agenda;
+mod arrivals;
+mod channel;
+mod engine;
+mod invariants;
+mod models;
+mod random;
+mod report;
+mod scenario;
+mod simulation;
+
+pub use arrivals::{Arrival, Arrivals};
+pub use channel::{Cell, Fading, path_loss_db};
+pub use engine::SimulatedEngine;
+pub use report::{FileError, Report, table, write_files};
+pub use scenario::{Extent, Overrides, Range, Scenario, ScenarioError, Users};
+pub use simulation::{Run, Simulation};
+
+#[cfg(test)]
+mod tests;

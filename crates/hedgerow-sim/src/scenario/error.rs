@@ -1,0 +1,163 @@
+//! What can be wrong with a scenario.
+
+use std::path::PathBuf;
+
+use hedgerow_core::scheduler::UnknownPolicy;
+use hedgerow_core::units::{Bytes, Tokens};
+
+/// Beside a guess, all words are listed only where they are this few.
+const KNOWN_SHOWN_MAX: usize = 4;
+
+/// Why a scenario cannot be played. Each names the place, the value and, by [`ScenarioError::hint`], the
+/// way out.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("cannot read scenario {}: {kind}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        kind: std::io::ErrorKind,
+    },
+    /// A word is not one of those that are known here.
+    #[error("unknown {what} `{name}` {place}")]
+    Unknown {
+        /// What it should be: a key, a value, a model, a precision.
+        what: &'static str,
+        /// The word.
+        name: String,
+        /// Where it stands.
+        place: Place,
+        /// All that are known.
+        known: Vec<String>,
+    },
+    /// The policy's name is not one.
+    #[error("{source} (in `planning.policy` or `--policy`)")]
+    Policy {
+        /// What the core says about it.
+        source: UnknownPolicy,
+    },
+    /// It is not TOML, a key is missing, or a value has the wrong type.
+    #[error("{}line {line}: {message}", key.as_ref().map(|key| format!("`{key}`, ")).unwrap_or_default())]
+    Form {
+        /// Which key or table, where that is known.
+        key: Option<String>,
+        /// Which line.
+        line: usize,
+        /// What is wrong, in the parser's words.
+        message: String,
+    },
+    /// A value makes no sense.
+    #[error("`{key}` is {value}, but must be {must_be}")]
+    Value {
+        /// Which key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        must_be: &'static str,
+    },
+    /// A key is needed because of another one.
+    #[error("`{key}` is missing: {because}")]
+    Missing {
+        /// Which key.
+        key: String,
+        /// Why it is needed.
+        because: &'static str,
+    },
+    /// Two keys say the same thing in different ways.
+    #[error("`{key}` and `{other}` are both given")]
+    Conflict {
+        /// One key.
+        key: String,
+        /// The other.
+        other: String,
+    },
+    /// The resident weights leave no memory for KV caches.
+    #[error("the resident weights of {weights} do not fit the memory of {memory}")]
+    NoMemory {
+        /// All resident weights.
+        weights: Bytes,
+        /// The node's memory.
+        memory: Bytes,
+    },
+    /// A padded prompt and its output would not fit a request's context.
+    #[error(
+        "prompts padded to {prompt} and outputs of {output} do not fit `node.context_tokens` = {context}"
+    )]
+    PaddingTooLong {
+        /// What prompts may be padded to.
+        prompt: Tokens,
+        /// The longest output.
+        output: Tokens,
+        /// The context.
+        context: Tokens,
+    },
+}
+
+/// Where a word stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On a line of the file.
+    Line(usize),
+    /// Under a key.
+    Key(&'static str),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "on line {line}"),
+            Self::Key(key) => write!(f, "in `{key}`"),
+        }
+    }
+}
+
+impl ScenarioError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "name a scenario file, such as `scenarios/paper.toml`".into(),
+            Self::Unknown { name, known, .. } => match nearest(name, known) {
+                Some(nearest) if known.len() > KNOWN_SHOWN_MAX => format!("did you mean `{nearest}`?"),
+                Some(nearest) => format!("did you mean `{nearest}`? there are {}", known.join(", ")),
+                None => format!("choose one of {}", known.join(", ")),
+            },
+            Self::Policy { .. } => "`static:8` sets a batch size, `none:20` a number of accelerators".into(),
+            Self::Form { .. } => "`scenarios/paper.toml` has every key, with its unit and meaning".into(),
+            Self::Value { key, must_be, .. } => format!("set `{key}` to {must_be}"),
+            Self::Missing { key, .. } => format!("add `{key}`"),
+            Self::Conflict { key, other } => format!("remove `{key}` or `{other}`"),
+            Self::NoMemory { .. } => {
+                "raise `node.memory_gb`, or name fewer or smaller precisions in `node.resident`".into()
+            }
+            Self::PaddingTooLong { prompt, output, .. } => {
+                format!("set `node.context_tokens` to {} or more, or `planning.padding` to \"none\"", {
+                    prompt.0 + output.0
+                })
+            }
+        }
+    }
+
+    /// Turns the TOML parser's words into an error that says what is known, where they say so.
+    pub(super) fn from_toml(key: &str, message: &str, line: usize) -> Self {
+        // Serde writes: unknown field `ratee`, expected one of `rate_per_s`, `prompt_tokens`
+        let what = match message {
+            _ if message.starts_with("unknown field") => "key",
+            _ if message.starts_with("unknown variant") => "value",
+            _ => return Self::Form { key: Some(key.to_owned()), line, message: message.to_owned() },
+        };
+        let mut quoted = message.split('`').skip(1).step_by(2).map(str::to_owned);
+        let name = quoted.next().unwrap_or_default();
+        Self::Unknown { what, name, place: Place::Line(line), known: quoted.collect() }
+    }
+}
+
+/// The known word that was probably meant.
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    let distance = |known: &String| strsim::damerau_levenshtein(name, known);
+    let nearest = known.iter().min_by_key(|known| distance(known))?;
+    // Half of the letters wrong is another word.
+    (distance(nearest) <= name.len().max(nearest.len()) / 2).then_some(nearest)
+}

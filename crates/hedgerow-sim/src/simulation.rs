@@ -1,0 +1,201 @@
+//! Virtual time: what happens is taken from an agenda, told to the core's pipeline, and what the
+//! pipeline orders is done.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::engine::{Engine as _, Sampling, Step, TokenId, Work};
+use hedgerow_core::output::Record;
+use hedgerow_core::request::RequestId;
+use hedgerow_core::running::Running;
+use hedgerow_core::scheduler::PlanReport;
+use hedgerow_core::time::Instant;
+use hedgerow_core::units::Tokens;
+use hedgerow_core::{Event, Order, Pipeline};
+
+use crate::agenda::Agenda;
+use crate::arrivals::{Arrival, Arrivals};
+use crate::engine::SimulatedEngine;
+use crate::invariants;
+use crate::scenario::Scenario;
+
+/// Wake-ups in a row that change nothing, after which those who wait are taken to wait for ever.
+const IDLE_WAKES_MAX: u32 = 10_000;
+
+/// One scenario being played, with its own arrivals or somebody else's.
+#[derive(Debug)]
+pub struct Simulation<I = Arrivals> {
+    scenario: Scenario,
+    arrivals: I,
+    agenda: Agenda,
+    pipeline: Pipeline,
+    engine: SimulatedEngine,
+    now: Instant,
+    /// Who has arrived and not ended, and the tokens of their answers.
+    here: BTreeMap<RequestId, Tokens>,
+    idle_wakes: u32,
+    run: Run,
+}
+
+/// What a simulation has seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Run {
+    /// One record for each request, in the order they ended.
+    pub records: Vec<Record>,
+    /// One report for each plan, in the order they were made.
+    pub plans: Vec<PlanReport>,
+    /// Steps that the engine ran.
+    pub steps: u64,
+    /// Requests that took part in them, added up over the steps.
+    pub requests_in_steps: u64,
+    /// Events that the pipeline was told.
+    pub events: u64,
+}
+
+impl Simulation {
+    /// A scenario about to begin.
+    pub fn new(scenario: &Scenario) -> Self {
+        Self::replay(scenario, Arrivals::new(scenario))
+    }
+}
+
+impl<I: Iterator<Item = Arrival>> Simulation<I> {
+    /// A scenario about to begin with these arrivals instead of its users: a trace, or a story to be told
+    /// again. They must come in order of time, each request with an id of its own.
+    pub fn replay(scenario: &Scenario, arrivals: I) -> Self {
+        let mut simulation = Self {
+            arrivals,
+            agenda: Agenda::default(),
+            pipeline: Pipeline::new(scenario.node.clone(), scenario.settings.clone()),
+            engine: SimulatedEngine::new(&scenario.node),
+            now: Instant::START,
+            here: BTreeMap::new(),
+            idle_wakes: 0,
+            run: Run::default(),
+            scenario: scenario.clone(),
+        };
+        simulation.expect_next_arrival();
+        simulation
+    }
+
+    /// Plays the scenario to its end. `progress` is told how many requests have ended, after each event.
+    ///
+    /// # Panics
+    ///
+    /// When an invariant is broken: time goes back, a request ends twice or never, something is still
+    /// held at the end; in debug builds also after each event.
+    pub fn run(mut self, mut progress: impl FnMut(u64)) -> Run {
+        while let Some((at, event)) = self.agenda.next() {
+            self.happens(at, event);
+            progress(self.run.records.len() as u64);
+        }
+        self.assert_over();
+        self.run
+    }
+
+    fn happens(&mut self, at: Instant, event: Event) {
+        assert!(at >= self.now, "time goes back from {:?} to {at:?}", self.now);
+        self.now = at;
+        self.run.events += 1;
+        let is_wake = event == Event::Woke;
+        if matches!(event, Event::Arrived(_)) {
+            self.expect_next_arrival();
+        }
+        let orders = self.pipeline.on_event(at, event);
+        if cfg!(debug_assertions) {
+            self.pipeline.assert_conserved();
+            invariants::assert_shares_fit(&orders);
+        }
+        self.watch_for_livelock(is_wake, &orders);
+        for order in orders {
+            self.carry_out(order);
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Start(running) => self.open(&running),
+            Order::Stop(request) => self.engine.close(request),
+            Order::Run(step) => self.step(&step),
+            Order::End(record) => self.close_the_book_on(record),
+            Order::Planned(report) => self.run.plans.push(report),
+            Order::WakeAt(at) => self.agenda.add(at, Event::Woke),
+        }
+    }
+
+    fn open(&mut self, running: &Running) {
+        let request = running.request.id;
+        self.engine.answer_with(request, self.here[&request]);
+        let work = Work {
+            // What the tokens are does not matter here, only how many there are.
+            prompt: vec![TokenId(0); running.prompt.0 as usize],
+            max_output: running.request.max_output,
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            ignore_eos: false,
+        };
+        if let Err(error) = self.engine.open(request, work) {
+            self.agenda.add(self.now, Event::OpenFailed { request, error });
+        }
+    }
+
+    /// Runs a step at once; the pipeline is told when its time has passed.
+    fn step(&mut self, step: &Step) {
+        self.run.steps += 1;
+        self.run.requests_in_steps += step.request_count() as u64;
+        match self.engine.step(step, &mut |_: hedgerow_core::engine::Emission<'_>| {}) {
+            Ok(report) => self.agenda.add(self.now + report.elapsed, Event::StepDone(report)),
+            Err(error) => self.agenda.add(self.now, Event::StepFailed(error)),
+        }
+    }
+
+    fn close_the_book_on(&mut self, record: Record) {
+        let answer = self.here.remove(&record.request.id);
+        let answer = answer.unwrap_or_else(|| panic!("{} ends twice", record.request.id));
+        if cfg!(debug_assertions) {
+            invariants::assert_record(&record, answer, &self.scenario.node);
+        }
+        self.run.records.push(record);
+    }
+
+    /// Puts the next arrival on the agenda: one at a time, so that the agenda stays small.
+    fn expect_next_arrival(&mut self) {
+        let Some(arrival) = self.arrivals.next() else { return };
+        let id = arrival.request.id;
+        self.here.insert(id, arrival.answer);
+        if let Some(leaves) = arrival.leaves {
+            self.agenda.add(leaves, Event::Cancelled(id));
+        }
+        self.agenda.add(arrival.request.arrived, Event::Arrived(arrival.request));
+    }
+
+    fn watch_for_livelock(&mut self, is_wake: bool, orders: &[Order]) {
+        let is_idle = is_wake
+            && self.agenda.has_only_wakes()
+            && orders.iter().all(|order| matches!(order, Order::WakeAt(_) | Order::Planned(_)));
+        self.idle_wakes = if is_idle { self.idle_wakes + 1 } else { 0 };
+        let who = self.here.keys().next();
+        assert!(
+            self.idle_wakes < IDLE_WAKES_MAX,
+            "livelock at {:?} under {}: {who:?} waits for ever",
+            self.now,
+            self.scenario.settings.policy
+        );
+    }
+
+    fn assert_over(&self) {
+        let Self { pipeline, engine, here, now, .. } = self;
+        assert!(
+            here.is_empty(),
+            "deadlock at {now:?} under {}: nothing is to happen any more, but {} requests have not ended, \
+             the first is {:?}; {} wait and {} run",
+            self.scenario.settings.policy,
+            here.len(),
+            here.keys().next(),
+            pipeline.queue_len(),
+            pipeline.running().len(),
+        );
+        assert!(pipeline.is_idle(), "every request has ended, but the pipeline still holds some");
+        assert_eq!(engine.kv_used(), Tokens::ZERO, "the engine still holds tokens");
+        pipeline.assert_conserved();
+    }
+}

@@ -1,0 +1,380 @@
+//! Whole simulations: what must hold for every seed, policy and protocol.
+//!
+//! In these builds the simulation checks its invariants after each event, so a run that ends is a check
+//! by itself.
+
+use hedgerow_core::engine::cost::ChunkLoad;
+use hedgerow_core::engine::{Engine as _, conformance};
+use hedgerow_core::engine::{PrefillChunk, Sampling, Step, StepLoad, TokenId, Work};
+use hedgerow_core::output::{Outcome, Rejection};
+use hedgerow_core::request::{Request, RequestId};
+use hedgerow_core::scheduler::Limit;
+use hedgerow_core::settings::Padding;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::{Quality, Tokens};
+use proptest::prelude::*;
+
+use crate::scenario::Range;
+use crate::{
+    Arrival, Arrivals, Extent, Fading, Overrides, Report, Run, Scenario, SimulatedEngine, Simulation, table,
+    write_files,
+};
+
+const PAPER: &str = include_str!("../../../scenarios/paper.toml");
+const CONTINUOUS: &str = include_str!("../../../scenarios/continuous.toml");
+const POLICIES: [&str; 7] = ["brute-force", "dftsp", "greedy", "edf", "fifo", "static", "none"];
+
+fn scenario(text: &str, policy: &str, seed: u64, requests: u64) -> Scenario {
+    let overrides = Overrides {
+        policy: Some(policy.into()),
+        seed: Some(seed),
+        requests: Some(requests),
+        ..Overrides::default()
+    };
+    Scenario::parse(text).unwrap().with(&overrides).unwrap()
+}
+
+fn play(scenario: &Scenario) -> Run {
+    Simulation::new(scenario).run(|_| {})
+}
+
+#[test]
+fn the_simulated_engine_keeps_the_rules_of_an_engine() {
+    for text in [PAPER, CONTINUOUS] {
+        let mut node = Scenario::parse(text).unwrap().node;
+        node.max_parallel = 4;
+        conformance::check(&mut SimulatedEngine::new(&node), &|length| vec![TokenId(0); length as usize]);
+    }
+}
+
+#[test]
+fn every_policy_keeps_every_invariant_under_both_protocols_for_20_seeds() {
+    for text in [PAPER, CONTINUOUS] {
+        for policy in POLICIES {
+            for seed in 0..20 {
+                let run = play(&scenario(text, policy, seed, 40));
+                assert_eq!(run.records.len(), 40, "{policy}, seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_that_end_early_and_users_who_go_away_break_nothing() {
+    for text in [PAPER, CONTINUOUS] {
+        for policy in POLICIES {
+            let mut scenario = scenario(text, policy, 3, 100);
+            scenario.users.answer_part = Range { least: 0.0, most: 1.0 };
+            scenario.users.patience_s = Some(Range { least: 0.1, most: 3.0 });
+            let run = play(&scenario);
+            let cancelled = run.records.iter().filter(|record| record.outcome == Outcome::Cancelled).count();
+            assert!(cancelled > 0, "{policy}: the test must cover users who go away");
+        }
+    }
+}
+
+#[test]
+fn several_precisions_a_margin_and_no_padding_break_nothing() {
+    for text in [PAPER, CONTINUOUS] {
+        let text = text
+            .replace("resident = [\"W8A16\"]", "resident = [\"W4A16-GPTQ\", \"W16\", \"W8A16\"]")
+            .replace("margin = 0.0", "margin = 0.2")
+            .replace("memory_gb = 32.0", "memory_gb = 12.0");
+        for policy in POLICIES {
+            for padding in [Padding::None, Padding::BatchMax, Padding::Fixed(Tokens(512))] {
+                let mut scenario = scenario(&text, policy, 5, 60);
+                scenario.settings.padding = padding;
+                assert_eq!(play(&scenario).records.len(), 60);
+            }
+        }
+    }
+}
+
+#[test]
+fn wired_callers_without_deadlines_are_all_served() {
+    for text in [PAPER, CONTINUOUS] {
+        for policy in POLICIES {
+            // One accelerator by itself is too slow for some requests to fit any epoch.
+            if (text, policy) == (PAPER, "none") {
+                continue;
+            }
+            let mut scenario = scenario(text, policy, 1, 30);
+            (scenario.cell, scenario.node.radio) = (None, None);
+            scenario.users.deadline_s = None;
+            scenario.users.min_quality = Range { least: 0.0, most: 0.0 };
+            let met = play(&scenario).records.iter().filter(|record| record.is_met()).count();
+            assert_eq!(met, 30, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for text in [PAPER, CONTINUOUS] {
+        let scenario = scenario(text, "dftsp", 11, 100);
+        let (first, second) = (play(&scenario), play(&scenario));
+        assert_eq!(first, second);
+        let bytes = [files_of(&scenario, &first, "first"), files_of(&scenario, &second, "second")];
+        assert_eq!(bytes[0], bytes[1]);
+        assert!(bytes[0].iter().all(|file| !file.is_empty()));
+    }
+}
+
+/// Writes a run's files and reads them back.
+fn files_of(scenario: &Scenario, run: &Run, name: &str) -> Vec<String> {
+    let folder =
+        std::env::temp_dir().join(format!("hedgerow-sim-{}-{}-{name}", std::process::id(), scenario.name));
+    let paths = write_files(&folder, scenario, run, &Report::of(scenario, run)).unwrap();
+    let texts = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let entries = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(entries, paths.len(), "no half-written file remains");
+    std::fs::remove_dir_all(&folder).unwrap();
+    texts
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
+    let scenario = scenario(PAPER, "edf", 1, 5);
+    let run = play(&scenario);
+    let file = std::env::temp_dir().join(format!("hedgerow-sim-{}-file", std::process::id()));
+    std::fs::write(&file, "in the way").unwrap();
+    let error = write_files(&file, &scenario, &run, &Report::of(&scenario, &run)).unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    assert!(error.to_string().contains("hedgerow-sim"), "{error}");
+}
+
+#[test]
+fn another_policy_sees_the_same_arrivals() {
+    let requests = |policy| {
+        let mut records = play(&scenario(CONTINUOUS, policy, 4, 80)).records;
+        records.sort_by_key(|record| record.request.id);
+        records.into_iter().map(|record| record.request).collect::<Vec<_>>()
+    };
+    let first = requests("dftsp");
+    for policy in ["greedy", "edf", "fifo", "static", "none"] {
+        assert_eq!(requests(policy), first, "{policy}");
+    }
+}
+
+#[test]
+fn another_rate_changes_when_requests_come_but_not_what_they_ask() {
+    let asked = |rate_per_s| {
+        let overrides = Overrides { rate_per_s: Some(rate_per_s), ..Overrides::default() };
+        let scenario = Scenario::parse(PAPER).unwrap().with(&overrides).unwrap();
+        let strip = |arrival: Arrival| Request {
+            arrived: hedgerow_core::time::Instant::START,
+            deadline: None,
+            ..arrival.request
+        };
+        Arrivals::new(&scenario).map(strip).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(1.0), asked(50.0));
+}
+
+#[test]
+fn arrivals_come_at_their_rate_and_ask_for_what_the_scenario_says() {
+    let scenario = scenario(PAPER, "edf", 2, 20_000);
+    let arrivals: Vec<Arrival> = Arrivals::new(&scenario).collect();
+    let span_s = arrivals.last().unwrap().request.arrived.as_seconds();
+    assert!((20_000.0 / span_s / 10.0 - 1.0).abs() < 0.03, "{span_s} s for 20,000 arrivals at 10/s");
+    assert!(arrivals.is_sorted_by_key(|arrival| arrival.request.arrived));
+    for Arrival { request, answer, leaves } in &arrivals {
+        assert!(scenario.users.prompts.contains(&request.prompt));
+        assert_eq!((*answer, *leaves), (request.max_output, None));
+        let latency_s = request.deadline.unwrap().since(request.arrived).as_seconds();
+        assert!((0.5..=2.000_000_001).contains(&latency_s), "{latency_s}");
+    }
+    let mean_quality =
+        arrivals.iter().map(|arrival| arrival.request.min_quality.get()).sum::<f64>() / 20_000.0;
+    assert!((mean_quality - 0.5).abs() < 0.01, "{mean_quality}");
+}
+
+#[test]
+fn a_duration_ends_the_arrivals_and_not_the_service() {
+    let mut scenario = scenario(CONTINUOUS, "greedy", 2, 0);
+    scenario.extent = Extent::Duration(Span::from_seconds(5.0));
+    let run = play(&scenario);
+    assert!((25..80).contains(&run.records.len()), "{} in 5 s at 10/s", run.records.len());
+    assert!(run.records.iter().all(|record| record.request.arrived.as_seconds() <= 5.0));
+    assert!(run.records.iter().any(|record| record.ended.as_seconds() > 5.0));
+}
+
+#[test]
+fn no_request_at_all_is_a_run_too() {
+    let scenario = scenario(PAPER, "dftsp", 1, 0);
+    let report = Report::of(&scenario, &play(&scenario));
+    assert_eq!((report.offered, report.attainment, report.met_per_epoch), (0, 0.0, None));
+}
+
+#[test]
+fn a_dead_channel_is_refused() {
+    let mut scenario = scenario(PAPER, "dftsp", 1, 10);
+    let cell = scenario.cell.as_mut().unwrap();
+    (cell.min_distance_m, cell.radius_m, cell.fading) = (1e6, 1e6, Fading::None);
+    scenario.users.min_quality = Range { least: 0.0, most: 0.0 };
+    let refusal = Outcome::Rejected(Rejection::BandExceeded { limit: Limit::Uplink });
+    assert!(play(&scenario).records.iter().all(|record| record.outcome == refusal));
+}
+
+#[test]
+fn a_floor_above_the_resident_precision_is_refused() {
+    let scenario = scenario(PAPER, "greedy", 1, 300);
+    let best = scenario.node.precisions[0].quality;
+    let text = PAPER.replace("resident = [\"W8A16\"]", "resident = [\"W4A16-RTN\"]");
+    let coarse =
+        Scenario::parse(&text).unwrap().with(&Overrides { requests: Some(300), ..Overrides::default() });
+    let coarse = coarse.unwrap();
+    let coarse_best = coarse.node.precisions[0].quality;
+    for (scenario, best) in [(scenario, best), (coarse, coarse_best)] {
+        let refused = |quality: Quality| quality > best;
+        for record in play(&scenario).records {
+            let is_refused = matches!(record.outcome, Outcome::Rejected(Rejection::QualityInfeasible { .. }));
+            assert_eq!(is_refused, refused(record.request.min_quality), "{record:#?}");
+        }
+    }
+}
+
+#[test]
+fn who_is_admitted_by_a_policy_that_knows_deadlines_is_in_time() {
+    for policy in ["brute-force", "dftsp", "greedy", "edf"] {
+        for seed in 0..5 {
+            let scenario = scenario(PAPER, policy, seed, 100);
+            let report = Report::of(&scenario, &play(&scenario));
+            assert_eq!(report.met, report.admitted, "{policy}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn dftsp_serves_no_fewer_than_greedy_in_any_epoch_and_as_many_as_brute_force() {
+    // Few requests an epoch, so that brute force can look at every batch.
+    let overrides = |policy: &str, seed| Overrides {
+        policy: Some(policy.into()),
+        seed: Some(seed),
+        requests: Some(100),
+        rate_per_s: Some(5.0),
+    };
+    for seed in 0..5 {
+        let plans = |policy| {
+            let scenario = Scenario::parse(PAPER).unwrap().with(&overrides(policy, seed)).unwrap();
+            play(&scenario).plans
+        };
+        let (dftsp, greedy, brute) = (plans("dftsp"), plans("greedy"), plans("brute-force"));
+        // In epochs who waits does not depend on who was served before: who was left out is too late
+        // by the next one, or competes again under both. Plans are compared where the same wait.
+        let mut compared = 0;
+        for plan in &dftsp {
+            let same = |other: &&hedgerow_core::scheduler::PlanReport| {
+                other.at == plan.at && other.waiting == plan.waiting
+            };
+            if let Some(brute) = brute.iter().find(same) {
+                assert_eq!(plan.value, brute.value, "seed {seed} at {:?}", plan.at);
+                compared += 1;
+            }
+            if let Some(greedy) = greedy.iter().find(same) {
+                assert!(plan.value >= greedy.value, "seed {seed} at {:?}", plan.at);
+            }
+        }
+        assert!(compared > 5, "seed {seed}: only {compared} epochs could be compared");
+    }
+}
+
+#[test]
+fn arrivals_of_another_make_are_played_as_they_are() {
+    let scenario = scenario(CONTINUOUS, "greedy", 6, 50);
+    let recorded: Vec<Arrival> = Arrivals::new(&scenario).collect();
+    let replayed = Simulation::replay(&scenario, recorded.into_iter()).run(|_| {});
+    assert_eq!(replayed, play(&scenario));
+}
+
+#[test]
+fn a_table_has_one_column_for_each_policy() {
+    let reports: Vec<Report> = ["dftsp", "static:4"]
+        .map(|policy| {
+            let scenario = scenario(PAPER, policy, 1, 50);
+            Report::of(&scenario, &play(&scenario))
+        })
+        .into();
+    let text = table(&reports);
+    let first = text.lines().next().unwrap();
+    assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["policy", "dftsp", "static:4"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_step_takes_what_the_cost_model_says(
+        prompts in prop::collection::vec(1_u32..400, 1..6),
+        part in 1_u32..100,
+        is_roofline: bool,
+    ) {
+        let node = Scenario::parse(if is_roofline { CONTINUOUS } else { PAPER }).unwrap().node;
+        let mut engine = SimulatedEngine::new(&node);
+        let mut sink = |_: hedgerow_core::engine::Emission<'_>| {};
+        let expected = |load: &StepLoad| node.cost.step(&node.model, &node.precisions[0], load);
+        let (mut decode, mut decode_kv) = (Vec::new(), 0);
+        for (id, &prompt) in prompts.iter().enumerate() {
+            let request = RequestId(id as u64);
+            let work = Work {
+                prompt: vec![TokenId(0); prompt as usize],
+                max_output: Tokens(9),
+                sampling: Sampling::GREEDY,
+                stop: Vec::new(),
+                ignore_eos: false,
+            };
+            engine.open(request, work).unwrap();
+            let first = part.min(prompt);
+            // Beside each chunk those whose prompt is done decode.
+            for (start, tokens) in [(0, first), (first, prompt - first)] {
+                if tokens == 0 {
+                    continue;
+                }
+                let chunk = ChunkLoad { tokens: Tokens(tokens), start: Tokens(start), prompt: Tokens(prompt) };
+                let prefill = vec![PrefillChunk { request, tokens: Tokens(tokens) }];
+                let is_decoding = start == 0;
+                let step = Step {
+                    prefill,
+                    decode: if is_decoding { decode.clone() } else { Vec::new() },
+                    ..Step::default()
+                };
+                let load = StepLoad {
+                    prefill: vec![chunk],
+                    decode_count: step.decode.len() as u32,
+                    decode_kv: if is_decoding { decode_kv } else { 0 },
+                };
+                let report = engine.step(&step, &mut sink).unwrap();
+                prop_assert_eq!(report.elapsed, expected(&load));
+                decode_kv += step.decode.len() as u64;
+            }
+            decode.push(request);
+            decode_kv += u64::from(prompt);
+        }
+    }
+}
+
+#[test]
+fn a_new_promise_breaks_no_older_one() {
+    let mut scenario = scenario(CONTINUOUS, "greedy", 0, 0);
+    (scenario.cell, scenario.node.radio) = (None, None);
+    let arrival = |id, at_ms, prompt, output, latency_ms| {
+        let arrived = hedgerow_core::time::Instant::START + Span::from_millis(at_ms);
+        let request = Request {
+            id: RequestId(id),
+            arrived,
+            prompt: Tokens(prompt),
+            max_output: Tokens(output),
+            deadline: Some(arrived + Span::from_millis(latency_ms)),
+            min_quality: Quality::NONE,
+            value: 1,
+            link: None,
+        };
+        Arrival { answer: request.max_output, request, leaves: None }
+    };
+    // The second prompt is long enough to push the first answer's decodes past their deadline.
+    let arrivals = vec![arrival(0, 0, 128, 256, 750), arrival(1, 100, 512, 128, 480)];
+    let run = Simulation::replay(&scenario, arrivals.into_iter()).run(|_| {});
+    let outcomes: Vec<_> =
+        run.records.iter().map(|record| (record.request.id.0, record.outcome.name())).collect();
+    assert_eq!(outcomes, [(1, "rejected"), (0, "met")]);
+}
