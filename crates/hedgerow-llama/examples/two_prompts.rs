@@ -1,0 +1,52 @@
+//! Loads a model and answers two prompts of different lengths in one batch.
+//!
+//! cargo run --release -p hedgerow-llama --example two_prompts -- model.gguf
+
+use std::error::Error;
+
+use hedgerow_core::engine::{Emission, Engine, PrefillChunk, Sampling, Step, Work};
+use hedgerow_core::request::RequestId;
+use hedgerow_core::units::Tokens;
+use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions};
+
+const PROMPTS: [&str; 2] = ["The capital of France is", "A hedgerow is a line of closely spaced shrubs that"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("which model? give the path of a GGUF file")?;
+    let model = LlamaModel::load(path.as_ref(), &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})?;
+    let options = EngineOptions {
+        parallel: 2,
+        context: Tokens(256),
+        threads: 2,
+        threads_batch: 2,
+        micro_batch: Tokens(128),
+        kv_unified: false,
+        flash_attention: false,
+    };
+    let mut engine = LlamaEngine::new(&model, &options)?;
+
+    // The first step works through both prompts; each gives its first token.
+    let mut step = Step::default();
+    for (id, text) in (0..).zip(PROMPTS) {
+        let prompt = model.tokenize(text, false, true);
+        let tokens = Tokens(prompt.len() as u32);
+        let max_output = Tokens(16);
+        let sampling = Sampling::GREEDY;
+        let work = Work { prompt, max_output, sampling, stop: vec!["\n".to_owned()], ignore_eos: false };
+        engine.open(RequestId(id), work)?;
+        step.prefill.push(PrefillChunk { request: RequestId(id), tokens });
+    }
+
+    // Every later step decodes one token for each request that has not ended.
+    let mut answers = [String::new(), String::new()];
+    while !step.is_empty() {
+        let mut sink = |emission: Emission<'_>| answers[emission.request.0 as usize].push_str(emission.text);
+        let report = engine.step(&step, &mut sink)?;
+        let going = report.progress.iter().filter(|progress| progress.end.is_none());
+        step = Step { decode: going.map(|progress| progress.request).collect(), ..Step::default() };
+    }
+    for (prompt, answer) in PROMPTS.iter().zip(&answers) {
+        println!("{prompt} ->{answer}");
+    }
+    Ok(())
+}

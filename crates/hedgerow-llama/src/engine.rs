@@ -1,0 +1,426 @@
+//! The core's engine trait, kept by llama.cpp.
+
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use hedgerow_core::engine::sequences::{Sequence, Sequences};
+use hedgerow_core::engine::{
+    Emission, Engine, EngineError, EngineLimits, Step, StepReport, TokenId, TokenSink, Work,
+};
+use hedgerow_core::output::TextStream;
+use hedgerow_core::request::RequestId;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::{Bytes, Tokens};
+use llama_cpp_2::DecodeError;
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::token::LlamaToken;
+
+use crate::sampling::Chooser;
+use crate::{LlamaError, LlamaModel, backend, log};
+
+/// The most requests one engine can have open: llama.cpp's `LLAMA_MAX_SEQ`.
+pub const PARALLEL_MAX: u32 = 256;
+
+/// The size of an engine and how it computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Requests open at once, 1 to [`PARALLEL_MAX`].
+    pub parallel: u32,
+    /// Tokens one request may hold, prompt and output together. The cache has room for this many for
+    /// every one of `parallel`.
+    pub context: Tokens,
+    /// Threads for a step of a single token.
+    pub threads: u32,
+    /// Threads for every other step.
+    pub threads_batch: u32,
+    /// Tokens llama.cpp works on at once (`n_ubatch`). A step of more is cut up inside llama.cpp, so
+    /// this bounds memory (the scores of so many tokens over the whole vocabulary) and not the size of a
+    /// step. On a CPU 64 is as fast as 512; 32 prefills noticeably slower.
+    pub micro_batch: Tokens,
+    /// One cache for all requests instead of one for each.
+    ///
+    /// With one each, attention looks at a request's own cells only. The price: llama.cpp cuts a step
+    /// into passes over the weights that have the same number of tokens for each request, so what a
+    /// prompt chunk has beyond one token runs after all others. With one for all there is no such cut,
+    /// but attention goes over everybody's cells, the more the more of them are full: on a CPU slower at
+    /// every load that was measured.
+    pub kv_unified: bool,
+    /// Attention without a table of all its weights: less memory. On a CPU it makes no difference at 200
+    /// tokens; at 2000 it prefills faster and decodes slower.
+    pub flash_attention: bool,
+}
+
+/// An engine that runs a GGUF model through llama.cpp, at the one precision of its file.
+///
+/// [`Step::precision`] is for whoever holds several engines and is not looked at here.
+pub struct LlamaEngine<'m> {
+    model: &'m LlamaModel,
+    context: LlamaContext<'m>,
+    sequences: Sequences<Open<'m>>,
+    /// Who has which place in llama.cpp's cache.
+    holders: Vec<Option<RequestId>>,
+    kv_unified: bool,
+    // Reused by every step, so that a step allocates next to nothing.
+    batch: LlamaBatch<'static>,
+    rows: Vec<Row>,
+    piece: Vec<u8>,
+}
+
+/// llama.cpp's id of one sequence in its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u32);
+
+/// What the engine keeps for an open request.
+struct Open<'m> {
+    place: Place,
+    chooser: Chooser<'m>,
+    text: TextStream,
+    /// The token produced last, which the next step feeds back.
+    last: TokenId,
+}
+
+/// One request's part in the step that is running.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    request: RequestId,
+    place: Place,
+    /// Prompt tokens; none for a decode.
+    prefilled: Tokens,
+    /// Where in the batch its last token is.
+    last_index: i32,
+}
+
+impl<'m> LlamaEngine<'m> {
+    /// Makes an engine with nothing open and allocates its whole cache.
+    ///
+    /// # Errors
+    ///
+    /// When an option is out of range or the cache does not fit the memory.
+    pub fn new(model: &'m LlamaModel, options: &EngineOptions) -> Result<Self, LlamaError> {
+        let backend = backend::get()?;
+        let kv = check(model, options)?;
+        let context = log::with_reason(|| {
+            // llama.cpp may write to the model while it makes a context.
+            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+            let _turn = ONE_AT_A_TIME.lock();
+            model.inner.new_context(backend, parameters(options, kv))
+        })
+        .map_err(|reason| LlamaError::Memory {
+            needed: kv.bytes(model.info().shape.kv_per_token()),
+            reason,
+        })?;
+        let limits = EngineLimits {
+            parallel: options.parallel,
+            context: options.context,
+            kv: Tokens(options.parallel * options.context.0),
+        };
+        Ok(Self {
+            model,
+            context,
+            sequences: Sequences::new(limits),
+            holders: vec![None; options.parallel as usize],
+            kv_unified: options.kv_unified,
+            batch: LlamaBatch::new(limits.kv.0 as usize, 1),
+            rows: Vec::new(),
+            piece: Vec::new(),
+        })
+    }
+
+    /// Tokens in the cache by llama.cpp's own count. [`Engine::kv_used`] is what the engine's books say;
+    /// tests hold the two against each other.
+    pub fn kv_held(&self) -> Tokens {
+        let held = |place: u32| (self.context.kv_cache_seq_pos_max(place as i32) + 1).unsigned_abs();
+        Tokens((0..self.limits().parallel).map(held).sum())
+    }
+
+    /// Moves requests down into the places that others have left.
+    ///
+    /// With a cache for each request llama.cpp runs only neighbours together: a gap between two would
+    /// cost every step another pass over the weights, a move costs one copy.
+    fn close_gaps(&mut self) -> Result<(), EngineError> {
+        loop {
+            let gap = self.holders.iter().position(Option::is_none);
+            let last = self.holders.iter().rposition(Option::is_some);
+            let (Some(gap), Some(last)) = (gap, last) else { return Ok(()) };
+            if gap > last {
+                return Ok(());
+            }
+            self.holders.swap(gap, last);
+            let request = self.holders[gap].expect("the last place had a holder");
+            let (from, to) = (Place(last as u32), Place(gap as u32));
+            let sequence = self.sequences.get_mut(request)?;
+            sequence.own.place = to;
+            if sequence.kv() > Tokens::ZERO {
+                let copied = self.context.kv_cache_seq_cp(from.0 as i32, to.0 as i32, None, None);
+                copied.expect("a whole sequence has no position that could be too large");
+                self.forget(from, Tokens::ZERO);
+            }
+        }
+    }
+
+    /// Notes who takes part, prefill first, in the step's order.
+    fn list_rows(&mut self, step: &Step) -> Result<(), EngineError> {
+        let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
+        let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
+        self.rows.clear();
+        for (request, prefilled) in chunks.chain(decodes) {
+            let place = self.sequences.get(request)?.own.place;
+            self.rows.push(Row { request, place, prefilled, last_index: 0 });
+        }
+        Ok(())
+    }
+
+    /// Writes the step's tokens into the batch, in the order of their places: a cache for each request
+    /// needs neighbours next to each other.
+    fn fill_batch(&mut self) -> Result<(), EngineError> {
+        self.batch.clear();
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_unstable_by_key(|&index| self.rows[index].place);
+        for index in order {
+            let row = &mut self.rows[index];
+            let sequence = self.sequences.get(row.request)?;
+            let position = sequence.kv().0;
+            let (tokens, wants_scores) = match row.prefilled {
+                Tokens::ZERO => (std::slice::from_ref(&sequence.own.last), true),
+                Tokens(count) => {
+                    let start = sequence.prefilled.0 as usize;
+                    let chunk = &sequence.work.prompt[start..start + count as usize];
+                    (chunk, row.prefilled == sequence.prompt_left())
+                }
+            };
+            for (offset, token) in (0..).zip(tokens) {
+                let is_last = offset as usize + 1 == tokens.len();
+                self.batch
+                    .add(
+                        LlamaToken(token.0),
+                        (position + offset) as i32,
+                        &[row.place.0 as i32],
+                        wants_scores && is_last,
+                    )
+                    .expect("the batch holds as many tokens as the cache, and the step was checked");
+            }
+            row.last_index = self.batch.n_tokens() - 1;
+        }
+        Ok(())
+    }
+
+    /// Runs the batch. If that fails, what it left in the cache is taken out again.
+    fn decode(&mut self) -> Result<(), EngineError> {
+        let Err(error) = self.context.decode(&mut self.batch) else { return Ok(()) };
+        for index in 0..self.rows.len() {
+            let row = self.rows[index];
+            let kept = self.sequences.get(row.request)?.kv();
+            self.forget(row.place, kept);
+        }
+        Err(match error {
+            DecodeError::NoKvCacheSlot => EngineError::KvFull { kv: self.limits().kv },
+            DecodeError::NTokensZero => EngineError::Backend { what: "checking the step's tokens", code: -1 },
+            DecodeError::Unknown(code) => EngineError::Backend { what: "running the step", code },
+        })
+    }
+
+    /// Drops what a place holds beyond its first `kept` tokens.
+    fn forget(&mut self, place: Place, kept: Tokens) {
+        let from = (kept > Tokens::ZERO).then_some(kept.0);
+        let removed = self.context.clear_kv_cache_seq(Some(place.0), from, None);
+        assert_eq!(removed, Ok(true), "llama.cpp would not drop all of {place:?} beyond {kept}");
+    }
+
+    /// Empties a place for whoever comes next.
+    fn vacate(&mut self, place: Place) {
+        self.forget(place, Tokens::ZERO);
+        self.holders[place.0 as usize] = None;
+    }
+
+    /// Chooses a token for every request that has scores now, and tells the sink.
+    fn collect(&mut self, sink: &mut dyn TokenSink) -> StepReport {
+        let mut report =
+            StepReport { progress: Vec::with_capacity(self.rows.len()), ..StepReport::default() };
+        for index in 0..self.rows.len() {
+            let row = self.rows[index];
+            let (model, context, piece) = (self.model, &self.context, &mut self.piece);
+            let mut token = TokenId(0);
+            let mut text = String::new();
+            let progress = self.sequences.advance(row.request, row.prefilled, |sequence| {
+                token = sequence.own.chooser.choose(context, row.last_index);
+                sequence.own.last = token;
+                let (shown, is_stopped) = show(model, sequence, piece);
+                text = shown;
+                is_stopped
+            });
+            if progress.end.is_some() {
+                self.vacate(row.place);
+            }
+            if progress.produced {
+                sink.token(Emission { request: row.request, token, text: &text, end: progress.end });
+            }
+            report.progress.push(progress);
+        }
+        report
+    }
+}
+
+impl Engine for LlamaEngine<'_> {
+    fn limits(&self) -> EngineLimits {
+        self.sequences.limits()
+    }
+
+    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+        let Self { model, holders, sequences, .. } = self;
+        let parallel = sequences.limits().parallel;
+        sequences.open(request, work, |work| {
+            if let Some(unknown) = work.prompt.iter().find(|&&token| !model.knows(token)) {
+                // llama.cpp would refuse the whole step, and with it everybody else's tokens.
+                return Err(EngineError::Backend { what: "reading a prompt's tokens", code: unknown.0 });
+            }
+            let free = holders.iter().position(Option::is_none);
+            let free = free.ok_or(EngineError::NoSequenceFree { parallel })?;
+            holders[free] = Some(request);
+            let chooser = Chooser::new(model, work);
+            Ok(Open {
+                place: Place(free as u32),
+                chooser,
+                text: TextStream::new(work.stop.clone()),
+                last: TokenId(0),
+            })
+        })
+    }
+
+    fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+        self.sequences.check(step)?;
+        if step.is_empty() {
+            return Ok(StepReport { kv_used: self.kv_used(), ..StepReport::default() });
+        }
+        let started = Instant::now();
+        if !self.kv_unified {
+            self.close_gaps()?;
+        }
+        self.list_rows(step)?;
+        self.fill_batch()?;
+        self.decode()?;
+        // Without this a graphics processor could still be at work when the time is taken.
+        self.context.synchronize();
+        let mut report = self.collect(sink);
+        report.elapsed = Span(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        report.kv_used = self.kv_used();
+        Ok(report)
+    }
+
+    fn close(&mut self, request: RequestId) {
+        if let Some(open) = self.sequences.close(request) {
+            self.vacate(open.place);
+        }
+    }
+
+    fn kv_used(&self) -> Tokens {
+        self.sequences.kv_used()
+    }
+}
+
+/// The text that the token just chosen makes certain, and whether it ends the answer.
+fn show(model: &LlamaModel, sequence: &mut Sequence<Open<'_>>, piece: &mut Vec<u8>) -> (String, bool) {
+    let Open { text, last, .. } = &mut sequence.own;
+    let is_end = !sequence.work.ignore_eos && model.is_end(*last);
+    let mut shown = String::new();
+    if !is_end {
+        piece.clear();
+        model.token_bytes(*last, piece);
+        shown = text.push(piece);
+    }
+    let is_stopped = is_end || text.is_stopped();
+    if is_stopped || sequence.produced == sequence.work.max_output {
+        shown.push_str(&text.finish());
+    }
+    (shown, is_stopped)
+}
+
+/// The cells that the cache must have, if the options make sense.
+fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaError> {
+    if options.parallel == 0 || options.parallel > PARALLEL_MAX {
+        return Err(LlamaError::Parallel { parallel: options.parallel, most: PARALLEL_MAX });
+    }
+    let counts = [
+        ("context", options.context.0),
+        ("threads", options.threads),
+        ("threads_batch", options.threads_batch),
+        ("micro_batch", options.micro_batch.0),
+    ];
+    if let Some(&(field, _)) = counts.iter().find(|(_, count)| *count == 0) {
+        return Err(LlamaError::Zero { field });
+    }
+    // llama.cpp rounds each request's cells up to this, and counts them in 31 bits.
+    const CELLS_STEP: u64 = 256;
+    let cells = u64::from(options.context.0).next_multiple_of(CELLS_STEP) * u64::from(options.parallel);
+    let needed = Bytes(cells.saturating_mul(model.info().shape.kv_per_token().0));
+    // Asked for too much, llama.cpp would begin to fill the memory, and the system would end the process.
+    let machine = backend::memory();
+    match u32::try_from(cells) {
+        Ok(cells) if cells <= i32::MAX as u32 && needed <= machine => Ok(Tokens(cells)),
+        Ok(_) | Err(_) => Err(LlamaError::Memory { needed, reason: format!("this machine has {machine}") }),
+    }
+}
+
+fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
+    // `llama_flash_attn_type`, which the binding passes on as a number: 0 off, 1 on.
+    let flash_attention = i32::from(options.flash_attention);
+    let threads = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(kv.0))
+        // A step may be as large as the cache: llama.cpp ends the process when a batch is larger than this.
+        .with_n_batch(kv.0)
+        .with_n_ubatch(options.micro_batch.0)
+        .with_n_seq_max(options.parallel)
+        .with_n_threads(threads(options.threads))
+        .with_n_threads_batch(threads(options.threads_batch))
+        .with_kv_unified(options.kv_unified)
+        .with_flash_attention_policy(flash_attention)
+        .with_no_perf(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_core::engine::{PrefillChunk, Sampling};
+
+    use super::*;
+    use crate::common;
+
+    #[test]
+    fn an_engine_may_move_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<LlamaEngine<'static>>();
+    }
+
+    #[test]
+    fn a_step_that_fails_inside_llama_cpp_changes_nothing() {
+        let Some((model, _turn)) = common::model() else { return };
+        let options = EngineOptions { kv_unified: true, ..common::options(2) };
+        let mut engine = LlamaEngine::new(model, &options).unwrap();
+        let prompt = model.tokenize("One hedgehog and one wren live in one hedge.", false, false);
+        let mut step = Step::default();
+        for (id, length) in [(0, 10), (1, 5)] {
+            let work = Work {
+                prompt: prompt[..length].to_vec(),
+                max_output: Tokens(8),
+                sampling: Sampling::GREEDY,
+                stop: Vec::new(),
+                ignore_eos: true,
+            };
+            engine.open(RequestId(id), work).unwrap();
+            step.prefill.push(PrefillChunk { request: RequestId(id), tokens: Tokens(length as u32) });
+        }
+        let mut ignore = |_: Emission<'_>| {};
+        engine.step(&step, &mut ignore).unwrap();
+        // The second request seems to hold the first one's tokens too, so its next is out of turn.
+        engine.context.kv_cache_seq_cp(0, 1, None, None).unwrap();
+        let both = Step { decode: vec![RequestId(0), RequestId(1)], ..Step::default() };
+        let mut produced = 0;
+        let failed = engine.step(&both, &mut |_: Emission<'_>| produced += 1);
+        assert_eq!(failed, Err(EngineError::Backend { what: "checking the step's tokens", code: -1 }));
+        assert_eq!((produced, engine.kv_used(), engine.kv_held()), (0, Tokens(15), Tokens(15)));
+        let report = engine.step(&both, &mut ignore).unwrap();
+        assert_eq!((report.progress.len(), engine.kv_held()), (2, Tokens(17)), "and the same step runs now");
+    }
+}

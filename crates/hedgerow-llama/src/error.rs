@@ -1,0 +1,114 @@
+//! What can go wrong between a file and a running engine.
+
+use std::io;
+use std::path::PathBuf;
+
+use hedgerow_core::units::Bytes;
+
+/// Why a model could not be loaded or an engine not be made.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LlamaError {
+    /// llama.cpp did not start.
+    #[error("llama.cpp did not start, or found no processor that it can use")]
+    Backend,
+    /// The file cannot be read.
+    #[error("cannot read the model file {}: {kind}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
+    /// The file is something else.
+    #[error("{} is not a GGUF file", path.display())]
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file begins like a GGUF file and then breaks off or contradicts itself.
+    #[error("{} is cut short or damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// llama.cpp's own words.
+        reason: String,
+    },
+    /// The model is of a kind this llama.cpp has never heard of.
+    #[error("{} holds a model of the unknown architecture `{architecture}`", path.display())]
+    UnknownArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// As the file names it.
+        architecture: String,
+    },
+    /// The model does not write text one token after another from a cache of keys and values.
+    #[error("a model of the architecture `{architecture}` is not one that hedgerow can schedule")]
+    NotADecoder {
+        /// As the file names it.
+        architecture: String,
+    },
+    /// A dimension that the cost model needs is missing.
+    #[error("the model file does not say `{key}`")]
+    NoMetadata {
+        /// The GGUF key.
+        key: String,
+    },
+    /// More sequences than llama.cpp was built for.
+    #[error("{parallel} requests at once are not possible, only 1 to {most}")]
+    Parallel {
+        /// What was asked for.
+        parallel: u32,
+        /// What is possible.
+        most: u32,
+    },
+    /// A number that must be at least 1.
+    #[error("`{field}` is 0")]
+    Zero {
+        /// Which option.
+        field: &'static str,
+    },
+    /// The cache, or what llama.cpp needs beside it, does not fit.
+    #[error("no room for a KV cache of {needed}: {reason}")]
+    Memory {
+        /// The cache alone.
+        needed: Bytes,
+        /// llama.cpp's own words.
+        reason: String,
+    },
+}
+
+impl LlamaError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Backend => {
+                "load models through hedgerow only; in a portable build keep the ggml-cpu libraries beside the program"
+            }
+            Self::Unreadable { .. } => "check the path and that you may read the file",
+            Self::NotGguf { .. } => "give a model in the GGUF format",
+            Self::Damaged { .. } => "fetch the file again and compare its size and checksum with the source",
+            Self::UnknownArchitecture { .. } => "use another model, or a hedgerow with a newer llama.cpp",
+            Self::NotADecoder { .. } => "use a text generation model with attention in every layer",
+            Self::NoMetadata { .. } => "convert the model again with a current converter",
+            Self::Parallel { .. } => "lower `max_parallel`",
+            Self::Zero { .. } => "set it to 1 or more",
+            Self::Memory { .. } => "lower `context` or `max_parallel`, or free some memory",
+        }
+    }
+
+    /// A name that stays the same, for programs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Backend => "backend_failed",
+            Self::Unreadable { .. } => "model_unreadable",
+            Self::NotGguf { .. } => "model_not_gguf",
+            Self::Damaged { .. } => "model_damaged",
+            Self::UnknownArchitecture { .. } => "model_architecture_unknown",
+            Self::NotADecoder { .. } => "model_not_a_decoder",
+            Self::NoMetadata { .. } => "model_metadata_missing",
+            Self::Parallel { .. } => "parallel_out_of_range",
+            Self::Zero { .. } => "option_zero",
+            Self::Memory { .. } => "kv_memory_exceeded",
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What a GGUF file says about its model.
+
+use hedgerow_core::node::ModelShape;
+use hedgerow_core::units::{Bytes, Tokens};
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+
+use crate::LlamaError;
+
+/// A model as its file describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// Its name; the architecture's where the file has none.
+    pub name: String,
+    /// Its kind, in llama.cpp's words: `llama`, `qwen3`, …
+    pub architecture: String,
+    /// How its weights are stored: `F16`, `Q4_1`, …; `unknown` where the file does not say.
+    pub precision: String,
+    /// Size of the file.
+    pub file: Bytes,
+    /// Size of the weights in it.
+    pub weights: Bytes,
+    /// How many numbers they are.
+    pub parameters: u64,
+    /// The dimensions that its cost follows from.
+    pub shape: ModelShape,
+    /// The longest text it was trained on.
+    pub train_context: Tokens,
+    /// How a conversation is written down for it, as a Jinja template.
+    pub chat_template: Option<String>,
+    /// The text of the token that begins a text.
+    pub bos: Option<String>,
+    /// The text of the token that ends one.
+    pub eos: Option<String>,
+    /// Whether a text should begin with [`ModelInfo::bos`].
+    pub add_bos: bool,
+}
+
+/// A key or value number in the cache: llama.cpp keeps 16 bits unless told otherwise, and nobody tells it.
+const KV_NUMBER: Bytes = Bytes(2);
+
+impl ModelInfo {
+    pub(crate) fn read(model: &LlamaModel, file: Bytes) -> Result<Self, LlamaError> {
+        let text = |key: &str| model.meta_val_str(key).ok();
+        let architecture = text("general.architecture")
+            .ok_or_else(|| LlamaError::NoMetadata { key: "general.architecture".to_owned() })?;
+        if !is_decoder(model, &architecture) {
+            return Err(LlamaError::NotADecoder { architecture });
+        }
+        let vocabulary = model.vocab();
+        let token_text = |token: LlamaToken| {
+            // −1 where the model has no such token.
+            let token = (token.0 >= 0).then_some(token)?;
+            Some(vocabulary.text(token)?.to_string_lossy().into_owned())
+        };
+        let file_type = text("general.file_type").and_then(|number| number.parse().ok());
+        Ok(Self {
+            name: text("general.name").unwrap_or_else(|| architecture.clone()),
+            precision: file_type.and_then(precision_name).unwrap_or("unknown").to_owned(),
+            file,
+            weights: Bytes(model.size()),
+            parameters: model.n_params(),
+            shape: shape(model, &architecture)?,
+            train_context: Tokens(model.n_ctx_train()),
+            chat_template: model.chat_template(None).ok().and_then(|template| template.to_string().ok()),
+            bos: token_text(vocabulary.bos()),
+            eos: token_text(vocabulary.eos()),
+            add_bos: vocabulary.should_add_bos(),
+            architecture,
+        })
+    }
+}
+
+/// Whether it writes token after token from a cache of keys and values: its memory then grows by the
+/// token and can be cut back by the token, on which every decision of hedgerow rests.
+fn is_decoder(model: &LlamaModel, architecture: &str) -> bool {
+    let is_bidirectional =
+        model.meta_val_str(&format!("{architecture}.attention.causal")).is_ok_and(|value| value == "false");
+    let has_encoder = model.decode_start_token().0 >= 0;
+    !model.is_recurrent() && !model.is_hybrid() && !is_bidirectional && !has_encoder
+}
+
+fn shape(model: &LlamaModel, architecture: &str) -> Result<ModelShape, LlamaError> {
+    // Some models have a list here, one number a layer: the first stands for all.
+    let number = |key: &str| -> Option<u32> {
+        let value = model.meta_val_str(&format!("{architecture}.{key}")).ok()?;
+        value.trim_start_matches('[').split([',', ']']).next()?.trim().parse().ok()
+    };
+    let missing = |key: &str| LlamaError::NoMetadata { key: format!("{architecture}.{key}") };
+    // With experts, the width that one token's work passes through.
+    let experts = || Some(number("expert_feed_forward_length")?.saturating_mul(number("expert_used_count")?));
+    let hidden = model.n_embd().unsigned_abs();
+    let head_width = number("attention.key_length").unwrap_or(hidden / model.n_head().max(1));
+    Ok(ModelShape {
+        layers: model.n_layer(),
+        hidden,
+        kv_width: model.n_head_kv() * head_width,
+        feed_forward: experts()
+            .or_else(|| number("feed_forward_length"))
+            .ok_or_else(|| missing("feed_forward_length"))?,
+        gated: !UNGATED.contains(&architecture),
+        vocabulary: model.n_vocab().unsigned_abs(),
+        kv_number: KV_NUMBER,
+    })
+}
+
+/// Architectures whose feed-forward part is two matrices and not three: those that llama.cpp builds
+/// with `LLM_FFN_SEQ` and an ungated activation (its `src/models`).
+const UNGATED: &[&str] = &[
+    "arcee",
+    "bloom",
+    "codeshell",
+    "falcon",
+    "gpt2",
+    "gptneox",
+    "jais2",
+    "mpt",
+    "nemotron",
+    "phi2",
+    "plm",
+    "starcoder",
+    "starcoder2",
+];
+
+/// The name of a `general.file_type` (`llama_ftype` in llama.cpp's `llama.h`).
+fn precision_name(file_type: u32) -> Option<&'static str> {
+    Some(match file_type {
+        0 => "F32",
+        1 => "F16",
+        2 => "Q4_0",
+        3 => "Q4_1",
+        7 => "Q8_0",
+        8 => "Q5_0",
+        9 => "Q5_1",
+        10 => "Q2_K",
+        11 => "Q3_K_S",
+        12 => "Q3_K_M",
+        13 => "Q3_K_L",
+        14 => "Q4_K_S",
+        15 => "Q4_K_M",
+        16 => "Q5_K_S",
+        17 => "Q5_K_M",
+        18 => "Q6_K",
+        19 => "IQ2_XXS",
+        20 => "IQ2_XS",
+        21 => "Q2_K_S",
+        22 => "IQ3_XS",
+        23 => "IQ3_XXS",
+        24 => "IQ1_S",
+        25 => "IQ4_NL",
+        26 => "IQ3_S",
+        27 => "IQ3_M",
+        28 => "IQ2_S",
+        29 => "IQ2_M",
+        30 => "IQ4_XS",
+        31 => "IQ1_M",
+        32 => "BF16",
+        36 => "TQ1_0",
+        37 => "TQ2_0",
+        38 => "MXFP4",
+        39 => "NVFP4",
+        40 => "Q1_0",
+        41 => "Q2_0",
+        _ => return None,
+    })
+}

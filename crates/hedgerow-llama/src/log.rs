@@ -1,0 +1,90 @@
+//! llama.cpp's log: into `tracing`, and the reason of a failure out of it.
+//!
+//! The only file of hedgerow that may say `unsafe`; everything it exports is safe. It exists because
+//! llama.cpp answers a failed load with nothing but a null pointer and says why only in its log, which
+//! the binding's own `send_logs_to_tracing` neither gives back nor lets through at other levels.
+#![expect(unsafe_code, reason = "llama.cpp calls back with a C string")]
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_void};
+
+use llama_cpp_sys_2::{
+    GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_WARN, ggml_log_level, ggml_log_set,
+    llama_log_set,
+};
+
+thread_local! {
+    /// The first error logged on this thread since [`with_reason`] began: later ones only say that
+    /// something failed.
+    static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Sends the log of llama.cpp and of ggml beneath it to `tracing` from now on: errors and warnings as
+/// they are, all else as debug.
+pub(crate) fn install() {
+    // SAFETY: `receive` is a function of this program, so it lives as long as llama.cpp may call it, and
+    // it ignores the user data.
+    unsafe {
+        llama_log_set(Some(receive), std::ptr::null_mut());
+        ggml_log_set(Some(receive), std::ptr::null_mut());
+    }
+}
+
+/// Runs a call into llama.cpp; when it fails, the reason is what llama.cpp logged first.
+pub(crate) fn with_reason<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    REASON.with_borrow_mut(Option::take);
+    call().map_err(|_| {
+        REASON.with_borrow_mut(Option::take).unwrap_or_else(|| "llama.cpp gave no reason".to_owned())
+    })
+}
+
+extern "C" fn receive(level: ggml_log_level, text: *const c_char, _: *mut c_void) {
+    // SAFETY: llama.cpp passes a string that ends with a zero byte and lives until this returns.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let text = text.trim_end();
+    match level {
+        GGML_LOG_LEVEL_ERROR => {
+            REASON
+                .with_borrow_mut(|reason| _ = reason.get_or_insert_with(|| without_origin(text).to_owned()));
+            tracing::error!(target: "llama.cpp", "{text}");
+        }
+        GGML_LOG_LEVEL_WARN => tracing::warn!(target: "llama.cpp", "{text}"),
+        // The rest of a line that has begun: progress dots.
+        GGML_LOG_LEVEL_CONT => {}
+        _ => tracing::debug!(target: "llama.cpp", "{text}"),
+    }
+}
+
+/// `llama_model_load: error loading model: it is broken` says no more than `it is broken`.
+fn without_origin(line: &str) -> &str {
+    let is_function =
+        |name: &str| name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_:~".contains(letter));
+    let text = match line.split_once(": ") {
+        Some((origin, text)) if is_function(origin) => text,
+        Some(_) | None => line,
+    };
+    text.strip_prefix("error loading model: ").unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_does_not_name_functions_of_llama_cpp() {
+        assert_eq!(without_origin("llama_model_load: error loading model: it is broken"), "it is broken");
+        assert_eq!(without_origin("tensor 'a' is odd: 3"), "tensor 'a' is odd: 3");
+    }
+
+    #[test]
+    fn the_first_error_is_the_reason() {
+        let failed: Result<(), String> = with_reason(|| {
+            receive(GGML_LOG_LEVEL_WARN, c"f: not this\n".as_ptr(), std::ptr::null_mut());
+            receive(GGML_LOG_LEVEL_ERROR, c"f: this\n".as_ptr(), std::ptr::null_mut());
+            receive(GGML_LOG_LEVEL_ERROR, c"f: nor this\n".as_ptr(), std::ptr::null_mut());
+            Err(())
+        });
+        assert_eq!(failed, Err("this".to_owned()));
+        assert_eq!(with_reason(|| Err::<(), ()>(())), Err("llama.cpp gave no reason".to_owned()));
+    }
+}
