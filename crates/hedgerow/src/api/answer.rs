@@ -1,0 +1,290 @@
+//! From a prompt to an answer: the node is asked, and its story told, whole or as a stream.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+use hedgerow_core::engine::{EndReason, TokenId, Work};
+use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::request::Request;
+use hedgerow_core::units::Tokens;
+use serde_json::{Value, json};
+
+use super::body::{self, CommonBody};
+use super::intake::Intake;
+use super::requirements::Requirements;
+use super::{ApiError, App, Serving, sampling, unix_s};
+use crate::serve::{Ticket, Update};
+
+/// Which of the two APIs is being answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Chat,
+    Completion,
+}
+
+/// Hands a prompt to the node and answers once it is known whether it will be served.
+pub(super) async fn answer(
+    app: &App,
+    intake: Intake<'_>,
+    prompt: Vec<TokenId>,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let Intake { serving, id, arrived, place, headers, body } = intake;
+    let body: CommonBody = body::read(&body)?;
+    let config = &app.0.config;
+    check_model(serving, body.model.as_deref())?;
+    if body.n.is_some_and(|n| n != 1) {
+        return Err(ApiError::bad_value(
+            "n",
+            body.n.unwrap_or_default(),
+            "1 is the only number of answers supported",
+        ));
+    }
+    let demands = Requirements::read(&headers, body.hedgerow.as_ref(), config.default_deadline, arrived)?;
+    let prompt_length = Tokens(prompt.len() as u32);
+    let context = serving.node.limits().context;
+    let max_output = sampling::max_output(&body, &config.sampling, prompt_length, context)?;
+    let work = Work {
+        prompt,
+        max_output,
+        sampling: sampling::sampling(&body, &config.sampling)?,
+        stop: sampling::stops(&body)?,
+        ignore_eos: body.ignore_eos.unwrap_or(false),
+    };
+    let request = Request {
+        id,
+        arrived,
+        prompt: prompt_length,
+        max_output,
+        deadline: demands.deadline,
+        min_quality: demands.min_quality,
+        value: 1,
+        link: None,
+    };
+    let mut story = Story {
+        ticket: serving.node.submit(request, work, place),
+        words: Words::new(kind, id.0, &serving.name),
+        has_begun: false,
+        wants_usage: body.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false),
+    };
+    story.wait_for_promise().await?;
+    let mut response = if body.stream.unwrap_or(false) {
+        story.stream().into_response()
+    } else {
+        story.tell_whole().await?.into_response()
+    };
+    let request_id = headers.get("x-request-id").cloned();
+    let request_id = request_id.or_else(|| HeaderValue::from_str(&format!("req-{}", id.0)).ok());
+    response.headers_mut().extend(request_id.map(|value| (HeaderName::from_static("x-request-id"), value)));
+    Ok(response)
+}
+
+/// Whether the model asked for is the one served, by itself or pinned to its precision.
+fn check_model(serving: &Serving, asked: Option<&str>) -> Result<(), ApiError> {
+    let names = serving.names();
+    match asked {
+        Some(asked) if !names.iter().any(|name| name == asked) => Err(ApiError::no_such_model(asked, &names)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A request's story on its way to the caller. Dropping it cancels the request.
+struct Story {
+    ticket: Ticket,
+    words: Words,
+    has_begun: bool,
+    wants_usage: bool,
+}
+
+impl Story {
+    /// Waits until the request has started, so that a refusal is an honest status and not a broken stream.
+    async fn wait_for_promise(&mut self) -> Result<(), ApiError> {
+        match self.ticket.next().await {
+            Some(Update::Started) => Ok(()),
+            Some(Update::Ended(record)) => Err(refusal(&record)),
+            Some(Update::Token(_)) => {
+                Err(ApiError::internal("the engine spoke before the request had started"))
+            }
+            None => Err(ApiError::shutting_down()),
+        }
+    }
+
+    async fn tell_whole(mut self) -> Result<Json<Value>, ApiError> {
+        let mut text = String::new();
+        loop {
+            match self.ticket.next().await {
+                Some(Update::Started) => {}
+                Some(Update::Token(more)) => text.push_str(&more),
+                Some(Update::Ended(record)) => {
+                    let reason = finish_reason(&record.outcome).ok_or_else(|| refusal(&record))?;
+                    return Ok(Json(self.words.whole(&text, reason, &record)));
+                }
+                None => return Err(ApiError::internal("the node ended before the answer was complete")),
+            }
+        }
+    }
+
+    fn stream(self) -> impl IntoResponse {
+        let headers = [("x-accel-buffering", "no"), ("cache-control", "no-cache")];
+        (headers, Sse::new(self.events()).keep_alive(KeepAlive::default()))
+    }
+
+    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        futures_util::stream::unfold(Some((self, Vec::<String>::new())), |state| async move {
+            let (mut story, mut ready) = state?;
+            while ready.is_empty() {
+                if story.ticket.has_ended() {
+                    return None;
+                }
+                story.more(&mut ready).await;
+            }
+            let event = Event::default().data(ready.remove(0));
+            Some((Ok(event), Some((story, ready))))
+        })
+    }
+
+    /// Waits for the next part of the story and puts it into words.
+    async fn more(&mut self, events: &mut Vec<String>) {
+        if !self.has_begun {
+            self.has_begun = true;
+            events.extend(self.words.beginning().map(|value| value.to_string()));
+            return;
+        }
+        match self.ticket.next().await {
+            Some(Update::Started) => {}
+            Some(Update::Token(text)) if text.is_empty() => {}
+            Some(Update::Token(text)) => events.push(self.words.part(&text).to_string()),
+            Some(Update::Ended(record)) => {
+                match finish_reason(&record.outcome) {
+                    Some(reason) => events.push(self.words.end(reason).to_string()),
+                    None => events.push(refusal(&record).body().to_string()),
+                }
+                if self.wants_usage {
+                    events.push(self.words.usage_only(&record).to_string());
+                }
+                events.push("[DONE]".into());
+            }
+            None => {
+                events.push(
+                    ApiError::internal("the node ended before the answer was complete").body().to_string(),
+                );
+            }
+        }
+    }
+}
+
+/// Why an answer ended, in OpenAI's words where there are any. A missed deadline is never `length`.
+fn finish_reason(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => Some("stop"),
+        Outcome::Met(EndReason::Length) | Outcome::Late(EndReason::Length) => Some("length"),
+        Outcome::Expired => Some("deadline"),
+        Outcome::ShutDown => Some("shutdown"),
+        Outcome::Rejected(_) | Outcome::Cancelled | Outcome::Failed(_) => None,
+    }
+}
+
+/// The error of a request that gave no answer.
+fn refusal(record: &Record) -> ApiError {
+    match &record.outcome {
+        Outcome::Rejected(rejection) => ApiError::from(rejection),
+        Outcome::Failed(error) => ApiError::internal(error.to_string()),
+        Outcome::Cancelled => ApiError::internal("the request was cancelled"),
+        Outcome::Met(_) | Outcome::Late(_) | Outcome::Expired | Outcome::ShutDown => {
+            ApiError::internal("the request ended before it had started")
+        }
+    }
+}
+
+/// The wire's objects, in the words of either API.
+struct Words {
+    kind: Kind,
+    id: String,
+    created: u64,
+    model: String,
+}
+
+impl Words {
+    fn new(kind: Kind, number: u64, model: &str) -> Self {
+        let prefix = match kind {
+            Kind::Chat => "chatcmpl",
+            Kind::Completion => "cmpl",
+        };
+        Self { kind, id: format!("{prefix}-{number}"), created: unix_s(), model: model.to_owned() }
+    }
+
+    fn object(&self, is_stream: bool, choices: Value) -> Value {
+        let object = match (self.kind, is_stream) {
+            (Kind::Chat, false) => "chat.completion",
+            (Kind::Chat, true) => "chat.completion.chunk",
+            (Kind::Completion, _) => "text_completion",
+        };
+        json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model,
+            "choices": choices,
+        })
+    }
+
+    fn whole(&self, text: &str, reason: &str, record: &Record) -> Value {
+        let choice = match self.kind {
+            Kind::Chat => json!({
+                "index": 0, "message": { "role": "assistant", "content": text },
+                "logprobs": null, "finish_reason": reason,
+            }),
+            Kind::Completion => {
+                json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": reason })
+            }
+        };
+        let mut object = self.object(false, json!([choice]));
+        object["usage"] = usage(record);
+        object
+    }
+
+    /// A chat's stream begins by saying who speaks.
+    fn beginning(&self) -> Option<Value> {
+        match self.kind {
+            Kind::Chat => Some(self.delta(json!({ "role": "assistant", "content": "" }), None)),
+            Kind::Completion => None,
+        }
+    }
+
+    fn part(&self, text: &str) -> Value {
+        match self.kind {
+            Kind::Chat => self.delta(json!({ "content": text }), None),
+            Kind::Completion => {
+                let choice = json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": null });
+                self.object(true, json!([choice]))
+            }
+        }
+    }
+
+    fn end(&self, reason: &str) -> Value {
+        match self.kind {
+            Kind::Chat => self.delta(json!({}), Some(reason)),
+            Kind::Completion => {
+                let choice = json!({ "index": 0, "text": "", "logprobs": null, "finish_reason": reason });
+                self.object(true, json!([choice]))
+            }
+        }
+    }
+
+    fn delta(&self, delta: Value, reason: Option<&str>) -> Value {
+        let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason });
+        self.object(true, json!([choice]))
+    }
+
+    fn usage_only(&self, record: &Record) -> Value {
+        let mut object = self.object(true, json!([]));
+        object["usage"] = usage(record);
+        object
+    }
+}
+
+fn usage(record: &Record) -> Value {
+    let (prompt, produced) = (record.request.prompt.0, record.produced.0);
+    json!({ "prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced })
+}

@@ -1,0 +1,91 @@
+//! The fields that chat and plain completions share. Unknown fields are let through, as OpenAI does.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::ApiError;
+
+/// What both kinds of completion may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CommonBody {
+    pub(super) model: Option<String>,
+    pub(super) stream: Option<bool>,
+    pub(super) stream_options: Option<StreamOptions>,
+    pub(super) max_tokens: Option<i64>,
+    pub(super) max_completion_tokens: Option<i64>,
+    pub(super) temperature: Option<f64>,
+    pub(super) top_k: Option<i64>,
+    pub(super) top_p: Option<f64>,
+    pub(super) min_p: Option<f64>,
+    #[serde(alias = "repetition_penalty")]
+    pub(super) repeat_penalty: Option<f64>,
+    pub(super) frequency_penalty: Option<f64>,
+    pub(super) presence_penalty: Option<f64>,
+    pub(super) repeat_last_n: Option<i64>,
+    pub(super) seed: Option<i64>,
+    pub(super) stop: Option<Stop>,
+    pub(super) ignore_eos: Option<bool>,
+    pub(super) n: Option<i64>,
+    pub(super) hedgerow: Option<HedgerowBody>,
+}
+
+/// How a stream is to be told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StreamOptions {
+    pub(super) include_usage: Option<bool>,
+}
+
+/// What only hedgerow understands.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HedgerowBody {
+    /// End-to-end deadline, ms from arrival.
+    pub(super) deadline_ms: Option<f64>,
+    /// Quality floor, 0 to 1.
+    pub(super) min_quality: Option<f64>,
+}
+
+/// One stop text or several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Stop {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Stop {
+    pub(super) fn into_texts(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::Several(texts) => texts,
+        }
+    }
+}
+
+/// Reads one view of a body; a wrong type is an error that names the field.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(body).map_err(|error| {
+        let path = error.path().to_string();
+        let message = format!("`{path}`: {}", error.inner());
+        ApiError::bad("invalid_type", message, format!("see the type of `{path}` in the OpenAI API")).at(path)
+    })
+}
+
+/// Fields that would change the answer's meaning, and that this server cannot honour.
+pub(super) fn refuse_unsupported(body: &Value, fields: &[&str]) -> Result<(), ApiError> {
+    let is_asked_for = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Bool(true) | Value::String(_) | Value::Object(_) => true,
+    };
+    match fields.iter().find(|field| body.get(field).is_some_and(is_asked_for)) {
+        None => Ok(()),
+        Some(field) => {
+            let message = format!("`{field}` is not supported");
+            Err(ApiError::bad("unsupported_parameter", message, format!("leave `{field}` out")).at(*field))
+        }
+    }
+}

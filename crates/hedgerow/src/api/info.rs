@@ -1,0 +1,82 @@
+//! What the server says about itself.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::{ApiError, App, Serving};
+
+impl Serving {
+    /// What clients may call the model: its name, and its name pinned to the precision it has.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let precision = &self.node.model().info().precision;
+        vec![self.name.clone(), format!("{}:{precision}", self.name)]
+    }
+}
+
+/// `/health`, `/readyz`: 200 once requests are served, 503 before and during a shutdown.
+pub(super) async fn health(State(app): State<App>) -> Response {
+    match app.serving() {
+        Ok(_) => Json(json!({ "status": "ok" })).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `/livez`: 200 as long as the server answers at all.
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `/version`.
+pub(super) async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `/v1/models`.
+pub(super) async fn models(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    let serving = app.serving()?;
+    Ok(Json(json!({ "object": "list", "data": [describe(&app, serving)] })))
+}
+
+/// `/v1/models/{id}`.
+pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let serving = app.serving()?;
+    let names = serving.names();
+    if !names.contains(&id) {
+        return Err(ApiError::no_such_model(&id, &names));
+    }
+    Ok(Json(describe(&app, serving)))
+}
+
+fn describe(app: &App, serving: &Serving) -> Value {
+    let info = serving.node.model().info();
+    let limits = serving.node.limits();
+    json!({
+        "id": serving.name, "object": "model", "created": app.0.started_unix_s, "owned_by": "hedgerow",
+        "hedgerow": {
+            "architecture": info.architecture, "precision": info.precision, "parameters": info.parameters,
+            "weights_bytes": info.weights.0, "train_context_tokens": info.train_context.0,
+            "context_tokens": limits.context.0, "parallel": limits.parallel,
+            "quality": app.0.config.model.quality.get(),
+        },
+    })
+}
+
+/// `/metrics`.
+pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+    let text = app.0.metrics.encode().map_err(|error| ApiError::internal(error.to_string()))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// Everything else.
+pub(super) async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::no_such_path(uri.path())
+}
+
+/// A path that exists, asked in the wrong way.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::wrong_method(method.as_str(), uri.path())
+}

@@ -1,0 +1,108 @@
+//! The OpenAI-compatible HTTP API.
+//!
+//! A request's way: its arrival is stamped and its place in the queue reserved before its body is read
+//! ([`intake`]); `chat` or `completions` turns the body into a prompt; [`answer`] hands it to the node and
+//! tells its story back, whole or as a stream.
+
+mod answer;
+mod body;
+mod chat;
+mod completions;
+mod error;
+mod info;
+mod intake;
+mod requirements;
+mod sampling;
+mod template;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::routing::{get, post};
+
+pub(crate) use error::ApiError;
+pub(crate) use template::ChatTemplate;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::serve::{Clock, Node};
+
+/// What every handler sees.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// When the server started, in Unix seconds.
+    started_unix_s: u64,
+    serving: OnceLock<Serving>,
+    is_draining: AtomicBool,
+}
+
+/// What exists once the model is loaded.
+pub(crate) struct Serving {
+    pub(crate) node: Node,
+    /// What clients call the model.
+    pub(crate) name: String,
+    /// How conversations are written down for it; the reason if that is not possible.
+    pub(crate) template: Result<ChatTemplate, String>,
+}
+
+impl App {
+    /// An application that is still loading its model.
+    pub(crate) fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let serving = OnceLock::new();
+        let is_draining = AtomicBool::new(false);
+        Self(Arc::new(Inner { config, clock, metrics, started_unix_s: unix_s(), serving, is_draining }))
+    }
+
+    /// From here on requests are served.
+    pub(crate) fn is_ready(&self, serving: Serving) {
+        assert!(self.0.serving.set(serving).is_ok(), "a server is made ready once");
+    }
+
+    /// From here on nobody new is admitted.
+    pub(crate) fn drain(&self) {
+        self.0.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// What serves, once the model is loaded.
+    pub(crate) fn serving(&self) -> Result<&Serving, ApiError> {
+        if self.0.is_draining.load(Ordering::Relaxed) {
+            return Err(ApiError::shutting_down());
+        }
+        self.0.serving.get().ok_or_else(ApiError::loading)
+    }
+
+    /// What serves, even during a shutdown.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.0.serving.get().map(|serving| &serving.node)
+    }
+}
+
+/// Every route.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::handle))
+        .route("/chat/completions", post(chat::handle))
+        .route("/v1/completions", post(completions::handle))
+        .route("/v1/models", get(info::models))
+        .route("/models", get(info::models))
+        .route("/v1/models/{id}", get(info::model))
+        .route("/health", get(info::health))
+        .route("/v1/health", get(info::health))
+        .route("/livez", get(info::alive))
+        .route("/readyz", get(info::health))
+        .route("/version", get(info::version))
+        .route("/metrics", get(info::metrics))
+        .fallback(info::no_such_path)
+        .method_not_allowed_fallback(info::wrong_method)
+        .with_state(app)
+}
+
+pub(crate) fn unix_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

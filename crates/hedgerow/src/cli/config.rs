@@ -1,0 +1,41 @@
+//! `hedgerow config`: what is in force, and why.
+
+use clap::{ArgMatches, Args};
+use serde_json::json;
+
+use crate::config::{self, ConfigArgs};
+
+/// What `hedgerow config` takes: the same flags as `serve`.
+#[derive(Args, Debug)]
+pub(crate) struct ShowConfigArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Prints every key with its value and where that came from.
+pub(crate) fn run(args: &ShowConfigArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+    let layered = config::load(matches, args.config.config.as_deref())?;
+    if args.json {
+        let keys: serde_json::Map<_, _> = layered
+            .values
+            .iter()
+            .map(|((section, key), (value, source))| {
+                (format!("{section}.{key}"), json!({ "value": value, "source": source }))
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&keys)?);
+        return Ok(());
+    }
+    let mut last_section = "";
+    for ((section, key), (value, source)) in &layered.values {
+        if section != last_section {
+            println!("{}[{section}]", if last_section.is_empty() { "" } else { "\n" });
+            last_section = section;
+        }
+        println!("{:<40} # {source}", format!("{key} = {value}"));
+    }
+    Ok(())
+}

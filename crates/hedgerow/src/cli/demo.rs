@@ -1,0 +1,85 @@
+//! `hedgerow demo`.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::Args;
+use hedgerow_core::scheduler::Policy;
+
+use crate::config;
+use crate::demo::{self, Plan, table};
+use crate::models::{Bar, FetchOptions};
+use crate::server;
+
+/// What `hedgerow demo` takes.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// The model: smollm2-135m-instruct, a .gguf file, or a Hugging Face repository as org/repo:QUANT
+    #[arg(value_name = "MODEL", default_value = "smollm2-135m-instruct")]
+    model: String,
+    /// How long requests arrive, under each policy
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    duration: f64,
+    /// Offered load over what the machine can carry
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5)]
+    overload: f64,
+    /// Seed of the arrivals
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The policies to compare
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "fifo,dftsp")]
+    policies: Vec<Policy>,
+    /// Never use the network to get the model
+    #[arg(long, env = "HEDGEROW_OFFLINE")]
+    offline: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Gets the model, offers the load under each policy, and prints what the callers got.
+pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result<()> {
+    ensure!(
+        (1.0..=3600.0).contains(&args.duration),
+        "--duration is {}, but must be from 1 to 3600 s",
+        args.duration
+    );
+    ensure!(
+        (0.01..=100.0).contains(&args.overload),
+        "--overload is {}, but must be from 0.01 to 100",
+        args.overload
+    );
+    let mut config = config::load(matches, None)?.config;
+    // The demo speaks for itself; only what goes wrong is logged.
+    config.log.filter = "warn".into();
+    crate::logging::start(&config.log)?;
+    let mut options = FetchOptions::from_environment()?;
+    options.offline = args.offline;
+    let bar = Bar::new();
+    let loaded = server::load_model(&args.model, &options, &|progress| bar.show(progress));
+    bar.finish();
+    let (model, name) = loaded?;
+    let info = model.info();
+    eprintln!(
+        "{name} ({}, {} MB) is loaded; measuring this machine",
+        info.precision,
+        info.weights.0 / 1_000_000
+    );
+    let plan = Plan {
+        duration: Duration::from_secs_f64(args.duration),
+        overload: args.overload,
+        seed: args.seed,
+        policies: args.policies.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runs = runtime.block_on(demo::run(&model, &name, &config, &plan))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&table::json(&runs))?);
+    } else {
+        println!("{}", table::table(&runs));
+        println!(
+            "attainment = met / offered; late and turned away both count as not met. Callers wait to the end."
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The command line: one file a verb.
+
+mod config;
+mod demo;
+mod pull;
+mod serve;
+mod simulate;
+mod solve;
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+/// An LLM inference server for edge nodes that keeps its promises: each request says by when it needs
+/// its answer and how good the answer must be.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve a model over HTTP, in time or not at all
+    Serve(serve::ServeArgs),
+    /// See deadlines kept: the same load under first-come-first-served and under the deadline-aware policy
+    Demo(demo::DemoArgs),
+    /// Get a model: the small default one, a Hugging Face repository's, or a file of your own
+    Pull(pull::PullArgs),
+    /// Choose a batch for hedgerow-instance/1 files
+    Solve(solve::SolveArgs),
+    /// Play a scenario in virtual time
+    Simulate(simulate::SimulateArgs),
+    /// Show the configuration in force and where each value comes from
+    Config(config::ShowConfigArgs),
+}
+
+/// Reads the command line and runs its verb.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let of_verb = matches.subcommand().map_or(&matches, |(_, of_verb): (&str, &ArgMatches)| of_verb);
+    match cli.verb {
+        Verb::Serve(args) => serve::run(&args, of_verb),
+        Verb::Demo(args) => demo::run(&args, of_verb),
+        Verb::Pull(args) => pull::run(&args),
+        Verb::Solve(args) => solve::run(&args),
+        Verb::Simulate(args) => simulate::run(&args),
+        Verb::Config(args) => config::run(&args, of_verb),
+    }
+}

@@ -1,0 +1,88 @@
+//! `hedgerow serve`.
+
+use clap::{ArgMatches, Args};
+
+use crate::config::{self, ConfigArgs};
+use crate::models::{Bar, FetchOptions};
+use crate::server::{self, Server};
+
+/// What `hedgerow serve` takes.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// The model: smollm2-135m-instruct, a .gguf file, or a Hugging Face repository as org/repo:QUANT
+    #[arg(value_name = "MODEL", env = "HEDGEROW_MODEL")]
+    model: Option<String>,
+    /// The model again, for those who are used to a flag
+    #[arg(short = 'm', long = "model", id = "model_flag", value_name = "MODEL", conflicts_with = "model")]
+    model_flag: Option<String>,
+    /// Never use the network to get the model
+    #[arg(long, env = "HEDGEROW_OFFLINE")]
+    offline: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+    let config = config::load(matches, args.config.config.as_deref())?.config;
+    crate::logging::start(&config.log)?;
+    // Few threads: the engine needs the cores more than the connections do.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut options = FetchOptions::from_environment()?;
+    options.offline = args.offline;
+    let outcome = runtime.block_on(async {
+        let name = config.model.name.clone();
+        let server = Server::listen(config).await?;
+        tracing::info!(address = %server.address(), "listening; answers 503 until the model is loaded");
+        let loading = tokio::task::spawn_blocking(move || {
+            let bar = Bar::new();
+            let loaded = server::load_model(&name, &options, &|progress| bar.show(progress));
+            bar.finish();
+            let (model, name) = loaded?;
+            tracing::info!(model = %name, precision = %model.info().precision, "loaded; measuring its speed");
+            server.serve(&model, &name, None)?;
+            anyhow::Ok(server)
+        });
+        let server = tokio::select! {
+            loaded = loading => loaded??,
+            () = asked_to_stop() => return Ok(()),
+        };
+        report_speed(&server);
+        eprintln!("hedgerow serves http://{}/v1", server.address());
+        asked_to_stop().await;
+        tracing::info!("shutting down: admitting nobody, ending what can end in time");
+        server.shut_down().await
+    });
+    // A download that is still going on must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn report_speed(server: &Server) {
+    let Some(node) = server.app().node() else { return };
+    let cost = node.cost();
+    let parallel = node.limits().parallel;
+    let rate = |tokens: u32, span: hedgerow_core::time::Span| (f64::from(tokens) / span.as_seconds()).round();
+    tracing::info!(
+        prefill_tok_s = rate(128, cost.prefill.at(128)),
+        decode_tok_s_1 = rate(1, cost.decode.at(1)),
+        decode_tok_s_all = rate(parallel, cost.decode.at(parallel)),
+        parallel,
+        "measured"
+    );
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        tracing::error!("SIGTERM cannot be listened for");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        outcome = tokio::signal::ctrl_c() => if let Err(error) = outcome {
+            tracing::error!(%error, "Ctrl-C cannot be listened for");
+        },
+    }
+}

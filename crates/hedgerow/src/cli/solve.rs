@@ -1,0 +1,164 @@
+//! `hedgerow solve`: choose a batch for an instance, and say how far the choice can be trusted.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use hedgerow_core::scheduler::{self, Budget, Policy, SolveError};
+use serde::Serialize;
+
+use crate::hint::{self, hinted};
+use crate::instance_file::InstanceFile;
+
+/// What `hedgerow solve` takes.
+#[derive(Args, Debug)]
+pub(crate) struct SolveArgs {
+    /// Files of the format hedgerow-instance/1; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// How to choose: brute-force, dftsp, greedy, edf, fifo, static:SIZE or none:ACCELERATORS
+    #[arg(long, value_name = "SOLVER", default_value = "dftsp")]
+    solver: Policy,
+
+    /// Stop searching after so many seconds, and answer with the best that is known by then
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    time_limit: Option<Duration>,
+
+    /// Stop searching after so many tree nodes
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    node_limit: u64,
+
+    /// Print one JSON object a line for each file
+    #[arg(long)]
+    json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or("must be a number of seconds, 0 or more")
+}
+
+/// One file's answer, as `--json` prints it (`model.md §2`).
+#[derive(Debug, Serialize)]
+struct Solution {
+    name: String,
+    solver: String,
+    status: &'static str,
+    value: u128,
+    bound: u128,
+    chosen: Vec<String>,
+    nodes: u64,
+    seconds: f64,
+    binding: &'static str,
+}
+
+/// Solves every file that can be read. A bad one is reported and does not keep the others from being solved.
+///
+/// # Errors
+///
+/// When any file could not be solved.
+pub(crate) fn run(args: &SolveArgs) -> anyhow::Result<()> {
+    if let [path] = args.files.as_slice() {
+        return print(&solve_file(path, args)?, args);
+    }
+    let mut failed = 0;
+    for path in &args.files {
+        match solve_file(path, args) {
+            Ok(solution) => print(&solution, args)?,
+            Err(error) => {
+                hint::print(&error);
+                failed += 1;
+            }
+        }
+    }
+    if failed > 0 {
+        let message = format!("{failed} of {} files could not be solved", args.files.len());
+        return Err(hinted(message, "the reasons are above; the other files were solved"));
+    }
+    Ok(())
+}
+
+fn print(solution: &Solution, args: &SolveArgs) -> anyhow::Result<()> {
+    let text = if args.json { serde_json::to_string(solution)? + "\n" } else { as_lines(solution) };
+    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+}
+
+fn solve_file(path: &Path, args: &SolveArgs) -> anyhow::Result<Solution> {
+    let json = read(path)?;
+    let file = InstanceFile::parse(&json).with_context(|| shown(path))?;
+    let started = Instant::now();
+    let is_late = || args.time_limit.is_some_and(|limit| started.elapsed() >= limit);
+    let mut budget = Budget::with_stop(args.node_limit, &is_late);
+    let answer = scheduler::solve(&file.instance, args.solver, &mut budget)
+        .map_err(|error| with_hint(&error))
+        .with_context(|| shown(path))?;
+    Ok(Solution {
+        seconds: started.elapsed().as_secs_f64(),
+        name: file.name.unwrap_or_else(|| stem(path)),
+        solver: args.solver.to_string(),
+        status: if answer.is_optimal() { "optimal" } else { "feasible" },
+        value: answer.value,
+        bound: answer.bound,
+        nodes: answer.nodes,
+        binding: scheduler::binding(&file.instance, &answer.chosen).map_or("none", |limit| limit.name()),
+        chosen: answer.chosen.iter().map(|&index| file.ids[index].clone()).collect(),
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    let outcome = if is_stdin(path) {
+        std::io::stdin().lock().read_to_end(&mut json).map(drop)
+    } else {
+        std::fs::read(path).map(|read| json = read)
+    };
+    outcome.map_err(|error| {
+        hinted(format!("reading {}: {error}", shown(path)), "check the path, or give `-` for standard input")
+    })?;
+    Ok(json)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A file as errors name it.
+fn shown(path: &Path) -> String {
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// The name of an instance whose file gives none.
+fn stem(path: &Path) -> String {
+    if is_stdin(path) {
+        return "stdin".to_owned();
+    }
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn with_hint(error: &SolveError) -> anyhow::Error {
+    match error {
+        SolveError::TooManyRequests { .. } => hinted(error, "leave some out, or choose `--solver dftsp`"),
+    }
+}
+
+fn as_lines(solution: &Solution) -> String {
+    let Solution { name, solver, status, value, bound, chosen, nodes, seconds, binding } = solution;
+    let count = chosen.len();
+    let chosen = if chosen.is_empty() { "nobody".to_owned() } else { chosen.join(" ") };
+    let trust = match *status {
+        "optimal" => "proven to be the most".to_owned(),
+        _ => format!("not proven; no batch is worth more than {bound}"),
+    };
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| writeln!(text, "{label:<8} {value}").expect("text grows");
+    line("name", name.clone());
+    line("solver", format!("{solver}, {nodes} nodes, {seconds:.6} s"));
+    line("value", format!("{value} ({trust})"));
+    line("chosen", format!("{count}: {chosen}"));
+    line("binding", (*binding).to_owned());
+    text
+}

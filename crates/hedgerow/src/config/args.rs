@@ -1,0 +1,80 @@
+//! The flags that stand above the configuration file, and the environment variables of the same names.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What can be said by flag or environment. Defaults are in `config/default.toml`; see `hedgerow config`.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file [default: $XDG_CONFIG_HOME/hedgerow/config.toml or /etc/hedgerow/hedgerow.toml, if there]
+    #[arg(long, value_name = "FILE", env = "HEDGEROW_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Address to listen on
+    #[arg(long, env = "HEDGEROW_HOST")]
+    host: Option<String>,
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, env = "HEDGEROW_PORT")]
+    port: Option<String>,
+    /// What clients call the model
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_ALIAS")]
+    alias: Option<String>,
+    /// Requests that run at once
+    #[arg(long, visible_alias = "np", value_name = "N", env = "HEDGEROW_PARALLEL")]
+    parallel: Option<String>,
+    /// Tokens of KV cache for all of them together; each may hold this divided by --parallel
+    #[arg(short = 'c', long, value_name = "TOKENS", env = "HEDGEROW_CTX_SIZE")]
+    ctx_size: Option<String>,
+    /// Threads; 0: one for each core
+    #[arg(short = 't', long, value_name = "N", env = "HEDGEROW_THREADS")]
+    threads: Option<String>,
+    /// Most tokens of one pass through the model
+    #[arg(long, value_name = "TOKENS", env = "HEDGEROW_UBATCH_SIZE")]
+    ubatch_size: Option<String>,
+    /// Most prompt tokens that one step prefills
+    #[arg(long, value_name = "TOKENS", env = "HEDGEROW_PREFILL_CHUNK")]
+    prefill_chunk: Option<String>,
+    /// How batches are chosen: dftsp, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
+    policy: Option<String>,
+    /// When batches are planned: continuous or epoch
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_PROTOCOL")]
+    protocol: Option<String>,
+    /// Requests that may wait at once
+    #[arg(long, value_name = "N", env = "HEDGEROW_MAX_QUEUE")]
+    max_queue: Option<String>,
+    /// Deadline of requests that name none, in ms from arrival; 0: none
+    #[arg(long, value_name = "MS", env = "HEDGEROW_DEFAULT_DEADLINE")]
+    default_deadline: Option<String>,
+    /// Part added to every predicted time
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_MARGIN")]
+    margin: Option<String>,
+    /// error, warn, info, debug, trace, or a filter
+    #[arg(long, value_name = "LEVEL", env = "HEDGEROW_LOG_LEVEL")]
+    log_level: Option<String>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT", env = "HEDGEROW_LOG_FORMAT")]
+    log_format: Option<String>,
+}
+
+/// Which key each flag sets.
+pub(super) const KEYS: [(&str, &str, &str); 17] = [
+    ("model", "model", "name"),
+    ("model_flag", "model", "name"),
+    ("host", "server", "host"),
+    ("port", "server", "port"),
+    ("alias", "model", "alias"),
+    ("parallel", "engine", "parallel"),
+    ("ctx_size", "engine", "ctx_size"),
+    ("threads", "engine", "threads"),
+    ("ubatch_size", "engine", "ubatch_size"),
+    ("prefill_chunk", "engine", "prefill_chunk"),
+    ("policy", "planning", "policy"),
+    ("protocol", "planning", "protocol"),
+    ("max_queue", "planning", "max_queue"),
+    ("default_deadline", "planning", "default_deadline_ms"),
+    ("margin", "planning", "margin"),
+    ("log_level", "log", "level"),
+    ("log_format", "log", "format"),
+];

@@ -1,0 +1,255 @@
+//! The configuration, checked and in SI units.
+
+use std::net::IpAddr;
+
+use hedgerow_core::scheduler::Policy;
+use hedgerow_core::settings::{Padding, Protocol, Settings};
+use hedgerow_core::time::Span;
+use hedgerow_core::units::{Quality, Tokens};
+
+use super::raw::RawConfig;
+use crate::hint::hinted;
+
+/// What the server runs by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) server: ServerConfig,
+    pub(crate) model: ModelConfig,
+    pub(crate) engine: EngineConfig,
+    pub(crate) settings: Settings,
+    /// Deadline of requests that name none, from arrival.
+    pub(crate) default_deadline: Option<Span>,
+    pub(crate) sampling: SamplingDefaults,
+    pub(crate) log: LogConfig,
+}
+
+/// Where and how it listens.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ServerConfig {
+    pub(crate) host: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) shutdown_grace: Span,
+}
+
+/// What it serves.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ModelConfig {
+    pub(crate) name: String,
+    /// What clients call it, if not by its own name.
+    pub(crate) alias: Option<String>,
+    pub(crate) quality: Quality,
+}
+
+/// How the engine is set up.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EngineConfig {
+    pub(crate) parallel: u32,
+    /// Tokens one request may hold.
+    pub(crate) context: Tokens,
+    /// `None`: one for each core.
+    pub(crate) threads: Option<u32>,
+    pub(crate) micro_batch: u32,
+    pub(crate) prefill_chunk: Tokens,
+}
+
+/// What a request gets that does not say otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SamplingDefaults {
+    /// `None`: as many as the context has room for.
+    pub(crate) max_tokens: Option<Tokens>,
+    pub(crate) temperature: f32,
+    pub(crate) top_k: u32,
+    pub(crate) top_p: f32,
+    pub(crate) min_p: f32,
+    pub(crate) repeat_penalty: f32,
+    pub(crate) frequency_penalty: f32,
+    pub(crate) presence_penalty: f32,
+    pub(crate) penalty_window: u32,
+}
+
+/// How it logs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LogConfig {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Says where a key's value came from.
+type SourceOf<'a> = &'a dyn Fn(&str, &str) -> String;
+
+impl Config {
+    /// Checks every value against its limits.
+    pub(super) fn check(raw: &RawConfig, source_of: SourceOf<'_>) -> anyhow::Result<Self> {
+        let check = Check { source_of };
+        let (server, model, engine) = (&raw.server, &raw.model, &raw.engine);
+        let parallel = check.whole("engine", "parallel", engine.parallel, 1, 4096)? as u32;
+        let ctx_size =
+            check.whole("engine", "ctx_size", engine.ctx_size, i64::from(parallel), 1 << 30)? as u32;
+        let threads = check.whole("engine", "threads", engine.threads, 0, 1024)? as u32;
+        let host = text(&server.host);
+        let alias = text(&model.alias);
+        let quality = check.number("model", "quality", model.quality, 0.0, 1.0)?;
+        Ok(Self {
+            server: ServerConfig {
+                host: host
+                    .parse()
+                    .map_err(|_| check.wrong("server", "host", &host, "must be an IP address"))?,
+                port: check.whole("server", "port", server.port, 0, 65_535)? as u16,
+                max_body_bytes: (check.number(
+                    "server",
+                    "max_body_mib",
+                    server.max_body_mib,
+                    0.001,
+                    1024.0,
+                )? * 1_048_576.0) as usize,
+                shutdown_grace: Span::from_seconds(check.number(
+                    "server",
+                    "shutdown_grace_s",
+                    server.shutdown_grace_s,
+                    0.0,
+                    86_400.0,
+                )?),
+            },
+            model: ModelConfig {
+                name: text(&model.name),
+                alias: Some(alias).filter(|alias| !alias.is_empty()),
+                quality: Quality::new(quality).expect("it was checked"),
+            },
+            engine: EngineConfig {
+                parallel,
+                context: Tokens(ctx_size / parallel),
+                threads: (threads > 0).then_some(threads),
+                micro_batch: check.whole("engine", "ubatch_size", engine.ubatch_size, 1, 65_536)? as u32,
+                prefill_chunk: Tokens(check.whole(
+                    "engine",
+                    "prefill_chunk",
+                    engine.prefill_chunk,
+                    1,
+                    65_536,
+                )? as u32),
+            },
+            settings: check.settings(raw)?,
+            default_deadline: Some(check.number(
+                "planning",
+                "default_deadline_ms",
+                raw.planning.default_deadline_ms,
+                0.0,
+                86_400_000.0,
+            )?)
+            .filter(|&ms| ms > 0.0)
+            .map(|ms| Span::from_seconds(ms / 1e3)),
+            sampling: check.sampling(raw)?,
+            log: LogConfig {
+                filter: text(&raw.log.level),
+                format: match text(&raw.log.format).as_str() {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    other => return Err(check.wrong("log", "format", other, "must be text or json")),
+                },
+            },
+        })
+    }
+}
+
+struct Check<'a> {
+    source_of: SourceOf<'a>,
+}
+
+impl Check<'_> {
+    fn settings(&self, raw: &RawConfig) -> anyhow::Result<Settings> {
+        let planning = &raw.planning;
+        let policy = text(&planning.policy);
+        let length = Span::from_seconds(
+            self.number("planning", "epoch_ms", planning.epoch_ms, 1.0, 3_600_000.0)? / 1e3,
+        );
+        Ok(Settings {
+            protocol: match text(&planning.protocol).as_str() {
+                "continuous" => Protocol::Continuous,
+                // A wired node needs no time for the air: the whole epoch is for computing.
+                "epoch" => Protocol::Epoch { length, compute_slot: length },
+                other => {
+                    return Err(self.wrong("planning", "protocol", other, "must be continuous or epoch"));
+                }
+            },
+            policy: policy.parse().map_err(|_| {
+                self.wrong("planning", "policy", &policy, &format!("must be one of {}", Policy::NAMES))
+            })?,
+            queue_capacity: self.whole("planning", "max_queue", planning.max_queue, 1, 1_000_000)? as usize,
+            node_limit: self.whole("planning", "node_limit", planning.node_limit, 1, i64::MAX)? as u64,
+            margin: self.number("planning", "margin", planning.margin, 0.0, 10.0)?,
+            padding: Padding::None,
+        })
+    }
+
+    fn sampling(&self, raw: &RawConfig) -> anyhow::Result<SamplingDefaults> {
+        let sampling = &raw.sampling;
+        let number = |key, value, least, most| {
+            self.number("sampling", key, value, least, most).map(|number| number as f32)
+        };
+        let max_tokens = self.whole("sampling", "max_tokens", sampling.max_tokens, 0, 1 << 30)? as u32;
+        Ok(SamplingDefaults {
+            max_tokens: (max_tokens > 0).then_some(Tokens(max_tokens)),
+            temperature: number("temperature", sampling.temperature, 0.0, 100.0)?,
+            top_k: self.whole("sampling", "top_k", sampling.top_k, 0, 1 << 30)? as u32,
+            top_p: number("top_p", sampling.top_p, 0.0, 1.0)?,
+            min_p: number("min_p", sampling.min_p, 0.0, 1.0)?,
+            repeat_penalty: number("repeat_penalty", sampling.repeat_penalty, 0.01, 100.0)?,
+            frequency_penalty: number("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0)?,
+            presence_penalty: number("presence_penalty", sampling.presence_penalty, -2.0, 2.0)?,
+            penalty_window: self.whole("sampling", "repeat_last_n", sampling.repeat_last_n, 0, 1 << 30)?
+                as u32,
+        })
+    }
+
+    fn whole(
+        &self,
+        section: &str,
+        key: &str,
+        value: Option<i64>,
+        least: i64,
+        most: i64,
+    ) -> anyhow::Result<i64> {
+        let value = value.expect("config/default.toml has every key");
+        if (least..=most).contains(&value) {
+            Ok(value)
+        } else {
+            Err(self.wrong(section, key, value, &format!("must be from {least} to {most}")))
+        }
+    }
+
+    fn number(
+        &self,
+        section: &str,
+        key: &str,
+        value: Option<f64>,
+        least: f64,
+        most: f64,
+    ) -> anyhow::Result<f64> {
+        let value = value.expect("config/default.toml has every key");
+        if (least..=most).contains(&value) {
+            Ok(value)
+        } else {
+            Err(self.wrong(section, key, value, &format!("must be from {least} to {most}")))
+        }
+    }
+
+    fn wrong(&self, section: &str, key: &str, value: impl std::fmt::Display, limit: &str) -> anyhow::Error {
+        let source = (self.source_of)(section, key);
+        hinted(
+            format!("`{section}.{key}` is `{value}` (from {source}), but {limit}"),
+            format!("change `{key}` in the section [{section}], or the flag that stands for it"),
+        )
+    }
+}
+
+fn text(value: &Option<String>) -> String {
+    value.clone().expect("config/default.toml has every key")
+}

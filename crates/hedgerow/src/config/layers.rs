@@ -1,0 +1,129 @@
+//! The layers, laid over each other; each value remembers where it came from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use toml::{Table, Value};
+
+use super::args::KEYS;
+use super::checked::Config;
+use super::raw::RawConfig;
+use crate::hint::hinted;
+
+/// `config/default.toml`: every key, with its default.
+const DEFAULTS: &str = include_str!("../../../../config/default.toml");
+
+/// A configuration and, for each `section.key`, its value and where that came from.
+#[derive(Debug)]
+pub(crate) struct Layered {
+    /// What is in force.
+    pub(crate) config: Config,
+    /// Every key: value and source.
+    pub(crate) values: BTreeMap<(String, String), (Value, String)>,
+}
+
+/// Reads all layers: defaults, the file, the environment and the flags in `matches`.
+///
+/// # Errors
+///
+/// When a file cannot be read, has a key that does not exist or a value that cannot be; the message
+/// names the key, the value and where it came from.
+pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<Layered> {
+    let mut values = BTreeMap::new();
+    let defaults: Table = toml::from_str(DEFAULTS).context("reading the embedded config/default.toml")?;
+    lay(&mut values, defaults, "default");
+    if let Some(path) = file.map(Path::to_owned).or_else(usual_file) {
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            hinted(
+                format!("cannot read the configuration file {}: {error}", path.display()),
+                "check the path given by --config",
+            )
+        })?;
+        lay(&mut values, parse_file(&text, &path)?, &path.display().to_string());
+    }
+    for (flag, section, key) in KEYS {
+        if let Some((value, source)) = said(matches, flag) {
+            let place =
+                values.get_mut(&(section.to_owned(), key.to_owned())).expect("every flag has a default");
+            *place = (like(&place.0, &value, &source)?, source);
+        }
+    }
+    let config = Config::check(&collect(&values)?, &|section, key| {
+        values[&(section.to_owned(), key.to_owned())].1.clone()
+    })?;
+    Ok(Layered { config, values })
+}
+
+/// The file that is read when none is named, if it is there.
+fn usual_file() -> Option<PathBuf> {
+    let of_user = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))
+        .map(|folder| folder.join("hedgerow/config.toml"));
+    let of_system = PathBuf::from("/etc/hedgerow/hedgerow.toml");
+    of_user.into_iter().chain([of_system]).find(|path| path.is_file())
+}
+
+/// Parses a file by itself first, so that a mistake is shown with its line.
+fn parse_file(text: &str, path: &Path) -> anyhow::Result<Table> {
+    let wrong = |error: toml::de::Error| {
+        let message = error.to_string();
+        hinted(
+            format!("in {}: {}", path.display(), message.trim_end()),
+            "`hedgerow config` shows every key and its value",
+        )
+    };
+    toml::from_str::<RawConfig>(text).map_err(wrong)?;
+    toml::from_str(text).map_err(wrong)
+}
+
+fn lay(values: &mut BTreeMap<(String, String), (Value, String)>, table: Table, source: &str) {
+    for (section, keys) in table {
+        let Value::Table(keys) = keys else { continue };
+        for (key, value) in keys {
+            values.insert((section.clone(), key), (value, source.to_owned()));
+        }
+    }
+}
+
+/// What a flag or its environment variable says.
+fn said(matches: &ArgMatches, flag: &str) -> Option<(String, String)> {
+    // A verb without this flag (`demo` has no model of its own) simply does not say it.
+    let source = matches.try_contains_id(flag).ok().and_then(|_| matches.value_source(flag))?;
+    let value = matches.get_raw(flag)?.next()?.to_string_lossy().into_owned();
+    match source {
+        ValueSource::CommandLine => Some((value, format!("--{}", flag.replace('_', "-")))),
+        ValueSource::EnvVariable => Some((value, format!("HEDGEROW_{}", flag.to_uppercase()))),
+        ValueSource::DefaultValue | _ => None,
+    }
+}
+
+/// Reads a flag's text as the type its key has.
+fn like(default: &Value, text: &str, source: &str) -> anyhow::Result<Value> {
+    let value = match default {
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Float(_) => text.parse().ok().map(Value::Float),
+        Value::String(_) => Some(Value::String(text.to_owned())),
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    };
+    value.ok_or_else(|| {
+        let kind = default.type_str();
+        hinted(
+            format!("{source} is `{text}`, which is not a number"),
+            format!("give {source} a value of type {kind}, such as {default}"),
+        )
+    })
+}
+
+fn collect(values: &BTreeMap<(String, String), (Value, String)>) -> anyhow::Result<RawConfig> {
+    let mut table = Table::new();
+    for ((section, key), (value, _)) in values {
+        let keys = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+        keys.as_table_mut().expect("sections are tables").insert(key.clone(), value.clone());
+    }
+    table.try_into().context("putting the configuration together")
+}

@@ -1,0 +1,13 @@
+//! What the operator says: flag > environment > file > `config/default.toml`.
+//!
+//! There are no defaults in code: the file of defaults is embedded and read like any other layer. The
+//! rest of the program sees only [`Config`], checked and in SI units.
+
+mod args;
+mod checked;
+mod layers;
+mod raw;
+
+pub(crate) use args::ConfigArgs;
+pub(crate) use checked::{Config, LogConfig, LogFormat, SamplingDefaults};
+pub(crate) use layers::load;

@@ -1,0 +1,74 @@
+//! The file as written: every key optional, every unit in its name.
+
+use serde::Deserialize;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) server: RawServer,
+    pub(super) model: RawModel,
+    pub(super) engine: RawEngine,
+    pub(super) planning: RawPlanning,
+    pub(super) sampling: RawSampling,
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawServer {
+    pub(super) host: Option<String>,
+    pub(super) port: Option<i64>,
+    pub(super) max_body_mib: Option<f64>,
+    pub(super) shutdown_grace_s: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawModel {
+    pub(super) name: Option<String>,
+    pub(super) alias: Option<String>,
+    pub(super) quality: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawEngine {
+    pub(super) parallel: Option<i64>,
+    pub(super) ctx_size: Option<i64>,
+    pub(super) threads: Option<i64>,
+    pub(super) ubatch_size: Option<i64>,
+    pub(super) prefill_chunk: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPlanning {
+    pub(super) policy: Option<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) epoch_ms: Option<f64>,
+    pub(super) max_queue: Option<i64>,
+    pub(super) default_deadline_ms: Option<f64>,
+    pub(super) margin: Option<f64>,
+    pub(super) node_limit: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSampling {
+    pub(super) max_tokens: Option<i64>,
+    pub(super) temperature: Option<f64>,
+    pub(super) top_k: Option<i64>,
+    pub(super) top_p: Option<f64>,
+    pub(super) min_p: Option<f64>,
+    pub(super) repeat_penalty: Option<f64>,
+    pub(super) frequency_penalty: Option<f64>,
+    pub(super) presence_penalty: Option<f64>,
+    pub(super) repeat_last_n: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<String>,
+}

@@ -1,0 +1,32 @@
+//! hedgerow: an LLM inference server for edge nodes that keeps its promises.
+
+mod api;
+mod cli;
+mod config;
+mod demo;
+mod hint;
+mod instance_file;
+mod logging;
+mod metrics;
+mod models;
+mod serve;
+mod server;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has had enough of it, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            hint::print(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of_io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    of_io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,213 @@
+//! What Prometheus reads at `/metrics`. Names follow vLLM's, with our own prefix; each is defined in
+//! `docs/reference/metrics.md`.
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::scheduler::PlanReport;
+use hedgerow_core::time::Span;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// vLLM's buckets for times to first token, in seconds.
+const TTFT_S: [f64; 22] = [
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0, 2560.0,
+];
+const ITL_S: [f64; 14] = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5];
+const E2E_S: [f64; 14] = [0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
+const PLAN_S: [f64; 11] = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
+const BATCH: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+/// Tokens in the KV cache: kept up to date by the engine's thread itself.
+pub(crate) type KvGauge = Gauge<u32, AtomicU32>;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<OutcomeLabels, Counter>,
+    waiting: Gauge,
+    running: Gauge,
+    kv_tokens: KvGauge,
+    kv_capacity: Gauge<u32, AtomicU32>,
+    prompt_tokens: Counter,
+    generation_tokens: Counter,
+    ttft: Histogram,
+    itl: Histogram,
+    e2e: Histogram,
+    queue_time: Histogram,
+    slack: Histogram,
+    plan_duration: Histogram,
+    plan_nodes: Counter,
+    batch_size: Histogram,
+    predicted_wait: Gauge<f64, AtomicU64>,
+    pace: Gauge<f64, AtomicU64>,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("hedgerow");
+        let histogram = |buckets: &[f64]| Histogram::new(buckets.iter().copied());
+        let metrics = Self {
+            requests: Family::default(),
+            waiting: Gauge::default(),
+            running: Gauge::default(),
+            kv_tokens: Gauge::default(),
+            kv_capacity: Gauge::default(),
+            prompt_tokens: Counter::default(),
+            generation_tokens: Counter::default(),
+            ttft: histogram(&TTFT_S),
+            itl: histogram(&ITL_S),
+            e2e: histogram(&E2E_S),
+            queue_time: histogram(&E2E_S),
+            slack: histogram(&E2E_S),
+            plan_duration: histogram(&PLAN_S),
+            plan_nodes: Counter::default(),
+            batch_size: histogram(&BATCH),
+            predicted_wait: Gauge::default(),
+            pace: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "requests",
+            "Requests that have ended, by outcome and reason",
+            metrics.requests.clone(),
+        );
+        registry.register("num_requests_waiting", "Requests that wait to be chosen", metrics.waiting.clone());
+        registry.register("num_requests_running", "Requests that run", metrics.running.clone());
+        registry.register("kv_cache_tokens", "Tokens in the KV cache", metrics.kv_tokens.clone());
+        registry.register(
+            "kv_cache_capacity_tokens",
+            "Tokens the KV cache has room for",
+            metrics.kv_capacity.clone(),
+        );
+        registry.register(
+            "prompt_tokens",
+            "Prompt tokens of requests that started",
+            metrics.prompt_tokens.clone(),
+        );
+        registry.register("generation_tokens", "Tokens produced", metrics.generation_tokens.clone());
+        let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        seconds("time_to_first_token", "First token - arrival", &metrics.ttft);
+        seconds("inter_token_latency", "Each gap between two tokens of a request", &metrics.itl);
+        seconds("e2e_request_latency", "Last token - arrival, of whole answers", &metrics.e2e);
+        seconds("request_queue_time", "Choice - arrival", &metrics.queue_time);
+        seconds("deadline_slack", "Deadline - last token, of requests that met theirs", &metrics.slack);
+        seconds("plan_duration", "Time of one decision, from event to orders", &metrics.plan_duration);
+        registry.register(
+            "plan_nodes_visited",
+            "Tree nodes visited by the scheduler",
+            metrics.plan_nodes.clone(),
+        );
+        registry.register("batch_size", "Requests in a step", metrics.batch_size.clone());
+        registry.register_with_unit(
+            "predicted_wait",
+            "When the latest plan says a refused request may try again",
+            Unit::Seconds,
+            metrics.predicted_wait.clone(),
+        );
+        let help = "Time that the latest steps took over the time predicted";
+        registry.register("step_time_ratio", help, metrics.pace.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// The gauge of tokens in the KV cache.
+    pub(crate) fn kv_tokens(&self) -> KvGauge {
+        self.kv_tokens.clone()
+    }
+
+    /// How much the KV cache holds in all.
+    pub(crate) fn set_kv_capacity(&self, tokens: u32) {
+        self.kv_capacity.set(tokens);
+    }
+
+    /// A request has ended.
+    pub(crate) fn request(&self, record: &Record) {
+        let labels = OutcomeLabels { outcome: record.outcome.name(), reason: reason(&record.outcome) };
+        self.requests.get_or_create(&labels).inc();
+        let observe = |histogram: &Histogram, span: Option<Span>| {
+            if let Some(span) = span {
+                histogram.observe(span.as_seconds());
+            }
+        };
+        observe(&self.ttft, record.ttft());
+        observe(&self.e2e, record.e2e());
+        observe(&self.queue_time, record.queue_time());
+        if record.started.is_some() {
+            self.prompt_tokens.inc_by(u64::from(record.request.prompt.0));
+        }
+        if record.is_met() {
+            observe(&self.slack, record.request.deadline.map(|deadline| deadline.since(record.ended)));
+        }
+    }
+
+    /// A token was produced, so long after the one before.
+    pub(crate) fn token(&self, gap: Option<Span>) {
+        self.generation_tokens.inc();
+        if let Some(gap) = gap {
+            self.itl.observe(gap.as_seconds());
+        }
+    }
+
+    /// How many wait and run now, and how the engine keeps up with its cost model.
+    pub(crate) fn state(&self, waiting: usize, running: usize, pace: f64) {
+        self.pace.set(pace);
+        self.waiting.set(waiting as i64);
+        self.running.set(running as i64);
+    }
+
+    /// A decision took this long.
+    pub(crate) fn planning(&self, duration: Span) {
+        self.plan_duration.observe(duration.as_seconds());
+    }
+
+    /// A plan was made.
+    pub(crate) fn plan(&self, report: &PlanReport) {
+        self.plan_nodes.inc_by(report.nodes);
+        self.predicted_wait.set(report.retry_after.as_seconds());
+    }
+
+    /// A step of so many requests was ordered.
+    pub(crate) fn step(&self, requests: usize) {
+        self.batch_size.observe(requests as f64);
+    }
+
+    /// When a refused request may try again, by the latest plan.
+    pub(crate) fn predicted_wait_s(&self) -> f64 {
+        self.predicted_wait.get()
+    }
+}
+
+/// Why it ended so: the rejection's code, or the engine's reason; empty where the outcome says it all.
+pub(crate) fn reason(outcome: &Outcome) -> &'static str {
+    use hedgerow_core::engine::EndReason;
+    match outcome {
+        Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => "stop",
+        Outcome::Met(EndReason::Length) | Outcome::Late(EndReason::Length) => "length",
+        Outcome::Rejected(rejection) => rejection.code(),
+        Outcome::Failed(_) => "engine_error",
+        Outcome::Expired => "deadline",
+        Outcome::Cancelled | Outcome::ShutDown => "",
+    }
+}

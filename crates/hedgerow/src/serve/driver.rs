@@ -1,0 +1,221 @@
+//! The driver of the core's pipeline in wall time: one thread that turns arrivals, cancellations and the
+//! engine's reports into events, and orders into deeds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use hedgerow_core::engine::{EngineError, StepReport, Work};
+use hedgerow_core::output::Record;
+use hedgerow_core::request::{Request, RequestId};
+use hedgerow_core::time::Instant;
+use hedgerow_core::{Event, Order, Pipeline};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::clock::Clock;
+use super::engine_thread::EngineCommand;
+use crate::metrics::Metrics;
+
+/// What happens to the node.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A request has arrived.
+    Submit(Box<Submission>),
+    /// Its caller went away.
+    Cancel(RequestId),
+    /// The engine could not open a request.
+    OpenFailed { request: RequestId, error: EngineError },
+    /// The engine has run a step, or could not.
+    StepEnded(Result<StepReport, EngineError>),
+    /// The node is to shut down.
+    Drain { by: Instant },
+}
+
+/// A request on its way into the pipeline.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) request: Request,
+    pub(crate) work: Work,
+    /// Where its story is told.
+    pub(crate) updates: UnboundedSender<Update>,
+    /// Its place in the queue, reserved before its body was read; given back when it starts or ends.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// One request's story, as its caller hears it.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// It was chosen: from here on it is promised.
+    Started,
+    /// One more token; its text may be empty.
+    Token(String),
+    /// It has ended; nothing follows.
+    Ended(Box<Record>),
+}
+
+/// The driver's state: the pipeline, and what the core must not know about requests.
+pub(crate) struct Driver {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) clock: Clock,
+    pub(crate) engine: Sender<EngineCommand>,
+    pub(crate) metrics: Arc<Metrics>,
+    waiting: BTreeMap<RequestId, (Work, OwnedSemaphorePermit)>,
+    readers: BTreeMap<RequestId, Reader>,
+    wake: Option<Instant>,
+}
+
+struct Reader {
+    updates: UnboundedSender<Update>,
+    /// When its latest token came.
+    last_token: Option<Instant>,
+}
+
+impl Driver {
+    /// A driver of an idle pipeline.
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        clock: Clock,
+        engine: Sender<EngineCommand>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            pipeline,
+            clock,
+            engine,
+            metrics,
+            waiting: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            wake: None,
+        }
+    }
+
+    /// Runs until nobody can send a command any more, or until a shutdown has left the node idle.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        let mut is_draining = false;
+        while !(is_draining && self.pipeline.is_idle()) {
+            let event = match self.next(commands) {
+                Next::Command(command) => {
+                    is_draining |= matches!(command, Command::Drain { .. });
+                    self.event_of(command)
+                }
+                Next::Wake => Event::Woke,
+                Next::Gone => return,
+            };
+            self.handle(event);
+        }
+    }
+
+    fn next(&mut self, commands: &Receiver<Command>) -> Next {
+        let Some(wake) = self.wake else {
+            return commands.recv().map_or(Next::Gone, Next::Command);
+        };
+        let wait = Duration::from_nanos(wake.since(self.clock.now()).0);
+        match commands.recv_timeout(wait) {
+            Ok(command) => Next::Command(command),
+            Err(RecvTimeoutError::Disconnected) => Next::Gone,
+            Err(RecvTimeoutError::Timeout) => {
+                self.wake = None;
+                Next::Wake
+            }
+        }
+    }
+
+    fn event_of(&mut self, command: Command) -> Event {
+        match command {
+            Command::Submit(submission) => {
+                let Submission { request, work, updates, place } = *submission;
+                self.waiting.insert(request.id, (work, place));
+                self.readers.insert(request.id, Reader { updates, last_token: None });
+                Event::Arrived(request)
+            }
+            Command::Cancel(id) => Event::Cancelled(id),
+            Command::OpenFailed { request, error } => Event::OpenFailed { request, error },
+            Command::StepEnded(Ok(report)) => {
+                self.note_tokens(&report);
+                Event::StepDone(report)
+            }
+            Command::StepEnded(Err(error)) => {
+                tracing::error!(%error, "a step failed");
+                Event::StepFailed(error)
+            }
+            Command::Drain { by } => Event::Drain { by },
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.clock.now();
+        let orders = self.pipeline.on_event(now, event);
+        self.metrics.planning(self.clock.now().since(now));
+        for order in orders {
+            self.carry_out(order);
+        }
+        self.metrics.state(self.pipeline.queue_len(), self.pipeline.running().len(), self.pipeline.pace());
+        if self.pipeline.is_idle() {
+            self.pipeline.assert_conserved();
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Start(running) => {
+                let id = running.request.id;
+                let Some((work, _place)) = self.waiting.remove(&id) else { return };
+                let Some(reader) = self.readers.get(&id) else { return };
+                // A reader who is gone has cancelled, which will be heard of in a moment.
+                let _ = reader.updates.send(Update::Started);
+                let updates = reader.updates.clone();
+                self.tell_engine(EngineCommand::Open { request: id, work, updates });
+            }
+            Order::Stop(id) => self.tell_engine(EngineCommand::Close(id)),
+            Order::Run(step) => {
+                self.metrics.step(step.request_count());
+                self.tell_engine(EngineCommand::Step(step));
+            }
+            Order::End(record) => self.end(record),
+            Order::Planned(report) => self.metrics.plan(&report),
+            Order::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
+        }
+    }
+
+    fn end(&mut self, record: Record) {
+        self.waiting.remove(&record.request.id);
+        self.metrics.request(&record);
+        tracing::info!(
+            request = %record.request.id,
+            outcome = record.outcome.name(),
+            reason = crate::metrics::reason(&record.outcome),
+            prompt = record.request.prompt.0,
+            produced = record.produced.0,
+            ttft_ms = record.ttft().map(|span| span.as_millis().round()),
+            e2e_ms = record.ended.since(record.request.arrived).as_millis().round(),
+            "request ended"
+        );
+        if let Some(reader) = self.readers.remove(&record.request.id) {
+            let _ = reader.updates.send(Update::Ended(Box::new(record)));
+        }
+    }
+
+    fn note_tokens(&mut self, report: &StepReport) {
+        let now = self.clock.now();
+        for progress in report.progress.iter().filter(|progress| progress.produced) {
+            if let Some(reader) = self.readers.get_mut(&progress.request) {
+                let before = reader.last_token.replace(now);
+                self.metrics.token(before.map(|before| now.since(before)));
+            }
+        }
+    }
+
+    fn tell_engine(&self, command: EngineCommand) {
+        // The engine's thread ends only after this one; if it died, its panic has been reported.
+        let _ = self.engine.send(command);
+    }
+}
+
+enum Next {
+    Command(Command),
+    Wake,
+    /// Nobody can send commands any more.
+    Gone,
+}

@@ -1,0 +1,71 @@
+//! The thread that runs the engine, and nothing else.
+//!
+//! Tokens go from here straight to whoever waits for them; only counts go back to the driver.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender};
+
+use hedgerow_core::engine::{Emission, Engine, Step, TokenSink, Work};
+use hedgerow_core::request::RequestId;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::driver::{Command, Update};
+use crate::metrics::KvGauge;
+
+/// What the driver asks of the engine, in order.
+#[derive(Debug)]
+pub(crate) enum EngineCommand {
+    /// Open a request; its tokens go to `updates`.
+    Open { request: RequestId, work: Work, updates: UnboundedSender<Update> },
+    /// Close it.
+    Close(RequestId),
+    /// Run a step and report it.
+    Step(Step),
+}
+
+/// Serves commands until the driver is gone. `kv_tokens` shows the cache's use after each.
+pub(crate) fn run(
+    engine: &mut dyn Engine,
+    commands: &Receiver<EngineCommand>,
+    driver: &Sender<Command>,
+    kv_tokens: &KvGauge,
+) {
+    let mut readers = Readers::default();
+    while let Ok(command) = commands.recv() {
+        let report = match command {
+            EngineCommand::Open { request, work, updates } => match engine.open(request, work) {
+                Ok(()) => {
+                    readers.0.insert(request, updates);
+                    None
+                }
+                Err(error) => Some(Command::OpenFailed { request, error }),
+            },
+            EngineCommand::Close(request) => {
+                engine.close(request);
+                readers.0.remove(&request);
+                None
+            }
+            EngineCommand::Step(step) => Some(Command::StepEnded(engine.step(&step, &mut readers))),
+        };
+        kv_tokens.set(engine.kv_used().0);
+        if report.is_some_and(|report| driver.send(report).is_err()) {
+            return;
+        }
+    }
+}
+
+/// Who reads each open request's tokens.
+#[derive(Default)]
+struct Readers(BTreeMap<RequestId, UnboundedSender<Update>>);
+
+impl TokenSink for Readers {
+    fn token(&mut self, emission: Emission<'_>) {
+        if let Some(updates) = self.0.get(&emission.request) {
+            // A reader who is gone has cancelled; the driver will say so.
+            let _ = updates.send(Update::Token(emission.text.to_owned()));
+        }
+        if emission.end.is_some() {
+            self.0.remove(&emission.request);
+        }
+    }
+}

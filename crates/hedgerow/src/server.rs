@@ -1,0 +1,140 @@
+//! The server as a whole: it listens, loads, serves and shuts down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use hedgerow_core::engine::cost::MeasuredCost;
+use hedgerow_llama::{LlamaModel, LoadOptions};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::api::{self, App, ChatTemplate, Serving};
+use crate::config::Config;
+use crate::hint::hinted;
+use crate::metrics::Metrics;
+use crate::models::{self, FetchOptions, ModelSource, Report};
+use crate::serve::{self, Clock};
+
+/// A server that listens; it answers 503 until [`Server::serve`].
+pub(crate) struct Server {
+    config: Config,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    app: App,
+    address: SocketAddr,
+    stop_listening: oneshot::Sender<()>,
+    listening: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    ///
+    /// When the port is taken or the address is not this machine's.
+    pub(crate) async fn listen(config: Config) -> anyhow::Result<Self> {
+        let asked = SocketAddr::new(config.server.host, config.server.port);
+        let listener = TcpListener::bind(asked).await.map_err(|error| {
+            hinted(
+                format!("cannot listen on {asked}: {error}"),
+                "choose another --port or --host; --port 0 takes any free port",
+            )
+        })?;
+        let address = listener.local_addr().context("asking for the port that was taken")?;
+        let clock = Clock::start();
+        let metrics = Arc::new(Metrics::new());
+        let app = App::new(config.clone(), clock, Arc::clone(&metrics));
+        let (stop_listening, stopped) = oneshot::channel();
+        // A token is a small packet that must not wait for the next one.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY was refused");
+            }
+        });
+        let serving = axum::serve(listener, api::router(app.clone())).with_graceful_shutdown(async {
+            // Dropped without a word counts as well.
+            let _ = stopped.await;
+        });
+        let listening = tokio::spawn(async move { serving.await });
+        Ok(Self { config, clock, metrics, app, address, stop_listening, listening })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts a node with the model and serves requests. Unless its cost is known, takes some seconds in
+    /// which the engine is measured, and blocks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the engine cannot be made or measured.
+    pub(crate) fn serve(
+        &self,
+        model: &Arc<LlamaModel>,
+        name: &str,
+        known_cost: Option<MeasuredCost>,
+    ) -> anyhow::Result<()> {
+        let info = model.info();
+        let template = match &info.chat_template {
+            None => Err("its file has no chat template".to_owned()),
+            Some(source) => ChatTemplate::new(
+                source,
+                info.bos.as_deref().unwrap_or(""),
+                info.eos.as_deref().unwrap_or(""),
+            ),
+        };
+        let node = serve::start(Arc::clone(model), &self.config, self.clock, &self.metrics, known_cost)?;
+        let name = self.config.model.alias.clone().unwrap_or_else(|| name.to_owned());
+        self.app.is_ready(Serving { node, name, template });
+        Ok(())
+    }
+
+    /// What serves, once [`Server::serve`] has succeeded.
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Admits nobody new, lets end what can end in the grace, tells the rest, and stops listening.
+    ///
+    /// # Errors
+    ///
+    /// When listening had failed.
+    pub(crate) async fn shut_down(self) -> anyhow::Result<()> {
+        let Self { config, app, stop_listening, listening, .. } = self;
+        app.drain();
+        let grace = config.server.shutdown_grace;
+        tokio::task::spawn_blocking(move || {
+            if let Some(node) = app.node() {
+                node.shut_down(grace);
+            }
+        })
+        .await
+        .context("shutting the node down")?;
+        // If nobody listens any more, there is nothing to stop.
+        let _ = stop_listening.send(());
+        listening.await.context("closing the connections")?.context("listening")
+    }
+}
+
+/// Fetches and loads the model that the configuration names; the model and what to call it.
+///
+/// # Errors
+///
+/// When it cannot be fetched, is damaged, or is not one that the engine runs.
+pub(crate) fn load_model(
+    name: &str,
+    options: &FetchOptions,
+    report: Report<'_>,
+) -> anyhow::Result<(Arc<LlamaModel>, String)> {
+    let source: ModelSource = name.parse()?;
+    let fetched = models::fetch(&source, options, report)?;
+    models::validate_gguf(&fetched.path)?;
+    let model = LlamaModel::load(&fetched.path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
+        .map_err(|error| hinted(&error, error.hint()))?;
+    Ok((Arc::new(model), fetched.name))
+}

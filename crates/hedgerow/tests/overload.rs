@@ -1,0 +1,118 @@
+//! A busy server: who is told no, who goes away, and what a shutdown leaves behind.
+
+mod support;
+
+use std::net::Shutdown;
+
+use serde_json::{Value, json};
+use support::{Answer, Server};
+
+/// A request that keeps the machine busy for long.
+fn long(stream: bool) -> Value {
+    json!({
+        "messages": [{ "role": "user", "content": "Tell me a very long story." }],
+        "max_tokens": 1500, "ignore_eos": true, "stream": stream,
+    })
+}
+
+#[test]
+fn a_request_that_cannot_make_it_is_told_at_once_and_when_to_try_again() {
+    let Some(server) = Server::start(&["--parallel", "2", "--ctx-size", "4096"]) else { return };
+    let body = long(true).to_string();
+    let busy: Vec<_> = (0..2).map(|_| server.open("POST", "/v1/chat/completions", &[], &body)).collect();
+    server.wait_until("two requests run", |server| server.metric("hedgerow_num_requests_running") == 2.0);
+    let answer = server.chat(
+        &[("x-slo-e2e-ms", "3000")],
+        &json!({
+            "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 16, "ignore_eos": true,
+        }),
+    );
+    assert_eq!((answer.status, answer.code().as_str()), (429, "deadline_unreachable"), "{}", answer.body);
+    let retry_after_ms: f64 =
+        answer.header("retry-after-ms").expect("it says when").parse().expect("a number");
+    assert!(retry_after_ms > 0.0);
+    assert_eq!(answer.header("x-llm-d-request-dropped-reason"), Some("rejected-saturated"));
+    drop(busy);
+    server.wait_until("the machine is free again", |server| {
+        server.metric("hedgerow_num_requests_running") == 0.0
+    });
+}
+
+#[test]
+fn two_hundred_callers_who_hang_up_leave_nothing_behind() {
+    let Some(server) = Server::start(&["--parallel", "4", "--ctx-size", "8192", "--max-queue", "300"]) else {
+        return;
+    };
+    // Many go while they wait, some in prefill, some in decode; half of them stream.
+    let mut callers = Vec::new();
+    for number in 0..200 {
+        let body = long(number % 2 == 0).to_string();
+        callers.push(server.open("POST", "/v1/chat/completions", &[], &body));
+        if number % 20 == 19 {
+            let here = callers.len() as f64;
+            server.wait_until("all have come in", |server| {
+                let count = |name: &str| server.metric(&format!("hedgerow_num_requests_{name}"));
+                count("running") + count("waiting") == here
+            });
+            let half = callers.len() / 2;
+            let gone = callers.drain(..half).map(|caller| caller.shutdown(Shutdown::Both));
+            gone.for_each(|gone| gone.expect("a caller can hang up"));
+            server.wait_until("some have gone", |server| {
+                let count = |name: &str| server.metric(&format!("hedgerow_num_requests_{name}"));
+                count("running") + count("waiting") == here - half as f64
+            });
+        }
+    }
+    for caller in callers {
+        caller.shutdown(Shutdown::Both).expect("a caller can hang up");
+    }
+    server.wait_until("all have gone", |server| {
+        let cancelled = "hedgerow_requests_total{outcome=\"cancelled\",reason=\"\"}";
+        server.get("/metrics").body.contains(cancelled) && server.metric(cancelled) == 200.0
+    });
+    for name in ["num_requests_waiting", "num_requests_running", "kv_cache_tokens"] {
+        assert_eq!(server.metric(&format!("hedgerow_{name}")), 0.0, "{name}");
+    }
+    let answer =
+        server.chat(&[], &json!({ "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 4 }));
+    assert_eq!(answer.status, 200, "and the server keeps serving");
+}
+
+#[test]
+fn a_full_queue_refuses_before_it_reads() {
+    let Some(server) = Server::start(&["--parallel", "1", "--ctx-size", "2048", "--max-queue", "1"]) else {
+        return;
+    };
+    let body = long(true).to_string();
+    let running = server.open("POST", "/v1/chat/completions", &[], &body);
+    server.wait_until("one runs", |server| server.metric("hedgerow_num_requests_running") == 1.0);
+    let waiting = server.open("POST", "/v1/chat/completions", &[], &body);
+    server.wait_until("one waits", |server| server.metric("hedgerow_num_requests_waiting") == 1.0);
+    let answer = server.chat(&[], &long(true));
+    assert_eq!((answer.status, answer.code().as_str()), (429, "queue_full"), "{}", answer.body);
+    assert!(answer.header("retry-after").is_some());
+    drop((running, waiting));
+}
+
+#[test]
+fn a_shutdown_lets_end_what_can_and_tells_the_rest() {
+    let file = std::env::temp_dir().join(format!("hedgerow-grace-{}.toml", std::process::id()));
+    std::fs::write(&file, "[server]\nshutdown_grace_s = 3\n").expect("a file can be written");
+    let flags = ["--parallel", "2", "--ctx-size", "4096", "--config", file.to_str().expect("a plain path")];
+    let Some(server) = Server::start(&flags) else { return };
+    let short = json!({
+        "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 32, "ignore_eos": true, "stream": true,
+    });
+    let long = server.open("POST", "/v1/chat/completions", &[], &long(true).to_string());
+    let short = server.open("POST", "/v1/chat/completions", &[], &short.to_string());
+    server.wait_until("both run", |server| server.metric("hedgerow_num_requests_running") == 2.0);
+    assert!(server.terminate(), "it ends well");
+    let reason = |answer: &Answer| {
+        let events = answer.events();
+        let event: Value = serde_json::from_str(&events[events.len() - 2]).expect("an event");
+        event["choices"][0]["finish_reason"].as_str().expect("a reason").to_owned()
+    };
+    assert_eq!(reason(&Answer::read(short)), "length");
+    assert_eq!(reason(&Answer::read(long)), "shutdown");
+    std::fs::remove_file(file).expect("the file is ours");
+}
