@@ -1,0 +1,131 @@
+//! The project's own commands, run as `cargo xtask VERB`.
+//!
+//! Read [`run`] first: each verb is one line of it. Everything here uses only the standard library, so
+//! that a fresh machine compiles it in a second or two.
+
+mod bootstrap;
+mod detect;
+mod install;
+mod python;
+mod run_steps;
+mod shell;
+mod steps;
+mod tidy;
+
+use std::env;
+use std::process::ExitCode;
+
+use bootstrap::Bootstrap;
+use shell::{Failure, Shell};
+
+const HELP: &str = "\
+The project's own commands.
+
+usage: cargo xtask VERB [OPTIONS]
+
+  demo [ARGS...]   build the server and run `hedgerow demo ARGS...`
+  test             run every check: format, lints, tests, docs, examples, a short simulation
+      --list       name the steps and the command each one runs
+      --only STEP  run one step alone (may be given more than once)
+  bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
+  help             print this
+
+options of every verb:
+  --no-apt         never call apt-get, even as root (also: HEDGEROW_NO_APT=1)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the verb that the arguments name.
+fn run(arguments: &[String]) -> Result<(), Failure> {
+    let (verb, rest) = match arguments.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let shell = Shell::at_repository_root()?;
+    match verb {
+        "demo" => demo(shell, rest),
+        "test" => test(shell, rest),
+        "bootstrap" => {
+            let (apt, rest) = take_no_apt(rest);
+            no_more(&rest)?;
+            let ready = Bootstrap::new(&shell, apt).prepare()?;
+            println!("bootstrap: ready");
+            ready.print_what_plain_cargo_needs();
+            Ok(())
+        }
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => {
+            Err(Failure::new(format!("no verb is called `{other}`"), "run `cargo xtask help` for the list"))
+        }
+    }
+}
+
+/// Builds the server and hands over to its `demo` verb.
+fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
+    let (apt, rest) = take_no_apt(arguments);
+    let ready = Bootstrap::new(&shell, apt).prepare()?;
+    let shell = shell.with_environment(ready.variables);
+    println!(
+        "demo: cargo build --release --package hedgerow (the first time compiles llama.cpp: some minutes)"
+    );
+    shell.run(shell.cargo().args(steps::BUILD_SERVER))?;
+    shell.run(shell.hedgerow()?.arg("demo").args(rest))
+}
+
+/// Runs the steps, all or those named by `--only`.
+fn test(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
+    let (apt, rest) = take_no_apt(arguments);
+    let mut only = Vec::new();
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--list" => {
+                print!("{}", steps::list());
+                return Ok(());
+            }
+            "--only" => {
+                let name = words.next().ok_or_else(|| {
+                    Failure::new("`--only` names no step", "add a name from `cargo xtask test --list`")
+                })?;
+                only.push(steps::named(name)?);
+            }
+            other => {
+                return Err(Failure::new(
+                    format!("`test` has no option `{other}`"),
+                    "run `cargo xtask help`",
+                ));
+            }
+        }
+    }
+    let chosen = if only.is_empty() { steps::all() } else { only };
+    run_steps::run(shell, apt, &chosen)
+}
+
+/// Splits `--no-apt` off; the other words keep their order.
+fn take_no_apt(arguments: &[String]) -> (install::Apt, Vec<String>) {
+    let forbidden = env::var_os("HEDGEROW_NO_APT").is_some_and(|value| !value.is_empty() && value != "0");
+    let rest: Vec<String> = arguments.iter().filter(|word| *word != "--no-apt").cloned().collect();
+    let apt =
+        if forbidden || rest.len() < arguments.len() { install::Apt::Never } else { install::Apt::IfRoot };
+    (apt, rest)
+}
+
+fn no_more(rest: &[String]) -> Result<(), Failure> {
+    match rest.first() {
+        None => Ok(()),
+        Some(word) => Err(Failure::new(format!("unexpected argument `{word}`"), "run `cargo xtask help`")),
+    }
+}

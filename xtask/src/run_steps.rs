@@ -1,0 +1,171 @@
+//! Runs steps one after the other, and reports each one's seconds and the way to repeat it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::Instant;
+
+use crate::bootstrap::Bootstrap;
+use crate::install::Apt;
+use crate::shell::{Failure, Shell};
+use crate::steps::{Step, Work};
+use crate::tidy;
+
+/// How one step went.
+struct Report {
+    name: &'static str,
+    seconds: f64,
+    failure: Option<Failure>,
+}
+
+/// Prepares the machine, runs the steps, and fails if one of them failed.
+pub(crate) fn run(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<(), Failure> {
+    let started = Instant::now();
+    let shell = prepared(shell, apt, steps)?;
+    let mut reports: Vec<Report> = Vec::new();
+    for step in steps {
+        let report = run_one(&shell, step);
+        let stops_here = report.failure.is_some() && step.is_needed_by_the_rest;
+        reports.push(report);
+        if stops_here {
+            break;
+        }
+    }
+    summarize(&reports, steps, started.elapsed().as_secs_f64())
+}
+
+/// The shell that the steps need: with the build's tools, and with Python's packages for the tests.
+fn prepared(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<Shell, Failure> {
+    if !steps.iter().any(|step| step.work.compiles()) {
+        return Ok(shell);
+    }
+    let ready = Bootstrap::new(&shell, apt).prepare()?;
+    let mut variables = ready.variables;
+    if steps.iter().any(|step| matches!(step.work, Work::Tests(_))) {
+        variables.push(("HEDGEROW_TEST_PYTHON".to_owned(), ready.python.for_tests(&shell)?));
+    }
+    Ok(shell.with_environment(variables))
+}
+
+fn run_one(shell: &Shell, step: &Step) -> Report {
+    println!("\n== {}: {}", step.name, step.work.command_line());
+    let started = Instant::now();
+    let outcome = perform(shell, &step.work);
+    let seconds = started.elapsed().as_secs_f64();
+    match &outcome {
+        Ok(()) => println!("== {}: ok, {seconds:.1} s", step.name),
+        Err(failure) => {
+            println!("{failure}");
+            println!("== {}: FAILED, {seconds:.1} s; to repeat it alone: {}", step.name, repeat(step));
+        }
+    }
+    Report { name: step.name, seconds, failure: outcome.err() }
+}
+
+fn perform(shell: &Shell, work: &Work) -> Result<(), Failure> {
+    match work {
+        Work::Cargo(arguments) => shell.run(shell.cargo().args(*arguments)),
+        Work::Doc(arguments) => shell.run(shell.cargo().args(*arguments).env("RUSTDOCFLAGS", "-D warnings")),
+        Work::Tests(arguments) => {
+            let mut cargo = shell.cargo();
+            if let Some(model) = small_model(shell) {
+                cargo.env("HEDGEROW_TEST_MODEL", model);
+            }
+            shell.run(cargo.args(*arguments))
+        }
+        Work::Hedgerow(arguments) => shell.run(shell.hedgerow()?.args(*arguments)),
+        Work::Examples(build) => run_examples(shell, build),
+        Work::Tidy => tidy::run(shell),
+    }
+}
+
+/// Where the step `model` put the small model; the tests that need it say so when they find none.
+fn small_model(shell: &Shell) -> Option<OsString> {
+    let mut pull = shell.hedgerow().ok()?;
+    let output = shell.run_quietly(pull.args(["pull", "--offline", "--path-only"])).ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().into())
+}
+
+/// Builds every example, then runs each file of a crate's `examples` folder; stops at the first failure.
+fn run_examples(shell: &Shell, build: &[&str]) -> Result<(), Failure> {
+    shell.run(shell.cargo().args(build))?;
+    let mut found = Vec::new();
+    for package in names_in(shell, "crates") {
+        let files = names_in(shell, &format!("crates/{package}/examples"));
+        found.extend(files.iter().filter_map(|file| file.strip_suffix(".rs").map(str::to_owned)));
+    }
+    if found.is_empty() {
+        println!("no crate has an example");
+    }
+    for example in found {
+        println!("-- {example}");
+        shell.run(&mut shell.built(&format!("examples/{example}"))?)?;
+    }
+    Ok(())
+}
+
+/// The names in a folder of the repository, sorted; none where there is no such folder.
+fn names_in(shell: &Shell, folder: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(shell.root().join(folder)) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn summarize(reports: &[Report], steps: &[&'static Step], seconds: f64) -> Result<(), Failure> {
+    println!("\n== summary");
+    for step in steps {
+        match reports.iter().find(|report| report.name == step.name) {
+            Some(report) => {
+                let outcome = if report.failure.is_none() { "ok" } else { "FAILED" };
+                println!("{:<10}{outcome:<8}{:>8.1} s", report.name, report.seconds);
+            }
+            None => println!("{:<10}not run", step.name),
+        }
+    }
+    println!("{:<10}{:<8}{seconds:>8.1} s", "total", "");
+    let failed: Vec<&Step> = steps
+        .iter()
+        .filter(|step| reports.iter().any(|report| report.name == step.name && report.failure.is_some()))
+        .copied()
+        .collect();
+    let Some(first) = failed.first() else {
+        println!("all {} steps passed", steps.len());
+        return Ok(());
+    };
+    let names: Vec<&str> = failed.iter().map(|step| step.name).collect();
+    Err(Failure::new(
+        format!("{} of {} steps failed: {}", failed.len(), steps.len(), names.join(", ")),
+        format!("repeat one alone: {}", repeat(first)),
+    ))
+}
+
+fn repeat(step: &Step) -> String {
+    format!("cargo xtask test --only {}", step.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps;
+
+    fn report(name: &'static str, passed: bool) -> Report {
+        Report { name, seconds: 1.0, failure: (!passed).then(|| Failure::new("it broke", "mend it")) }
+    }
+
+    #[test]
+    fn passes_when_every_step_passed() {
+        let chosen = [steps::named("fmt").unwrap()];
+        assert_eq!(summarize(&[report("fmt", true)], &chosen, 1.0), Ok(()));
+    }
+
+    #[test]
+    fn names_the_failed_steps_and_how_to_repeat_one() {
+        let chosen = [steps::named("fmt").unwrap(), steps::named("tidy").unwrap()];
+        let failure = summarize(&[report("fmt", true), report("tidy", false)], &chosen, 2.0).unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            "error: 1 of 2 steps failed: tidy\n\nhint: repeat one alone: cargo xtask test --only tidy"
+        );
+    }
+}
