@@ -122,8 +122,9 @@ const UNGATED: &[&str] = &[
     "starcoder2",
 ];
 
-/// The name of a `general.file_type` (`llama_ftype` in llama.cpp's `llama.h`).
-fn precision_name(file_type: u32) -> Option<&'static str> {
+/// The name of a GGUF file's `general.file_type` (`llama_ftype` in llama.cpp's `llama.h`): how most of
+/// its tensors are stored.
+pub fn precision_name(file_type: u64) -> Option<&'static str> {
     Some(match file_type {
         0 => "F32",
         1 => "F16",
@@ -157,7 +158,7 @@ fn precision_name(file_type: u32) -> Option<&'static str> {
         32 => "BF16",
         36 => "TQ1_0",
         37 => "TQ2_0",
-        38 => "MXFP4",
+        38 => "MXFP4_MOE",
         39 => "NVFP4",
         40 => "Q1_0",
         41 => "Q2_0",

@@ -17,7 +17,7 @@ mod sampling;
 
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
-pub use info::ModelInfo;
+pub use info::{ModelInfo, precision_name};
 pub use model::{LlamaModel, LoadOptions};
 
 // The tests inside and beside this crate share their helpers, which know it by its name.

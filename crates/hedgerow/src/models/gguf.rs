@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::ModelError;
-use super::gguf_types::{file_type, tensor_type};
+use super::gguf_types::tensor_type;
 
 /// What a model file says about itself.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -111,7 +111,7 @@ impl Kept {
 
     fn quantization(&self) -> Option<String> {
         let id = self.file_type?;
-        Some(file_type(id).map_or_else(|| format!("file type {id}"), str::to_owned))
+        Some(hedgerow_llama::precision_name(id).map_or_else(|| format!("file type {id}"), str::to_owned))
     }
 }
 
