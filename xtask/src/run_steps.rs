@@ -1,7 +1,6 @@
 //! Runs steps one after the other, and reports each one's seconds and the way to repeat it.
 
 use std::ffi::OsString;
-use std::fs;
 use std::time::Instant;
 
 use crate::bootstrap::Bootstrap;
@@ -73,7 +72,6 @@ fn perform(shell: &Shell, work: &Work) -> Result<(), Failure> {
             shell.run(cargo.args(*arguments))
         }
         Work::Hedgerow(arguments) => shell.run(shell.hedgerow()?.args(*arguments)),
-        Work::Examples(build) => run_examples(shell, build),
         Work::Tidy => tidy::run(shell),
     }
 }
@@ -83,33 +81,6 @@ fn small_model(shell: &Shell) -> Option<OsString> {
     let mut pull = shell.hedgerow().ok()?;
     let output = shell.run_quietly(pull.args(["pull", "--offline", "--path-only"])).ok()?;
     Some(String::from_utf8(output.stdout).ok()?.trim().into())
-}
-
-/// Builds every example, then runs each file of a crate's `examples` folder; stops at the first failure.
-fn run_examples(shell: &Shell, build: &[&str]) -> Result<(), Failure> {
-    shell.run(shell.cargo().args(build))?;
-    let mut found = Vec::new();
-    for package in names_in(shell, "crates") {
-        let files = names_in(shell, &format!("crates/{package}/examples"));
-        found.extend(files.iter().filter_map(|file| file.strip_suffix(".rs").map(str::to_owned)));
-    }
-    if found.is_empty() {
-        println!("no crate has an example");
-    }
-    for example in found {
-        println!("-- {example}");
-        shell.run(&mut shell.built(&format!("examples/{example}"))?)?;
-    }
-    Ok(())
-}
-
-/// The names in a folder of the repository, sorted; none where there is no such folder.
-fn names_in(shell: &Shell, folder: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(shell.root().join(folder)) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 fn summarize(reports: &[Report], steps: &[&'static Step], seconds: f64) -> Result<(), Failure> {

@@ -24,8 +24,6 @@ pub(crate) enum Work {
     Tests(&'static [&'static str]),
     /// The server's own program, with these arguments.
     Hedgerow(&'static [&'static str]),
-    /// Cargo, to build the examples, and then each of them.
-    Examples(&'static [&'static str]),
     /// The checks in `tidy.rs`.
     Tidy,
 }
@@ -67,11 +65,6 @@ const STEPS: &[Step] = &[
         is_needed_by_the_rest: false,
     },
     Step {
-        name: "examples",
-        work: Work::Examples(&["build", "--release", "--workspace", "--examples", "--locked"]),
-        is_needed_by_the_rest: false,
-    },
-    Step {
         name: "simulate",
         work: Work::Hedgerow(&["simulate", "scenarios/paper.toml", "--requests", "200"]),
         is_needed_by_the_rest: false,
@@ -83,7 +76,7 @@ impl Work {
     pub(crate) fn compiles(&self) -> bool {
         match self {
             Work::Cargo(arguments) => arguments.first() != Some(&"fmt"),
-            Work::Doc(_) | Work::Tests(_) | Work::Examples(_) => true,
+            Work::Doc(_) | Work::Tests(_) => true,
             Work::Hedgerow(_) | Work::Tidy => false,
         }
     }
@@ -94,7 +87,6 @@ impl Work {
             Work::Cargo(arguments) | Work::Tests(arguments) => format!("cargo {}", arguments.join(" ")),
             Work::Doc(arguments) => format!("RUSTDOCFLAGS='-D warnings' cargo {}", arguments.join(" ")),
             Work::Hedgerow(arguments) => format!("hedgerow {}", arguments.join(" ")),
-            Work::Examples(arguments) => format!("cargo {}, then each example", arguments.join(" ")),
             Work::Tidy => "the checks in xtask/src/tidy.rs".to_owned(),
         }
     }

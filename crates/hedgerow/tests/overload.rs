@@ -97,11 +97,11 @@ fn a_full_queue_refuses_before_it_reads() {
 #[test]
 fn a_shutdown_lets_end_what_can_and_tells_the_rest() {
     let file = std::env::temp_dir().join(format!("hedgerow-grace-{}.toml", std::process::id()));
-    std::fs::write(&file, "[server]\nshutdown_grace_s = 3\n").expect("a file can be written");
+    std::fs::write(&file, "[server]\nshutdown_grace_s = 5\n").expect("a file can be written");
     let flags = ["--parallel", "2", "--ctx-size", "4096", "--config", file.to_str().expect("a plain path")];
     let Some(server) = Server::start(&flags) else { return };
     let short = json!({
-        "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 32, "ignore_eos": true, "stream": true,
+        "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 8, "ignore_eos": true, "stream": true,
     });
     let long = server.open("POST", "/v1/chat/completions", &[], &long(true).to_string());
     let short = server.open("POST", "/v1/chat/completions", &[], &short.to_string());

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The small model, or `None` with the reason printed.
@@ -29,13 +30,18 @@ pub(crate) fn model() -> Option<PathBuf> {
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One server at a time: two engines on the same cores wait for each other at every barrier.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Server {
     /// Starts a server of the small model with these flags and waits until it serves; `None` (and the
     /// reason printed) when the model is not here.
     pub(crate) fn start(flags: &[&str]) -> Option<Self> {
         let model = model()?;
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .arg("serve")
             .arg(model)
@@ -53,7 +59,7 @@ impl Server {
             .expect("the server says where it listens");
         // Whatever else it says is passed on, so that its pipe never fills.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
-        Some(Self { child, address })
+        Some(Self { child, address, _turn: turn })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
