@@ -1,7 +1,9 @@
 //! The pipeline: read this first.
 //!
 //! Request queue → batch scheduler → resource allocator → quantization → inference engine → output.
-//! `Pipeline::plan` is that sentence; its stages are the folders beside this file.
+//! The stages are the folders beside this file. A request meets them here: `admit` gives it a place in the
+//! queue, `replan` asks the scheduler (which asks quantization for the precisions to try), `start` takes its
+//! grant from the allocator, `plan` orders the engine's next step, and `end` writes its record for output.
 //!
 //! Whoever drives a pipeline tells it what happened and when ([`Event`]) and carries out what it says
 //! ([`Order`]). It never waits, so the simulator and the server run the same decisions.

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::answer::{self, Kind};
@@ -44,15 +44,12 @@ const UNSUPPORTED: [&str; 8] =
     ["tools", "functions", "logprobs", "top_logprobs", "logit_bias", "audio", "grammar", "json_schema"];
 
 /// Answers a conversation.
-pub(super) async fn handle(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    match answer(&app, headers, body).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
-    }
-}
-
-async fn answer(app: &App, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let intake = intake::take_in(app, headers, body).await?;
+pub(super) async fn handle(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let intake = intake::take_in(&app, headers, body).await?;
     body::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
     refuse_response_format(&intake.body)?;
     let messages = messages(body::read(&intake.body)?)?;
@@ -66,7 +63,7 @@ async fn answer(app: &App, headers: HeaderMap, body: Body) -> Result<Response, A
     let info = model.info();
     let has_bos = info.bos.as_deref().is_some_and(|bos| prompt.starts_with(bos));
     let tokens = model.tokenize(&prompt, true, info.add_bos && !has_bos);
-    answer::answer(app, intake, tokens, Kind::Chat).await
+    answer::answer(&app, intake, tokens, Kind::Chat).await
 }
 
 fn messages(body: ChatBody) -> Result<Vec<Message>, ApiError> {

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hedgerow_core::engine::TokenId;
 use serde::Deserialize;
 
@@ -28,18 +28,15 @@ enum Prompt {
 const UNSUPPORTED: [&str; 6] = ["suffix", "echo", "logprobs", "logit_bias", "grammar", "json_schema"];
 
 /// Continues a text.
-pub(super) async fn handle(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    match answer(&app, headers, body).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
-    }
-}
-
-async fn answer(app: &App, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let intake = intake::take_in(app, headers, body).await?;
+pub(super) async fn handle(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let intake = intake::take_in(&app, headers, body).await?;
     body::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
     let tokens = tokens(body::read::<CompletionBody>(&intake.body)?.prompt, intake.serving)?;
-    answer::answer(app, intake, tokens, Kind::Completion).await
+    answer::answer(&app, intake, tokens, Kind::Completion).await
 }
 
 fn tokens(prompt: Prompt, serving: &Serving) -> Result<Vec<TokenId>, ApiError> {
