@@ -29,6 +29,7 @@ impl Settings {
             Policy::None { .. } => prompt,
             Policy::BruteForce
             | Policy::Dftsp
+            | Policy::Exact
             | Policy::Greedy
             | Policy::Edf
             | Policy::Fifo

@@ -12,6 +12,7 @@ mod agenda;
 mod arrivals;
 mod channel;
 mod engine;
+pub mod families;
 mod invariants;
 mod models;
 mod random;

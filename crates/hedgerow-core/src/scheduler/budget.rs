@@ -1,8 +1,13 @@
 //! How long a search may go on.
 
+/// So much work, in columns or sets looked at, is done before the clock is asked again.
+const WORK_UNASKED: usize = 1 << 12;
+
 /// A search's budget: polled at every node.
 pub struct Budget<'a> {
     nodes_left: u64,
+    work_done: usize,
+    is_stopped: bool,
     should_stop: &'a dyn Fn() -> bool,
 }
 
@@ -15,7 +20,7 @@ impl std::fmt::Debug for Budget<'_> {
 impl Budget<'static> {
     /// At most so many nodes.
     pub fn nodes(limit: u64) -> Self {
-        Self { nodes_left: limit, should_stop: &|| false }
+        Self { nodes_left: limit, work_done: 0, is_stopped: false, should_stop: &|| false }
     }
 
     /// As long as it takes.
@@ -28,17 +33,33 @@ impl<'a> Budget<'a> {
     /// At most so many nodes, and no further once `should_stop` says so: the only way in which wall
     /// time enters a search.
     pub fn with_stop(limit: u64, should_stop: &'a dyn Fn() -> bool) -> Self {
-        Self { nodes_left: limit, should_stop }
+        Self { nodes_left: limit, work_done: 0, is_stopped: false, should_stop }
     }
 
     /// Pays for one node; `false` when the search must end instead of visiting it.
     pub(super) fn spend_node(&mut self) -> bool {
         // A clock costs more than a node, so it is asked once in a while.
-        if self.nodes_left == 0 || (self.nodes_left.is_multiple_of(64) && (self.should_stop)()) {
+        self.is_stopped |= self.nodes_left.is_multiple_of(64) && self.nodes_left > 0 && (self.should_stop)();
+        if self.nodes_left == 0 || self.is_stopped {
             return false;
         }
         self.nodes_left -= 1;
         true
+    }
+
+    /// Pays for several nodes, of those that are left.
+    pub(super) fn spend_nodes(&mut self, count: u64) {
+        self.nodes_left -= count;
+    }
+
+    /// Whether a search may do so much work between two nodes. If not, it may not visit another node either.
+    pub(super) fn may_go_on(&mut self, work: usize) -> bool {
+        self.work_done += work;
+        if self.work_done >= WORK_UNASKED {
+            self.work_done = 0;
+            self.is_stopped |= (self.should_stop)();
+        }
+        !self.is_stopped
     }
 
     /// Nodes that may still be visited.

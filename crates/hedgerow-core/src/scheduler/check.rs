@@ -56,11 +56,12 @@ pub fn check(instance: &Instance, chosen: &[usize]) -> Result<u128, CheckError> 
     within(Limit::Uplink, sum(|item| item.uplink), capacity.uplink)?;
     within(Limit::Downlink, sum(|item| item.downlink), capacity.downlink)?;
     within(Limit::Memory, sum(|item| item.memory), capacity.memory)?;
-    within(Limit::Compute, sum(|item| item.compute_us), capacity.compute_us)?;
+    let compute_us = sum(|item| item.compute_us);
+    within(Limit::Compute, compute_us, capacity.compute_us)?;
     for &index in chosen {
         let slack_us = instance.items[index].slack_us;
         let due_us = match &instance.timing {
-            Timing::Together => sum(|item| item.compute_us),
+            Timing::Together => compute_us,
             Timing::ByDeadline { committed } => work_due_by(instance, chosen, committed, slack_us),
         };
         within(Limit::Deadline, due_us, slack_us)?;

@@ -17,7 +17,27 @@ pub(super) fn solve(instance: &Instance) -> Answer {
         Timing::Together => cheapest_first(instance),
         Timing::ByDeadline { .. } => drop_the_dearest(instance),
     };
-    Answer::of(instance, chosen, bound::upper_bound(instance))
+    let answer = Answer::of(instance, chosen, bound::upper_bound(instance));
+    if is_optimal_for(instance) { Answer { bound: answer.value, ..answer } } else { answer }
+}
+
+/// Whether the rule of Moore and Hodgson is proven: each request has its own deadline, all are worth the
+/// same, and nothing but compute can bind.
+///
+/// Proof, by induction over the requests and promises in order of slack. Say that for every number `k`, the
+/// `k` shortest of those chosen so far take the least compute time of any `k` that meet the deadlines so far.
+/// One more request is added and, if it is late, the longest leaves: the `k` shortest of the new choice are
+/// again the quickest, since the quickest `k` are either `k` of before or `k − 1` of before and the new one. A
+/// promise takes the same time from every choice, so if it makes work late, each who leaves must be the
+/// longest. So at the end nobody can serve more.
+fn is_optimal_for(instance: &Instance) -> bool {
+    let Instance { items, capacity, timing } = instance;
+    let all_fit = (0..4).all(|sum| {
+        let needs = items.iter().map(|item| u128::from(item.needs()[sum]));
+        needs.sum::<u128>() <= u128::from(capacity.limits()[sum])
+    });
+    let are_worth_the_same = items.windows(2).all(|pair| pair[0].value == pair[1].value);
+    *timing != Timing::Together && all_fit && are_worth_the_same
 }
 
 /// Fills a batch with the cheapest requests, once for each of some slacks as the tightest allowed.

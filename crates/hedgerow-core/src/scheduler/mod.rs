@@ -14,6 +14,7 @@ mod budget;
 pub mod check;
 mod compose;
 mod dftsp;
+mod exact;
 mod greedy;
 mod in_order;
 mod instance;
@@ -31,6 +32,7 @@ pub use brute_force::NODE_LIMIT as BRUTE_FORCE_NODE_LIMIT;
 pub use budget::Budget;
 pub use compose::compose;
 pub use dftsp::{is_exact_for as dftsp_is_exact_for, solve as dftsp};
+pub use exact::Exact;
 pub use instance::{Capacity, Demand, Instance, Item, Limit, NUMBER_LIMIT, Timing};
 pub use plan::{InFlight, Plan, PlanReport, View, choose};
 pub use policy::{Policy, UnknownPolicy};
@@ -61,6 +63,7 @@ pub fn solve(instance: &Instance, policy: Policy, budget: &mut Budget<'_>) -> Re
     Ok(match policy {
         Policy::BruteForce => brute_force::solve(instance, budget)?,
         Policy::Dftsp => dftsp::solve(instance, budget, Rules::ALL),
+        Policy::Exact => Exact::default().solve(instance, budget),
         Policy::Greedy => greedy::solve(instance),
         Policy::Edf => in_order::edf(instance),
         Policy::Fifo => in_order::fifo(instance),

@@ -10,6 +10,8 @@ pub enum Policy {
     BruteForce,
     /// The paper's search.
     Dftsp,
+    /// Ours: the best batch there is, with proof.
+    Exact,
     /// The cheapest requests first.
     Greedy,
     /// The earliest deadline first.
@@ -30,7 +32,8 @@ pub enum Policy {
 
 impl Policy {
     /// Every policy's name, for messages.
-    pub const NAMES: &str = "brute-force, dftsp, greedy, edf, fifo, static[:size], none[:accelerators]";
+    pub const NAMES: &str =
+        "brute-force, dftsp, exact, greedy, edf, fifo, static[:size], none[:accelerators]";
 
     /// Whether it serves a request whose deadline has passed as gladly as any other.
     pub fn is_blind_to_deadlines(self) -> bool {
@@ -38,6 +41,7 @@ impl Policy {
             Self::Fifo => true,
             Self::BruteForce
             | Self::Dftsp
+            | Self::Exact
             | Self::Greedy
             | Self::Edf
             | Self::Static { .. }
@@ -48,7 +52,7 @@ impl Policy {
     /// Whether a request that its plan leaves out will not be served, so that it can be told at once.
     pub fn plans_for_all(self) -> bool {
         match self {
-            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf => true,
+            Self::BruteForce | Self::Dftsp | Self::Exact | Self::Greedy | Self::Edf => true,
             Self::Fifo | Self::Static { .. } | Self::None { .. } => false,
         }
     }
@@ -56,7 +60,7 @@ impl Policy {
     /// The most requests it runs at once.
     pub fn most_at_once(self) -> u32 {
         match self {
-            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf | Self::Fifo => u32::MAX,
+            Self::BruteForce | Self::Dftsp | Self::Exact | Self::Greedy | Self::Edf | Self::Fifo => u32::MAX,
             Self::Static { size } => size,
             Self::None { accelerators } => accelerators,
         }
@@ -67,7 +71,13 @@ impl Policy {
     pub fn slowdown_alone(self) -> u32 {
         match self {
             Self::None { accelerators } => accelerators,
-            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf | Self::Fifo | Self::Static { .. } => 1,
+            Self::BruteForce
+            | Self::Dftsp
+            | Self::Exact
+            | Self::Greedy
+            | Self::Edf
+            | Self::Fifo
+            | Self::Static { .. } => 1,
         }
     }
 
@@ -75,9 +85,13 @@ impl Policy {
     pub fn waits_for_the_batch(self) -> bool {
         match self {
             Self::Static { .. } => true,
-            Self::BruteForce | Self::Dftsp | Self::Greedy | Self::Edf | Self::Fifo | Self::None { .. } => {
-                false
-            }
+            Self::BruteForce
+            | Self::Dftsp
+            | Self::Exact
+            | Self::Greedy
+            | Self::Edf
+            | Self::Fifo
+            | Self::None { .. } => false,
         }
     }
 }
@@ -88,6 +102,7 @@ impl fmt::Display for Policy {
         match self {
             Self::BruteForce => f.write_str("brute-force"),
             Self::Dftsp => f.write_str("dftsp"),
+            Self::Exact => f.write_str("exact"),
             Self::Greedy => f.write_str("greedy"),
             Self::Edf => f.write_str("edf"),
             Self::Fifo => f.write_str("fifo"),
@@ -119,6 +134,7 @@ impl FromStr for Policy {
         match (name, number) {
             ("brute-force", None) => Ok(Self::BruteForce),
             ("dftsp", None) => Ok(Self::Dftsp),
+            ("exact", None) => Ok(Self::Exact),
             ("greedy", None) => Ok(Self::Greedy),
             ("edf", None) => Ok(Self::Edf),
             ("fifo", None) => Ok(Self::Fifo),

@@ -4,6 +4,7 @@ mod bounds;
 mod budgets;
 mod dftsp;
 mod draw;
+mod exact;
 mod exactness;
 mod greedy;
 mod instances;
@@ -14,9 +15,10 @@ mod solvers;
 use super::*;
 
 /// Every policy, with small numbers where it takes one.
-const POLICIES: [Policy; 8] = [
+const POLICIES: [Policy; 9] = [
     Policy::BruteForce,
     Policy::Dftsp,
+    Policy::Exact,
     Policy::Greedy,
     Policy::Edf,
     Policy::Fifo,

@@ -22,7 +22,7 @@ fn a_wrong_name_is_answered_with_the_right_ones() {
         assert_eq!(
             error,
             format!(
-                "unknown policy `{name}`; choose one of brute-force, dftsp, greedy, edf, fifo, static[:size], \
+                "unknown policy `{name}`; choose one of brute-force, dftsp, exact, greedy, edf, fifo, static[:size], \
                  none[:accelerators]"
             )
         );

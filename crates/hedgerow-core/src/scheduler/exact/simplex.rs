@@ -1,0 +1,324 @@
+//! Multipliers from the linear relaxation: a bounded dual simplex, for few rows and many columns.
+//!
+//! Everything here is floating point and none of it decides anything: whatever multipliers come out, the
+//! bound that integers make of them holds. Good ones make it tight.
+//!
+//! The program is `max gain·x` over `Σ part·x ≤ limit`, `0 ≤ x ≤ 1`. A column that is not basic is taken
+//! when its reduced gain is positive, so every basis with multipliers ≥ 0 is dual feasible, and a step
+//! along a dual direction may flip any number of columns from one bound to the other.
+
+use super::super::budget::Budget;
+use super::table::{ROWS, Table};
+
+/// Columns are worked on in groups of so many, which compilers turn into vector instructions.
+const LANES: usize = 8;
+
+/// More pivots than this are only ever needed because of rounding errors.
+const PIVOTS_MAX: usize = 100;
+
+/// What counts as zero, of a part of a limit or of a request.
+const ZERO: f64 = 1e-9;
+
+/// So many guesses are made at where a step ends.
+const GUESSES: usize = 5;
+
+/// The program, and room to solve it in.
+#[derive(Default)]
+pub(super) struct Simplex {
+    part: [Vec<f64>; ROWS],
+    gain: Vec<f64>,
+    /// Gains beyond the price of the parts.
+    reduced: Vec<f64>,
+    /// How far along the direction each reduced gain changes its sign; infinite if it does not.
+    ratio: Vec<f64>,
+    /// How fast it approaches zero.
+    slope: Vec<f64>,
+    breaks: Vec<Break>,
+}
+
+/// Where a reduced gain changes its sign.
+#[derive(Clone, Copy)]
+struct Break {
+    ratio: f64,
+    slope: f64,
+    column: usize,
+}
+
+/// Who is basic, and the inverse of their columns.
+struct Basis {
+    /// A column's place, or from the number of columns on the slack of a row.
+    basic: [usize; ROWS],
+    inverse: [[f64; ROWS]; ROWS],
+}
+
+/// The basic one that breaks a bound.
+struct Leaving {
+    line: usize,
+    violation: f64,
+    /// The dual direction that mends it.
+    direction: [f64; ROWS],
+}
+
+impl Simplex {
+    /// Multipliers of the rows, in value per largest limit, for a choice among `free` within `limit`, which
+    /// is in parts. Ends early once they prove that no choice is worth `wanted`, and when the budget does.
+    pub(super) fn multipliers(
+        &mut self,
+        table: &Table,
+        free: &[u32],
+        limit: &[f64; ROWS],
+        wanted: f64,
+        budget: &mut Budget<'_>,
+    ) -> [f64; ROWS] {
+        self.load(table, free);
+        let columns = self.gain.len();
+        let mut basis = Basis::of_slacks(columns);
+        let mut y = [0.0; ROWS];
+        for _ in 0..PIVOTS_MAX {
+            let (gained, used) = self.price(&y);
+            let bound = gained + (0..ROWS).map(|row| y[row] * limit[row]).sum::<f64>();
+            if bound < wanted || !budget.may_go_on(columns) {
+                break;
+            }
+            let left = std::array::from_fn(|row| limit[row] - used[row]);
+            let Some(leaving) = basis.leaving(&self.without_basics(&basis, left), columns) else { break };
+            let Some((enters, step)) = self.entering(&basis, &leaving, &y) else { break };
+            for (y, direction) in y.iter_mut().zip(leaving.direction) {
+                *y = (*y + step * direction).max(0.0);
+            }
+            basis.pivot(leaving.line, enters, &self.column(enters));
+        }
+        y
+    }
+
+    fn load(&mut self, table: &Table, free: &[u32]) {
+        let padded = free.len().next_multiple_of(LANES);
+        // A column that is never taken and needs nothing.
+        let fill = |to: &mut Vec<f64>, from: &[f64], padding: f64| {
+            to.clear();
+            to.extend(free.iter().map(|&item| from[item as usize]));
+            to.resize(padded, padding);
+        };
+        for (to, from) in self.part.iter_mut().zip(&table.part) {
+            fill(to, from, 0.0);
+        }
+        fill(&mut self.gain, &table.gain, -1.0);
+        for column in [&mut self.reduced, &mut self.ratio, &mut self.slope] {
+            column.resize(padded, 0.0);
+        }
+    }
+
+    /// Sets the reduced gains at `y`; gives the sum of the positive ones, and what their columns use.
+    fn price(&mut self, y: &[f64; ROWS]) -> (f64, [f64; ROWS]) {
+        let mut gained = [0.0; LANES];
+        let mut used = [[0.0; LANES]; ROWS];
+        for (group, reduced) in self.reduced.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let parts = group_of(&self.part, group);
+            let mut gain = self.gain.as_chunks::<LANES>().0[group];
+            for row in 0..ROWS {
+                for lane in 0..LANES {
+                    gain[lane] -= y[row] * parts[row][lane];
+                }
+            }
+            for lane in 0..LANES {
+                gained[lane] += gain[lane].max(0.0);
+            }
+            for row in 0..ROWS {
+                for lane in 0..LANES {
+                    used[row][lane] += if gain[lane] > 0.0 { parts[row][lane] } else { 0.0 };
+                }
+            }
+            *reduced = gain;
+        }
+        (gained.iter().sum(), used.map(|lanes| lanes.iter().sum()))
+    }
+
+    /// What is left when basic columns are not counted as taken: rounding errors say whether they are.
+    fn without_basics(&self, basis: &Basis, mut left: [f64; ROWS]) -> [f64; ROWS] {
+        for &basic in basis.basic.iter().filter(|&&basic| basic < self.gain.len()) {
+            if self.reduced[basic] > 0.0 {
+                for (left, part) in left.iter_mut().zip(&self.part) {
+                    *left += part[basic];
+                }
+            }
+        }
+        left
+    }
+
+    fn column(&self, place: usize) -> [f64; ROWS] {
+        let columns = self.gain.len();
+        std::array::from_fn(|row| {
+            if place < columns { self.part[row][place] } else { f64::from(place - columns == row) }
+        })
+    }
+
+    /// Who enters, and the length of the step: until the flips on the way have made up for the violation.
+    fn entering(&mut self, basis: &Basis, leaving: &Leaving, y: &[f64; ROWS]) -> Option<(usize, f64)> {
+        let columns = self.gain.len();
+        self.find_breaks(&leaving.direction);
+        // Who is basic stays so, and the one that leaves lies on its own way.
+        for &basic in basis.basic.iter().filter(|&&basic| basic < columns) {
+            self.ratio[basic] = f64::INFINITY;
+        }
+        // A slack has no other bound to flip to: the nearest ends the step.
+        let is_basic = |row: usize| basis.basic.contains(&(columns + row));
+        let slack = (0..ROWS)
+            .filter(|&row| !is_basic(row) && leaving.direction[row] < -ZERO)
+            .map(|row| (columns + row, y[row] / -leaving.direction[row]))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        let end = slack.map_or(f64::INFINITY, |(_, ratio)| ratio);
+        self.column_at(leaving.violation, end).or(slack)
+    }
+
+    fn find_breaks(&mut self, direction: &[f64; ROWS]) {
+        let ratios = self.ratio.as_chunks_mut::<LANES>().0;
+        let slopes = self.slope.as_chunks_mut::<LANES>().0;
+        for (group, reduced) in self.reduced.as_chunks::<LANES>().0.iter().enumerate() {
+            let parts = group_of(&self.part, group);
+            let mut change = [0.0; LANES];
+            for row in 0..ROWS {
+                for lane in 0..LANES {
+                    change[lane] += direction[row] * parts[row][lane];
+                }
+            }
+            for lane in 0..LANES {
+                change[lane] *= 1.0_f64.copysign(reduced[lane]);
+            }
+            // Loops of their own, or the compiler branches around the division.
+            let mut ratio = [0.0; LANES];
+            for lane in 0..LANES {
+                ratio[lane] = reduced[lane].abs() / change[lane];
+            }
+            for lane in 0..LANES {
+                ratios[group][lane] = if change[lane] > ZERO { ratio[lane] } else { f64::INFINITY };
+            }
+            for lane in 0..LANES {
+                slopes[group][lane] = change[lane].max(0.0);
+            }
+        }
+    }
+
+    /// The column at whose break the violation is made up for; `None` if the end comes first.
+    ///
+    /// Guesses where that is, and tries, until few breaks are left between two guesses.
+    fn column_at(&mut self, violation: f64, end: f64) -> Option<(usize, f64)> {
+        let (mut low, mut high) = ((f64::NEG_INFINITY, 0.0), (end, f64::INFINITY));
+        let mut guess = self.middle() * 0.5;
+        for _ in 0..GUESSES {
+            if !(guess > low.0 && guess < high.0) {
+                break;
+            }
+            let slope = self.slope_upto(guess);
+            if slope < violation {
+                low = (guess, slope);
+            } else {
+                high = (guess, slope);
+            }
+            guess = if high.1.is_finite() {
+                let low_ratio = low.0.max(0.0);
+                low_ratio + (high.0 - low_ratio) * (violation - low.1) / (high.1 - low.1)
+            } else {
+                guess * 2.0
+            };
+        }
+        self.breaks.clear();
+        for (group, ratio) in self.ratio.as_chunks::<LANES>().0.iter().enumerate() {
+            let is_between: [bool; LANES] =
+                std::array::from_fn(|lane| (ratio[lane] > low.0) & (ratio[lane] <= high.0));
+            let mut hits = bits(is_between);
+            while hits != 0 {
+                let column = group * LANES + hits.trailing_zeros() as usize;
+                hits &= hits - 1;
+                let (ratio, slope) = (self.ratio[column], self.slope[column]);
+                if ratio.is_finite() {
+                    self.breaks.push(Break { ratio, slope, column });
+                }
+            }
+        }
+        self.breaks.sort_unstable_by(|a, b| a.ratio.total_cmp(&b.ratio));
+        let mut left = violation - low.1;
+        let found = self.breaks.iter().find(|each| {
+            left -= each.slope;
+            left <= 0.0
+        });
+        found.map(|found| (found.column, found.ratio))
+    }
+
+    /// The mean of the ratios, each weighing as much as its slope.
+    fn middle(&self) -> f64 {
+        let (mut weighed, mut weight) = ([0.0; LANES], [0.0; LANES]);
+        for (ratio, slope) in self.ratio.as_chunks::<LANES>().0.iter().zip(self.slope.as_chunks::<LANES>().0)
+        {
+            for lane in 0..LANES {
+                // Where the ratio is infinite the slope is zero.
+                weighed[lane] += ratio[lane].min(f64::MAX) * slope[lane];
+                weight[lane] += slope[lane];
+            }
+        }
+        weighed.iter().sum::<f64>() / weight.iter().sum::<f64>()
+    }
+
+    fn slope_upto(&self, most: f64) -> f64 {
+        let mut sum = [0.0; LANES];
+        for (ratio, slope) in self.ratio.as_chunks::<LANES>().0.iter().zip(self.slope.as_chunks::<LANES>().0)
+        {
+            for lane in 0..LANES {
+                sum[lane] += if ratio[lane] <= most { slope[lane] } else { 0.0 };
+            }
+        }
+        sum.iter().sum()
+    }
+}
+
+/// Which lanes are set.
+fn bits(lanes: [bool; LANES]) -> u32 {
+    (0..LANES).fold(0, |bits, lane| bits | u32::from(lanes[lane]) << lane)
+}
+
+fn group_of(columns: &[Vec<f64>; ROWS], group: usize) -> [&[f64; LANES]; ROWS] {
+    std::array::from_fn(|row| &columns[row].as_chunks::<LANES>().0[group])
+}
+
+impl Basis {
+    fn of_slacks(columns: usize) -> Self {
+        Self {
+            basic: std::array::from_fn(|row| columns + row),
+            inverse: std::array::from_fn(|row| std::array::from_fn(|other| f64::from(row == other))),
+        }
+    }
+
+    /// Who breaks a bound most, as the crow flies; `None` if nobody does.
+    fn leaving(&self, left: &[f64; ROWS], columns: usize) -> Option<Leaving> {
+        let mut most = 0.0;
+        let mut found = None;
+        for (line, (inverse, &basic)) in self.inverse.iter().zip(&self.basic).enumerate() {
+            let at: f64 = inverse.iter().zip(left).map(|(entry, left)| entry * left).sum();
+            let is_above = basic < columns && at > 0.5;
+            let (violation, sign) = if is_above { (at - 1.0, -1.0) } else { (-at, 1.0) };
+            let length: f64 = inverse.iter().map(|entry| entry * entry).sum();
+            if violation > ZERO && violation * violation / length > most {
+                most = violation * violation / length;
+                found = Some(Leaving { line, violation, direction: inverse.map(|entry| sign * entry) });
+            }
+        }
+        found
+    }
+
+    /// A column as the basis sees it.
+    fn entries(&self, column: &[f64; ROWS]) -> [f64; ROWS] {
+        self.inverse.map(|line| line.iter().zip(column).map(|(a, b)| a * b).sum())
+    }
+
+    /// Makes a column basic in a line.
+    fn pivot(&mut self, line: usize, enters: usize, column: &[f64; ROWS]) {
+        let entries = self.entries(column);
+        let scaled = self.inverse[line].map(|entry| entry / entries[line]);
+        for (inverse, entry) in self.inverse.iter_mut().zip(entries) {
+            for (to, scaled) in inverse.iter_mut().zip(scaled) {
+                *to -= entry * scaled;
+            }
+        }
+        self.inverse[line] = scaled;
+        self.basic[line] = enters;
+    }
+}

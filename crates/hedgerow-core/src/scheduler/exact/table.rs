@@ -1,0 +1,184 @@
+//! The instance as the search reads it: columns of integers, and the passes over them.
+
+use super::super::instance::{Capacity, Instance};
+
+/// The sums that limits are set to: uplink, downlink, memory, compute.
+pub(super) const ROWS: usize = 4;
+
+/// Coarse numbers of a row stay below two to this power, so that a price times a need is far below 2⁶³.
+const COARSE_BITS: u32 = 31;
+
+/// All values together are no more than two to this power in the fixed-point scale of worths.
+const WORTH_BITS: u32 = 52;
+
+/// The requests that some batch could hold and that are worth something, the most patient first.
+///
+/// One column a quantity, one place a request.
+#[derive(Default)]
+pub(super) struct Table {
+    /// Useful slack and place in the instance.
+    order: Vec<(u64, u32)>,
+    /// The request's place in the instance.
+    pub(super) index: Vec<u32>,
+    /// Its value.
+    pub(super) value: Vec<u64>,
+    /// What it needs of each row.
+    pub(super) need: [Vec<i64>; ROWS],
+    /// The same in the row's coarse unit, rounded down. Whoever fits exactly fits coarsely, so bounds
+    /// made of these hold.
+    pub(super) coarse: [Vec<i64>; ROWS],
+    /// Its value in the fixed-point scale.
+    pub(super) worth: Vec<i64>,
+    /// Its needs as parts of the largest limit, for the linear program.
+    pub(super) part: [Vec<f64>; ROWS],
+    /// Its value, for the linear program: a little off, so that no two are equal.
+    pub(super) gain: Vec<f64>,
+    /// By how many bits a row's needs are shortened to be coarse.
+    pub(super) shift: [u32; ROWS],
+    /// What parts of a row are parts of, in coarse units.
+    pub(super) whole: [f64; ROWS],
+    /// How worths are made of values.
+    pub(super) scale: Scale,
+    /// Every batch's value is a multiple of this.
+    pub(super) step: u64,
+    /// The questions to answer: the best answer to any of them is the best batch.
+    pub(super) passes: Vec<Pass>,
+}
+
+/// One of the slacks as a batch's tightest: who can wait so long, and what they may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// The first so many requests of the table take part.
+    pub(super) len: usize,
+    /// What a batch may use of each row.
+    pub(super) limit: [i64; ROWS],
+}
+
+/// Values as fixed-point integers: `value · 2^up`, or `value / 2^down` rounded up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scale {
+    up: u32,
+    down: u32,
+}
+
+impl Table {
+    /// Reads an instance: one pass for each slack that could be a batch's tightest; slack beyond the compute
+    /// slot is of no use, so all such slacks share one.
+    pub(super) fn read(&mut self, instance: &Instance) {
+        self.order_by_patience(instance);
+        let items = self.order.iter().map(|&(_, index)| &instance.items[index as usize]);
+        refill(&mut self.index, self.order.iter().map(|&(_, index)| index));
+        refill(&mut self.value, items.clone().map(|item| item.value));
+        let [uplink, downlink, memory, compute] = &mut self.need;
+        refill(uplink, items.clone().map(|item| item.uplink as i64));
+        refill(downlink, items.clone().map(|item| item.downlink as i64));
+        refill(memory, items.clone().map(|item| item.memory as i64));
+        refill(compute, items.map(|item| item.compute_us as i64));
+        self.scale = Scale::new(self.value.iter().map(|&value| u128::from(value)).sum());
+        self.step = self.value.iter().fold(0, |step, &value| greatest_common_divisor(step, value)).max(1);
+        refill(&mut self.worth, self.value.iter().map(|&value| self.scale.worth(value)));
+        refill(&mut self.gain, self.value.iter().enumerate().map(|(place, &value)| unequal(value, place)));
+        for (row, limit) in instance.capacity.limits().into_iter().enumerate() {
+            let shift = (u64::BITS - limit.leading_zeros()).saturating_sub(COARSE_BITS);
+            self.shift[row] = shift;
+            self.whole[row] = ((limit >> shift) as f64).max(1.0);
+            refill(&mut self.coarse[row], self.need[row].iter().map(|need| need >> shift));
+            let each = 1.0 / self.whole[row];
+            refill(&mut self.part[row], self.coarse[row].iter().map(|&need| need as f64 * each));
+        }
+        self.make_passes(&instance.capacity);
+    }
+
+    /// Orders those who could be served alone by the slack that is of use to them.
+    fn order_by_patience(&mut self, instance: &Instance) {
+        let limits = instance.capacity.limits();
+        let slot_us = instance.capacity.compute_us;
+        self.order.clear();
+        for (index, item) in instance.items.iter().enumerate() {
+            let fits = item.needs().iter().zip(&limits).all(|(need, limit)| need <= limit);
+            if fits && item.compute_us <= item.slack_us && item.value > 0 {
+                self.order.push((item.slack_us.min(slot_us), index as u32));
+            }
+        }
+        // One number to compare: the most patient first, then first come.
+        self.order.sort_unstable_by_key(|&(slack_us, index)| u128::from(!slack_us) << 32 | u128::from(index));
+    }
+
+    /// A pass ends where the slack changes. Limits are lowered to a multiple of what all needs of their row
+    /// are multiples of, since no batch can use the rest.
+    fn make_passes(&mut self, capacity: &Capacity) {
+        let divisor: [i64; ROWS] = std::array::from_fn(|row| {
+            let divide = |divisor, need: &i64| match greatest_common_divisor(divisor, *need as u64) {
+                1 => Err(1),
+                divisor => Ok(divisor),
+            };
+            let (Ok(divisor) | Err(divisor)) = self.need[row].iter().try_fold(0, divide);
+            (divisor as i64).max(1)
+        });
+        self.passes.clear();
+        for (place, &(compute_us, _)) in self.order.iter().enumerate() {
+            if self.order.get(place + 1).is_none_or(|next| next.0 != compute_us) {
+                let limit = Capacity { compute_us, ..*capacity }.limits();
+                let limit = std::array::from_fn(|row| limit[row] as i64 - limit[row] as i64 % divisor[row]);
+                self.passes.push(Pass { len: place + 1, limit });
+            }
+        }
+    }
+
+    /// Whether a request fits into what is left.
+    pub(super) fn fits(&self, item: u32, left: &[i64; ROWS]) -> bool {
+        (0..ROWS).all(|row| self.need[row][item as usize] <= left[row])
+    }
+
+    /// Takes a request's needs off what is left.
+    pub(super) fn take(&self, item: u32, left: &mut [i64; ROWS]) {
+        for (left, need) in left.iter_mut().zip(&self.need) {
+            *left -= need[item as usize];
+        }
+    }
+}
+
+/// Replaces what a column holds, in the room that it has.
+pub(super) fn refill<T>(column: &mut Vec<T>, values: impl Iterator<Item = T>) {
+    column.clear();
+    column.extend(values);
+}
+
+/// A value, changed by less than one part in 2²⁸: equal ones would let the linear program go in circles.
+fn unequal(value: u64, place: usize) -> f64 {
+    let noise = (place as u32).wrapping_mul(0x9E37_79B9) >> 8;
+    value as f64 * (1.0 + f64::from(noise) / (1_u64 << 52) as f64)
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+impl Scale {
+    fn new(total: u128) -> Self {
+        let bits = u128::BITS - total.leading_zeros();
+        Self { up: WORTH_BITS.saturating_sub(bits), down: bits.saturating_sub(WORTH_BITS) }
+    }
+
+    fn worth(self, value: u64) -> i64 {
+        self.least_worth(u128::from(value))
+    }
+
+    /// The least worth that a batch of this value can have: rounding up each of its values only adds.
+    pub(super) fn least_worth(self, value: u128) -> i64 {
+        (value.div_ceil(1 << self.down) << self.up) as i64
+    }
+
+    /// The most value that a batch of no more than this worth can have.
+    pub(super) fn most_value(self, worth: i64) -> u128 {
+        ((worth.max(0) as u128) >> self.up) << self.down
+    }
+
+    /// The worth of one unit of value.
+    pub(super) fn unit(self) -> f64 {
+        f64::from(self.up as i32 - self.down as i32).exp2()
+    }
+}

@@ -1,0 +1,105 @@
+//! Instances that take `dftsp` long, found by a search for them.
+//!
+//! The core is one of at most [`CORE`] requests. It starts as a draw of `tight`; then one number at a time
+//! is changed, and what takes no fewer nodes is kept. The search ends after [`TRIES`] changes or
+//! [`NODES_IN_ALL`] nodes, so it is reproducible and short, and what it finds is hard, but not the hardest.
+//!
+//! With more requests the core is repeated, each time with needs up to 0.2 % aside, and limits and slacks
+//! grow in proportion. Nobody has searched *those* instances: only the core is known to be hard, and only
+//! for `dftsp`, the way it is now. If `dftsp` changes, the same seed may give another instance.
+
+use hedgerow_core::scheduler::{self, Budget, Instance, Item, Policy};
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::tables;
+
+/// How many requests the search works on.
+const CORE: usize = 12;
+const TRIES: usize = 400;
+/// Nodes that `dftsp` may visit in all of them together.
+const NODES_IN_ALL: u64 = 400_000;
+/// Nodes that it may visit in one: whatever takes more is hard enough.
+const NODES_IN_ONE: u64 = 20_000;
+
+pub(super) fn draw(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
+    let core = hard_core(draws, requests.min(CORE));
+    if requests <= CORE { core } else { repeated(draws, &core, requests) }
+}
+
+fn hard_core(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
+    let mut best = tables::tight(draws, requests);
+    let mut most_nodes = dftsp_nodes(&best);
+    let mut nodes_left = NODES_IN_ALL;
+    for _ in 0..TRIES {
+        if nodes_left == 0 || most_nodes >= NODES_IN_ONE {
+            break;
+        }
+        let candidate = changed(draws, &best);
+        if !serves_some(&candidate) {
+            continue;
+        }
+        let nodes = dftsp_nodes(&candidate);
+        nodes_left = nodes_left.saturating_sub(nodes);
+        if nodes >= most_nodes {
+            (best, most_nodes) = (candidate, nodes);
+        }
+    }
+    best
+}
+
+/// Nodes that `dftsp` visits, at most [`NODES_IN_ONE`].
+fn dftsp_nodes(instance: &Instance) -> u64 {
+    let answer = scheduler::solve(instance, Policy::Dftsp, &mut Budget::nodes(NODES_IN_ONE));
+    answer.expect("dftsp takes any instance").nodes
+}
+
+/// Whether about a third to a half fit. Otherwise the search might end with an instance that is hard to
+/// search and of no interest, since nobody or everybody is served.
+fn serves_some(instance: &Instance) -> bool {
+    let answer = scheduler::solve(instance, Policy::Greedy, &mut Budget::unlimited());
+    let (served, requests) = (answer.expect("greedy takes any instance").chosen.len(), instance.items.len());
+    3 * served >= requests && 2 * served <= requests + 1
+}
+
+/// The same instance with one number changed.
+fn changed(draws: &mut ChaCha8Rng, instance: &Instance) -> Instance {
+    let mut instance = instance.clone();
+    let index = draws.random_range(0..instance.items.len());
+    let (item, capacity) = (&mut instance.items[index], &mut instance.capacity);
+    let [uplink, downlink, memory, compute_us] = tables::USUAL;
+    match draws.random_range(0..8) {
+        0 => item.uplink = draws.random_range(uplink),
+        1 => item.downlink = draws.random_range(downlink),
+        2 => item.memory = draws.random_range(memory),
+        3 => item.compute_us = draws.random_range(compute_us),
+        4 => item.slack_us = capacity.compute_us * draws.random_range(10..=40) / 20,
+        5 => capacity.uplink = capacity.uplink * draws.random_range(95..=105) / 100,
+        6 => capacity.downlink = capacity.downlink * draws.random_range(95..=105) / 100,
+        _ => capacity.memory = capacity.memory * draws.random_range(95..=105) / 100,
+    }
+    instance
+}
+
+fn repeated(draws: &mut ChaCha8Rng, core: &Instance, requests: usize) -> Instance {
+    let grown = |number: u64| number * requests as u64 / core.items.len() as u64;
+    let mut aside = |need: u64| need * draws.random_range(998..=1002) / 1000;
+    let mut instance = Instance { items: Vec::with_capacity(requests), ..core.clone() };
+    for item in core.items.iter().cycle().take(requests) {
+        instance.items.push(Item {
+            uplink: aside(item.uplink),
+            downlink: aside(item.downlink),
+            memory: aside(item.memory),
+            compute_us: aside(item.compute_us),
+            slack_us: grown(item.slack_us),
+            value: item.value,
+        });
+    }
+    let capacity = &mut instance.capacity;
+    for limit in
+        [&mut capacity.uplink, &mut capacity.downlink, &mut capacity.memory, &mut capacity.compute_us]
+    {
+        *limit = grown(*limit);
+    }
+    instance
+}

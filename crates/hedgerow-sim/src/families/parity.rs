@@ -1,0 +1,56 @@
+//! Needs that never add up to the limits: all are multiples of a step, and the limits are not.
+
+use hedgerow_core::scheduler::Instance;
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::tables::{self, Needs, Table};
+
+/// Half of the step. It divides every number that the step must divide.
+const HALF_STEPS: [u64; 4] = [1, 5, 50, 500];
+
+pub(super) fn draw(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
+    let half = tables::one_of(draws, &HALF_STEPS);
+    if draws.random() { split_band(draws, requests, half) } else { subset_sum(draws, requests, half) }
+}
+
+/// Uplink and downlink of a request add up to the same for all, so that both limits together are just
+/// enough for `fitting` requests. But each limit lies half a step beside the multiples that can be
+/// reached, so that all but half a step of each is the most that can be used, and one request fewer fits.
+/// Linear bounds do not see it: a part of a request would fill the gap.
+///
+/// Up to two requests are exceptions, half a step aside. With one of them `fitting` requests may fit after
+/// all, if some others fill both directions to the last.
+fn split_band(draws: &mut ChaCha8Rng, requests: usize, half: u64) -> Instance {
+    const BOTH: u64 = 50_000;
+    let step = 2 * half;
+    let mut rows = tables::uniform(draws, requests);
+    let exceptions = draws.random_range(0..=2);
+    for (index, needs) in rows.iter_mut().enumerate() {
+        let aside = if index < exceptions { half } else { 0 };
+        needs[0] = step * draws.random_range(10_000 / step..40_000 / step) + aside;
+        needs[1] = BOTH - needs[0];
+    }
+    let fitting = (requests as u64 * 2 / 5).max(1);
+    let uplink = fitting * BOTH / 2 / step * step + half;
+    let mut table = Table::with_limits(rows, [0, 0, 60, 60]);
+    table.capacity[0] = uplink;
+    table.capacity[1] = fitting * BOTH - uplink;
+    table.instance(|_| tables::one_of(draws, &[750, 2000]), tables::one)
+}
+
+/// A value is the need of one resource, and that resource's limit lies half a step above a multiple of the
+/// step: a linear bound is the limit itself, and what can be reached ends half a step before.
+fn subset_sum(draws: &mut ChaCha8Rng, requests: usize, half: u64) -> Instance {
+    let step = 2 * half;
+    let resource = draws.random_range(0..4);
+    let mut rows = tables::uniform(draws, requests);
+    for needs in &mut rows {
+        needs[resource] = needs[resource] / step * step;
+    }
+    let mut percents = [60; 4];
+    percents[resource] = 40;
+    let mut table = Table::with_limits(rows, percents);
+    table.capacity[resource] = table.capacity[resource] / step * step + half;
+    table.instance(|_| tables::one_of(draws, &[1000, 2000]), |needs: &Needs| needs[resource])
+}
