@@ -1,7 +1,8 @@
-//! Files of the format `hedgerow-instance/1` (`model.md §2`): read strictly, with the place of each mistake.
+//! Files of the format `hedgerow-instance/1` (`model.md §2`): read strictly, with the place of each mistake,
+//! and written so that people can read them.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
 use hedgerow_core::scheduler::{Capacity, Instance, Item, NUMBER_LIMIT, Timing};
@@ -53,10 +54,50 @@ impl InstanceFile {
         };
         Ok(Self { name: raw.name, ids, instance: Instance { capacity, items, timing: Timing::Together } })
     }
+
+    /// The text that [`Self::parse`] reads as this: one line for each request.
+    ///
+    /// # Panics
+    ///
+    /// When the batch does not finish together: no file can say that.
+    pub(crate) fn to_json(&self) -> String {
+        let Self { name, ids, instance: Instance { capacity, items, timing } } = self;
+        assert_eq!(*timing, Timing::Together, "an instance file means one epoch");
+        assert_eq!(ids.len(), items.len(), "each request has a name");
+        let mut text = format!("{{ \"format\": \"{FORMAT}\",");
+        if let Some(name) = name {
+            write!(text, " \"name\": {},", quoted(name)).expect("text grows");
+        }
+        let Capacity { uplink, downlink, memory, compute_us } = capacity;
+        write!(
+            text,
+            "\n  \"capacity\": {{ \"uplink\": {uplink}, \"downlink\": {downlink}, \"memory\": {memory}, \
+             \"compute_us\": {compute_us} }},\n  \"requests\": ["
+        )
+        .expect("text grows");
+        for (index, (id, item)) in ids.iter().zip(items).enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let id = quoted(id);
+            let Item { uplink, downlink, memory, compute_us, slack_us, value } = item;
+            write!(
+                text,
+                "{comma}\n    {{ \"id\": {id}, \"uplink\": {uplink}, \"downlink\": {downlink}, \
+                 \"memory\": {memory}, \"compute_us\": {compute_us}, \"slack_us\": {slack_us}, \
+                 \"value\": {value} }}"
+            )
+            .expect("text grows");
+        }
+        text + "\n  ] }\n"
+    }
+}
+
+/// A text as JSON has it.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 /// Key first, where there is one; the line and column only where the text is no JSON at all.
-fn place_and_mistake(path: &str, error: &serde_json::Error) -> String {
+pub(crate) fn place_and_mistake(path: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
     match error.classify() {
         Category::Io | Category::Syntax | Category::Eof => message,
@@ -132,7 +173,7 @@ impl RawRequest {
 }
 
 /// A JSON object, and nothing else: serde by itself would also take an array of its values.
-struct Object<T>(T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

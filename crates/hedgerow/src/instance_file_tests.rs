@@ -1,4 +1,5 @@
 use expect_test::{Expect, expect};
+use hedgerow_sim::families::{Family, draw, instance_name};
 use serde_json::json;
 
 use super::*;
@@ -49,6 +50,42 @@ fn reads_every_number_into_its_place_and_a_missing_value_as_one() {
             timing: Timing::Together,
         }
     );
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let mut file = InstanceFile::parse(GOOD.as_bytes()).unwrap();
+    expect![[r#"
+        { "format": "hedgerow-instance/1", "name": "two",
+          "capacity": { "uplink": 10, "downlink": 20, "memory": 30, "compute_us": 40 },
+          "requests": [
+            { "id": "a", "uplink": 1, "downlink": 2, "memory": 3, "compute_us": 4, "slack_us": 5, "value": 6 },
+            { "id": "b", "uplink": 7, "downlink": 8, "memory": 9, "compute_us": 10, "slack_us": 11, "value": 1 }
+          ] }
+    "#]]
+    .assert_eq(&file.to_json());
+    let check =
+        |file: &InstanceFile| assert_eq!(InstanceFile::parse(file.to_json().as_bytes()).unwrap(), *file);
+    check(&file);
+    file.name = Some("a \"quoted\\name\"\n".to_owned());
+    file.ids[1] = "ü\t\u{1}".to_owned();
+    file.instance.capacity.memory = NUMBER_LIMIT - 1;
+    check(&file);
+    file.name = None;
+    (file.ids, file.instance.items) = (Vec::new(), Vec::new());
+    check(&file);
+}
+
+#[test]
+fn every_familys_instances_are_read_back() {
+    for family in Family::ALL {
+        for requests in [1, 2, 30] {
+            let instance = draw(family, requests, 1);
+            let ids = (0..requests).map(|index| format!("r{index}")).collect();
+            let file = InstanceFile { name: Some(instance_name(family, requests, 1)), ids, instance };
+            assert_eq!(InstanceFile::parse(file.to_json().as_bytes()).unwrap(), file);
+        }
+    }
 }
 
 #[test]

@@ -45,10 +45,24 @@ fn check_error(arguments: &[&str], input: &str, error: Expect) {
     error.assert_eq(&text(output.stderr));
 }
 
+const FILES: [&str; 4] = ["paper-12.json", "all-tight.json", "dftsp-misses.json", "values.json"];
+
 #[test]
-fn prints_one_json_object_for_each_file() {
+fn prints_one_json_object_for_each_file_and_proves_all_of_them() {
     check_answer(
-        &["--json", "paper-12.json", "all-tight.json", "dftsp-misses.json", "values.json"],
+        &[&["--json"], &FILES[..]].concat(),
+        expect![[r#"
+        {"name":"paper-12","solver":"exact","status":"optimal","value":4,"bound":4,"chosen":["r1","r6","r10","r11"],"nodes":2,"binding":"uplink"}
+        {"name":"all-tight","solver":"exact","status":"optimal","value":7,"bound":7,"chosen":["r0","r3","r4","r7","r8","r12","r14"],"nodes":2,"binding":"uplink"}
+        {"name":"dftsp-misses","solver":"exact","status":"optimal","value":2,"bound":2,"chosen":["b","c"],"nodes":1,"binding":"uplink"}
+        {"name":"values","solver":"exact","status":"optimal","value":17,"bound":17,"chosen":["r3","r6","r8"],"nodes":7,"binding":"uplink"}"#]],
+    );
+}
+
+#[test]
+fn dftsp_says_where_it_could_not_prove_its_answer() {
+    check_answer(
+        &[&["--json", "--solver", "dftsp"], &FILES[..]].concat(),
         expect![[r#"
             {"name":"paper-12","solver":"dftsp","status":"optimal","value":4,"bound":4,"chosen":["r1","r6","r10","r11"],"nodes":192,"binding":"uplink"}
             {"name":"all-tight","solver":"dftsp","status":"optimal","value":7,"bound":7,"chosen":["r0","r3","r4","r7","r8","r12","r14"],"nodes":196,"binding":"uplink"}
@@ -60,15 +74,7 @@ fn prints_one_json_object_for_each_file() {
 #[test]
 fn brute_force_proves_what_it_finds() {
     check_answer(
-        &[
-            "--json",
-            "--solver",
-            "brute-force",
-            "paper-12.json",
-            "all-tight.json",
-            "dftsp-misses.json",
-            "values.json",
-        ],
+        &[&["--json", "--solver", "brute-force"], &FILES[..]].concat(),
         expect![[r#"
             {"name":"paper-12","solver":"brute-force","status":"optimal","value":4,"bound":4,"chosen":["r1","r6","r10","r11"],"nodes":8191,"binding":"uplink"}
             {"name":"all-tight","solver":"brute-force","status":"optimal","value":7,"bound":7,"chosen":["r0","r3","r4","r7","r8","r12","r14"],"nodes":131071,"binding":"uplink"}
@@ -90,18 +96,18 @@ fn prints_readable_lines_without_json() {
     check_answer(
         &["paper-12.json"],
         expect![[r#"
-        name     paper-12
-        solver   dftsp, 192
-        value    4 (proven to be the most)
-        chosen   4: r1 r6 r10 r11
-        binding  uplink"#]],
+            name     paper-12
+            solver   exact, 2
+            value    4 (proven to be the most)
+            chosen   4: r1 r6 r10 r11
+            binding  uplink"#]],
     );
 }
 
 #[test]
 fn a_search_cut_short_still_answers_with_a_bound() {
     check_answer(
-        &["--json", "--node-limit", "50", "paper-12.json"],
+        &["--json", "--node-limit", "50", "--solver", "dftsp", "paper-12.json"],
         expect![[
             r#"{"name":"paper-12","solver":"dftsp","status":"feasible","value":4,"bound":6,"chosen":["r1","r6","r10","r11"],"nodes":50,"binding":"uplink"}"#
         ]],
@@ -116,7 +122,7 @@ fn a_search_cut_short_still_answers_with_a_bound() {
 
 #[test]
 fn a_time_limit_of_nothing_still_gives_an_answer() {
-    let output = solve(&["--json", "--time-limit", "0", "paper-12.json"], "");
+    let output = solve(&["--json", "--time-limit", "0", "--solver", "dftsp", "paper-12.json"], "");
     assert!(output.status.success());
     assert!(text(output.stdout).contains(r#""status":"feasible""#));
 }
@@ -185,9 +191,9 @@ fn brute_force_refuses_too_many_requests_and_names_another_solver() {
         &["--solver", "brute-force", "-"],
         &input,
         expect![[r#"
-        error: standard input: brute force over 26 requests would visit more nodes than the limit allows; 25 is the most
+            error: standard input: brute force over 26 requests would visit more nodes than the limit allows; 25 is the most
 
-        hint: leave some out, or choose `--solver dftsp`
-    "#]],
+            hint: leave some out, or choose `--solver exact`
+        "#]],
     );
 }

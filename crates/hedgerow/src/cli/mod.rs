@@ -1,11 +1,16 @@
 //! The command line: one file a verb.
 
+mod check;
 mod config;
 mod demo;
+mod instances;
+#[cfg(feature = "milp")]
+mod milp;
 mod pull;
 mod serve;
 mod simulate;
 mod solve;
+mod solver;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -28,6 +33,10 @@ enum Verb {
     Pull(pull::PullArgs),
     /// Choose a batch for hedgerow-instance/1 files
     Solve(solve::SolveArgs),
+    /// Check answers to a hedgerow-instance/1 file: every limit, the value, the bound and each other
+    Check(check::CheckArgs),
+    /// Draw hedgerow-instance/1 files to compare solvers on, reproducible from a seed
+    Instances(instances::InstancesArgs),
     /// Play a scenario in virtual time
     Simulate(simulate::SimulateArgs),
     /// Show the configuration in force and where each value comes from
@@ -44,6 +53,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Demo(args) => demo::run(&args, of_verb),
         Verb::Pull(args) => pull::run(&args),
         Verb::Solve(args) => solve::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Instances(args) => instances::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
     }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_core::scheduler::{self, Budget, Policy, SolveError};
+use hedgerow_core::scheduler;
 use serde::Serialize;
 
+use super::solver::{Limits, Solver};
 use crate::hint::{self, hinted};
 use crate::instance_file::InstanceFile;
 
@@ -20,9 +21,10 @@ pub(crate) struct SolveArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// How to choose: brute-force, dftsp, greedy, edf, fifo, static:SIZE or none:ACCELERATORS
-    #[arg(long, value_name = "SOLVER", default_value = "dftsp")]
-    solver: Policy,
+    /// How to choose: brute-force, dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS,
+    /// or milp in builds with that feature
+    #[arg(long, value_name = "SOLVER", default_value = "exact")]
+    solver: Solver,
 
     /// Stop searching after so many seconds, and answer with the best that is known by then
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
@@ -37,7 +39,8 @@ pub(crate) struct SolveArgs {
     json: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, &'static str> {
+/// A span of time on the command line.
+pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.ok_or("must be a number of seconds, 0 or more")
 }
@@ -91,11 +94,8 @@ fn solve_file(path: &Path, args: &SolveArgs) -> anyhow::Result<Solution> {
     let json = read(path)?;
     let file = InstanceFile::parse(&json).with_context(|| shown(path))?;
     let started = Instant::now();
-    let is_late = || args.time_limit.is_some_and(|limit| started.elapsed() >= limit);
-    let mut budget = Budget::with_stop(args.node_limit, &is_late);
-    let answer = scheduler::solve(&file.instance, args.solver, &mut budget)
-        .map_err(|error| with_hint(&error))
-        .with_context(|| shown(path))?;
+    let limits = Limits { time: args.time_limit, nodes: args.node_limit };
+    let answer = args.solver.solve(&file.instance, limits).with_context(|| shown(path))?;
     Ok(Solution {
         seconds: started.elapsed().as_secs_f64(),
         name: file.name.unwrap_or_else(|| stem(path)),
@@ -109,7 +109,8 @@ fn solve_file(path: &Path, args: &SolveArgs) -> anyhow::Result<Solution> {
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// Everything a file or standard input holds.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut json = Vec::new();
     let outcome = if is_stdin(path) {
         std::io::stdin().lock().read_to_end(&mut json).map(drop)
@@ -122,12 +123,13 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(json)
 }
 
-fn is_stdin(path: &Path) -> bool {
+/// Whether a path means standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
 /// A file as errors name it.
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
@@ -137,12 +139,6 @@ fn stem(path: &Path) -> String {
         return "stdin".to_owned();
     }
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn with_hint(error: &SolveError) -> anyhow::Error {
-    match error {
-        SolveError::TooManyRequests { .. } => hinted(error, "leave some out, or choose `--solver dftsp`"),
-    }
 }
 
 fn as_lines(solution: &Solution) -> String {
