@@ -6,6 +6,7 @@
 mod bootstrap;
 mod detect;
 mod install;
+mod instructions;
 mod python;
 mod run_steps;
 mod shell;
@@ -27,6 +28,8 @@ usage: cargo xtask VERB [OPTIONS]
   test             run every check: format, lints, tests, docs, examples, a short simulation
       --list       name the steps and the command each one runs
       --only STEP  run one step alone (may be given more than once)
+  instructions     count the instructions of the exact solver, and fail where they grew by more than 5 %
+      --update     write what was counted into the table instead
   bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
   help             print this
 
@@ -55,6 +58,14 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     match verb {
         "demo" => demo(shell, rest),
         "test" => test(shell, rest),
+        "instructions" => {
+            let (is_update, rest) = match rest.split_first() {
+                Some((word, rest)) if word == "--update" => (true, rest),
+                _ => (false, rest),
+            };
+            no_more(rest)?;
+            instructions::run(&shell, is_update)
+        }
         "bootstrap" => {
             let (apt, rest) = take_no_apt(rest);
             no_more(&rest)?;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::detect::Need;
 use crate::shell::{Failure, Shell};
 
-/// What the tests of the HTTP server import. Pinned, so that a run means the same next year.
-const TEST_PACKAGES: &[&str] = &["openai==3.54.0"];
+/// What the tests import: of the HTTP server the official client, of the solvers a peer. Pinned, so that a
+/// run means the same next year.
+const TEST_PACKAGES: &[&str] = &["openai==3.54.0", "ortools==9.15.6755"];
 
 /// The interpreter behind `python3`.
 pub(crate) struct Python {

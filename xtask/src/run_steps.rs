@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::bootstrap::Bootstrap;
 use crate::install::Apt;
+use crate::instructions;
 use crate::shell::{Failure, Shell};
 use crate::steps::{Step, Work};
 use crate::tidy;
@@ -13,7 +14,15 @@ use crate::tidy;
 struct Report {
     name: &'static str,
     seconds: f64,
-    failure: Option<Failure>,
+    outcome: Outcome,
+}
+
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Passed,
+    /// Something that it needs is not here, and nothing else needs it.
+    Skipped,
+    Failed,
 }
 
 /// Prepares the machine, runs the steps, and fails if one of them failed.
@@ -23,7 +32,7 @@ pub(crate) fn run(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<(),
     let mut reports: Vec<Report> = Vec::new();
     for step in steps {
         let report = run_one(&shell, step);
-        let stops_here = report.failure.is_some() && step.is_needed_by_the_rest;
+        let stops_here = report.outcome == Outcome::Failed && step.is_needed_by_the_rest;
         reports.push(report);
         if stops_here {
             break;
@@ -50,17 +59,22 @@ fn run_one(shell: &Shell, step: &Step) -> Report {
     let started = Instant::now();
     let outcome = perform(shell, &step.work);
     let seconds = started.elapsed().as_secs_f64();
-    match &outcome {
-        Ok(()) => println!("== {}: ok, {seconds:.1} s", step.name),
+    let outcome = match outcome {
+        Ok(outcome) => {
+            let said = if outcome == Outcome::Skipped { "SKIPPED, see above" } else { "ok" };
+            println!("== {}: {said}, {seconds:.1} s", step.name);
+            outcome
+        }
         Err(failure) => {
             println!("{failure}");
             println!("== {}: FAILED, {seconds:.1} s; to repeat it alone: {}", step.name, repeat(step));
+            Outcome::Failed
         }
-    }
-    Report { name: step.name, seconds, failure: outcome.err() }
+    };
+    Report { name: step.name, seconds, outcome }
 }
 
-fn perform(shell: &Shell, work: &Work) -> Result<(), Failure> {
+fn perform(shell: &Shell, work: &Work) -> Result<Outcome, Failure> {
     match work {
         Work::Cargo(arguments) => shell.run(shell.cargo().args(*arguments)),
         Work::Doc(arguments) => shell.run(shell.cargo().args(*arguments).env("RUSTDOCFLAGS", "-D warnings")),
@@ -73,7 +87,15 @@ fn perform(shell: &Shell, work: &Work) -> Result<(), Failure> {
         }
         Work::Hedgerow(arguments) => shell.run(shell.hedgerow()?.args(*arguments)),
         Work::Tidy => tidy::run(shell),
-    }
+        Work::Instructions => {
+            if let Err(missing) = instructions::can_count(shell) {
+                println!("{missing}");
+                return Ok(Outcome::Skipped);
+            }
+            instructions::run(shell, false)
+        }
+    }?;
+    Ok(Outcome::Passed)
 }
 
 /// Where the step `model` put the small model; the tests that need it say so when they find none.
@@ -88,20 +110,28 @@ fn summarize(reports: &[Report], steps: &[&'static Step], seconds: f64) -> Resul
     for step in steps {
         match reports.iter().find(|report| report.name == step.name) {
             Some(report) => {
-                let outcome = if report.failure.is_none() { "ok" } else { "FAILED" };
-                println!("{:<10}{outcome:<8}{:>8.1} s", report.name, report.seconds);
+                let outcome = match report.outcome {
+                    Outcome::Passed => "ok",
+                    Outcome::Skipped => "skipped",
+                    Outcome::Failed => "FAILED",
+                };
+                println!("{:<14}{outcome:<8}{:>8.1} s", report.name, report.seconds);
             }
-            None => println!("{:<10}not run", step.name),
+            None => println!("{:<14}not run", step.name),
         }
     }
-    println!("{:<10}{:<8}{seconds:>8.1} s", "total", "");
-    let failed: Vec<&Step> = steps
-        .iter()
-        .filter(|step| reports.iter().any(|report| report.name == step.name && report.failure.is_some()))
-        .copied()
-        .collect();
+    println!("{:<14}{:<8}{seconds:>8.1} s", "total", "");
+    let ended = |outcome: Outcome| -> Vec<&Step> {
+        let is_so =
+            |step: &Step| reports.iter().any(|report| report.name == step.name && report.outcome == outcome);
+        steps.iter().filter(|step| is_so(step)).copied().collect()
+    };
+    let (failed, skipped) = (ended(Outcome::Failed), ended(Outcome::Skipped));
     let Some(first) = failed.first() else {
-        println!("all {} steps passed", steps.len());
+        match skipped.len() {
+            0 => println!("all {} steps passed", steps.len()),
+            count => println!("{} steps passed, {count} skipped", steps.len() - count),
+        }
         return Ok(());
     };
     let names: Vec<&str> = failed.iter().map(|step| step.name).collect();
@@ -121,7 +151,8 @@ mod tests {
     use crate::steps;
 
     fn report(name: &'static str, passed: bool) -> Report {
-        Report { name, seconds: 1.0, failure: (!passed).then(|| Failure::new("it broke", "mend it")) }
+        let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
+        Report { name, seconds: 1.0, outcome }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) enum Work {
     Hedgerow(&'static [&'static str]),
     /// The checks in `tidy.rs`.
     Tidy,
+    /// The comparison in `instructions.rs`; skipped where valgrind is not here.
+    Instructions,
 }
 
 /// How the server is built: by `demo` and by the step `build`.
@@ -59,6 +61,7 @@ const STEPS: &[Step] = &[
         work: Work::Tests(&["test", "--release", "--workspace", "--locked"]),
         is_needed_by_the_rest: false,
     },
+    Step { name: "instructions", work: Work::Instructions, is_needed_by_the_rest: false },
     Step {
         name: "doc",
         work: Work::Doc(&["doc", "--release", "--workspace", "--no-deps", "--locked"]),
@@ -77,7 +80,8 @@ impl Work {
         match self {
             Work::Cargo(arguments) => arguments.first() != Some(&"fmt"),
             Work::Doc(_) | Work::Tests(_) => true,
-            Work::Hedgerow(_) | Work::Tidy => false,
+            // What is counted has neither llama.cpp nor any other C in it.
+            Work::Hedgerow(_) | Work::Tidy | Work::Instructions => false,
         }
     }
 
@@ -88,6 +92,7 @@ impl Work {
             Work::Doc(arguments) => format!("RUSTDOCFLAGS='-D warnings' cargo {}", arguments.join(" ")),
             Work::Hedgerow(arguments) => format!("hedgerow {}", arguments.join(" ")),
             Work::Tidy => "the checks in xtask/src/tidy.rs".to_owned(),
+            Work::Instructions => "cargo xtask instructions".to_owned(),
         }
     }
 }
@@ -109,7 +114,7 @@ pub(crate) fn named(name: &str) -> Result<&'static Step, Failure> {
 pub(crate) fn list() -> String {
     let mut text = String::new();
     for step in STEPS {
-        writeln!(text, "{:<10}{}", step.name, step.work.command_line()).expect("a String takes every write");
+        writeln!(text, "{:<14}{}", step.name, step.work.command_line()).expect("a String takes every write");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a verb.
 
+mod bench;
 mod check;
 mod config;
 mod demo;
@@ -37,6 +38,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Draw hedgerow-instance/1 files to compare solvers on, reproducible from a seed
     Instances(instances::InstancesArgs),
+    /// Measure: how long solvers take on families of batching problems
+    Bench(bench::BenchArgs),
     /// Play a scenario in virtual time
     Simulate(simulate::SimulateArgs),
     /// Show the configuration in force and where each value comes from
@@ -55,6 +58,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Solve(args) => solve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Instances(args) => instances::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
     }

@@ -1,0 +1,39 @@
+//! What `--out` writes.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::measure::Run;
+use super::plot;
+use super::summary::Report;
+use crate::cli::instances::{cannot_write, write_whole};
+
+/// Makes the folder.
+pub(super) fn make(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))
+}
+
+/// Writes every file, and says so.
+pub(super) fn write_all(folder: &Path, report: &Report, runs: &[Run]) -> anyhow::Result<()> {
+    let files = [
+        ("summary.csv", csv_of(&report.rows)?),
+        ("runs.csv", csv_of(runs)?),
+        ("summary.json", report.to_json() + "\n"),
+        ("times.svg", plot::times(report)),
+    ];
+    for (name, text) in files {
+        let path = folder.join(name);
+        write_whole(&path, &text).map_err(|error| cannot_write(&path, &error))?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+fn csv_of<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}

@@ -1,0 +1,218 @@
+//! One solver on one instance.
+
+use std::time::{Duration, Instant};
+
+use hedgerow_core::scheduler::check::{CheckError, check};
+use hedgerow_core::scheduler::{Answer, Budget, Exact, Instance, Policy};
+use hedgerow_sim::families::Family;
+use serde::Serialize;
+
+use super::cp_sat::{self, CpSat};
+use crate::cli::solver::{Limits, Solver};
+
+/// Brute force over more would take longer than anybody waits: each further request doubles it.
+pub(super) const BRUTE_FORCE_REQUESTS_MAX: usize = 20;
+
+/// Repetitions end after so long: what takes longer is not much disturbed by what else the machine does.
+const REPEAT_FOR: Duration = Duration::from_millis(100);
+
+/// What one measurement may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Effort {
+    pub(super) time_limit: Duration,
+    pub(super) repeat: u32,
+}
+
+/// What one run of a solver gave.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    pub(super) chosen: Vec<usize>,
+    pub(super) value: u128,
+    pub(super) bound: u128,
+    /// Tree nodes, from who counts them.
+    pub(super) nodes: Option<u64>,
+    pub(super) time: Duration,
+}
+
+/// Who solves.
+pub(super) enum Contender {
+    Ours(Solver),
+    /// Our own again, in the room that it worked in before, as a server keeps it.
+    Exact(Box<Exact>),
+    /// The same, given the answer to the queue before: one request has gone since, and one has come.
+    Again(Box<Exact>),
+    CpSat(CpSat),
+}
+
+/// What [`Contender::Again`] is called.
+const AGAIN: &str = "exact-again";
+
+impl Contender {
+    /// What it is called in tables.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Ours(solver) => solver.to_string(),
+            Self::Exact(_) => Policy::Exact.to_string(),
+            Self::Again(_) => AGAIN.to_owned(),
+            Self::CpSat(_) => cp_sat::NAME.to_owned(),
+        }
+    }
+
+    /// The version of OR-tools, where this is CP-SAT.
+    pub(super) fn peer_version(&self) -> Option<String> {
+        match self {
+            Self::Ours(_) | Self::Exact(_) | Self::Again(_) => None,
+            Self::CpSat(cp_sat) => Some(cp_sat.version().to_owned()),
+        }
+    }
+
+    /// Whether it is what all the others are compared with.
+    pub(super) fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+
+    /// Whether it is worth trying on so many requests.
+    pub(super) fn can_take(&self, requests: usize) -> bool {
+        !matches!(self, Self::Ours(Solver::Policy(Policy::BruteForce)))
+            || requests <= BRUTE_FORCE_REQUESTS_MAX
+    }
+
+    /// Solves until the time is known well enough: the first run's answer, and the least time of all.
+    /// `before` is the instance of the queue before.
+    pub(super) fn measure(
+        &mut self,
+        instance: &Instance,
+        before: &Instance,
+        effort: Effort,
+    ) -> anyhow::Result<Measured> {
+        let mut measured = self.solve(instance, before, effort.time_limit)?;
+        let mut spent = measured.time;
+        for _ in 1..effort.repeat {
+            if spent >= REPEAT_FOR || measured.is_out_of_time(effort) {
+                break;
+            }
+            let again = self.solve(instance, before, effort.time_limit)?.time;
+            spent += again;
+            measured.time = measured.time.min(again);
+        }
+        Ok(measured)
+    }
+
+    fn solve(
+        &mut self,
+        instance: &Instance,
+        before: &Instance,
+        time_limit: Duration,
+    ) -> anyhow::Result<Measured> {
+        match self {
+            Self::Ours(solver) => {
+                let limits = Limits { time: Some(time_limit), nodes: u64::MAX };
+                let started = Instant::now();
+                let answer = solver.solve(instance, limits)?;
+                Ok(Measured::of(answer, started.elapsed()))
+            }
+            Self::Exact(exact) => {
+                let started = Instant::now();
+                let is_late = || started.elapsed() >= time_limit;
+                let answer = exact.solve(instance, &mut Budget::with_stop(u64::MAX, &is_late));
+                Ok(Measured::of(answer, started.elapsed()))
+            }
+            Self::Again(exact) => {
+                let first_started = Instant::now();
+                let is_late = || first_started.elapsed() >= time_limit;
+                let first = exact.solve(before, &mut Budget::with_stop(u64::MAX, &is_late));
+                // The first request came after it; all others stand where they stood.
+                let previous: Vec<usize> = first.chosen.into_iter().filter(|&index| index > 0).collect();
+                let started = Instant::now();
+                let is_late = || started.elapsed() >= time_limit;
+                let mut budget = Budget::with_stop(u64::MAX, &is_late);
+                let answer = exact.solve_again(instance, &previous, &mut budget);
+                Ok(Measured::of(answer, started.elapsed()))
+            }
+            // It was told the limit when it was started.
+            Self::CpSat(cp_sat) => cp_sat.solve(instance),
+        }
+    }
+}
+
+/// The instance that was solved before the first of its requests came: in that one's place stood another,
+/// which has gone since.
+pub(super) fn queue_before(instance: &Instance, gone: &Instance) -> Instance {
+    let mut before = instance.clone();
+    if let (Some(first), Some(&gone)) = (before.items.first_mut(), gone.items.first()) {
+        *first = gone;
+    }
+    before
+}
+
+/// Why an answer is wrong by itself.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Wrong {
+    #[error("{0}")]
+    Batch(#[from] CheckError),
+    #[error("the batch is worth {value}, not {claimed}")]
+    Value { claimed: u128, value: u128 },
+}
+
+impl Measured {
+    fn of(answer: Answer, time: Duration) -> Self {
+        let Answer { chosen, value, bound, nodes, .. } = answer;
+        Self { chosen, value, bound, nodes: Some(nodes), time }
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.value == self.bound
+    }
+
+    /// Whether the limit ended the search. What is answered then may still be proven: `dftsp` answers with the
+    /// greedy batch, which may meet the bound. Some look at the clock a little early.
+    pub(super) fn is_out_of_time(&self, effort: Effort) -> bool {
+        self.time >= effort.time_limit.mul_f64(0.95)
+    }
+
+    /// Holds the batch against the definition.
+    pub(super) fn check(&self, instance: &Instance) -> Result<(), Wrong> {
+        let value = check(instance, &self.chosen)?;
+        if value == self.value { Ok(()) } else { Err(Wrong::Value { claimed: self.value, value }) }
+    }
+}
+
+/// One line of runs.csv.
+#[derive(Debug, Serialize)]
+pub(super) struct Run {
+    pub(super) family: &'static str,
+    pub(super) requests: usize,
+    pub(super) seed: u64,
+    pub(super) solver: String,
+    pub(super) time_us: f64,
+    pub(super) proven: bool,
+    pub(super) value: u128,
+    pub(super) bound: u128,
+    /// The most that any solver found.
+    pub(super) best_known: u128,
+    pub(super) nodes: Option<u64>,
+}
+
+impl Run {
+    /// All answers to one instance.
+    pub(super) fn all_of(
+        family: Family,
+        requests: usize,
+        seed: u64,
+        answers: Vec<(String, Measured)>,
+    ) -> impl Iterator<Item = Self> {
+        let best_known = answers.iter().map(|(_, measured)| measured.value).max().unwrap_or(0);
+        answers.into_iter().map(move |(solver, measured)| Self {
+            family: family.name(),
+            requests,
+            seed,
+            solver,
+            time_us: measured.time.as_secs_f64() * 1e6,
+            proven: measured.is_proven(),
+            value: measured.value,
+            bound: measured.bound,
+            best_known,
+            nodes: measured.nodes,
+        })
+    }
+}

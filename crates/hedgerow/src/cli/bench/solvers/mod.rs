@@ -1,0 +1,214 @@
+//! `hedgerow bench solvers`: how long solvers take, how far they come, and whether they agree.
+//!
+//! Instances are drawn in memory, and every solver gets each of them before the next is drawn, on one core.
+//! Every batch is held against the definition, and every bound against every batch: a run with a wrong answer
+//! ends with an error and no table.
+
+mod cp_sat;
+mod files;
+mod measure;
+mod plot;
+mod summary;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use hedgerow_core::scheduler::{Instance, Policy};
+use hedgerow_sim::families::{self, Family};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::cp_sat::CpSat;
+use self::measure::{BRUTE_FORCE_REQUESTS_MAX, Contender, Effort, Measured, Run};
+use self::summary::Report;
+use crate::cli::instances::{Choice, choice, families_help, requests, seeds};
+use crate::cli::solve::seconds;
+use crate::cli::solver::{Limits, Solver};
+use crate::hint::hinted;
+
+/// What `hedgerow bench solvers` takes.
+#[derive(Args, Debug)]
+pub(crate) struct SolversArgs {
+    /// Which solvers, separated by commas, by the names of `hedgerow solve --solver`; brute-force is only run up
+    /// to 20 requests
+    #[arg(
+        long,
+        value_name = "SOLVER",
+        value_delimiter = ',',
+        default_value = "exact,greedy,dftsp,brute-force"
+    )]
+    solver: Vec<Solver>,
+
+    /// Which families, or `all`; several are separated by commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all",
+          value_parser = choice, long_help = families_help())]
+    family: Vec<Choice>,
+
+    /// How many requests, from 1 to 100000; several sizes are separated by commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "10,100,400,1000",
+          value_parser = requests, allow_negative_numbers = true)]
+    requests: Vec<usize>,
+
+    /// Which seeds: A..B is from A up to, but without, B; COUNT is 0..COUNT
+    #[arg(long, value_name = "COUNT|A..B", default_value = "5", value_parser = seeds,
+          allow_negative_numbers = true)]
+    seeds: Range<u64>,
+
+    /// Stop each search after so many seconds; its answer then counts as not proven
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds,
+          allow_negative_numbers = true)]
+    time_limit: Duration,
+
+    /// A time is the least of so many runs, or of fewer once they have taken a tenth of a second together
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+
+    /// Leave a solver other than exact out of the rest of a family once so many of its searches ran out of time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    patience: u32,
+
+    /// Also time exact given its answer to the queue before: one request has gone since, and one has come
+    #[arg(long)]
+    again: bool,
+
+    /// Also solve each instance with OR-tools' CP-SAT on one worker; PYTHON is an interpreter that can
+    /// import ortools
+    #[arg(long, value_name = "PYTHON")]
+    cp_sat: Option<PathBuf>,
+
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+
+    /// Write summary.csv, runs.csv, summary.json and times.svg into this folder
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// Runs every solver on every instance, and reports.
+///
+/// # Errors
+///
+/// When a solver is not in this build, CP-SAT cannot be run, two answers contradict each other, or a file
+/// cannot be written.
+pub(crate) fn run(args: &SolversArgs) -> anyhow::Result<()> {
+    if let Some(folder) = &args.out {
+        files::make(folder)?; // Before the work, not after it.
+    }
+    let mut contenders = contenders(args)?;
+    let runs = run_all(args, &mut contenders)?;
+    let report = Report::of(args, &contenders, &runs);
+    if let Some(folder) = &args.out {
+        files::write_all(folder, &report, &runs)?;
+    }
+    let text = if args.json { report.to_json() } else { report.table() };
+    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+}
+
+/// Everybody who is to solve.
+///
+/// # Errors
+///
+/// What can be known to be wrong before anything is run.
+fn contenders(args: &SolversArgs) -> anyhow::Result<Vec<Contender>> {
+    let mut solvers: Vec<Solver> = Vec::new();
+    for &solver in &args.solver {
+        if !solvers.contains(&solver) {
+            // Whether this build has it.
+            solver.solve(&Instance::default(), Limits { time: None, nodes: u64::MAX })?;
+            solvers.push(solver);
+        }
+    }
+    let mut contenders: Vec<Contender> = solvers
+        .into_iter()
+        .map(|solver| match solver {
+            Solver::Policy(Policy::Exact) => Contender::Exact(Box::default()),
+            Solver::Policy(_) | Solver::Milp => Contender::Ours(solver),
+        })
+        .collect();
+    if args.again {
+        contenders.push(Contender::Again(Box::default()));
+    }
+    if let Some(python) = &args.cp_sat {
+        contenders.push(Contender::CpSat(CpSat::start(python, args.time_limit)?));
+    }
+    if !contenders.iter().any(|contender| args.requests.iter().any(|&requests| contender.can_take(requests)))
+    {
+        return Err(hinted(
+            format!("brute-force is only run up to {BRUTE_FORCE_REQUESTS_MAX} requests"),
+            "ask for fewer requests, or for another solver as well",
+        ));
+    }
+    Ok(contenders)
+}
+
+fn run_all(args: &SolversArgs, contenders: &mut [Contender]) -> anyhow::Result<Vec<Run>> {
+    let families: BTreeSet<Family> = args.family.iter().flat_map(|choice| choice.families()).collect();
+    let sizes: BTreeSet<usize> = args.requests.iter().copied().collect();
+    let effort = Effort { time_limit: args.time_limit, repeat: args.repeat };
+    let bar = progress_bar((families.len() * sizes.len()) as u64, &args.seeds);
+    let mut runs = Vec::new();
+    for family in families {
+        let mut out_of_time_counts = vec![0; contenders.len()];
+        for &requests in &sizes {
+            bar.set_message(format!("{family}, {requests} requests"));
+            for seed in args.seeds.clone() {
+                let instance = families::draw(family, requests, seed);
+                let other = families::draw(family, requests, seed.wrapping_add(1));
+                let before = measure::queue_before(&instance, &other);
+                let mut answers = Vec::new();
+                for (contender, out_of_time_count) in contenders.iter_mut().zip(&mut out_of_time_counts) {
+                    // `exact` is what is measured, so it stays in whatever happens.
+                    let is_in = contender.is_exact() || *out_of_time_count < args.patience;
+                    if is_in && contender.can_take(requests) {
+                        let measured = contender.measure(&instance, &before, effort)?;
+                        *out_of_time_count += u32::from(measured.is_out_of_time(effort));
+                        answers.push((contender.name(), measured));
+                    }
+                }
+                agree(&families::instance_name(family, requests, seed), &instance, &answers)?;
+                runs.extend(Run::all_of(family, requests, seed, answers));
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(runs)
+}
+
+/// A bar on a terminal, nothing elsewhere. It is drawn between instances only, and by this thread.
+fn progress_bar(groups: u64, seeds: &Range<u64>) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} instances, {elapsed}, {msg}")
+        .expect("the template is well formed");
+    ProgressBar::new(groups.saturating_mul(seeds.end - seeds.start)).with_style(style)
+}
+
+/// Holds every batch against the definition, and every bound against every batch. So two answers that are
+/// both called proven have the same value.
+fn agree(name: &str, instance: &Instance, answers: &[(String, Measured)]) -> anyhow::Result<()> {
+    let wrong = |what: String| {
+        let hint =
+            format!("this is a mistake in hedgerow or in a peer: please report it with the name {name}");
+        Err(hinted(format!("{name}: {what}"), hint))
+    };
+    for (solver, answer) in answers {
+        if let Err(what) = answer.check(instance) {
+            return wrong(format!("{solver}: {what}"));
+        }
+    }
+    let best = answers.iter().max_by_key(|(_, answer)| answer.value);
+    let lowest = answers.iter().min_by_key(|(_, answer)| answer.bound);
+    if let (Some((finder, best)), Some((bounder, lowest))) = (best, lowest)
+        && best.value > lowest.bound
+    {
+        return wrong(format!(
+            "{bounder} says that no batch is worth more than {}, but {finder} found one worth {}",
+            lowest.bound, best.value
+        ));
+    }
+    Ok(())
+}

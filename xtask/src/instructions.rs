@@ -1,0 +1,251 @@
+//! How many instructions the exact solver takes, counted by valgrind and compared with a table.
+//!
+//! Counts do not depend on what else the machine does, so they show a solver that became slower where
+//! times could not. They depend on the compiler and the kind of processor, so the table names both, and
+//! counts by others are shown and not judged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+
+use crate::shell::{Failure, Shell};
+
+const FAMILIES: [&str; 10] = [
+    "paper",
+    "anti-correlated",
+    "tight",
+    "near-ties",
+    "deadlines",
+    "weighted",
+    "correlated",
+    "one-limit",
+    "parity",
+    "adversarial",
+];
+
+/// How many requests, and how many instances of so many.
+const SIZES: [(u64, u64); 2] = [(100, 5), (1000, 2)];
+
+const TABLE: &str = "crates/hedgerow-sim/examples/solve_family.csv";
+const HEADER: &str = "family,requests,instances,instructions";
+
+/// A count may be so much above the table's, in hundredths.
+const MORE_PERCENT_MAX: u64 = 5;
+
+/// What is counted: a family, a size and a number of instances.
+type Cell = (&'static str, u64, u64);
+
+/// Whether valgrind is here.
+pub(crate) fn can_count(shell: &Shell) -> Result<(), Failure> {
+    shell.run_quietly(shell.program("valgrind").arg("--version")).map(drop).map_err(|_| {
+        Failure::new("valgrind is not here, so no instructions are counted", "apt-get install valgrind")
+    })
+}
+
+/// Counts, and compares with the table or rewrites it.
+pub(crate) fn run(shell: &Shell, is_update: bool) -> Result<(), Failure> {
+    can_count(shell)?;
+    let program = build(shell)?;
+    let counts = count_all(shell, &program)?;
+    let path = shell.root().join(TABLE);
+    let machine = machine(shell)?;
+    if is_update {
+        fs::write(&path, Table { machine, counts: owned(&counts) }.text())
+            .map_err(|error| Failure::new(format!("writing {TABLE}: {error}"), "fix its owner"))?;
+        println!("wrote {TABLE}");
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path).map_err(|error| {
+        Failure::new(format!("reading {TABLE}: {error}"), "make it: cargo xtask instructions --update")
+    })?;
+    compare(&Table::read(&text)?, &machine, &counts)
+}
+
+/// Builds the program that is counted, for any processor: valgrind does not know the newest instructions.
+fn build(shell: &Shell) -> Result<PathBuf, Failure> {
+    let folder = shell.root().join("target/instructions");
+    let mut cargo = shell.cargo();
+    cargo.args(["build", "--release", "--locked", "--package", "hedgerow-sim", "--example", "solve_family"]);
+    cargo.env("RUSTFLAGS", "").env("CARGO_TARGET_DIR", &folder);
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+    shell.run(&mut cargo)?;
+    Ok(folder.join("release/examples/solve_family"))
+}
+
+/// The compiler and the kind of processor.
+fn machine(shell: &Shell) -> Result<String, Failure> {
+    let output = shell.run_quietly(shell.program("rustc").arg("-vV"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown");
+    Ok(format!("rustc {}, {}", field("release: "), field("host: ")))
+}
+
+/// Counts every cell, as many at a time as there are cores.
+fn count_all(shell: &Shell, program: &PathBuf) -> Result<Vec<(Cell, u64)>, Failure> {
+    let cells: Vec<Cell> = FAMILIES
+        .iter()
+        .flat_map(|family| SIZES.iter().map(move |&(requests, instances)| (*family, requests, instances)))
+        .collect();
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let count_share = |worker: usize| -> Result<Vec<(usize, u64)>, Failure> {
+        let share = (0..cells.len()).filter(|index| index % workers == worker);
+        share.map(|index| Ok((index, count(shell, program, cells[index])?))).collect()
+    };
+    let counted: Result<Vec<Vec<(usize, u64)>>, Failure> = thread::scope(|scope| {
+        let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(move || count_share(worker))).collect();
+        handles.into_iter().map(|handle| handle.join().expect("counting does not panic")).collect()
+    });
+    let mut counted: Vec<(usize, u64)> = counted?.into_iter().flatten().collect();
+    counted.sort_unstable();
+    Ok(counted.into_iter().map(|(index, instructions)| (cells[index], instructions)).collect())
+}
+
+/// The instructions of solving alone: those of drawing and solving without those of drawing.
+fn count(shell: &Shell, program: &PathBuf, (family, requests, instances): Cell) -> Result<u64, Failure> {
+    let of = |solver: &str| {
+        let mut valgrind = shell.program("valgrind");
+        valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
+        valgrind.arg(program).args([family, &requests.to_string(), &instances.to_string(), solver]);
+        instructions_of(shell, &mut valgrind)
+    };
+    Ok(of("exact")?.saturating_sub(of("draw-only")?))
+}
+
+fn instructions_of(shell: &Shell, valgrind: &mut Command) -> Result<u64, Failure> {
+    let output = shell.run_quietly(valgrind)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    counted(&said).ok_or_else(|| {
+        Failure::new(format!("valgrind did not say what it counted:\n{said}"), "try another version of it")
+    })
+}
+
+/// The number in `==123== I   refs:      4,567`.
+fn counted(said: &str) -> Option<u64> {
+    let line = said.lines().find(|line| line.contains("refs:"))?;
+    let (_, number) = line.split_once("refs:")?;
+    number.trim().replace(',', "").parse().ok()
+}
+
+/// Shows every count beside the table's, and fails if one grew too much.
+fn compare(table: &Table, machine: &str, counts: &[(Cell, u64)]) -> Result<(), Failure> {
+    let is_judged = table.machine == machine;
+    let mut grown = Vec::new();
+    println!("{:<16}{:>9}{:>16}{:>16}{:>9}", "family", "requests", "instructions", "table", "change");
+    for &((family, requests, instances), now) in counts {
+        let before = table.counts.get(&(family.to_owned(), requests, instances)).copied();
+        let change = before.map_or_else(
+            || "new".to_owned(),
+            |before| format!("{:+.1} %", 100.0 * (now as f64 / before.max(1) as f64 - 1.0)),
+        );
+        let shown = before.map_or_else(|| "-".to_owned(), |before| before.to_string());
+        println!("{family:<16}{requests:>9}{now:>16}{shown:>16}{change:>9}");
+        if before.is_none_or(|before| now > before + before * MORE_PERCENT_MAX / 100) {
+            grown.push(format!("{family} with {requests} requests ({change})"));
+        }
+    }
+    if !is_judged {
+        println!("not judged: the table was counted with {}, this is {machine}", table.machine);
+        return Ok(());
+    }
+    if grown.is_empty() {
+        println!("none of {} counts is more than {MORE_PERCENT_MAX} % above the table", counts.len());
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("more than {MORE_PERCENT_MAX} % above the table: {}", grown.join(", ")),
+        "make the solver cheaper again, or say why in the commit and run `cargo xtask instructions --update`",
+    ))
+}
+
+/// The table as written.
+#[derive(Debug, PartialEq)]
+struct Table {
+    machine: String,
+    counts: BTreeMap<(String, u64, u64), u64>,
+}
+
+fn owned(counts: &[(Cell, u64)]) -> BTreeMap<(String, u64, u64), u64> {
+    counts
+        .iter()
+        .map(|&((family, requests, instances), n)| ((family.to_owned(), requests, instances), n))
+        .collect()
+}
+
+impl Table {
+    fn text(&self) -> String {
+        let mut text =
+            format!("# {}; written by `cargo xtask instructions --update`\n{HEADER}\n", self.machine);
+        for ((family, requests, instances), instructions) in &self.counts {
+            text += &format!("{family},{requests},{instances},{instructions}\n");
+        }
+        text
+    }
+
+    fn read(text: &str) -> Result<Table, Failure> {
+        let wrong = |line: &str| {
+            Failure::new(
+                format!("{TABLE}: `{line}` is not what was expected"),
+                "make it anew: cargo xtask instructions --update",
+            )
+        };
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        let machine =
+            first.strip_prefix("# ").and_then(|line| line.split_once(';')).ok_or_else(|| wrong(first))?;
+        let header = lines.next().unwrap_or_default();
+        if header != HEADER {
+            return Err(wrong(header));
+        }
+        let row = |line: &str| {
+            let fields: Vec<&str> = line.split(',').collect();
+            let [family, requests, instances, instructions] = fields[..] else { return None };
+            let key = (family.to_owned(), requests.parse().ok()?, instances.parse().ok()?);
+            Some((key, instructions.parse().ok()?))
+        };
+        let counts = lines.map(|line| row(line).ok_or_else(|| wrong(line))).collect::<Result<_, _>>()?;
+        Ok(Table { machine: machine.0.to_owned(), counts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(instructions: u64) -> Table {
+        let counts = [(("tight".to_owned(), 100, 5), instructions)].into();
+        Table { machine: "rustc 1, here".to_owned(), counts }
+    }
+
+    fn compared(now: u64, machine: &str) -> Result<(), String> {
+        compare(&table(1000), machine, &[(("tight", 100, 5), now)]).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_table_is_read_as_it_was_written() {
+        assert_eq!(Table::read(&table(7).text()), Ok(table(7)));
+        assert!(
+            Table::read(&(table(7).text() + "tight,100\n")).unwrap_err().to_string().contains("`tight,100`")
+        );
+    }
+
+    #[test]
+    fn a_count_may_grow_by_a_twentieth() {
+        assert_eq!(compared(1050, "rustc 1, here"), Ok(()));
+        let error = compared(1051, "rustc 1, here").unwrap_err();
+        assert!(error.contains("above the table: tight with 100 requests (+5.1 %)"), "{error}");
+    }
+
+    #[test]
+    fn what_another_compiler_made_is_not_judged() {
+        assert_eq!(compared(5000, "rustc 2, here"), Ok(()));
+    }
+
+    #[test]
+    fn the_count_is_found_in_what_valgrind_says() {
+        assert_eq!(counted("==1== Cachegrind\n==1== I   refs:      12,345,678\n"), Some(12_345_678));
+        assert_eq!(counted("==1== I refs: 9\n"), Some(9));
+        assert_eq!(counted("no such line"), None);
+    }
+}
