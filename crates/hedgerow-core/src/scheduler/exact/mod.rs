@@ -49,10 +49,14 @@ pub struct Exact {
     /// A node's free requests stand before those decided since the node above it.
     free: Vec<u32>,
     inside: Vec<u32>,
+    /// Everybody's profits by the prices that bounded the passes last.
+    profits: Vec<i64>,
     /// The free requests of the node that is looked at, with their profits.
     ranked: Vec<(i64, u32)>,
     /// Those of them that are undecided, the least profit or loss first.
     core: Vec<(i64, u32)>,
+    /// Those of them of whom it is not sure whether they are taken.
+    rest: Vec<(i64, u32)>,
     /// The batch that is being filled.
     filled: Vec<u32>,
     /// The nodes to be looked at, the next one last.

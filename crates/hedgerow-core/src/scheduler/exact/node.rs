@@ -6,7 +6,7 @@ use super::best::Best;
 use super::meet::Wanted;
 use super::passes::Known;
 use super::prices::Prices;
-use super::table::ROWS;
+use super::table::{ROWS, refill};
 
 /// How many sets are listed of a half. At the root of a pass, where a better batch is likely and all that
 /// there is can pay, more and more; further down only to close a node whose rest is small.
@@ -149,18 +149,33 @@ impl Exact {
         node.worth + prices.of_rest(&self.table, &node.left) + profits
     }
 
-    /// Sorts the free requests by profit, the best first, and fills a batch in that order.
+    /// Fills a batch in the order of profits, the best first.
     pub(super) fn fill(&mut self, node: &Node) {
+        let Self { table, ranked, rest, filled, .. } = self;
+        let (mut left, mut value) = (node.left, node.value);
+        filled.clear();
+        // Whoever is in for sure by the prices is taken first, mostly all of them: no need to sort these.
+        let sure = ranked.iter().filter(|&&(profit, _)| profit > table.hair);
+        let all_fit = sure.clone().all(|&(_, item)| {
+            table.take(item, &mut left);
+            left.iter().all(|&left| left >= 0)
+        });
+        let least = if all_fit { table.hair } else { i64::MAX };
+        if all_fit {
+            filled.extend(sure.map(|&(_, item)| item));
+            value += filled.iter().map(|&item| u128::from(table.value[item as usize])).sum::<u128>();
+        } else {
+            left = node.left;
+        }
+        let others = ranked.iter().filter(|&&(profit, item)| profit <= least && table.fits(item, &left));
+        refill(rest, others.copied());
         // One number to compare: the largest profit first.
-        self.ranked.sort_unstable_by_key(|&(profit, item)| i128::from(-profit) << 32 | i128::from(item));
-        let mut left = node.left;
-        let mut value = node.value;
-        self.filled.clear();
-        for &(_, item) in &self.ranked {
-            if self.table.fits(item, &left) {
-                self.table.take(item, &mut left);
-                value += u128::from(self.table.value[item as usize]);
-                self.filled.push(item);
+        rest.sort_unstable_by_key(|&(profit, item)| (i128::from(-profit) << 32) | i128::from(item));
+        for &(_, item) in &*rest {
+            if table.fits(item, &left) {
+                table.take(item, &mut left);
+                value += u128::from(table.value[item as usize]);
+                filled.push(item);
             }
         }
         if value > self.best.value {
@@ -176,20 +191,17 @@ impl Exact {
     /// profit; all in integers.
     fn fix(&mut self, node: &mut Node, gap: i64) -> bool {
         let ranked = std::mem::take(&mut self.ranked);
-        let ahead = ranked.partition_point(|&(profit, _)| profit > gap);
-        let behind = ranked.partition_point(|&(profit, _)| profit >= -gap);
-        let mut fixed = Some(*node);
-        for &(_, item) in &ranked[..ahead] {
-            fixed = fixed.and_then(|node| self.take(node, item));
-        }
+        let fixed = ranked
+            .iter()
+            .filter(|&&(profit, _)| profit > gap)
+            .try_fold(*node, |node, &(_, item)| self.take(node, item));
         if let Some(fixed) = fixed {
             *node = fixed;
-            self.core.clear();
-            self.core
-                .extend(ranked[ahead..behind].iter().filter(|entry| self.table.fits(entry.1, &node.left)));
             // The core first, then the others: the nodes above find all of theirs among the first.
-            let others = ranked[ahead..behind].iter().filter(|entry| !self.table.fits(entry.1, &node.left));
-            let others = others.chain(&ranked[..ahead]).chain(&ranked[behind..]);
+            let is_core =
+                |&(profit, item): &(i64, u32)| profit.abs() <= gap && self.table.fits(item, &fixed.left);
+            refill(&mut self.core, ranked.iter().copied().filter(is_core));
+            let others = ranked.iter().filter(|entry| !is_core(entry));
             for (place, &(_, item)) in self.free.iter_mut().zip(self.core.iter().chain(others)) {
                 *place = item;
             }

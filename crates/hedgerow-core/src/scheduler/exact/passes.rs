@@ -142,12 +142,10 @@ impl Exact {
 
     /// Bounds all passes by some prices: profits add up along the table.
     fn price_all(&mut self, prices: &Prices) {
-        let mut begin = 0;
-        let mut profits = 0;
+        prices.profits(&self.table, &mut self.profits);
+        let (mut begin, mut profits) = (0, 0);
         for (pass, known) in self.table.passes.iter().zip(&mut self.known) {
-            for item in begin..pass.len {
-                profits += prices.profit(&self.table, item as u32).max(0);
-            }
+            profits += self.profits[begin..pass.len].iter().map(|&profit| profit.max(0)).sum::<i64>();
             begin = pass.len;
             let bound = profits + prices.of_rest(&self.table, &pass.limit);
             if bound < known.bound {

@@ -1,6 +1,6 @@
 //! Prices in integers, and what they prove.
 
-use super::table::{ROWS, Table};
+use super::table::{ROWS, Table, refill};
 
 /// A price times any need is no more than this: four of them and a worth stay below 2⁶³.
 const PRODUCT_MAX: i64 = 1 << 58;
@@ -48,6 +48,16 @@ impl Prices {
         table.worth[item] - price
     }
 
+    /// Everybody's profit.
+    pub(super) fn profits(&self, table: &Table, profits: &mut Vec<i64>) {
+        let [uplink, downlink, memory, compute] = &table.coarse;
+        let needs = uplink.iter().zip(downlink).zip(memory.iter().zip(compute));
+        let profit = |(worth, ((uplink, downlink), (memory, compute)))| {
+            worth - self.0[0] * uplink - self.0[1] * downlink - self.0[2] * memory - self.0[3] * compute
+        };
+        refill(profits, table.worth.iter().zip(needs).map(profit));
+    }
+
     /// The most that a better batch leaves over of each row, if no more than `gap` is to be lost.
     pub(super) fn most_left(&self, table: &Table, gap: i64) -> [i64; ROWS] {
         std::array::from_fn(|row| match self.0[row] {
@@ -80,7 +90,10 @@ mod tests {
         table.read(&instance);
         for multiplier in [0.0, -1.0, 1.0, 1e9, 1e30, f64::INFINITY, f64::NAN] {
             let prices = Prices::new(&table, &[multiplier; ROWS]);
-            let profits: i64 = (0..100).map(|item| prices.profit(&table, item).max(0)).sum();
+            let mut profits = Vec::new();
+            prices.profits(&table, &mut profits);
+            assert_eq!(profits[7], prices.profit(&table, 7));
+            let profits: i64 = profits.into_iter().map(|profit| profit.max(0)).sum();
             let bound = prices.of_rest(&table, &table.passes[0].limit) + profits;
             assert!(table.scale.most_value(bound) >= u128::from(most), "{multiplier}: {bound}");
         }

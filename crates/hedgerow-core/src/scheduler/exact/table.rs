@@ -11,12 +11,17 @@ const COARSE_BITS: u32 = 31;
 /// All values together are no more than two to this power in the fixed-point scale of worths.
 const WORTH_BITS: u32 = 52;
 
+/// A hair is a unit of value less so many bits.
+const HAIR_BITS: u32 = 10;
+
 /// The requests that some batch could hold and that are worth something, the most patient first.
 ///
 /// One column a quantity, one place a request.
 #[derive(Default)]
 pub(super) struct Table {
-    /// Useful slack and place in the instance.
+    /// Useful slack and place in the instance, as one number: the most patient is the least, then who came
+    /// first.
+    keys: Vec<u128>,
     order: Vec<(u64, u32)>,
     /// The request's place in the instance.
     pub(super) index: Vec<u32>,
@@ -39,6 +44,8 @@ pub(super) struct Table {
     pub(super) whole: [f64; ROWS],
     /// How worths are made of values.
     pub(super) scale: Scale,
+    /// Profits no larger may be rounding errors.
+    pub(super) hair: i64,
     /// Every batch's value is a multiple of this.
     pub(super) step: u64,
     /// The questions to answer: the best answer to any of them is the best batch.
@@ -75,7 +82,8 @@ impl Table {
         refill(memory, items.clone().map(|item| item.memory as i64));
         refill(compute, items.map(|item| item.compute_us as i64));
         self.scale = Scale::new(self.value.iter().map(|&value| u128::from(value)).sum());
-        self.step = self.value.iter().fold(0, |step, &value| greatest_common_divisor(step, value)).max(1);
+        self.hair = self.scale.worth(1) >> HAIR_BITS;
+        self.step = common_divisor(self.value.iter().copied());
         refill(&mut self.worth, self.value.iter().map(|&value| self.scale.worth(value)));
         refill(&mut self.gain, self.value.iter().enumerate().map(|(place, &value)| unequal(value, place)));
         for (row, limit) in instance.capacity.limits().into_iter().enumerate() {
@@ -93,33 +101,31 @@ impl Table {
     fn order_by_patience(&mut self, instance: &Instance) {
         let limits = instance.capacity.limits();
         let slot_us = instance.capacity.compute_us;
-        self.order.clear();
+        self.keys.clear();
         for (index, item) in instance.items.iter().enumerate() {
             let fits = item.needs().iter().zip(&limits).all(|(need, limit)| need <= limit);
             if fits && item.compute_us <= item.slack_us && item.value > 0 {
-                self.order.push((item.slack_us.min(slot_us), index as u32));
+                self.keys.push((u128::from(!item.slack_us.min(slot_us)) << 32) | index as u128);
             }
         }
-        // One number to compare: the most patient first, then first come.
-        self.order.sort_unstable_by_key(|&(slack_us, index)| u128::from(!slack_us) << 32 | u128::from(index));
+        self.keys.sort_unstable();
+        refill(&mut self.order, self.keys.iter().map(|key| (!((key >> 32) as u64), *key as u32)));
     }
 
     /// A pass ends where the slack changes. Limits are lowered to a multiple of what all needs of their row
     /// are multiples of, since no batch can use the rest.
     fn make_passes(&mut self, capacity: &Capacity) {
-        let divisor: [i64; ROWS] = std::array::from_fn(|row| {
-            let divide = |divisor, need: &i64| match greatest_common_divisor(divisor, *need as u64) {
-                1 => Err(1),
-                divisor => Ok(divisor),
-            };
-            let (Ok(divisor) | Err(divisor)) = self.need[row].iter().try_fold(0, divide);
-            (divisor as i64).max(1)
-        });
+        let divisor: [i64; ROWS] =
+            std::array::from_fn(|row| common_divisor(self.need[row].iter().map(|&need| need as u64)) as i64);
+        let lowered = |(limit, divisor): (u64, i64)| match divisor {
+            1 => limit as i64,
+            _ => limit as i64 - limit as i64 % divisor,
+        };
         self.passes.clear();
         for (place, &(compute_us, _)) in self.order.iter().enumerate() {
             if self.order.get(place + 1).is_none_or(|next| next.0 != compute_us) {
                 let limit = Capacity { compute_us, ..*capacity }.limits();
-                let limit = std::array::from_fn(|row| limit[row] as i64 - limit[row] as i64 % divisor[row]);
+                let limit = std::array::from_fn(|row| lowered((limit[row], divisor[row])));
                 self.passes.push(Pass { len: place + 1, limit });
             }
         }
@@ -150,11 +156,17 @@ fn unequal(value: u64, place: usize) -> f64 {
     value as f64 * (1.0 + f64::from(noise) / (1_u64 << 52) as f64)
 }
 
-fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
+/// The greatest number that all of these are multiples of; 1 if there are none but zeros.
+fn common_divisor(mut numbers: impl Iterator<Item = u64>) -> u64 {
+    let divide = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        // Nothing divides 1 any further.
+        if a == 1 { Err(a) } else { Ok(a) }
+    };
+    let (Ok(divisor) | Err(divisor)) = numbers.try_fold(0, divide);
+    divisor.max(1)
 }
 
 impl Scale {
@@ -169,7 +181,8 @@ impl Scale {
 
     /// The least worth that a batch of this value can have: rounding up each of its values only adds.
     pub(super) fn least_worth(self, value: u128) -> i64 {
-        (value.div_ceil(1 << self.down) << self.up) as i64
+        // Rounded up by hand: a division of such wide numbers would take most of the time.
+        (((value + ((1 << self.down) - 1)) >> self.down) << self.up) as i64
     }
 
     /// The most value that a batch of no more than this worth can have.

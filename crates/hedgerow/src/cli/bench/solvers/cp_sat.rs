@@ -16,6 +16,9 @@ use crate::instance_file::InstanceFile;
 /// What it is called in tables.
 pub(super) const NAME: &str = "cp-sat";
 
+/// What its search alone is called.
+pub(super) const SEARCH: &str = "cp-sat-search";
+
 const SCRIPT: &str = include_str!("cp_sat.py");
 
 /// A running Python with the script in it; stopped when dropped.
@@ -39,6 +42,7 @@ struct Reply {
     bound: u128,
     chosen: Vec<usize>,
     seconds: f64,
+    search_seconds: f64,
 }
 
 impl CpSat {
@@ -72,15 +76,17 @@ impl CpSat {
         &self.version
     }
 
-    /// Solves an instance; the time is CP-SAT's own, without what Python does around it.
+    /// Solves an instance. The time is that of the whole answer; with it goes that of CP-SAT's own search,
+    /// without the bounds and models that Python makes.
     pub(super) fn solve(&mut self, instance: &Instance) -> anyhow::Result<Measured> {
         let ids = (0..instance.items.len()).map(|index| index.to_string()).collect();
         let file = InstanceFile { name: None, ids, instance: instance.clone() };
         let line = file.to_json().replace('\n', " ") + "\n";
         self.input.write_all(line.as_bytes()).context("writing to the Python of CP-SAT")?;
-        let Reply { value, bound, chosen, seconds } = self.reply().context("CP-SAT")?;
+        let Reply { value, bound, chosen, seconds, search_seconds } = self.reply().context("CP-SAT")?;
         let time = Duration::try_from_secs_f64(seconds).context("CP-SAT's seconds")?;
-        Ok(Measured { chosen, value, bound, nodes: None, time })
+        let search = Duration::try_from_secs_f64(search_seconds).context("CP-SAT's seconds")?;
+        Ok(Measured { chosen, value, bound, nodes: None, time, search: Some(search) })
     }
 
     fn reply<T: for<'de> Deserialize<'de>>(&mut self) -> anyhow::Result<T> {

@@ -32,6 +32,8 @@ pub(super) struct Measured {
     /// Tree nodes, from who counts them.
     pub(super) nodes: Option<u64>,
     pub(super) time: Duration,
+    /// The part of it that a peer spent in its own search, where it says so.
+    pub(super) search: Option<Duration>,
 }
 
 /// Who solves.
@@ -91,9 +93,10 @@ impl Contender {
             if spent >= REPEAT_FOR || measured.is_out_of_time(effort) {
                 break;
             }
-            let again = self.solve(instance, before, effort.time_limit)?.time;
-            spent += again;
-            measured.time = measured.time.min(again);
+            let again = self.solve(instance, before, effort.time_limit)?;
+            spent += again.time;
+            measured.time = measured.time.min(again.time);
+            measured.search = measured.search.min(again.search);
         }
         Ok(measured)
     }
@@ -157,7 +160,7 @@ pub(super) enum Wrong {
 impl Measured {
     fn of(answer: Answer, time: Duration) -> Self {
         let Answer { chosen, value, bound, nodes, .. } = answer;
-        Self { chosen, value, bound, nodes: Some(nodes), time }
+        Self { chosen, value, bound, nodes: Some(nodes), time, search: None }
     }
 
     pub(super) fn is_proven(&self) -> bool {

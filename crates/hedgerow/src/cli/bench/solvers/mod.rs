@@ -167,7 +167,9 @@ fn run_all(args: &SolversArgs, contenders: &mut [Contender]) -> anyhow::Result<V
                     if is_in && contender.can_take(requests) {
                         let measured = contender.measure(&instance, &before, effort)?;
                         *out_of_time_count += u32::from(measured.is_out_of_time(effort));
+                        let search = measured.search.map(|time| Measured { time, ..measured.clone() });
                         answers.push((contender.name(), measured));
+                        answers.extend(search.map(|search| (cp_sat::SEARCH.to_owned(), search)));
                     }
                 }
                 agree(&families::instance_name(family, requests, seed), &instance, &answers)?;

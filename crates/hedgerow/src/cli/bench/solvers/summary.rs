@@ -1,5 +1,7 @@
 //! From runs to what is reported: a row for each family, size and solver.
 
+use std::collections::BTreeMap;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hedgerow_core::scheduler::Policy;
@@ -20,6 +22,17 @@ pub(super) struct Report {
     /// The version of OR-tools.
     cp_sat: Option<String>,
     pub(super) rows: Vec<Row>,
+    overall: Vec<Overall>,
+}
+
+/// One solver on all instances of a size that it and `exact` were given.
+#[derive(Debug, Serialize)]
+struct Overall {
+    requests: usize,
+    solver: String,
+    instances: usize,
+    /// As in [`Row::times_exact`].
+    times_exact: f64,
 }
 
 /// One solver on the instances of one family and size.
@@ -67,6 +80,7 @@ impl Report {
             time_limit_s: args.time_limit.as_secs_f64(),
             repeat: args.repeat,
             cp_sat: contenders.iter().find_map(Contender::peer_version),
+            overall: overall(&rows),
             rows,
         }
     }
@@ -103,8 +117,32 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        table.trim_fmt()
+        let mut text = table.trim_fmt();
+        for Overall { requests, solver, instances, times_exact } in &self.overall {
+            let line = format!("{solver} takes {times_exact:.2} times as long as exact");
+            text += &format!("\n{line}: geometric mean over {instances} instances of {requests} requests");
+        }
+        text
     }
+}
+
+/// Sums up the rows of each solver and size.
+fn overall(rows: &[Row]) -> Vec<Overall> {
+    let mut logs = BTreeMap::<(usize, &str), (usize, f64)>::new();
+    for row in rows {
+        if let Some(ratio) = row.times_exact {
+            let (instances, log) = logs.entry((row.requests, &row.solver)).or_default();
+            *instances += row.instances;
+            *log += row.instances as f64 * ratio.ln();
+        }
+    }
+    let sum = |((requests, solver), (instances, log)): ((usize, &str), (usize, f64))| Overall {
+        requests,
+        solver: solver.to_owned(),
+        instances,
+        times_exact: (log / instances as f64).exp(),
+    };
+    logs.into_iter().map(sum).collect()
 }
 
 impl Row {
