@@ -35,7 +35,7 @@ pub(crate) struct ConfigArgs {
     /// Most prompt tokens that one step prefills
     #[arg(long, value_name = "TOKENS", env = "HEDGEROW_PREFILL_CHUNK")]
     prefill_chunk: Option<String>,
-    /// How batches are chosen: dftsp, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
+    /// How batches are chosen: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
     #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
     policy: Option<String>,
     /// When batches are planned: continuous or epoch

@@ -65,6 +65,7 @@ pub struct Exact {
     is_in: Vec<bool>,
     /// The prices found last that did not prove enough, in value per unit of each row.
     unit_prices: Vec<[f64; ROWS]>,
+    has_asked_greedy: bool,
     /// Nodes looked at, and sets of departures listed.
     nodes: u64,
 }
@@ -87,7 +88,7 @@ impl Exact {
         }
         self.unit_prices.clear();
         self.begin(instance);
-        self.run(self.guess(), budget);
+        self.run(instance, self.guess(), budget);
         self.answer(instance)
     }
 
@@ -112,7 +113,7 @@ impl Exact {
         if let Some(pass) = self.most_promising() {
             self.fill_root(pass);
         }
-        self.run(self.most_promising(), budget);
+        self.run(instance, self.most_promising(), budget);
         self.answer(instance)
     }
 
@@ -128,12 +129,12 @@ impl Exact {
 
     /// Goes on with the most promising pass until none promises more than the best batch: first its prices,
     /// which may say that another promises more, then its search.
-    fn run(&mut self, mut next: Option<usize>, budget: &mut Budget<'_>) {
+    fn run(&mut self, instance: &Instance, mut next: Option<usize>, budget: &mut Budget<'_>) {
         // Only prices from the time before are likely to do for more than the pass they were made for.
         let is_warm = !self.unit_prices.is_empty();
         while let Some(pass) = next {
             let is_done = if self.known[pass].is_ready || (is_warm && self.prices_leave_few(pass)) {
-                self.search(pass, budget)
+                self.search(instance, pass, budget)
             } else {
                 self.look_at(pass, budget)
             };
@@ -145,7 +146,7 @@ impl Exact {
     }
 
     /// Searches a pass to its end, depth first. `false` if the budget ended before.
-    fn search(&mut self, pass: usize, budget: &mut Budget<'_>) -> bool {
+    fn search(&mut self, instance: &Instance, pass: usize, budget: &mut Budget<'_>) -> bool {
         let node = self.root(pass);
         self.open.clear();
         let prices = self.known[pass].prices;
@@ -161,6 +162,10 @@ impl Exact {
             match node.map_or(Looked::Closed, |node| self.look(node, open.prices, budget)) {
                 Looked::Closed => {}
                 Looked::Open(node, item) => {
+                    if !std::mem::replace(&mut self.has_asked_greedy, true) {
+                        // It takes longer than most searches, and helps where all profits are alike.
+                        self.offer(&greedy::solve(instance).chosen);
+                    }
                     let open = |is_in| Open { node, decision: Some((item, is_in)), prices: None };
                     self.open.extend([open(false), open(true)]);
                 }

@@ -29,6 +29,7 @@ impl Exact {
         self.table.read(instance);
         self.best.clear(&self.table);
         self.nodes = 0;
+        self.has_asked_greedy = false;
         self.known.clear();
         let (mut begin, mut worth) = (0, 0);
         for pass in &self.table.passes {
@@ -38,9 +39,18 @@ impl Exact {
         }
     }
 
-    /// Takes a batch as the best so far, without whoever does not fit and with whoever else does.
-    pub(super) fn begin_with(&mut self, batch: &[usize]) {
-        let Self { table, is_in, .. } = self;
+    /// Takes an allowed batch as the best if it is.
+    pub(super) fn offer(&mut self, batch: &[usize]) {
+        self.find(batch);
+        let value = self.filled.iter().map(|&item| u128::from(self.table.value[item as usize])).sum();
+        if value > self.best.value {
+            self.best.take(&self.table, value, self.filled.iter().copied());
+        }
+    }
+
+    /// Finds a batch of the instance in the table, into [`Exact::filled`].
+    fn find(&mut self, batch: &[usize]) {
+        let Self { table, is_in, filled, .. } = self;
         is_in.clear();
         is_in.resize(table.index.iter().max().map_or(0, |&last| last as usize + 1), false);
         for &index in batch {
@@ -48,11 +58,16 @@ impl Exact {
                 *is_in = true;
             }
         }
-        let is_in = |place: usize| is_in[table.index[place] as usize];
-        let Some(tightest) = (0..table.index.len()).rev().find(|&place| is_in(place)) else { return };
+        let places = table.index.iter().zip(0..).filter(|&(&index, _)| is_in[index as usize]);
+        refill(filled, places.map(|(_, place)| place));
+    }
+
+    /// Takes a batch as the best so far, without whoever does not fit and with whoever else does.
+    pub(super) fn begin_with(&mut self, batch: &[usize]) {
+        self.find(batch);
+        let Some(&tightest) = self.filled.last() else { return };
         // Whoever is as patient as the batch takes part; those of the batch first.
-        let pass = table.passes.partition_point(|pass| pass.len <= tightest);
-        refill(&mut self.filled, (0..table.passes[pass].len as u32).filter(|&place| is_in(place as usize)));
+        let pass = self.table.passes.partition_point(|pass| pass.len <= tightest as usize);
         let root = self.root(pass);
         let node = self.take_those_who_fit(root);
         let prices = self.known[pass].prices;
