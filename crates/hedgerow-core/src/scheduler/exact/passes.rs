@@ -97,6 +97,7 @@ impl Exact {
         guess
     }
 
+    /// The pass with the highest bound, if that is above the best batch.
     pub(super) fn most_promising(&self) -> Option<usize> {
         let known = self.known.iter().enumerate().filter(|(_, known)| known.bound >= self.best.wanted_worth);
         known.max_by_key(|&(pass, known)| (known.bound, std::cmp::Reverse(pass))).map(|(pass, _)| pass)

@@ -203,23 +203,28 @@ impl Simplex {
     /// Guesses where that is, and tries, until few breaks are left between two guesses.
     fn column_at(&mut self, violation: f64, end: f64) -> Option<(usize, f64)> {
         let (mut low, mut high) = ((f64::NEG_INFINITY, 0.0), (end, f64::INFINITY));
-        let mut guess = self.middle() * 0.5;
+        let mut guess = end;
+        if end.is_infinite() {
+            guess = self.middle() * 0.5;
+        }
         for _ in 0..GUESSES {
-            if !(guess > low.0 && guess < high.0) {
-                break;
-            }
             let slope = self.slope_upto(guess);
-            if slope < violation {
+            if slope >= violation {
+                high = (guess, slope);
+            } else if guess < end {
                 low = (guess, slope);
             } else {
-                high = (guess, slope);
+                return None;
             }
+            let from = low.0.max(0.0);
             guess = if high.1.is_finite() {
-                let low_ratio = low.0.max(0.0);
-                low_ratio + (high.0 - low_ratio) * (violation - low.1) / (high.1 - low.1)
+                from + (high.0 - from) * (violation - low.1) / (high.1 - low.1)
             } else {
                 guess * 2.0
             };
+            if !(guess > low.0 && guess < high.0) {
+                break;
+            }
         }
         self.breaks.clear();
         for (group, ratio) in self.ratio.as_chunks::<LANES>().0.iter().enumerate() {
