@@ -159,13 +159,9 @@ impl Exact {
                 None => Some(open.node),
                 Some((item, is_in)) => self.decide(&open.node, item, is_in),
             };
-            match node.map_or(Looked::Closed, |node| self.look(node, open.prices, budget)) {
+            match node.map_or(Looked::Closed, |node| self.look(instance, node, open.prices, budget)) {
                 Looked::Closed => {}
                 Looked::Open(node, item) => {
-                    if !std::mem::replace(&mut self.has_asked_greedy, true) {
-                        // It takes longer than most searches, and helps where all profits are alike.
-                        self.offer(&greedy::solve(instance).chosen);
-                    }
                     let open = |is_in| Open { node, decision: Some((item, is_in)), prices: None };
                     self.open.extend([open(false), open(true)]);
                 }

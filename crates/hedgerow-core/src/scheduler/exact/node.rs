@@ -1,6 +1,8 @@
 //! One node of the search: some requests are in, some are out, the rest is free.
 
 use super::super::budget::Budget;
+use super::super::greedy;
+use super::super::instance::Instance;
 use super::Exact;
 use super::best::Best;
 use super::meet::Wanted;
@@ -12,6 +14,10 @@ use super::table::{ROWS, refill};
 /// there is can pay, more and more; further down only to close a node whose rest is small.
 const LISTED_AT_ROOT: &[usize] = &[128, 512, 2048, 8192];
 const LISTED: &[usize] = &[512];
+
+/// Before lists so long another solver is asked for a batch. That takes longer than most searches, and helps
+/// where all profits are alike, so that they do not say whom to take.
+const ASK_GREEDY_BEFORE: usize = 8192;
 
 /// No two sets of departures free as much, or lose as much value; sums that go below stop here.
 const HOPELESS: i64 = -(1 << 61);
@@ -96,6 +102,7 @@ impl Exact {
     /// that is small. The prices of a pass are known at its root.
     pub(super) fn look(
         &mut self,
+        instance: &Instance,
         mut node: Node,
         of_root: Option<Prices>,
         budget: &mut Budget<'_>,
@@ -117,6 +124,9 @@ impl Exact {
         core.sort_unstable_by_key(|&(profit, item)| (profit.abs(), item));
         let is_root = of_root.is_some();
         for &most in if is_root { LISTED_AT_ROOT } else { LISTED } {
+            if most == ASK_GREEDY_BEFORE && !std::mem::replace(&mut self.has_asked_greedy, true) {
+                self.offer(&greedy::solve(instance).chosen);
+            }
             match self.look_through(&node, &prices, proven, (most, is_root), budget) {
                 _ if node.bound < self.best.wanted_worth => return Looked::Closed,
                 None => return Looked::OutOfBudget,
