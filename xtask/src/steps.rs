@@ -61,6 +61,23 @@ const STEPS: &[Step] = &[
         work: Work::Tests(&["test", "--release", "--workspace", "--locked"]),
         is_needed_by_the_rest: false,
     },
+    // Off by default, and not to rot for it.
+    Step {
+        name: "milp",
+        work: Work::Cargo(&[
+            "test",
+            "--release",
+            "--locked",
+            "--package",
+            "hedgerow",
+            "--features",
+            "milp",
+            "--bin",
+            "hedgerow",
+            "milp",
+        ]),
+        is_needed_by_the_rest: false,
+    },
     Step { name: "instructions", work: Work::Instructions, is_needed_by_the_rest: false },
     Step {
         name: "doc",

@@ -66,7 +66,8 @@ fn the_table_has_a_line_for_each_row_and_brute_force_only_where_it_ends() {
     let printed = printed(&["--family", "tight", "--requests", "10,21", "--solver", "exact,brute-force"]);
     let words: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words[0][..4], ["family", "requests", "solver", "instances"]);
-    let rows: Vec<&[&str]> = words[1..].iter().map(|words| &words[..5]).collect();
+    let rows: Vec<&[&str]> =
+        words.iter().filter(|words| words[0] == "tight").map(|words| &words[..5]).collect();
     assert_eq!(
         rows,
         [
@@ -75,6 +76,10 @@ fn the_table_has_a_line_for_each_row_and_brute_force_only_where_it_ends() {
             ["tight", "21", "exact", "2", "2"]
         ]
     );
+    let overall: Vec<&str> = printed.lines().filter(|line| line.contains("geometric mean")).collect();
+    assert_eq!(overall.len(), 1, "{printed}");
+    assert!(overall[0].starts_with("brute-force takes "), "{printed}");
+    assert!(overall[0].ends_with("geometric mean over 2 instances of 10 requests"), "{printed}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!
 //! With more requests the core is repeated, each time with needs up to 0.2 % aside, and limits and slacks
 //! grow in proportion. Nobody has searched *those* instances: only the core is known to be hard, and only
-//! for `dftsp`, the way it is now. If `dftsp` changes, the same seed may give another instance.
+//! for `dftsp`, the way it is now. If `dftsp` or `greedy` changes, the same seed may give another instance.
 
 use hedgerow_core::scheduler::{self, Budget, Instance, Item, Policy};
 use rand::RngExt as _;
