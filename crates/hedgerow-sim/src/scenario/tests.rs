@@ -280,7 +280,7 @@ fn an_unknown_policy_is_told_all() {
         "policy = \"dftsp\"",
         "policy = \"best\"",
         expect![[r#"
-        error: unknown policy `best`; choose one of brute-force, dftsp, greedy, edf, fifo, static[:size], none[:accelerators] (in `planning.policy` or `--policy`)
+        error: unknown policy `best`; choose one of brute-force, dftsp, exact, greedy, edf, fifo, static[:size], none[:accelerators] (in `planning.policy` or `--policy`)
         hint: `static:8` sets a batch size, `none:20` a number of accelerators
     "#]],
     );

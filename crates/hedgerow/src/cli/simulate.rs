@@ -16,7 +16,7 @@ const PROGRESS_STRIDE: u64 = 256;
 pub(crate) struct SimulateArgs {
     /// The scenario file, such as `scenarios/paper.toml`.
     scenario: PathBuf,
-    /// Play with this policy instead of the scenario's: brute-force, dftsp, greedy, edf, fifo, static:SIZE or
+    /// Play with this policy instead of the scenario's: brute-force, dftsp, exact, greedy, edf, fifo, static:SIZE or
     /// none:ACCELERATORS. Several, separated by commas, are played one after the other, on the same arrivals.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     policy: Vec<String>,
