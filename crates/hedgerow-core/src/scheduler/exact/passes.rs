@@ -77,19 +77,18 @@ impl Exact {
 
     /// The pass that seems to hold the best batch, while no prices are known.
     pub(super) fn guess(&self) -> Option<usize> {
-        let (mut used, mut worth, mut begin) = ([0; ROWS], 0, 0);
+        let (mut used, mut begin) = ([0; ROWS], 0);
         let (mut most, mut guess) = (-1.0, None);
-        for (number, pass) in self.table.passes.iter().enumerate() {
+        for (number, (pass, known)) in self.table.passes.iter().zip(&self.known).enumerate() {
             for (used, coarse) in used.iter_mut().zip(&self.table.coarse) {
                 *used += coarse[begin..pass.len].iter().sum::<i64>();
             }
-            worth += self.table.worth[begin..pass.len].iter().sum::<i64>();
             begin = pass.len;
             let part = (0..ROWS)
                 .map(|row| (pass.limit[row] >> self.table.shift[row]) as f64 / used[row].max(1) as f64)
                 .fold(1.0, f64::min);
             // Half of what all need serves more than half of them, since the modest come first.
-            let promise = worth as f64 * part.sqrt();
+            let promise = known.bound as f64 * part.sqrt();
             if promise > most {
                 (most, guess) = (promise, Some(number));
             }

@@ -22,7 +22,6 @@ pub(super) struct Table {
     /// Useful slack and place in the instance, as one number: the most patient is the least, then who came
     /// first.
     keys: Vec<u128>,
-    order: Vec<(u64, u32)>,
     /// The request's place in the instance.
     pub(super) index: Vec<u32>,
     /// Its value.
@@ -73,8 +72,8 @@ impl Table {
     /// slot is of no use, so all such slacks share one.
     pub(super) fn read(&mut self, instance: &Instance) {
         self.order_by_patience(instance);
-        let items = self.order.iter().map(|&(_, index)| &instance.items[index as usize]);
-        refill(&mut self.index, self.order.iter().map(|&(_, index)| index));
+        refill(&mut self.index, self.keys.iter().map(|&key| key as u32));
+        let items = self.index.iter().map(|&index| &instance.items[index as usize]);
         refill(&mut self.value, items.clone().map(|item| item.value));
         let [uplink, downlink, memory, compute] = &mut self.need;
         refill(uplink, items.clone().map(|item| item.uplink as i64));
@@ -109,7 +108,6 @@ impl Table {
             }
         }
         self.keys.sort_unstable();
-        refill(&mut self.order, self.keys.iter().map(|key| (!((key >> 32) as u64), *key as u32)));
     }
 
     /// A pass ends where the slack changes. Limits are lowered to a multiple of what all needs of their row
@@ -122,8 +120,10 @@ impl Table {
             _ => limit as i64 - limit as i64 % divisor,
         };
         self.passes.clear();
-        for (place, &(compute_us, _)) in self.order.iter().enumerate() {
-            if self.order.get(place + 1).is_none_or(|next| next.0 != compute_us) {
+        let useful_slack_us = |&key: &u128| !((key >> 32) as u64);
+        for (place, key) in self.keys.iter().enumerate() {
+            let compute_us = useful_slack_us(key);
+            if self.keys.get(place + 1).map(useful_slack_us) != Some(compute_us) {
                 let limit = Capacity { compute_us, ..*capacity }.limits();
                 let limit = std::array::from_fn(|row| lowered((limit[row], divisor[row])));
                 self.passes.push(Pass { len: place + 1, limit });

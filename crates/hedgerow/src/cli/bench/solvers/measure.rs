@@ -114,28 +114,24 @@ impl Contender {
                 let answer = solver.solve(instance, limits)?;
                 Ok(Measured::of(answer, started.elapsed()))
             }
-            Self::Exact(exact) => {
-                let started = Instant::now();
-                let is_late = || started.elapsed() >= time_limit;
-                let answer = exact.solve(instance, &mut Budget::with_stop(u64::MAX, &is_late));
-                Ok(Measured::of(answer, started.elapsed()))
-            }
+            Self::Exact(exact) => Ok(timed(time_limit, |budget| exact.solve(instance, budget))),
             Self::Again(exact) => {
-                let first_started = Instant::now();
-                let is_late = || first_started.elapsed() >= time_limit;
-                let first = exact.solve(before, &mut Budget::with_stop(u64::MAX, &is_late));
+                let first = timed(time_limit, |budget| exact.solve(before, budget));
                 // The first request came after it; all others stand where they stood.
                 let previous: Vec<usize> = first.chosen.into_iter().filter(|&index| index > 0).collect();
-                let started = Instant::now();
-                let is_late = || started.elapsed() >= time_limit;
-                let mut budget = Budget::with_stop(u64::MAX, &is_late);
-                let answer = exact.solve_again(instance, &previous, &mut budget);
-                Ok(Measured::of(answer, started.elapsed()))
+                Ok(timed(time_limit, |budget| exact.solve_again(instance, &previous, budget)))
             }
             // It was told the limit when it was started.
             Self::CpSat(cp_sat) => cp_sat.solve(instance),
         }
     }
+}
+
+fn timed(time_limit: Duration, solve: impl FnOnce(&mut Budget<'_>) -> Answer) -> Measured {
+    let started = Instant::now();
+    let is_late = || started.elapsed() >= time_limit;
+    let answer = solve(&mut Budget::with_stop(u64::MAX, &is_late));
+    Measured::of(answer, started.elapsed())
 }
 
 /// The instance that was solved before the first of its requests came: in that one's place stood another,
