@@ -62,8 +62,8 @@ macro_rules! ratio {
 quantity!(Hertz, "Hz", "Bandwidth or carrier frequency.");
 quantity!(Watts, "W", "Power, sent or received.");
 quantity!(Seconds, "s", "A span of time; never negative.");
-quantity!(Bits, "bit", "Information on the air.");
-quantity!(BitsPerSecond, "bit/s", "A data rate on the air.");
+quantity!(Bits, "bit", "Information on the air or a wire.");
+quantity!(BitsPerSecond, "bit/s", "A data rate on the air or a wire.");
 quantity!(Flop, "FLOP", "An amount of arithmetic.");
 quantity!(FlopPerSecond, "FLOP/s", "A speed of arithmetic.");
 quantity!(BytesPerSecond, "B/s", "Memory bandwidth.");

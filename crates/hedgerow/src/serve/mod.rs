@@ -143,6 +143,7 @@ fn describe(
         context: limits.context,
         prefill_chunk: config.engine.prefill_chunk,
         radio: None,
+        wire: None,
     }
 }
 
