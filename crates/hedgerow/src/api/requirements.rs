@@ -10,6 +10,8 @@ use super::body::HedgerowBody;
 /// A day: longer deadlines are mistakes.
 const DEADLINE_MS_MAX: f64 = 86_400_000.0;
 
+const DEADLINE_HEADER: &str = "x-slo-e2e-ms";
+
 /// What a request demands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Requirements {
@@ -18,6 +20,11 @@ pub(super) struct Requirements {
 }
 
 impl Requirements {
+    /// The deadline that a header names: what is known before the body is here.
+    pub(super) fn header_deadline(headers: &HeaderMap) -> Result<Option<Span>, ApiError> {
+        number(headers, DEADLINE_HEADER)?.map(deadline).transpose()
+    }
+
     /// Reads them. Where header and body both speak, the stricter counts.
     pub(super) fn read(
         headers: &HeaderMap,
@@ -26,21 +33,17 @@ impl Requirements {
         arrived: Instant,
     ) -> Result<Self, ApiError> {
         let deadline_ms = [
-            number(headers, "x-slo-e2e-ms")?,
+            number(headers, DEADLINE_HEADER)?,
             body.and_then(|body| body.deadline_ms).map(|value| ("hedgerow.deadline_ms", value)),
         ];
         let min_quality = [
             number(headers, "x-slo-min-quality")?,
             body.and_then(|body| body.min_quality).map(|value| ("hedgerow.min_quality", value)),
         ];
-        let mut deadline: Option<Span> = None;
-        for (name, value_ms) in deadline_ms.into_iter().flatten() {
-            if !(value_ms > 0.0 && value_ms <= DEADLINE_MS_MAX) {
-                let limit = "a deadline is more than 0 and at most 86400000 ms";
-                return Err(ApiError::bad_value(name, value_ms, limit));
-            }
-            let span = Span::from_seconds(value_ms / 1e3);
-            deadline = Some(deadline.map_or(span, |other| other.min(span)));
+        let mut strictest: Option<Span> = None;
+        for said in deadline_ms.into_iter().flatten() {
+            let span = deadline(said)?;
+            strictest = Some(strictest.map_or(span, |other| other.min(span)));
         }
         let mut floor = Quality::NONE;
         for (name, value) in min_quality.into_iter().flatten() {
@@ -50,7 +53,16 @@ impl Requirements {
                 floor = quality;
             }
         }
-        Ok(Self { deadline: deadline.or(default_deadline).map(|span| arrived + span), min_quality: floor })
+        Ok(Self { deadline: strictest.or(default_deadline).map(|span| arrived + span), min_quality: floor })
+    }
+}
+
+fn deadline((name, value_ms): (&str, f64)) -> Result<Span, ApiError> {
+    if value_ms > 0.0 && value_ms <= DEADLINE_MS_MAX {
+        Ok(Span::from_seconds(value_ms / 1e3))
+    } else {
+        let limit = "a deadline is more than 0 and at most 86400000 ms";
+        Err(ApiError::bad_value(name, value_ms, limit))
     }
 }
 

@@ -50,6 +50,12 @@ pub(crate) struct ConfigArgs {
     /// Part added to every predicted time
     #[arg(long, value_name = "FRACTION", env = "HEDGEROW_MARGIN")]
     margin: Option<String>,
+    /// What the link carries to the callers, in kbit/s; 0: answers are not paced
+    #[arg(long, value_name = "KBPS", env = "HEDGEROW_DOWNLINK_KBPS")]
+    downlink_kbps: Option<String>,
+    /// What the link carries from the callers, in kbit/s; 0: not known
+    #[arg(long, value_name = "KBPS", env = "HEDGEROW_UPLINK_KBPS")]
+    uplink_kbps: Option<String>,
     /// error, warn, info, debug, trace, or a filter
     #[arg(long, value_name = "LEVEL", env = "HEDGEROW_LOG_LEVEL")]
     log_level: Option<String>,
@@ -59,7 +65,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 17] = [
+pub(super) const KEYS: [(&str, &str, &str); 19] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -75,6 +81,8 @@ pub(super) const KEYS: [(&str, &str, &str); 17] = [
     ("max_queue", "planning", "max_queue"),
     ("default_deadline", "planning", "default_deadline_ms"),
     ("margin", "planning", "margin"),
+    ("downlink_kbps", "link", "downlink_kbps"),
+    ("uplink_kbps", "link", "uplink_kbps"),
     ("log_level", "log", "level"),
     ("log_format", "log", "format"),
 ];

@@ -2,14 +2,17 @@
 //! engine's reports into events, and orders into deeds.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use hedgerow_core::allocator::Share;
 use hedgerow_core::engine::{EngineError, StepReport, Work};
 use hedgerow_core::output::Record;
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Instant;
+use hedgerow_core::units::BitsPerSecond;
 use hedgerow_core::{Event, Order, Pipeline};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
@@ -48,7 +51,10 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) enum Update {
     /// It was chosen: from here on it is promised.
-    Started,
+    Started {
+        /// How fast its answer is to be sent; `None` where the downlink is not managed.
+        rate: Option<BitsPerSecond>,
+    },
     /// One more token; its text may be empty.
     Token(String),
     /// It has ended; nothing follows.
@@ -152,6 +158,8 @@ impl Driver {
             self.carry_out(order);
         }
         self.metrics.state(self.pipeline.queue_len(), self.pipeline.running().len(), self.pipeline.pace());
+        let held = self.pipeline.running().iter().map(|running| running.grant.downlink);
+        self.metrics.downlink(held.fold(Share::NONE, Add::add));
         if self.pipeline.is_idle() {
             self.pipeline.assert_conserved();
         }
@@ -163,8 +171,10 @@ impl Driver {
                 let id = running.request.id;
                 let Some((work, _place)) = self.waiting.remove(&id) else { return };
                 let Some(reader) = self.readers.get(&id) else { return };
+                let wire = self.pipeline.node().wire.as_ref();
+                let rate = wire.map(|wire| wire.rate_of(running.grant.downlink));
                 // A reader who is gone has cancelled, which will be heard of in a moment.
-                let _ = reader.updates.send(Update::Started);
+                let _ = reader.updates.send(Update::Started { rate });
                 let updates = reader.updates.clone();
                 self.tell_engine(EngineCommand::Open { request: id, work, updates });
             }
