@@ -17,7 +17,7 @@ use crate::quantization;
 use crate::queue::Queue;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
-use crate::scheduler::{self, InFlight, Plan, PlanReport, View};
+use crate::scheduler::{self, InFlight, Plan, PlanReport, Traffic, View};
 use crate::settings::{Protocol, Settings};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
@@ -84,6 +84,10 @@ pub struct Pipeline {
     planned_epoch: Option<u64>,
     /// How the engine keeps up with its cost model.
     pace: Pace,
+    /// What callers have asked for lately.
+    traffic: Traffic,
+    /// How many requests take part in a step, by the latest plan.
+    batch: u32,
     /// Set once the node is to shut down.
     drain_by: Option<Instant>,
 }
@@ -116,6 +120,8 @@ impl Pipeline {
             plan: None,
             planned_epoch: None,
             pace: Pace::default(),
+            traffic: Traffic::default(),
+            batch: u32::MAX,
             drain_by: None,
         }
     }
@@ -143,7 +149,7 @@ impl Pipeline {
     /// Plans: from the waiting requests to the step handed to the engine.
     fn plan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         self.start_planned(now, orders);
-        let step = scheduler::compose(&self.view(now, &[]));
+        let step = scheduler::compose(&self.view(now, &[], &[]));
         if step.is_empty() {
             orders.extend(self.next_wake(now).map(Order::WakeAt));
         } else {
@@ -167,9 +173,9 @@ impl Pipeline {
         self.queue.is_empty() && self.running.is_empty() && self.delivering.is_empty()
     }
 
-    /// How the engine keeps up with its cost model: time taken over time predicted.
-    pub fn pace(&self) -> f64 {
-        self.pace.factor()
+    /// How the engine keeps up with its cost model.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The node.

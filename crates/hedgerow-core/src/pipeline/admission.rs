@@ -1,6 +1,7 @@
 //! Who gets a place in the queue, who is told no at once, and who leaves.
 
 use super::*;
+use crate::quantization::PrecisionIndex;
 
 impl Pipeline {
     /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
@@ -10,6 +11,11 @@ impl Pipeline {
             return;
         }
         let fastest = self.fastest(&request);
+        if request.deadline.is_some() {
+            let (node, precision) = (&self.node, PrecisionIndex::default());
+            let work = scheduler::work_in_batch(&request, node, &self.pace, precision, node.max_parallel);
+            self.traffic.note(now, work, request.value);
+        }
         let latest_start = request
             .deadline
             .map_or(Instant(u64::MAX), |deadline| Instant(deadline.0 - fastest.0.min(deadline.0)));
@@ -74,11 +80,8 @@ impl Pipeline {
     /// Plans for all who wait; in continuous batching, who is left out is told at once.
     pub(super) fn replan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         let waiting = self.competing(now);
-        if waiting.is_empty() {
-            self.plan = None;
-            return;
-        }
-        let plan = scheduler::choose(&self.view(now, &waiting), self.settings.node_limit);
+        let promised = self.queue.promised();
+        let plan = scheduler::choose(&self.view(now, &waiting, &promised), self.settings.node_limit);
         orders.push(Order::Planned(plan.report));
         let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
         if is_final {
@@ -91,7 +94,9 @@ impl Pipeline {
                 .map(|request| request.id)
                 .collect();
             self.turn_away(now, &left_out, plan.report.retry_after, orders);
+            plan.accepted.iter().for_each(|&id| self.queue.promise(id));
         }
+        self.batch = plan.batch_limit;
         self.plan = Some(plan);
     }
 
@@ -168,7 +173,7 @@ impl Pipeline {
 
     /// What a request that was refused may expect to wait: until what is running will have ended.
     fn time_to_drain(&self, now: Instant) -> Span {
-        scheduler::choose(&self.view(now, &[]), 0).report.retry_after
+        scheduler::choose(&self.view(now, &[], &[]), 0).report.retry_after
     }
 }
 

@@ -8,8 +8,8 @@ impl Pipeline {
     pub(super) fn take_report(&mut self, now: Instant, report: &StepReport) {
         if let Some(InFlight { step, .. }) = self.in_flight.take() {
             let load = load_of(&step, &self.running);
-            let precision = &self.node.precisions[step.precision.0];
-            self.pace.note(report.elapsed, self.node.cost.step(&self.node.model, precision, &load));
+            let (node, precision) = (&self.node, &self.node.precisions[step.precision.0]);
+            self.pace.note(report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
         }
         let mut ended = Vec::new();
         for progress in &report.progress {

@@ -9,10 +9,14 @@ impl Pipeline {
             return;
         }
         let Some(mut plan) = self.plan.take() else { return };
-        while self.running.len() < plan.batch_limit as usize {
+        let places = (self.node.max_parallel as usize).min(self.settings.policy.most_at_once() as usize);
+        while self.running.len() < places {
             let Some(&id) = plan.accepted.front() else { break };
             // Who has left is passed over.
-            if self.queue.contains(id) {
+            if let Some(request) = self.queue.get(id) {
+                if self.more_urgent_than(request) >= plan.batch_limit as usize {
+                    break;
+                }
                 let Some(running) = self.start(now, id, &plan) else { break };
                 orders.push(Order::Start(running));
             }
@@ -20,6 +24,14 @@ impl Pipeline {
         }
         // In epochs, who was not started competes for the next; else it stays planned.
         self.plan = (self.settings.protocol == Protocol::Continuous).then_some(plan);
+    }
+
+    /// How many run that would take part in a step before this one; where nobody pauses, all.
+    fn more_urgent_than(&self, request: &Request) -> usize {
+        if !self.settings.policy.plans_for_all() {
+            return self.running.len();
+        }
+        self.running.iter().filter(|running| running.request.urgency() < request.urgency()).count()
     }
 
     /// Whether the protocol lets anybody start now; makes a plan if there is none.
@@ -99,16 +111,24 @@ impl Pipeline {
     }
 
     /// What the scheduler sees.
-    pub(super) fn view<'a>(&'a self, now: Instant, waiting: &'a [&'a Request]) -> View<'a> {
+    pub(super) fn view<'a>(
+        &'a self,
+        now: Instant,
+        waiting: &'a [&'a Request],
+        promised: &'a [RequestId],
+    ) -> View<'a> {
         View {
             now,
             waiting,
+            promised,
             running: &self.running,
             in_flight: self.in_flight.as_ref(),
             ledger: &self.ledger,
             node: &self.node,
             settings: &self.settings,
-            pace: self.pace.factor(),
+            pace: &self.pace,
+            traffic: &self.traffic,
+            batch: self.batch,
         }
     }
 }

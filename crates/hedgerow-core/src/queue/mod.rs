@@ -20,6 +20,8 @@ struct Waiting {
     request: Request,
     /// After this moment not even an idle node could serve it in time.
     latest_start: Instant,
+    /// Whether a plan has accepted it.
+    is_promised: bool,
 }
 
 /// No place is left.
@@ -52,7 +54,7 @@ impl Queue {
         }
         // Ids grow with arrival, yet a slow reader may come in after a faster one: its place is its own.
         let place = self.waiting.partition_point(|other| other.request.id < request.id);
-        self.waiting.insert(place, Waiting { request, latest_start });
+        self.waiting.insert(place, Waiting { request, latest_start, is_promised: false });
         Ok(())
     }
 
@@ -79,6 +81,19 @@ impl Queue {
     /// Who waits, first come first.
     pub fn snapshot(&self) -> Vec<&Request> {
         self.waiting.iter().map(|waiting| &waiting.request).collect()
+    }
+
+    /// Notes that a plan has accepted a request.
+    pub fn promise(&mut self, id: RequestId) {
+        if let Some(place) = self.place(id) {
+            self.waiting[place].is_promised = true;
+        }
+    }
+
+    /// Whom a plan has accepted, in order of id.
+    pub fn promised(&self) -> Vec<RequestId> {
+        let promised = self.waiting.iter().filter(|waiting| waiting.is_promised);
+        promised.map(|waiting| waiting.request.id).collect()
     }
 
     /// Those whom not even an idle node could serve in time any more.

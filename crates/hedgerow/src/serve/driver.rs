@@ -151,7 +151,11 @@ impl Driver {
         for order in orders {
             self.carry_out(order);
         }
-        self.metrics.state(self.pipeline.queue_len(), self.pipeline.running().len(), self.pipeline.pace());
+        self.metrics.state(
+            self.pipeline.queue_len(),
+            self.pipeline.running().len(),
+            self.pipeline.pace().factor(),
+        );
         if self.pipeline.is_idle() {
             self.pipeline.assert_conserved();
         }
