@@ -6,6 +6,7 @@
 
 pub mod allocator;
 pub mod engine;
+pub mod lengths;
 pub mod node;
 pub mod output;
 pub mod pace;

@@ -10,6 +10,7 @@
 
 use crate::allocator::{self, Ledger};
 use crate::engine::{EndReason, EngineError, Step, StepReport};
+use crate::lengths::Lengths;
 use crate::node::Node;
 use crate::output::{Outcome, Record, Rejection};
 use crate::pace::Pace;
@@ -86,6 +87,10 @@ pub struct Pipeline {
     pace: Pace,
     /// What callers have asked for lately.
     traffic: Traffic,
+    /// How long answers turned out to be.
+    lengths: Lengths,
+    /// The time that those who name no time are owed, in nanoseconds; negative when they had more.
+    owed_ns: i64,
     /// How many requests take part in a step, by the latest plan.
     batch: u32,
     /// Set once the node is to shut down.
@@ -121,6 +126,8 @@ impl Pipeline {
             planned_epoch: None,
             pace: Pace::default(),
             traffic: Traffic::default(),
+            lengths: Lengths::default(),
+            owed_ns: 0,
             batch: u32::MAX,
             drain_by: None,
         }

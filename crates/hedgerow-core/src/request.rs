@@ -26,8 +26,16 @@ pub struct Request {
     pub prompt: Tokens,
     /// The most tokens it may produce, `n_i`; at least 1.
     pub max_output: Tokens,
+    /// The length that it is planned with, at most [`Request::max_output`]: all of it until more is known.
+    pub expected_output: Tokens,
+    /// What is known of its length beforehand.
+    pub length: Length,
     /// When its last token must have left the node, `arrived + τ_i`; `None` means whenever.
     pub deadline: Option<Instant>,
+    /// How soon after its arrival its first token must come (TTFT); `None` means whenever.
+    pub ttft: Option<Span>,
+    /// The most time for each token after the first, on average (TPOT); `None` means any.
+    pub tpot: Option<Span>,
     /// The least quality it accepts, `a_i`.
     pub min_quality: Quality,
     /// What serving it is worth, `v_i`; 1 unless somebody said otherwise.
@@ -36,7 +44,48 @@ pub struct Request {
     pub link: Option<Link>,
 }
 
+/// What is known of an answer's length beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Nothing but its limit.
+    Limited,
+    /// Its caller expects so many tokens.
+    Hinted(Tokens),
+    /// It goes on until its limit.
+    Exact,
+}
+
 impl Request {
+    /// A request that demands nothing but to be answered some time.
+    pub fn new(id: RequestId, arrived: Instant, prompt: Tokens, max_output: Tokens) -> Self {
+        Self {
+            id,
+            arrived,
+            prompt,
+            max_output,
+            expected_output: max_output,
+            length: Length::Limited,
+            deadline: None,
+            ttft: None,
+            tpot: None,
+            min_quality: Quality::NONE,
+            value: 1,
+            link: None,
+        }
+    }
+
+    /// Whether it names no time at all: it is served with what the others leave.
+    pub fn is_best_effort(&self) -> bool {
+        self.deadline.is_none() && self.ttft.is_none() && self.tpot.is_none()
+    }
+
+    /// Whether an answer keeps every time that was asked for.
+    pub fn is_kept(&self, first: Option<Instant>, tpot: Option<Span>, whole: Instant) -> bool {
+        let is_soon = self.ttft.is_none_or(|ttft| first.is_some_and(|first| first <= self.arrived + ttft));
+        let is_fluent = self.tpot.zip(tpot).is_none_or(|(most, tpot)| tpot <= most);
+        self.is_in_time(whole) && is_soon && is_fluent
+    }
+
     /// Every token it may come to hold in the KV cache.
     pub fn max_tokens(&self) -> Tokens {
         self.prompt + self.max_output
@@ -52,9 +101,14 @@ impl Request {
         self.deadline.is_none_or(|deadline| at <= deadline)
     }
 
-    /// Order of urgency: earliest deadline first, then first come.
+    /// Order of urgency: by the earliest time that it names, then first come; who names none is last.
     pub fn urgency(&self) -> (Instant, RequestId) {
-        (self.deadline.unwrap_or(Instant(u64::MAX)), self.id)
+        let first = self.ttft.map(|ttft| self.arrived + ttft);
+        // Nobody said when such an answer is to begin, but every pause counts against it.
+        let paced =
+            self.tpot.filter(|_| self.ttft.is_none()).map(|tpot| self.arrived + tpot * self.max_output.0);
+        let due = [self.deadline, first, paced].into_iter().flatten().min();
+        (due.unwrap_or(Instant(u64::MAX)), self.id)
     }
 }
 

@@ -15,8 +15,15 @@ pub struct Settings {
     pub queue_capacity: usize,
     /// Tree nodes that one planning may visit.
     pub node_limit: u64,
-    /// Part added to every predicted time, so that a promise survives a slower step: 0.1 adds a tenth.
+    /// Part added to every predicted time, so that a promise survives a slower step: 0.1 adds a tenth. More is
+    /// added where predictions have been found to be worse.
     pub margin: f64,
+    /// Part of the answers that may be expected to be no longer than planned, above 0; 1 plans with the
+    /// limit that each names.
+    pub confidence: f64,
+    /// Part of the node's time that is kept for requests that name no time, below 1; 0 leaves them what the
+    /// others do not need.
+    pub best_effort_share: f64,
     /// What prompts are padded to.
     pub padding: Padding,
 }

@@ -96,18 +96,14 @@ impl Iterator for Arrivals {
         };
         let payload = |tokens: Tokens| Bits::new(f64::from(tokens.0) * self.bits_per_token);
         let request = Request {
-            id,
-            arrived,
-            prompt,
-            max_output,
             deadline: after(&users.deadline_s, deadlines),
             min_quality: Quality::new(within(users.min_quality, qualities)).expect("the range lies in 0..=1"),
-            value: 1,
             link: self.gains.as_mut().map(|gains| Link {
                 gain: gains.draw(),
                 uplink: payload(prompt),
                 downlink: payload(max_output),
             }),
+            ..Request::new(id, arrived, prompt, max_output)
         };
         Some(Arrival {
             request,

@@ -360,14 +360,8 @@ fn a_new_promise_breaks_no_older_one() {
     let arrival = |id, at_ms, prompt, output, latency_ms| {
         let arrived = hedgerow_core::time::Instant::START + Span::from_millis(at_ms);
         let request = Request {
-            id: RequestId(id),
-            arrived,
-            prompt: Tokens(prompt),
-            max_output: Tokens(output),
             deadline: Some(arrived + Span::from_millis(latency_ms)),
-            min_quality: Quality::NONE,
-            value: 1,
-            link: None,
+            ..Request::new(RequestId(id), arrived, Tokens(prompt), Tokens(output))
         };
         Arrival { answer: request.max_output, request, leaves: None }
     };

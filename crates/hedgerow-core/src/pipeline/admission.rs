@@ -1,17 +1,19 @@
 //! Who gets a place in the queue, who is told no at once, and who leaves.
 
 use super::*;
+use crate::output::Target;
 use crate::quantization::PrecisionIndex;
 
 impl Pipeline {
     /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
-    pub(super) fn admit(&mut self, now: Instant, request: Request, orders: &mut Vec<Order>) {
+    pub(super) fn admit(&mut self, now: Instant, mut request: Request, orders: &mut Vec<Order>) {
+        progress::expect(&self.lengths, &self.settings, &mut request, Tokens::ZERO);
         if let Err(rejection) = self.check_arrival(now, &request) {
             orders.push(reject(now, request, rejection));
             return;
         }
         let fastest = self.fastest(&request);
-        if request.deadline.is_some() {
+        if !request.is_best_effort() {
             let (node, precision) = (&self.node, PrecisionIndex::default());
             let work = scheduler::work_in_batch(&request, node, &self.pace, precision, node.max_parallel);
             self.traffic.note(now, work, request.value);
@@ -64,15 +66,41 @@ impl Pipeline {
             let deadline = request.slack(request.arrived);
             return Err(Rejection::DeadlineInfeasible { deadline, fastest });
         }
+        self.check_targets(request)
+    }
+
+    /// Whether an idle node keeps the targets for an answer's pace.
+    fn check_targets(&self, request: &Request) -> Result<(), Rejection> {
+        for (target, asked) in [(Target::Ttft, request.ttft), (Target::Tpot, request.tpot)] {
+            let Some(asked) = asked else { continue };
+            let fastest = self.fastest_by(request, |precision| {
+                let Node { cost, model, precisions, prefill_chunk, .. } = &self.node;
+                let precision = &precisions[precision.0];
+                match target {
+                    Target::Ttft => {
+                        cost.prefill(model, precision, request.prompt, Tokens::ZERO, *prefill_chunk)
+                    }
+                    Target::Tpot => cost.decode(model, precision, 1, request.prompt),
+                }
+            });
+            if asked < fastest && !self.settings.policy.is_blind_to_deadlines() {
+                return Err(Rejection::TargetInfeasible { target, asked, fastest });
+            }
+        }
         Ok(())
     }
 
     /// The fastest that an idle node could serve a request, over the precisions that are good enough.
     fn fastest(&self, request: &Request) -> Span {
+        self.fastest_by(request, |precision| scheduler::time_alone(request, &self.node, precision))
+    }
+
+    /// The shortest of some time, over the precisions that are good enough for a request.
+    fn fastest_by(&self, request: &Request, time: impl Fn(PrecisionIndex) -> Span) -> Span {
         quantization::fastest_first(&self.node.precisions)
             .into_iter()
             .filter(|precision| self.node.precisions[precision.0].quality >= request.min_quality)
-            .map(|precision| scheduler::time_alone(request, &self.node, precision))
+            .map(time)
             .min()
             .unwrap_or(Span::MAX)
     }

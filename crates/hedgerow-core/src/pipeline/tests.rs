@@ -57,6 +57,8 @@ fn settings(policy: Policy) -> Settings {
         queue_capacity: 8,
         node_limit: 10_000,
         margin: 0.0,
+        confidence: 1.0,
+        best_effort_share: 0.0,
         padding: Padding::None,
     }
 }
@@ -70,14 +72,8 @@ fn epochs(policy: Policy) -> Settings {
 fn request(id: u64, at_ms: u64, max_output: u32, deadline_ms: Option<u64>) -> Request {
     let arrived = Instant::START + Span::from_millis(at_ms);
     Request {
-        id: RequestId(id),
-        arrived,
-        prompt: Tokens(10),
-        max_output: Tokens(max_output),
         deadline: deadline_ms.map(|ms| arrived + Span::from_millis(ms)),
-        min_quality: Quality::NONE,
-        value: 1,
-        link: None,
+        ..Request::new(RequestId(id), arrived, Tokens(10), Tokens(max_output))
     }
 }
 

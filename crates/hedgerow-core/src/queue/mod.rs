@@ -79,8 +79,13 @@ impl Queue {
     }
 
     /// Who waits, first come first.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.waiting.iter().map(|waiting| &waiting.request)
+    }
+
+    /// The same as a list.
     pub fn snapshot(&self) -> Vec<&Request> {
-        self.waiting.iter().map(|waiting| &waiting.request).collect()
+        self.iter().collect()
     }
 
     /// Notes that a plan has accepted a request.
@@ -134,21 +139,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{Quality, Tokens};
+    use crate::units::Tokens;
 
     const LATE: Instant = Instant(u64::MAX);
 
     fn request(id: u64) -> Request {
-        Request {
-            id: RequestId(id),
-            arrived: Instant(id),
-            prompt: Tokens(1),
-            max_output: Tokens(1),
-            deadline: None,
-            min_quality: Quality::NONE,
-            value: 1,
-            link: None,
-        }
+        Request::new(RequestId(id), Instant(id), Tokens(1), Tokens(1))
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::view::View;
 use crate::engine::cost::ChunkLoad;
 use crate::engine::{PrefillChunk, Step, StepLoad};
+use crate::request::Request;
 use crate::running::Running;
 use crate::settings::Protocol;
 use crate::time::Span;
@@ -16,11 +17,12 @@ const LEAST_CHUNK: Tokens = Tokens(16);
 /// - `epoch`: the whole batch's prompts first, then its decodes together, as the paper has it.
 /// - `continuous`: the most urgent, as many as the plan lets take part, decode beside chunks of their most
 ///   urgent prompts; the others pause. A prompt takes no more time from a more urgent request's decodes than
-///   that request can spare.
+///   that request can spare. Those who name no time go first when they are owed it.
 pub fn compose(view: &View<'_>) -> Step {
     let mut ready: Vec<&Running> = view.running.iter().filter(|running| running.ready <= view.now).collect();
     if view.settings.policy.plans_for_all() {
-        ready.sort_by_key(|running| running.request.urgency());
+        let is_owed = |request: &Request| view.owes_best_effort && request.is_best_effort();
+        ready.sort_by_key(|running| (!is_owed(&running.request), running.request.urgency()));
         ready.truncate(view.batch as usize);
     }
     let decoding = ready.iter().filter(|running| running.is_decoding());

@@ -127,6 +127,15 @@ impl Instance {
         chosen.iter().map(|&index| u128::from(self.items[index].value)).sum()
     }
 
+    /// Whether nothing but the deadlines can keep items out: all together fit every other limit.
+    pub(super) fn only_deadlines_bind(&self) -> bool {
+        let limits = self.capacity.limits();
+        (0..4).all(|sum| {
+            let needs = self.items.iter().map(|item| u128::from(item.needs()[sum]));
+            needs.sum::<u128>() <= u128::from(limits[sum])
+        })
+    }
+
     /// The items that some allowed batch holds: those that could be served alone.
     pub(super) fn able(&self) -> Vec<usize> {
         let mut load = Load::new(self);

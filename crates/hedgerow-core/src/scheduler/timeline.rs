@@ -18,7 +18,7 @@ use crate::units::Tokens;
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     urgency: (Instant, RequestId),
-    slack: Span,
+    due: Due,
     /// When its prompt is here; `None` until it has a place.
     ready: Option<Span>,
     /// Whether it runs already.
@@ -27,21 +27,48 @@ pub(super) struct Lane {
     prefilled: Tokens,
     decodes_left: u32,
     kv: Tokens,
+    /// When it has its first token, in this future.
+    first: Option<Span>,
     /// When it has its last token; set once it has.
     finish: Option<Span>,
+}
+
+/// What a lane must keep.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    /// Time left for its last token; the longest there is where nobody asked.
+    slack: Span,
+    /// Time left for its first token, if that was asked and it has none.
+    first: Option<Span>,
+    /// The most time from its first token to its last, and what of it has passed, if that was asked.
+    fluency: Option<(Span, Span)>,
+}
+
+impl Due {
+    fn of(view: &View<'_>, request: &Request, slack: Span, first_token: Option<Instant>) -> Self {
+        let gaps = request.expected_output.0.saturating_sub(1);
+        let passed = first_token.map_or(Span::ZERO, |at| view.now.since(at));
+        let until = |ttft: Span| (request.arrived + ttft).since(view.now);
+        Self {
+            slack: slack.saturating_sub(view.node.downlink_slot()),
+            first: request.ttft.filter(|_| first_token.is_none()).map(until),
+            fluency: request.tpot.map(|tpot| (tpot * gaps, passed)),
+        }
+    }
 }
 
 impl Lane {
     fn of_running(view: &View<'_>, running: &Running) -> Self {
         Self {
             urgency: running.request.urgency(),
-            slack: running.request.slack(view.now).saturating_sub(view.node.downlink_slot()),
+            due: Due::of(view, &running.request, running.request.slack(view.now), running.first_token),
             ready: Some(running.ready.since(view.now)),
             is_running: true,
             prompt: running.prompt,
             prefilled: running.prefilled,
             decodes_left: running.decodes_left(),
             kv: running.kv(),
+            first: running.first_token.map(|_| Span::ZERO),
             finish: None,
         }
     }
@@ -49,13 +76,14 @@ impl Lane {
     fn of_planned(view: &View<'_>, request: &Request) -> Self {
         Self {
             urgency: request.urgency(),
-            slack: view.slack_to_plan_with(request).saturating_sub(view.node.downlink_slot()),
+            due: Due::of(view, request, view.slack_to_plan_with(request), None),
             ready: None,
             is_running: false,
             prompt: request.prompt,
             prefilled: Tokens::ZERO,
-            decodes_left: request.max_output.0 - 1,
+            decodes_left: request.expected_output.0 - 1,
             kv: Tokens::ZERO,
+            first: None,
             finish: None,
         }
     }
@@ -64,9 +92,19 @@ impl Lane {
         self.prefilled == self.prompt
     }
 
-    /// Whether its last token comes after its deadline.
+    /// Whether somebody waits for it: a time that it is to keep was named.
+    fn is_awaited(&self) -> bool {
+        self.urgency.0 != Instant(u64::MAX)
+    }
+
+    /// Whether it keeps not all of the times that were asked for.
     pub(super) fn is_late(&self) -> bool {
-        self.finish.is_none_or(|finish| finish > self.slack)
+        let Some(finish) = self.finish else { return self.is_awaited() };
+        let Due { slack, first, fluency } = self.due;
+        let begins_late = first.is_some_and(|due| self.first.is_none_or(|first| first > due));
+        let since_first = finish.saturating_sub(self.first.unwrap_or(Span::ZERO));
+        let falters = fluency.is_some_and(|(most, passed)| passed + since_first > most);
+        finish > slack || begins_late || falters
     }
 
     pub(super) fn urgency(&self) -> (Instant, RequestId) {
@@ -84,11 +122,20 @@ pub(super) fn play(
     planned: &[&Request],
 ) -> Vec<Lane> {
     let running = view.running.iter().map(|running| Lane::of_running(view, running));
-    let planned = planned.iter().map(|request| Lane::of_planned(view, request));
+    // Those whom nobody awaits come last and are never late: more of them than have a place change nothing.
+    let mut unawaited = view.node.max_parallel;
+    let matters = |request: &&&Request| {
+        let counts = !request.is_best_effort() || unawaited > 0;
+        unawaited = unawaited.saturating_sub(u32::from(request.is_best_effort()));
+        counts
+    };
+    let planned = planned.iter().filter(matters).map(|request| Lane::of_planned(view, request));
     let lanes: Vec<Lane> = running.chain(planned).collect();
     let mut open: Vec<usize> = (0..lanes.len()).collect();
     open.sort_unstable_by_key(|&lane| lanes[lane].urgency);
-    let places = (view.node.max_parallel as usize).saturating_sub(view.running.len());
+    // Where a share is kept for those who name no time, so is a place.
+    let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
+    let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
     let batch = batch as usize;
     let mut player = Player { view, precision, batch, lanes, open, places, now: Span::ZERO };
     if let Some(in_flight) = view.in_flight {
@@ -134,7 +181,8 @@ impl Player<'_> {
     }
 
     fn play(mut self) -> Vec<Lane> {
-        while !self.open.is_empty() {
+        // The most urgent is first: if nobody awaits it, nobody awaits any.
+        while self.open.first().is_some_and(|&lane| self.lanes[lane].is_awaited()) {
             self.give_places();
             let has_place = self.open.iter().filter_map(|&lane| self.lanes[lane].ready);
             let first_ready = has_place.min().expect("somebody has a place, or there would be none");
@@ -191,10 +239,14 @@ impl Player<'_> {
             lane.decodes_left -= steps;
             lane.kv = lane.kv + Tokens(steps);
         }
+        let now = self.now.scaled(self.view.stretch());
         for lane in ready {
             let lane = &mut self.lanes[lane];
-            if lane.is_decoding() && lane.decodes_left == 0 {
-                lane.finish.get_or_insert(self.now.scaled(self.view.stretch()));
+            if lane.is_decoding() {
+                lane.first.get_or_insert(now);
+                if lane.decodes_left == 0 {
+                    lane.finish.get_or_insert(now);
+                }
             }
         }
     }
@@ -211,7 +263,7 @@ impl Player<'_> {
         let spare = more_urgent
             .map(|other| {
                 let path = (self.now + decode * other.decodes_left).scaled(self.view.stretch());
-                other.slack.saturating_sub(path)
+                other.due.slack.saturating_sub(path)
             })
             .min();
         match spare {

@@ -51,6 +51,11 @@ impl Traffic {
         self.recent.push_back(Asked { at: now, work, value });
     }
 
+    /// Whether anybody who named a time has come within the latest minute.
+    pub fn is_recent(&self, now: Instant) -> bool {
+        self.recent.back().is_some_and(|asked| now.since(asked.at) <= WINDOW)
+    }
+
     /// The part of the node's time, from 0 to below 1, that those are expected to take who are worth more for
     /// their work than `value` for `work`; 0 as long as all can be served.
     pub(super) fn reserve(&self, now: Instant, work: Span, value: u32) -> f64 {

@@ -36,6 +36,8 @@ pub struct View<'a> {
     pub pace: &'a Pace,
     /// What callers have asked for lately.
     pub traffic: &'a Traffic,
+    /// Whether those who name no time are owed a part of the next step.
+    pub owes_best_effort: bool,
     /// The most requests that take part in a step; more may run, and pause.
     pub batch: u32,
 }
@@ -50,9 +52,10 @@ pub struct InFlight {
 }
 
 impl View<'_> {
-    /// The factor by which a predicted time is stretched before it is promised.
+    /// The factor by which a predicted time is stretched before it is promised: the margin, and what is kept
+    /// for those who name no time.
     pub(super) fn stretch(&self) -> f64 {
-        1.0 + self.settings.margin.max(self.pace.margin())
+        (1.0 + self.settings.margin.max(self.pace.margin())) / (1.0 - self.settings.best_effort_share)
     }
 
     /// How long a step will take, as the engine keeps up now.
@@ -76,7 +79,7 @@ impl View<'_> {
     /// worth more for their work are expected to leave of its slack.
     pub(super) fn slack_to_plan_with(&self, request: &Request) -> Span {
         let slack = request.slack(self.now);
-        if request.deadline.is_none() || self.is_promised(request) {
+        if slack == Span::MAX || self.is_promised(request) {
             return slack;
         }
         let work = reduce::work_in_batch(

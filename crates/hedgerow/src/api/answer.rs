@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use hedgerow_core::engine::{EndReason, TokenId, Work};
 use hedgerow_core::output::{Outcome, Record};
-use hedgerow_core::request::Request;
+use hedgerow_core::request::{Length, Request};
 use hedgerow_core::units::Tokens;
 use serde_json::{Value, json};
 
@@ -55,15 +55,19 @@ pub(super) async fn answer(
         stop: sampling::stops(&body)?,
         ignore_eos: body.ignore_eos.unwrap_or(false),
     };
+    let length = match (work.ignore_eos, body.expected_output()) {
+        (true, _) => Length::Exact,
+        (false, Some(tokens)) => Length::Hinted(Tokens(tokens)),
+        (false, None) => Length::Limited,
+    };
     let request = Request {
-        id,
-        arrived,
-        prompt: prompt_length,
-        max_output,
+        length,
         deadline: demands.deadline,
+        ttft: demands.ttft,
+        tpot: demands.tpot,
         min_quality: demands.min_quality,
-        value: 1,
-        link: None,
+        value: demands.value,
+        ..Request::new(id, arrived, prompt_length, max_output)
     };
     let mut story = Story {
         ticket: serving.node.submit(request, work, place),

@@ -50,6 +50,12 @@ pub(crate) struct ConfigArgs {
     /// Part added to every predicted time
     #[arg(long, value_name = "FRACTION", env = "HEDGEROW_MARGIN")]
     margin: Option<String>,
+    /// Part of the answers that may be expected to be no longer than planned; 1 plans with `max_tokens`
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_CONFIDENCE")]
+    confidence: Option<String>,
+    /// Part of the node's time that is kept for requests without a deadline
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_BEST_EFFORT_SHARE")]
+    best_effort_share: Option<String>,
     /// error, warn, info, debug, trace, or a filter
     #[arg(long, value_name = "LEVEL", env = "HEDGEROW_LOG_LEVEL")]
     log_level: Option<String>,
@@ -59,7 +65,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 17] = [
+pub(super) const KEYS: [(&str, &str, &str); 19] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -75,6 +81,8 @@ pub(super) const KEYS: [(&str, &str, &str); 17] = [
     ("max_queue", "planning", "max_queue"),
     ("default_deadline", "planning", "default_deadline_ms"),
     ("margin", "planning", "margin"),
+    ("confidence", "planning", "confidence"),
+    ("best_effort_share", "planning", "best_effort_share"),
     ("log_level", "log", "level"),
     ("log_format", "log", "format"),
 ];

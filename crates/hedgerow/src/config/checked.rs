@@ -185,6 +185,14 @@ impl Check<'_> {
             queue_capacity: self.whole("planning", "max_queue", planning.max_queue, 1, 1_000_000)? as usize,
             node_limit: self.whole("planning", "node_limit", planning.node_limit, 1, i64::MAX)? as u64,
             margin: self.number("planning", "margin", planning.margin, 0.0, 10.0)?,
+            confidence: self.number("planning", "confidence", planning.confidence, 0.5, 1.0)?,
+            best_effort_share: self.number(
+                "planning",
+                "best_effort_share",
+                planning.best_effort_share,
+                0.0,
+                0.9,
+            )?,
             padding: Padding::None,
         })
     }

@@ -49,6 +49,8 @@ pub(super) struct RawPlanning {
     pub(super) max_queue: Option<i64>,
     pub(super) default_deadline_ms: Option<f64>,
     pub(super) margin: Option<f64>,
+    pub(super) confidence: Option<f64>,
+    pub(super) best_effort_share: Option<f64>,
     pub(super) node_limit: Option<i64>,
 }
 
