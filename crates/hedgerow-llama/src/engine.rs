@@ -217,7 +217,9 @@ impl<'m> LlamaEngine<'m> {
         }
         Err(match error {
             DecodeError::NoKvCacheSlot => EngineError::KvFull { kv: self.limits().kv },
-            DecodeError::NTokensZero => EngineError::Backend { what: "checking the step's tokens".into(), code: -1 },
+            DecodeError::NTokensZero => {
+                EngineError::Backend { what: "checking the step's tokens".into(), code: -1 }
+            }
             DecodeError::Unknown(code) => EngineError::Backend { what: "running the step".into(), code },
         })
     }
@@ -274,7 +276,10 @@ impl Engine for LlamaEngine<'_> {
         sequences.open(request, work, |work| {
             if let Some(unknown) = work.prompt.iter().find(|&&token| !model.knows(token)) {
                 // llama.cpp would refuse the whole step, and with it everybody else's tokens.
-                return Err(EngineError::Backend { what: "reading a prompt's tokens".into(), code: unknown.0 });
+                return Err(EngineError::Backend {
+                    what: "reading a prompt's tokens".into(),
+                    code: unknown.0,
+                });
             }
             let free = holders.iter().position(Option::is_none);
             let free = free.ok_or(EngineError::NoSequenceFree { parallel })?;
