@@ -6,11 +6,12 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
+use serde::Serialize;
 
 use super::{Recording, Told};
 
 /// A pipeline that answered everything as it did when it was recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Identical {
     /// Events that it was told.
     pub events: usize,
@@ -19,7 +20,7 @@ pub struct Identical {
 }
 
 /// Where a pipeline's answer differs for the first time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The event's line in the file.
     pub line: usize,
@@ -28,11 +29,13 @@ pub struct Difference {
     /// What the pipeline was told.
     pub event: Event,
     /// What differs.
+    #[serde(flatten)]
     pub what: Differs,
 }
 
 /// What differs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "differs")]
 pub enum Differs {
     /// The step that the event reports is not the one that was ordered.
     Step {
