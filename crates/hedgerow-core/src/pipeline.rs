@@ -24,7 +24,8 @@ use crate::time::{Instant, Span};
 use crate::units::Tokens;
 
 /// Everything that can happen to the node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A request has arrived.
     Arrived(Request),

@@ -6,7 +6,7 @@ use crate::time::{Instant, Span};
 use crate::units::{Bits, Quality, Tokens};
 
 /// One request's name, unique within a run. Ids grow with arrival, so they also break ties fairly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
 pub struct RequestId(pub u64);
 
 impl fmt::Display for RequestId {
@@ -16,7 +16,7 @@ impl fmt::Display for RequestId {
 }
 
 /// One request (`model.md §1`): how long it is, by when and how well it must be answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Request {
     /// Its name.
     pub id: RequestId,
@@ -113,7 +113,7 @@ impl Request {
 }
 
 /// One caller's radio link during one scheduling interval (`model.md §1`).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Link {
     /// Channel power gain `g_i`, path loss and fading together; the same both ways.
     pub gain: f64,

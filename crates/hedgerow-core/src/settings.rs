@@ -5,11 +5,12 @@ use crate::time::Span;
 use crate::units::Tokens;
 
 /// How the pipeline plans.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Settings {
     /// When it plans.
     pub protocol: Protocol,
     /// How it chooses.
+    #[serde(with = "crate::as_text")]
     pub policy: Policy,
     /// Requests that may wait at once; one more is refused.
     pub queue_capacity: usize,
@@ -46,7 +47,8 @@ impl Settings {
 }
 
 /// When batches are planned (`model.md §4`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// The paper's: time is cut into epochs, and a batch runs to its end before the next is planned.
     Epoch {
@@ -60,7 +62,8 @@ pub enum Protocol {
 }
 
 /// What prompts are padded to (`model.md §1`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// Nothing: ragged batches, as real engines run them.
     None,

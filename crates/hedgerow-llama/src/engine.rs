@@ -217,8 +217,10 @@ impl<'m> LlamaEngine<'m> {
         }
         Err(match error {
             DecodeError::NoKvCacheSlot => EngineError::KvFull { kv: self.limits().kv },
-            DecodeError::NTokensZero => EngineError::Backend { what: "checking the step's tokens", code: -1 },
-            DecodeError::Unknown(code) => EngineError::Backend { what: "running the step", code },
+            DecodeError::NTokensZero => {
+                EngineError::Backend { what: "checking the step's tokens".into(), code: -1 }
+            }
+            DecodeError::Unknown(code) => EngineError::Backend { what: "running the step".into(), code },
         })
     }
 
@@ -274,7 +276,10 @@ impl Engine for LlamaEngine<'_> {
         sequences.open(request, work, |work| {
             if let Some(unknown) = work.prompt.iter().find(|&&token| !model.knows(token)) {
                 // llama.cpp would refuse the whole step, and with it everybody else's tokens.
-                return Err(EngineError::Backend { what: "reading a prompt's tokens", code: unknown.0 });
+                return Err(EngineError::Backend {
+                    what: "reading a prompt's tokens".into(),
+                    code: unknown.0,
+                });
             }
             let free = holders.iter().position(Option::is_none);
             let free = free.ok_or(EngineError::NoSequenceFree { parallel })?;
@@ -418,7 +423,7 @@ mod tests {
         let both = Step { decode: vec![RequestId(0), RequestId(1)], ..Step::default() };
         let mut produced = 0;
         let failed = engine.step(&both, &mut |_: Emission<'_>| produced += 1);
-        assert_eq!(failed, Err(EngineError::Backend { what: "checking the step's tokens", code: -1 }));
+        assert_eq!(failed, Err(EngineError::Backend { what: "checking the step's tokens".into(), code: -1 }));
         assert_eq!((produced, engine.kv_used(), engine.kv_held()), (0, Tokens(15), Tokens(15)));
         let report = engine.step(&both, &mut ignore).unwrap();
         assert_eq!((report.progress.len(), engine.kv_held()), (2, Tokens(17)), "and the same step runs now");

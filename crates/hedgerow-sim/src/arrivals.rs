@@ -16,6 +16,8 @@ use crate::scenario::{Extent, Range, Scenario, Users};
 pub struct Arrival {
     /// What the node is told.
     pub request: Request,
+    /// When it is told: not before the request has arrived, and later where somebody had to read it first.
+    pub told: Instant,
     /// Tokens after which the answer ends by itself; at most what was asked for.
     pub answer: Tokens,
     /// When the user goes away; `None` means never.
@@ -107,6 +109,7 @@ impl Iterator for Arrivals {
         };
         Some(Arrival {
             request,
+            told: arrived,
             answer: Tokens((answer.ceil() as u32).clamp(1, max_output.0)),
             leaves: after(&users.patience_s, patience),
         })

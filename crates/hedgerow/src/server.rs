@@ -1,5 +1,6 @@
 //! The server as a whole: it listens, loads, serves and shuts down.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::config::Config;
 use crate::hint::hinted;
 use crate::metrics::Metrics;
 use crate::models::{self, FetchOptions, ModelSource, Report};
-use crate::serve::{self, Clock};
+use crate::serve::{self, Clock, NewRecording};
 
 /// A server that listens; it answers 503 until [`Server::serve`].
 pub(crate) struct Server {
@@ -68,7 +69,7 @@ impl Server {
     }
 
     /// Starts a node with the model and serves requests. Unless its cost is known, takes some seconds in
-    /// which the engine is measured, and blocks meanwhile.
+    /// which the engine is measured, and blocks meanwhile. What happens goes to `record`, if that is given.
     ///
     /// # Errors
     ///
@@ -78,6 +79,7 @@ impl Server {
         model: &Arc<LlamaModel>,
         name: &str,
         known_cost: Option<MeasuredCost>,
+        record: Option<File>,
     ) -> anyhow::Result<()> {
         let info = model.info();
         let template = match &info.chat_template {
@@ -88,8 +90,10 @@ impl Server {
                 info.eos.as_deref().unwrap_or(""),
             ),
         };
-        let node = serve::start(Arc::clone(model), &self.config, self.clock, &self.metrics, known_cost)?;
         let name = self.config.model.alias.clone().unwrap_or_else(|| name.to_owned());
+        let recording = record.map(|file| NewRecording { file, model: name.clone() });
+        let (config, metrics) = (&self.config, &self.metrics);
+        let node = serve::start(Arc::clone(model), config, self.clock, metrics, known_cost, recording)?;
         self.app.is_ready(Serving { node, name, template });
         Ok(())
     }

@@ -188,7 +188,7 @@ fn refuses_a_step_that_does_not_fit_and_changes_nothing(engine: &mut dyn Engine,
     engine.open(RequestId(1), work(prompt(4), 4)).unwrap();
     engine.open(RequestId(2), work(prompt(4), 4)).unwrap();
     run(engine, &prefill(1, 4));
-    let not_ready = |what| EngineError::NotReady { request: RequestId(2), what };
+    let not_ready = |what: &'static str| EngineError::NotReady { request: RequestId(2), what: what.into() };
     let with = |step: Step, extra: u64| Step { decode: vec![RequestId(1), RequestId(extra)], ..step };
     let refused = [
         (with(Step::default(), 2), not_ready("decode")),

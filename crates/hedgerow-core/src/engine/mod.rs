@@ -18,6 +18,8 @@ pub use cost::{CostModel, StepLoad};
 pub use scripted::ScriptedEngine;
 pub use step::{PrefillChunk, Progress, Step, StepReport};
 
+use std::borrow::Cow;
+
 use crate::request::RequestId;
 use crate::units::Tokens;
 
@@ -121,7 +123,8 @@ impl Sampling {
 }
 
 /// Why an engine stopped producing for a request by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The model ended its answer, or a stop text appeared.
     Stop,
@@ -156,7 +159,8 @@ impl<F: FnMut(Emission<'_>)> TokenSink for F {
 }
 
 /// Why an engine could not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EngineError {
     /// All sequences are taken.
     #[error("all {parallel} sequences are in use")]
@@ -182,7 +186,7 @@ pub enum EngineError {
         /// Which request.
         request: RequestId,
         /// What was asked of it: `decode` or `prefill`.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// Prompt and output do not fit one request's context.
     #[error("{needed} do not fit the context of {context}")]
@@ -205,7 +209,7 @@ pub enum EngineError {
     #[error("the inference back end failed with code {code} while {what}")]
     Backend {
         /// What it was doing.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Its own code.
         code: i32,
     },

@@ -47,7 +47,7 @@ impl Engine for ScriptedEngine {
         self.sequences.check(step)?;
         if self.failing_steps > 0 {
             self.failing_steps -= 1;
-            return Err(EngineError::Backend { what: "following its script", code: 1 });
+            return Err(EngineError::Backend { what: "following its script".into(), code: 1 });
         }
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
         let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));

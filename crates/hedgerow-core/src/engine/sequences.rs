@@ -92,12 +92,12 @@ impl<T> Sequences<T> {
         for chunk in &step.prefill {
             let left = self.get(chunk.request)?.prompt_left();
             if chunk.tokens == Tokens::ZERO || chunk.tokens > left || !seen.insert(chunk.request) {
-                return Err(EngineError::NotReady { request: chunk.request, what: "prefill" });
+                return Err(EngineError::NotReady { request: chunk.request, what: "prefill".into() });
             }
         }
         for &request in &step.decode {
             if self.get(request)?.produced == Tokens::ZERO || !seen.insert(request) {
-                return Err(EngineError::NotReady { request, what: "decode" });
+                return Err(EngineError::NotReady { request, what: "decode".into() });
             }
         }
         let grows: Tokens = step.prefill.iter().map(|chunk| chunk.tokens).sum();

@@ -7,7 +7,7 @@ use crate::time::Span;
 use crate::units::Tokens;
 
 /// One call of the engine: a ragged batch of decoding requests and prompt chunks, all at one precision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Step {
     /// Which resident precision runs.
     pub precision: PrecisionIndex,
@@ -30,7 +30,7 @@ impl Step {
 }
 
 /// The next `tokens` of one request's prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct PrefillChunk {
     /// Whose prompt.
     pub request: RequestId,
@@ -39,7 +39,7 @@ pub struct PrefillChunk {
 }
 
 /// What a step did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct StepReport {
     /// One entry for each request of the step, prefill first, in the step's order.
     pub progress: Vec<Progress>,
@@ -50,7 +50,7 @@ pub struct StepReport {
 }
 
 /// How far one request got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Progress {
     /// Which request.
     pub request: RequestId,

@@ -11,7 +11,7 @@ use crate::time::{Instant, Span};
 use crate::units::{Bytes, Quality, Tokens};
 
 /// One request's whole story. Written once, when it has ended; nothing is left out silently.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Record {
     /// What was asked.
     pub request: Request,
@@ -34,7 +34,8 @@ pub struct Record {
 }
 
 /// How a request ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Whole, in time and at a precision that is good enough.
     Met(EndReason),
@@ -72,7 +73,8 @@ impl Outcome {
 }
 
 /// Why a request was refused.
-#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// Prompt and output do not fit one request's context.
     #[error("prompt and output of {needed} do not fit the context of {context}")]

@@ -91,7 +91,8 @@ pub struct Demand {
 }
 
 /// A limit that a batch can run into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// The uplink is full.
     Uplink,

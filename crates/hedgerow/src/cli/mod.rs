@@ -8,6 +8,7 @@ mod instances;
 #[cfg(feature = "milp")]
 mod milp;
 mod pull;
+mod replay;
 mod serve;
 mod simulate;
 mod solve;
@@ -40,7 +41,7 @@ enum Verb {
     Instances(instances::InstancesArgs),
     /// Measure: how long solvers take on families of batching problems
     Bench(bench::BenchArgs),
-    /// Play a scenario in virtual time
+    /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),

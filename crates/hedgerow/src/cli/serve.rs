@@ -1,9 +1,12 @@
 //! `hedgerow serve`.
 
+use std::path::PathBuf;
+
 use clap::{ArgMatches, Args};
 
 use crate::config::{self, ConfigArgs};
 use crate::models::{Bar, FetchOptions};
+use crate::serve;
 use crate::server::{self, Server};
 
 /// What `hedgerow serve` takes.
@@ -18,6 +21,10 @@ pub(crate) struct ServeArgs {
     /// Never use the network to get the model
     #[arg(long, env = "HEDGEROW_OFFLINE")]
     offline: bool,
+    /// Write each event and each request's end to this new file, for `hedgerow simulate --replay`; no text
+    /// of requests or answers is in it
+    #[arg(long, value_name = "FILE", env = "HEDGEROW_RECORD")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -26,6 +33,7 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     let config = config::load(matches, args.config.config.as_deref())?.config;
     crate::logging::start(&config.log)?;
+    let record = args.record.as_deref().map(serve::create_recording).transpose()?;
     // Few threads: the engine needs the cores more than the connections do.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut options = FetchOptions::from_environment()?;
@@ -40,7 +48,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
             bar.finish();
             let (model, name) = loaded?;
             tracing::info!(model = %name, precision = %model.info().precision, "loaded; measuring its speed");
-            server.serve(&model, &name, None)?;
+            server.serve(&model, &name, None, record)?;
             anyhow::Ok(server)
         });
         let server = tokio::select! {

@@ -79,7 +79,8 @@ async fn start(
     config.server.port = 0;
     let server = Server::listen(config).await?;
     let (model, name) = (Arc::clone(model), name.to_owned());
-    tokio::task::spawn_blocking(move || server.serve(&model, &name, known_cost).map(|()| server)).await?
+    tokio::task::spawn_blocking(move || server.serve(&model, &name, known_cost, None).map(|()| server))
+        .await?
 }
 
 /// Sends every request at its own time, whatever became of those before it (open loop).

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::clock::Clock;
 use super::engine_thread::EngineCommand;
+use super::recorder::Recorder;
 use crate::metrics::Metrics;
 
 /// What happens to the node.
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     pub(crate) clock: Clock,
     pub(crate) engine: Sender<EngineCommand>,
     pub(crate) metrics: Arc<Metrics>,
+    recorder: Recorder,
     waiting: BTreeMap<RequestId, (Work, OwnedSemaphorePermit)>,
     readers: BTreeMap<RequestId, Reader>,
     wake: Option<Instant>,
@@ -79,12 +81,14 @@ impl Driver {
         clock: Clock,
         engine: Sender<EngineCommand>,
         metrics: Arc<Metrics>,
+        recorder: Recorder,
     ) -> Self {
         Self {
             pipeline,
             clock,
             engine,
             metrics,
+            recorder,
             waiting: BTreeMap::new(),
             readers: BTreeMap::new(),
             wake: None,
@@ -146,10 +150,12 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = self.clock.now();
+        // First, so that also an event at which the pipeline panics can be replayed.
+        self.recorder.told(now, &event);
         let orders = self.pipeline.on_event(now, event);
         self.metrics.planning(self.clock.now().since(now));
         for order in orders {
-            self.carry_out(order);
+            self.carry_out(now, order);
         }
         self.metrics.state(
             self.pipeline.queue_len(),
@@ -161,7 +167,7 @@ impl Driver {
         }
     }
 
-    fn carry_out(&mut self, order: Order) {
+    fn carry_out(&mut self, now: Instant, order: Order) {
         match order {
             Order::Start(running) => {
                 let id = running.request.id;
@@ -177,13 +183,14 @@ impl Driver {
                 self.metrics.step(step.request_count());
                 self.tell_engine(EngineCommand::Step(step));
             }
-            Order::End(record) => self.end(record),
+            Order::End(record) => self.end(now, record),
             Order::Planned(report) => self.metrics.plan(&report),
             Order::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
         }
     }
 
-    fn end(&mut self, record: Record) {
+    fn end(&mut self, now: Instant, record: Record) {
+        self.recorder.ended(now, &record);
         self.waiting.remove(&record.request.id);
         self.metrics.request(&record);
         tracing::info!(

@@ -7,8 +7,10 @@ mod calibrate;
 mod clock;
 mod driver;
 mod engine_thread;
+mod recorder;
 mod ticket;
 
+use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -22,10 +24,13 @@ use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel};
+use hedgerow_sim::Header;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use clock::Clock;
 use driver::{Command, Driver, Submission};
+use recorder::Recorder;
+pub(crate) use recorder::create as create_recording;
 pub(crate) use ticket::{Ticket, Update};
 
 use crate::config::Config;
@@ -44,6 +49,14 @@ pub(crate) struct Node {
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// A recording to make.
+pub(crate) struct NewRecording {
+    /// Where to.
+    pub(crate) file: File,
+    /// What the model is called.
+    pub(crate) model: String,
+}
+
 /// Starts a node: makes an engine of the model, measures it unless its cost is known, and begins to serve.
 ///
 /// # Errors
@@ -55,6 +68,7 @@ pub(crate) fn start(
     clock: Clock,
     metrics: &Arc<Metrics>,
     known_cost: Option<MeasuredCost>,
+    recording: Option<NewRecording>,
 ) -> anyhow::Result<Node> {
     let (engine_sender, engine_commands) = mpsc::channel();
     let (commands, driver_commands) = mpsc::channel();
@@ -75,7 +89,8 @@ pub(crate) fn start(
     let (limits, cost) = ready.recv().context("the engine's thread ended while it started")??;
     let pipeline = Pipeline::new(describe(&model, config, limits, &cost), config.settings.clone());
     metrics.set_kv_capacity(limits.kv.0);
-    let driver = Driver::new(pipeline, clock, engine_sender, Arc::clone(metrics));
+    let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
+    let driver = Driver::new(pipeline, clock, engine_sender, Arc::clone(metrics), recorder);
     let driver =
         std::thread::Builder::new().name("driver".into()).spawn(move || driver.run(&driver_commands))?;
     Ok(Node {
@@ -86,8 +101,26 @@ pub(crate) fn start(
         places: Arc::new(Semaphore::new(config.settings.queue_capacity)),
         next_id: AtomicU64::new(0),
         clock,
-        threads: std::sync::Mutex::new(vec![driver, engine]),
+        threads: std::sync::Mutex::new([driver, engine].into_iter().chain(writer).collect()),
     })
+}
+
+fn start_recorder(
+    recording: Option<NewRecording>,
+    pipeline: &Pipeline,
+    config: &Config,
+    clock: Clock,
+) -> anyhow::Result<(Recorder, Option<JoinHandle<()>>)> {
+    let Some(NewRecording { file, model }) = recording else { return Ok((Recorder::default(), None)) };
+    let header = Header {
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_unix_ms: clock.started_unix_ms(),
+        model,
+        node: pipeline.node().clone(),
+        settings: config.settings.clone(),
+    };
+    let (recorder, writer) = Recorder::start(file, header).context("starting the recorder's thread")?;
+    Ok((recorder, Some(writer)))
 }
 
 fn prepare<'m>(

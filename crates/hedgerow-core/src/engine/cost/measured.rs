@@ -7,7 +7,7 @@ use super::StepLoad;
 use crate::time::Span;
 
 /// Step times of one precision: `prefill(tokens, context)` and `decode(requests, kv)` (`model.md §1`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct MeasuredCost {
     /// Time of a chunk of so many tokens at the start of a prompt.
     pub prefill: Curve,
@@ -37,7 +37,8 @@ impl MeasuredCost {
 
 /// A time that depends on a count: measured points, straight lines between them, the last line's slope
 /// beyond them, and through the origin below them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "Vec<(u32, Span)>", into = "Vec<(u32, Span)>")]
 pub struct Curve {
     points: Vec<(u32, Span)>,
 }
@@ -76,6 +77,30 @@ impl Curve {
         };
         let slope = (right.1 - left.1).0 as f64 / f64::from(right.0 - left.0);
         left.1 + Span((slope * f64::from(count - left.0)).round() as u64)
+    }
+}
+
+/// Points that no curve goes through.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a curve needs a point, and counts that are above 0 and grow: {points:?}")]
+pub struct NoCurve {
+    /// The points.
+    pub points: Vec<(u32, Span)>,
+}
+
+impl TryFrom<Vec<(u32, Span)>> for Curve {
+    type Error = NoCurve;
+
+    fn try_from(points: Vec<(u32, Span)>) -> Result<Self, NoCurve> {
+        let is_curve =
+            points.first().is_some_and(|first| first.0 > 0) && points.is_sorted_by(|a, b| a.0 < b.0);
+        if is_curve { Ok(Self::new(points)) } else { Err(NoCurve { points }) }
+    }
+}
+
+impl From<Curve> for Vec<(u32, Span)> {
+    fn from(curve: Curve) -> Self {
+        curve.points
     }
 }
 

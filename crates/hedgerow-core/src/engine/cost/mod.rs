@@ -9,7 +9,7 @@ mod measured;
 mod roofline;
 
 pub use flops::{Attention, FlopsCost};
-pub use measured::{Curve, MeasuredCost};
+pub use measured::{Curve, MeasuredCost, NoCurve};
 pub use roofline::RooflineCost;
 
 use crate::node::ModelShape;
@@ -18,7 +18,8 @@ use crate::time::Span;
 use crate::units::Tokens;
 
 /// One of the three cost models.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CostModel {
     /// The paper's.
     Flops(FlopsCost),
