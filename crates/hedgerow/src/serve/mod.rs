@@ -3,7 +3,6 @@
 //! [`start`] builds it from a loaded model; the HTTP side hands requests to [`Node::submit`] and hears
 //! their stories from a [`Ticket`].
 
-mod calibrate;
 mod clock;
 mod driver;
 mod engine_thread;
@@ -31,6 +30,7 @@ pub(crate) use ticket::{Ticket, Update};
 use crate::config::Config;
 use crate::hint::hinted;
 use crate::metrics::Metrics;
+use crate::profile::Profiler;
 
 /// A running node.
 pub(crate) struct Node {
@@ -44,7 +44,16 @@ pub(crate) struct Node {
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Starts a node: makes an engine of the model, measures it unless its cost is known, and begins to serve.
+/// Where a node has its step times from.
+#[derive(Debug)]
+pub(crate) enum Speed {
+    /// They are known.
+    Known(Box<MeasuredCost>),
+    /// From a profile: the saved one, or one that is measured now.
+    Profile(Box<Profiler>),
+}
+
+/// Starts a node: makes an engine of the model, finds out how fast it is, and begins to serve.
 ///
 /// # Errors
 ///
@@ -54,7 +63,7 @@ pub(crate) fn start(
     config: &Config,
     clock: Clock,
     metrics: &Arc<Metrics>,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
 ) -> anyhow::Result<Node> {
     let (engine_sender, engine_commands) = mpsc::channel();
     let (commands, driver_commands) = mpsc::channel();
@@ -62,7 +71,7 @@ pub(crate) fn start(
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (model, driver, kv_tokens) = (Arc::clone(&model), commands.clone(), metrics.kv_tokens());
         let options = engine_options(config);
-        move || match prepare(&model, &options, known_cost) {
+        move || match prepare(&model, &options, speed) {
             Ok((mut engine, cost)) => {
                 // The starter waits for this; if it is gone there is nobody to serve.
                 if ready_sender.send(Ok((engine.limits(), cost))).is_ok() {
@@ -93,19 +102,23 @@ pub(crate) fn start(
 fn prepare<'m>(
     model: &'m LlamaModel,
     options: &EngineOptions,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
 ) -> anyhow::Result<(LlamaEngine<'m>, MeasuredCost)> {
     let mut engine = LlamaEngine::new(model, options).map_err(|error| hinted(&error, error.hint()))?;
-    if let Some(cost) = known_cost {
-        return Ok((engine, cost));
-    }
-    let some_token =
-        model.tokenize("a", false, false).first().copied().context("the vocabulary has no letter a")?;
-    let cost = calibrate::calibrate(&mut engine, some_token).context("measuring the engine's speed")?;
+    let cost = match speed {
+        Speed::Known(cost) => *cost,
+        Speed::Profile(profiler) => {
+            let known = profiler.profile(&mut engine)?;
+            let place = if known.is_new { "measured and saved as" } else { "known from" };
+            tracing::info!("speed {place} {}", profiler.path().display());
+            known.profile.cost
+        }
+    };
     Ok((engine, cost))
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+/// The engine that a configuration asks for.
+pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let threads = config.engine.threads.unwrap_or(cores);
     EngineOptions {
