@@ -55,7 +55,8 @@ pub(crate) fn measure(
     report: Report<'_>,
 ) -> Result<MeasuredCost, EngineError> {
     let limits = engine.limits();
-    let mut bench = Bench { engine, probe, report, worked: 0, chunks: BTreeMap::new() };
+    let mut bench =
+        Bench { engine, probe, report, worked: 0, chunks: BTreeMap::new(), decodes: BTreeMap::new() };
     // The first step reads the weights from the disk and makes the graph.
     bench.prompts(&[1], 1)?;
     let chunks = chunk_sizes(probe.prefill_chunk.0, limits.context.0);
@@ -63,19 +64,13 @@ pub(crate) fn measure(
     bench.prompts(smaller, RUNS)?;
     bench.prompts(&[largest], RUNS)?;
     let sizes = batch_sizes(limits.parallel);
-    let mut decodes: BTreeMap<u32, Vec<(u32, u64)>> = BTreeMap::new();
     for (index, depth) in depths(limits.context.0, limits.kv.0, sizes.len() as u32).into_iter().enumerate() {
         if index > 0 && bench.token_time(largest) * depth > LONGEST_FILL {
             break;
         }
-        for (count, point) in bench.decodes(&sizes, depth, &chunks)? {
-            decodes.entry(count).or_default().push(point);
-        }
+        bench.decodes(&sizes, depth, &chunks)?;
     }
-    let lines = decodes.into_iter().map(|(count, times_ns)| Line { count, times_ns });
-    let decode = Surface::new(lines.collect()).expect("depths were measured in ascending order");
-    let prefill = bench.prefill();
-    let mut cost = MeasuredCost { prefill, decode, mixed_ns: 0 };
+    let mut cost = MeasuredCost { prefill: bench.prefill(), decode: bench.decode(), mixed_ns: 0 };
     cost.mixed_ns = bench.mixed(&cost)?;
     Ok(cost)
 }
@@ -135,6 +130,8 @@ struct Bench<'a> {
     worked: u64,
     /// The times of each chunk at each depth.
     chunks: BTreeMap<u32, BTreeMap<u32, Vec<Span>>>,
+    /// What the requests of each batch size held, and the time in nanoseconds, in ascending order.
+    decodes: BTreeMap<u32, Vec<(u32, u64)>>,
 }
 
 impl Bench<'_> {
@@ -168,6 +165,11 @@ impl Bench<'_> {
         times.map_or(Span::ZERO, |(_, times)| Span(median(times.clone()).0 / u64::from(largest)))
     }
 
+    fn decode(&self) -> Surface {
+        let line = |(&count, times_ns): (&u32, &Vec<_>)| Line { count, times_ns: times_ns.clone() };
+        Surface::new(self.decodes.iter().map(line).collect()).expect("each depth is above the one before")
+    }
+
     fn prefill(&self) -> Surface {
         let lines = self.chunks.iter().map(|(&count, depths)| Line {
             count,
@@ -176,18 +178,13 @@ impl Bench<'_> {
         Surface::new(lines.collect()).expect("chunks and depths are keys of maps")
     }
 
-    /// The decode step of each batch size: what its requests hold, and its time.
+    /// Measures the decode step of each batch size.
     ///
     /// One request holds `depth` tokens and the others next to nothing, and it counts as if all held as
     /// much: llama.cpp gives every request of a step as many cells as the longest of them has
     /// (`llama_kv_cache::get_n_kv`), so this is what a step of equally long requests takes, without
     /// prefilling them all.
-    fn decodes(
-        &mut self,
-        sizes: &[u32],
-        depth: u32,
-        chunks: &[u32],
-    ) -> Result<Vec<(u32, (u32, u64))>, EngineError> {
+    fn decodes(&mut self, sizes: &[u32], depth: u32, chunks: &[u32]) -> Result<(), EngineError> {
         let limits = self.engine.limits();
         let largest = sizes[sizes.len() - 1];
         let room = limits.context.0.saturating_sub(depth + 1);
@@ -204,11 +201,12 @@ impl Bench<'_> {
             times.entry(count).or_default().push((depth + step as u32, time));
         }
         (0..largest).for_each(|id| self.engine.close(RequestId(id.into())));
-        let point = |(count, runs): (u32, Vec<(u32, Span)>)| {
-            let held = median(runs.iter().map(|run| run.0).collect());
-            (count, (count.saturating_mul(held), median(runs.iter().map(|run| run.1.0).collect())))
-        };
-        Ok(times.into_iter().map(point).collect())
+        for (count, runs) in times {
+            let each = median(runs.iter().map(|run| run.0).collect());
+            let time = median(runs.iter().map(|run| run.1).collect());
+            self.decodes.entry(count).or_default().push((count.saturating_mul(each), time.0));
+        }
+        Ok(())
     }
 
     /// Prefills request 0: the largest chunk over and over, then one of each of the others, then the rest.

@@ -43,6 +43,8 @@ pub(crate) struct Profiler {
 pub(crate) struct Known {
     pub(crate) profile: Profile,
     pub(crate) is_new: bool,
+    /// Whether the next start will find it.
+    pub(crate) is_saved: bool,
 }
 
 impl Profiler {
@@ -105,7 +107,7 @@ impl Profiler {
                 return self.measure(engine);
             }
         }
-        Ok(Known { profile, is_new: false })
+        Ok(Known { profile, is_new: false, is_saved: true })
     }
 
     /// Measures and saves; goes on with a warning where it cannot be saved.
@@ -127,14 +129,15 @@ impl Profiler {
             memory: Memory { measured: resident_bytes(), ..self.memory },
         };
         let profile = Profile::new(self.subject.clone(), cost, around);
-        if let Err(error) = self.shelf.save(&profile) {
+        let is_saved = self.shelf.save(&profile).inspect_err(|error| {
             let path = self.path();
             tracing::warn!(
                 "the profile cannot be saved as {}: {error}; the next start measures again",
                 path.display()
             );
-        }
-        Ok(Known { profile, is_new: true })
+        });
+        let is_saved = is_saved.is_ok();
+        Ok(Known { profile, is_new: true, is_saved })
     }
 }
 
@@ -241,7 +244,8 @@ mod tests {
         let file = std::env::temp_dir().join(format!("hedgerow-no-folder-{}", std::process::id()));
         std::fs::write(&file, "").unwrap();
         profiler.shelf = Shelf::new(file.join("profiles"));
-        assert!(profiler.profile(&mut engine(STEP)).unwrap().is_new);
+        let known = profiler.profile(&mut engine(STEP)).unwrap();
+        assert_eq!((known.is_new, known.is_saved), (true, false));
         std::fs::remove_file(file).unwrap();
     }
 

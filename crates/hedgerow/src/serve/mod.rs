@@ -30,7 +30,7 @@ pub(crate) use ticket::{Ticket, Update};
 use crate::config::Config;
 use crate::hint::hinted;
 use crate::metrics::Metrics;
-use crate::profile::Profiler;
+use crate::profile::{Known, Profiler};
 
 /// A running node.
 pub(crate) struct Node {
@@ -109,8 +109,14 @@ fn prepare<'m>(
         Speed::Known(cost) => *cost,
         Speed::Profile(profiler) => {
             let known = profiler.profile(&mut engine)?;
-            let place = if known.is_new { "measured and saved as" } else { "known from" };
-            tracing::info!("speed {place} {}", profiler.path().display());
+            let path = profiler.path();
+            match known {
+                Known { is_new: false, .. } => tracing::info!("its speed is known from {}", path.display()),
+                Known { is_saved: true, .. } => {
+                    tracing::info!("its speed is measured; saved as {}", path.display())
+                }
+                Known { .. } => {}
+            }
             known.profile.cost
         }
     };
