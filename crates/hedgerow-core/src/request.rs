@@ -45,7 +45,7 @@ pub struct Request {
 }
 
 /// What is known of an answer's length beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum Length {
     /// Nothing but its limit.
     Limited,

@@ -2,7 +2,7 @@
 //! the step times of two processor cores.
 
 use hedgerow_core::engine::CostModel;
-use hedgerow_core::engine::cost::{Curve, MeasuredCost};
+use hedgerow_core::engine::cost::{Line, MeasuredCost, Surface};
 use hedgerow_core::output::{Outcome, Record, Summary};
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::scheduler::Policy;
@@ -27,12 +27,10 @@ fn scenario(policy: Policy) -> Scenario {
     let mut scenario = Scenario::load(paper.as_ref()).unwrap();
     scenario.cell = None;
     let node = &mut scenario.node;
-    let ms = |(count, ms): (u32, f64)| (count, Span::from_seconds(ms / 1e3));
     node.cost = CostModel::Measured(MeasuredCost {
-        prefill: Curve::new([(16, 42.0), (64, 160.0), (256, 640.0)].map(ms).to_vec()),
-        prefill_context_ns: 100.0,
-        decode: Curve::new([(1, 6.0), (2, 12.4), (4, 18.5), (8, 31.3), (16, 51.3)].map(ms).to_vec()),
-        decode_kv_ns: 1_500.0,
+        prefill: surface(&[(16, 42.0), (64, 160.0), (256, 640.0)], |tokens| 0.1e-3 * f64::from(tokens)),
+        decode: surface(&[(1, 6.0), (2, 12.4), (4, 18.5), (8, 31.3), (16, 51.3)], |_| 1.5e-3),
+        mixed_ns: 0,
     });
     node.precisions.truncate(1);
     (node.radio, node.max_parallel) = (None, 16);
@@ -41,6 +39,16 @@ fn scenario(policy: Policy) -> Scenario {
     (settings.policy, settings.protocol, settings.padding) = (policy, Protocol::Continuous, Padding::None);
     (settings.margin, settings.queue_capacity) = (0.1, 512);
     scenario
+}
+
+/// A surface of times in ms at an empty cache, and what each token in the cache adds to them.
+fn surface(times: &[(u32, f64)], ms_per_token: fn(u32) -> f64) -> Surface {
+    let ns = |ms: f64| (ms * 1e6) as u64;
+    let line = |&(count, ms): &(u32, f64)| Line {
+        count,
+        times_ns: vec![(0, ns(ms)), (1_000, ns(ms + 1e3 * ms_per_token(count)))],
+    };
+    Surface::new(times.iter().map(line).collect()).unwrap()
 }
 
 /// Poisson arrivals for a minute.
@@ -66,12 +74,12 @@ fn arrivals(classes: &[Class], rate_per_s: f64, seed: u64) -> Vec<Arrival> {
             deadline: deadline.map(|deadline| arrived + deadline),
             ..Request::new(id, arrived, tokens(prompt), tokens(output))
         };
-        arrivals.push(Arrival { answer: request.max_output, leaves: None, request });
+        arrivals.push(Arrival { answer: request.max_output, told: arrived, leaves: None, request });
     }
 }
 
 fn play(scenario: &Scenario, arrivals: Vec<Arrival>) -> Vec<Record> {
-    Simulation::replay(scenario, arrivals.into_iter()).run(|_| {}).records
+    Simulation::replay(&scenario.node, &scenario.settings, arrivals.into_iter()).run(|_| {}).records
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod instance_file;
 mod logging;
 mod metrics;
 mod models;
+mod profile;
 mod serve;
 mod server;
 

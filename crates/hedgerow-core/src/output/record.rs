@@ -152,7 +152,7 @@ pub enum Rejection {
 }
 
 /// A target for the pace of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum Target {
     /// Time to the first token.
     Ttft,

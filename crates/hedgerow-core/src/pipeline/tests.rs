@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::allocator::{Channel, Radio};
-use crate::engine::cost::{Curve, MeasuredCost};
+use crate::engine::cost::{MeasuredCost, Surface};
 use crate::engine::{CostModel, Engine as _, EngineLimits, Sampling, ScriptedEngine, TokenId, Work};
 use crate::node::ModelShape;
 use crate::quantization::Precision;
@@ -18,7 +18,7 @@ const STEP: Span = Span::from_millis(10);
 
 /// A node on which a prompt takes one step and each further token another, however many run.
 fn node() -> Node {
-    let constant = |count| Curve::new(vec![(1, STEP), (count, STEP)]);
+    let constant = |count| Surface::level(&[(1, STEP), (count, STEP)]);
     Node {
         memory: Bytes(1_000 + 8 * 100 * 4),
         model: ModelShape {
@@ -39,9 +39,8 @@ fn node() -> Node {
         }],
         cost: CostModel::Measured(MeasuredCost {
             prefill: constant(1_000),
-            prefill_context_ns: 0.0,
             decode: constant(8),
-            decode_kv_ns: 0.0,
+            mixed_ns: 0,
         }),
         max_parallel: 4,
         context: Tokens(100),

@@ -1,9 +1,9 @@
 //! Recordings: written, read, replayed to the last bit, and damaged.
 
-use hedgerow_core::engine::cost::{Curve, MeasuredCost};
+use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
 use hedgerow_core::output::{Outcome, Rejection};
-use hedgerow_core::request::{Link, Request, RequestId};
+use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::scheduler::{Limit, Policy};
 use hedgerow_core::settings::Padding;
 use hedgerow_core::time::Span;
@@ -53,11 +53,10 @@ fn recording_of(scenario: &Scenario) -> (Run, Recording) {
 
 fn request() -> Request {
     Request {
-        id: RequestId(7),
-        arrived: Instant(3),
-        prompt: Tokens(12),
-        max_output: Tokens(4),
         deadline: Some(Instant(u64::MAX - 1)),
+        length: Length::Hinted(Tokens(3)),
+        ttft: Some(Span(5)),
+        tpot: Some(Span(6)),
         min_quality: Quality::new(0.1 + 0.2).unwrap(),
         value: 2,
         link: Some(Link {
@@ -65,6 +64,7 @@ fn request() -> Request {
             uplink: Bits::new(0.1),
             downlink: Bits::new(1e300),
         }),
+        ..Request::new(RequestId(7), Instant(3), Tokens(12), Tokens(4))
     }
 }
 
@@ -116,11 +116,13 @@ fn every_kind_of_line_is_read_as_it_was_written() {
 
 #[test]
 fn a_header_is_read_as_it_was_written_with_any_cost_model_and_policy() {
+    let surface = |count, times_ns: &[(u32, u64)]| {
+        Surface::new(vec![CostLine { count, times_ns: times_ns.to_vec() }]).unwrap()
+    };
     let measured = CostModel::Measured(MeasuredCost {
-        prefill: Curve::new(vec![(16, Span(7)), (64, Span(9))]),
-        prefill_context_ns: 0.1 + 0.2,
-        decode: Curve::new(vec![(1, Span(5))]),
-        decode_kv_ns: 1.0 / 3.0,
+        prefill: surface(16, &[(0, 7), (64, 9)]),
+        decode: surface(1, &[(0, 5)]),
+        mixed_ns: 3,
     });
     for (text, policy) in [(PAPER, "static:3"), (CONTINUOUS, "none:20"), (CONTINUOUS, "dftsp")] {
         let (_, mut header, _) = record(&scenario(text, policy, 0));
@@ -137,10 +139,9 @@ fn a_header_is_read_as_it_was_written_with_any_cost_model_and_policy() {
 fn values_that_cannot_be_are_not_read() {
     assert!(serde_json::from_str::<Quality>("1.5").is_err());
     assert!(serde_json::from_str::<Bits>("-1.0").is_err());
-    for points in ["[]", "[[0,5]]", "[[2,5],[2,6]]"] {
-        assert!(serde_json::from_str::<Curve>(points).is_err(), "{points}");
+    for lines in ["[]", r#"[{"count":0,"times_ns":[[0,5]]}]"#, r#"[{"count":1,"times_ns":[]}]"#] {
+        assert!(serde_json::from_str::<Surface>(lines).is_err(), "{lines}");
     }
-    assert_eq!(serde_json::from_str::<Curve>("[[1,5]]").unwrap(), Curve::new(vec![(1, Span(5))]));
 }
 
 #[test]

@@ -77,8 +77,10 @@ impl Load {
 /// A request's part of the machine's time when the batch is full.
 fn work_s(class: &Class, cost: &MeasuredCost, parallel: u32) -> f64 {
     let prompt = class.words + TOKENS_AROUND;
-    let step = cost.decode.at(parallel).as_seconds() / f64::from(parallel);
-    cost.prefill.at(prompt).as_seconds() + f64::from(class.output) * step
+    // On average half of the answer is there.
+    let held = u64::from(parallel) * u64::from(prompt + class.output / 2);
+    let step = cost.decode.at(parallel, held).as_seconds() / f64::from(parallel);
+    cost.prefill.at(prompt, 0).as_seconds() + f64::from(class.output) * step
 }
 
 fn pick(mut point: f64) -> Class {
@@ -104,7 +106,7 @@ fn question(number: usize, words: u32, random: &mut ChaCha8Rng) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hedgerow_core::engine::cost::Curve;
+    use hedgerow_core::engine::cost::Surface;
     use hedgerow_core::scheduler::Policy;
     use hedgerow_core::time::Span;
     use hedgerow_core::units::Tokens;
@@ -113,10 +115,9 @@ mod tests {
 
     fn draw(seed: u64) -> Load {
         let cost = MeasuredCost {
-            prefill: Curve::new(vec![(100, Span::from_millis(100))]),
-            prefill_context_ns: 0.0,
-            decode: Curve::new(vec![(16, Span::from_millis(16))]),
-            decode_kv_ns: 0.0,
+            prefill: Surface::level(&[(100, Span::from_millis(100))]),
+            decode: Surface::level(&[(16, Span::from_millis(16))]),
+            mixed_ns: 0,
         };
         let limits = EngineLimits { parallel: 16, context: Tokens(2048), kv: Tokens(32768) };
         let plan =

@@ -11,11 +11,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::scheduler::Policy;
-use hedgerow_llama::LlamaModel;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
-use crate::server::Server;
+use crate::profile::Profiler;
+use crate::serve::Speed;
+use crate::server::{LoadedModel, Server};
 
 pub(crate) use load::{Arrival, Class, Load};
 pub(crate) use table::{Heard, Row, Run};
@@ -38,18 +39,16 @@ pub(crate) struct Plan {
 /// # Errors
 ///
 /// When a server cannot start or be reached.
-pub(crate) async fn run(
-    model: &Arc<LlamaModel>,
-    name: &str,
-    config: &Config,
-    plan: &Plan,
-) -> anyhow::Result<Vec<Run>> {
+pub(crate) async fn run(loaded: &LoadedModel, config: &Config, plan: &Plan) -> anyhow::Result<Vec<Run>> {
     let mut runs = Vec::new();
     let mut measured: Option<(MeasuredCost, Load)> = None;
     for &policy in &plan.policies {
-        // Measured once, so that both policies plan with the same numbers.
-        let known_cost = measured.as_ref().map(|measured| measured.0.clone());
-        let server = start(model, name, config, policy, known_cost).await?;
+        // Looked at once, so that both policies plan with the same numbers.
+        let speed = match &measured {
+            None => Speed::Profile(Box::new(Profiler::new(loaded, config)?)),
+            Some((cost, _)) => Speed::Known(Box::new(cost.clone())),
+        };
+        let server = start(loaded, config, policy, speed).await?;
         let (_, load) = measured.get_or_insert_with(|| {
             let node = server.app().node().expect("the server is ready");
             let load = Load::draw(node.cost(), node.limits(), plan);
@@ -68,19 +67,17 @@ pub(crate) async fn run(
 }
 
 async fn start(
-    model: &Arc<LlamaModel>,
-    name: &str,
+    loaded: &LoadedModel,
     config: &Config,
     policy: Policy,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
 ) -> anyhow::Result<Server> {
     let mut config = config.clone();
     config.settings.policy = policy;
     config.server.port = 0;
     let server = Server::listen(config).await?;
-    let (model, name) = (Arc::clone(model), name.to_owned());
-    tokio::task::spawn_blocking(move || server.serve(&model, &name, known_cost, None).map(|()| server))
-        .await?
+    let (model, name) = (Arc::clone(&loaded.model), loaded.name.clone());
+    tokio::task::spawn_blocking(move || server.serve(&model, &name, speed, None).map(|()| server)).await?
 }
 
 /// Sends every request at its own time, whatever became of those before it (open loop).

@@ -3,7 +3,6 @@
 //! [`start`] builds it from a loaded model; the HTTP side hands requests to [`Node::submit`] and hears
 //! their stories from a [`Ticket`].
 
-mod calibrate;
 mod clock;
 mod driver;
 mod engine_thread;
@@ -36,6 +35,7 @@ pub(crate) use ticket::{Ticket, Update};
 use crate::config::Config;
 use crate::hint::hinted;
 use crate::metrics::Metrics;
+use crate::profile::{Known, Profiler};
 
 /// A running node.
 pub(crate) struct Node {
@@ -57,7 +57,16 @@ pub(crate) struct NewRecording {
     pub(crate) model: String,
 }
 
-/// Starts a node: makes an engine of the model, measures it unless its cost is known, and begins to serve.
+/// Where a node has its step times from.
+#[derive(Debug)]
+pub(crate) enum Speed {
+    /// They are known.
+    Known(Box<MeasuredCost>),
+    /// From a profile: the saved one, or one that is measured now.
+    Profile(Box<Profiler>),
+}
+
+/// Starts a node: makes an engine of the model, finds out how fast it is, and begins to serve.
 ///
 /// # Errors
 ///
@@ -67,7 +76,7 @@ pub(crate) fn start(
     config: &Config,
     clock: Clock,
     metrics: &Arc<Metrics>,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
     recording: Option<NewRecording>,
 ) -> anyhow::Result<Node> {
     let (engine_sender, engine_commands) = mpsc::channel();
@@ -76,7 +85,7 @@ pub(crate) fn start(
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (model, driver, kv_tokens) = (Arc::clone(&model), commands.clone(), metrics.kv_tokens());
         let options = engine_options(config);
-        move || match prepare(&model, &options, known_cost) {
+        move || match prepare(&model, &options, speed) {
             Ok((mut engine, cost)) => {
                 // The starter waits for this; if it is gone there is nobody to serve.
                 if ready_sender.send(Ok((engine.limits(), cost))).is_ok() {
@@ -126,19 +135,29 @@ fn start_recorder(
 fn prepare<'m>(
     model: &'m LlamaModel,
     options: &EngineOptions,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
 ) -> anyhow::Result<(LlamaEngine<'m>, MeasuredCost)> {
     let mut engine = LlamaEngine::new(model, options).map_err(|error| hinted(&error, error.hint()))?;
-    if let Some(cost) = known_cost {
-        return Ok((engine, cost));
-    }
-    let some_token =
-        model.tokenize("a", false, false).first().copied().context("the vocabulary has no letter a")?;
-    let cost = calibrate::calibrate(&mut engine, some_token).context("measuring the engine's speed")?;
+    let cost = match speed {
+        Speed::Known(cost) => *cost,
+        Speed::Profile(profiler) => {
+            let known = profiler.profile(&mut engine)?;
+            let path = profiler.path();
+            match known {
+                Known { is_new: false, .. } => tracing::info!("its speed is known from {}", path.display()),
+                Known { is_saved: true, .. } => {
+                    tracing::info!("its speed is measured; saved as {}", path.display())
+                }
+                Known { .. } => {}
+            }
+            known.profile.cost
+        }
+    };
     Ok((engine, cost))
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+/// The engine that a configuration asks for.
+pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let threads = config.engine.threads.unwrap_or(cores);
     EngineOptions {

@@ -7,10 +7,12 @@
 mod flops;
 mod measured;
 mod roofline;
+mod surface;
 
 pub use flops::{Attention, FlopsCost};
-pub use measured::{Curve, MeasuredCost, NoCurve};
+pub use measured::MeasuredCost;
 pub use roofline::RooflineCost;
+pub use surface::{Line, Surface, SurfaceError};
 
 use crate::node::ModelShape;
 use crate::quantization::Precision;
