@@ -114,3 +114,68 @@ fn write(file: File, header: &Header, lines: &Receiver<Line>) -> io::Result<()> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_sim::{Recording, Scenario};
+
+    use super::*;
+
+    fn header() -> Header {
+        let scenario =
+            Scenario::parse(include_str!("../../../../scenarios/paper.toml")).expect("it is sound");
+        let Scenario { node, settings, .. } = scenario;
+        Header { version: "0".into(), started_unix_ms: 0, model: "small".into(), node, settings }
+    }
+
+    /// Waits until something holds; panics if it never does.
+    fn wait_until(condition: impl Fn() -> bool) {
+        for _ in 0..1000 {
+            if condition() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("never happened");
+    }
+
+    #[test]
+    fn what_was_told_is_in_the_file_soon_and_whole_at_the_end() {
+        let path = std::env::temp_dir().join(format!("hedgerow-recorder-{}.jsonl", std::process::id()));
+        // Another run may have been killed here.
+        let _ = std::fs::remove_file(&path);
+        let read = || Recording::read(std::fs::read(&path).expect("it is there").as_slice());
+        let (mut recorder, thread) =
+            Recorder::start(create(&path).expect("it is new"), header()).expect("a thread");
+        recorder.told(Instant(1), &Event::Woke);
+        wait_until(|| read().is_ok_and(|recording| recording.told.len() == 1));
+        (2..500).for_each(|at| recorder.told(Instant(at), &Event::Woke));
+        drop(recorder);
+        thread.join().expect("it ends well");
+        let recording = read().expect("a recording");
+        assert_eq!((recording.told.len(), recording.damage), (499, None));
+        let error = create(&path).expect_err("it has something in it").to_string();
+        assert!(error.contains("is there already"), "{error}");
+        std::fs::remove_file(&path).expect("the file is ours");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_ends_the_recording_and_nothing_else() {
+        let disk = create(Path::new("/dev/full")).expect("it can be opened");
+        let (mut recorder, thread) = Recorder::start(disk, header()).expect("a thread");
+        thread.join().expect("the error is told, not a panic");
+        recorder.told(Instant(1), &Event::Woke);
+        assert!(recorder.lines.is_none());
+        recorder.told(Instant(2), &Event::Woke);
+    }
+
+    #[test]
+    fn a_disk_that_is_too_slow_ends_the_recording_instead_of_leaving_a_hole() {
+        let (sender, lines) = mpsc::sync_channel(1);
+        let mut recorder = Recorder { lines: Some(sender) };
+        (1..4).for_each(|at| recorder.told(Instant(at), &Event::Woke));
+        let written: Vec<_> = lines.iter().map(|line| line.at).collect();
+        assert_eq!(written, [Instant(1)]);
+    }
+}
