@@ -46,6 +46,10 @@ pub(crate) fn check(
     cost: &MeasuredCost,
 ) -> Result<Verdict, EngineError> {
     let context = engine.limits().context.0;
+    if context < 4 {
+        // No room for a token to warm up with, one to measure, and an answer of two.
+        return Ok(Verdict::Fits);
+    }
     let sizes = cost.prefill.lines().iter().map(|line| line.count).rev();
     let fits = |size: &u32| *size + 4 <= context && cost.prefill.at(*size, 1) <= CHUNK_MAX;
     let chunk = sizes.into_iter().find(fits).unwrap_or(1);

@@ -38,8 +38,9 @@ const CHUNKS: [u32; 8] = [1, 4, 16, 32, 64, 128, 256, 512];
 const DEPTHS: [u32; 3] = [128, 384, 1152];
 /// Prompt of the requests beside the one that holds so much.
 const SHORT_PROMPT: u32 = 8;
-/// A prompt that takes longer is not worth it: the surface goes on with the last slope.
-const LONGEST_FILL: Span = Span(30_000_000_000);
+/// Once steps have taken this long, on a slow or busy machine, each figure is one run, and requests that
+/// would take longer to fill are left out: the surface goes on with the last slope.
+const BUDGET: Span = Span::from_millis(30_000);
 /// Tokens of each chunk that runs beside decodes.
 const MIXED_CHUNK: u32 = 32;
 
@@ -55,8 +56,8 @@ pub(crate) fn measure(
     report: Report<'_>,
 ) -> Result<MeasuredCost, EngineError> {
     let limits = engine.limits();
-    let mut bench =
-        Bench { engine, probe, report, worked: 0, chunks: BTreeMap::new(), decodes: BTreeMap::new() };
+    let (chunks, decodes) = (BTreeMap::new(), BTreeMap::new());
+    let mut bench = Bench { engine, probe, report, worked: 0, spent: Span::ZERO, chunks, decodes };
     // The first step reads the weights from the disk and makes the graph.
     bench.prompts(&[1], 1)?;
     let chunks = chunk_sizes(probe.prefill_chunk.0, limits.context.0);
@@ -65,7 +66,7 @@ pub(crate) fn measure(
     bench.prompts(&[largest], RUNS)?;
     let sizes = batch_sizes(limits.parallel);
     for (index, depth) in depths(limits.context.0, limits.kv.0, sizes.len() as u32).into_iter().enumerate() {
-        if index > 0 && bench.token_time(largest) * depth > LONGEST_FILL {
+        if index > 0 && bench.spent + bench.token_time(largest) * depth > BUDGET {
             break;
         }
         bench.decodes(&sizes, depth, &chunks)?;
@@ -75,7 +76,7 @@ pub(crate) fn measure(
     Ok(cost)
 }
 
-/// Tokens that [`measure`] will work through, unless an engine is too slow for the deepest requests.
+/// Tokens that [`measure`] will work through, unless the engine is slow.
 pub(crate) fn tokens_to_work(engine: &dyn Engine, probe: &Probe) -> Result<u64, EngineError> {
     let worked = std::cell::Cell::new(0);
     let mut scripted = ScriptedEngine::new(engine.limits(), Span(1));
@@ -128,6 +129,8 @@ struct Bench<'a> {
     probe: &'a Probe,
     report: Report<'a>,
     worked: u64,
+    /// Time that steps took so far.
+    spent: Span,
     /// The times of each chunk at each depth.
     chunks: BTreeMap<u32, BTreeMap<u32, Vec<Span>>>,
     /// What the requests of each batch size held, and the time in nanoseconds, in ascending order.
@@ -140,7 +143,10 @@ impl Bench<'_> {
         if chunks.is_empty() {
             return Ok(());
         }
-        for _ in 0..runs {
+        for run in 0..runs {
+            if run > 0 && self.spent > BUDGET {
+                break;
+            }
             self.open(0, chunks.iter().sum(), 1)?;
             self.work_through(0, chunks)?;
             self.engine.close(RequestId(0));
@@ -196,6 +202,9 @@ impl Bench<'_> {
         // The largest first: where there is room for a few steps only, it matters most.
         let in_turn = std::iter::repeat_n(sizes.iter().rev(), RUNS).flatten();
         for (step, &count) in in_turn.take(steps).enumerate() {
+            if step >= sizes.len() && self.spent > BUDGET {
+                break;
+            }
             let decode = (0..u64::from(count)).map(RequestId).collect();
             let time = self.run(&Step { decode, ..Step::default() })?;
             times.entry(count).or_default().push((depth + step as u32, time));
@@ -247,6 +256,9 @@ impl Bench<'_> {
         self.open(prompt, steps * chunk + 1, 1)?;
         let mut excess: Vec<i64> = Vec::new();
         for step in 0..steps {
+            if step > 0 && self.spent > BUDGET {
+                break;
+            }
             // All of them, and the one next to the prompt.
             let count = if step % 2 == 0 { others } else { 1 };
             let prefill = vec![PrefillChunk { request: RequestId(prompt.into()), tokens: Tokens(chunk) }];
@@ -286,6 +298,7 @@ impl Bench<'_> {
         let prefilled: u64 = step.prefill.iter().map(|chunk| u64::from(chunk.tokens.0)).sum();
         self.worked += prefilled + step.decode.len() as u64;
         (self.report)(self.worked);
+        self.spent += report.elapsed;
         Ok(report.elapsed.max(Span(1)))
     }
 
