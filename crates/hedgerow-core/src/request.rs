@@ -24,6 +24,8 @@ pub struct Request {
     pub arrived: Instant,
     /// Prompt length `s_i`.
     pub prompt: Tokens,
+    /// How many of the prompt's first tokens the engine's cache was seen to hold when it arrived.
+    pub cached: Tokens,
     /// The most tokens it may produce, `n_i`; at least 1.
     pub max_output: Tokens,
     /// When its last token must have left the node, `arrived + τ_i`; `None` means whenever.

@@ -141,6 +141,7 @@ impl Ours<'_> {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: true,
+                cache_prompt: false,
             };
             prefill.prefill.push(PrefillChunk { request, tokens: Tokens(prompt.len() as u32) });
             self.engine.open(request, work).unwrap();

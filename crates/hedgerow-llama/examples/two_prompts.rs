@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let tokens = Tokens(prompt.len() as u32);
         let max_output = Tokens(16);
         let sampling = Sampling::GREEDY;
-        let work = Work { prompt, max_output, sampling, stop: vec!["\n".to_owned()], ignore_eos: false };
+        let work = Work { prompt, max_output, sampling, stop: vec!["\n".to_owned()], ignore_eos: false, cache_prompt: false };
         engine.open(RequestId(id), work)?;
         step.prefill.push(PrefillChunk { request: RequestId(id), tokens });
     }

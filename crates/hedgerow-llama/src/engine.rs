@@ -407,6 +407,7 @@ mod tests {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: true,
+                cache_prompt: false,
             };
             engine.open(RequestId(id), work).unwrap();
             step.prefill.push(PrefillChunk { request: RequestId(id), tokens: Tokens(length as u32) });

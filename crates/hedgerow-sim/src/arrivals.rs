@@ -99,6 +99,7 @@ impl Iterator for Arrivals {
             id,
             arrived,
             prompt,
+            cached: Tokens::ZERO,
             max_output,
             deadline: after(&users.deadline_s, deadlines),
             min_quality: Quality::new(within(users.min_quality, qualities)).expect("the range lies in 0..=1"),

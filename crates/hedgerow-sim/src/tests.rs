@@ -322,6 +322,7 @@ proptest! {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: false,
+                cache_prompt: false,
             };
             engine.open(request, work).unwrap();
             let first = part.min(prompt);
@@ -363,6 +364,7 @@ fn a_new_promise_breaks_no_older_one() {
             id: RequestId(id),
             arrived,
             prompt: Tokens(prompt),
+            cached: Tokens::ZERO,
             max_output: Tokens(output),
             deadline: Some(arrived + Span::from_millis(latency_ms)),
             min_quality: Quality::NONE,

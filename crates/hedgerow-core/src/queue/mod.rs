@@ -128,6 +128,7 @@ mod tests {
             id: RequestId(id),
             arrived: Instant(id),
             prompt: Tokens(1),
+            cached: Tokens::ZERO,
             max_output: Tokens(1),
             deadline: None,
             min_quality: Quality::NONE,

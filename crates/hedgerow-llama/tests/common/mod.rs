@@ -67,6 +67,7 @@ pub(crate) fn greedy(prompt: Vec<TokenId>, max_output: u32) -> Work {
         sampling: Sampling::GREEDY,
         stop: Vec::new(),
         ignore_eos: false,
+        cache_prompt: false,
     }
 }
 

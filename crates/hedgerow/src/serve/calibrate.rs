@@ -127,6 +127,7 @@ impl Bench<'_> {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: true,
+                cache_prompt: false,
             };
             self.engine.open(RequestId(id), work)?;
         }
