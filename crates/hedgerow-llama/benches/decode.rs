@@ -220,6 +220,7 @@ fn engine_options(parallel: u32, threads: u32) -> EngineOptions {
         threads,
         threads_batch: threads,
         micro_batch: Tokens(128),
+        retained: 0,
         kv_unified: false,
         flash_attention: false,
     }

@@ -13,12 +13,14 @@ mod error;
 mod info;
 mod log;
 mod model;
+mod prefixes;
 mod sampling;
 
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
 pub use info::{ModelInfo, precision_name};
 pub use model::{LlamaModel, LoadOptions};
+pub use prefixes::SharedPrefixes;
 
 // The tests inside and beside this crate share their helpers, which know it by its name.
 #[cfg(test)]

@@ -116,6 +116,13 @@ impl PrefixIndex {
         id
     }
 
+    /// Notes that an open request begins with `cached` tokens that were held already.
+    pub fn skip(&mut self, id: HeldId, cached: Tokens) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.id == id) {
+            held.computed = cached.0 as usize;
+        }
+    }
+
     /// Notes that `computed` more of an open request's tokens are in the cache, and the token that was
     /// produced with them.
     pub fn advance(&mut self, id: HeldId, computed: Tokens, produced: Option<TokenId>) {
@@ -160,7 +167,7 @@ impl PrefixIndex {
     }
 
     /// Forgets a sequence whose cells are not there after all.
-    pub fn remove_retained(&mut self, id: HeldId) {
+    pub fn forget(&mut self, id: HeldId) {
         self.remove(id);
     }
 

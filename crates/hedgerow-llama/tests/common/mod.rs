@@ -51,6 +51,7 @@ pub(crate) fn options(parallel: u32) -> EngineOptions {
         threads: 1,
         threads_batch: 1,
         micro_batch: Tokens(128),
+        retained: 0,
         kv_unified: false,
         flash_attention: false,
     }
