@@ -457,6 +457,36 @@ mod tests {
         is_send::<LlamaEngine<'static>>();
     }
 
+    fn sharing(prompt: &[TokenId]) -> Work {
+        Work { cache_prompt: true, ..common::greedy(prompt.to_vec(), 8) }
+    }
+
+    #[test]
+    fn a_place_whose_copy_is_pending_after_a_failed_step_is_not_remembered() {
+        let Some((model, _turn)) = common::model() else { return };
+        let options = EngineOptions { retained: 2, ..common::options(2) };
+        let mut engine = LlamaEngine::new(model, &options).unwrap();
+        let prompt = model.tokenize(&"The hedge grew along the lane. ".repeat(8), false, false);
+        let mut ignore = |_: Emission<'_>| {};
+        for (id, work) in [(0, common::greedy(prompt[..9].to_vec(), 8)), (1, sharing(&prompt[..45]))] {
+            let tokens = work.prompt.len();
+            engine.open(RequestId(id), work).unwrap();
+            engine.step(&common::prefill(id, tokens), &mut ignore).unwrap();
+        }
+        // The second request is to move into the first one's place, but has lost its latest token.
+        engine.close(RequestId(0));
+        engine.context.clear_kv_cache_seq(Some(1), Some(44), None).unwrap();
+        let failed = engine.step(&common::decode(&[1]), &mut ignore);
+        assert!(matches!(failed, Err(EngineError::Backend { .. })), "{failed:?}");
+        engine.close(RequestId(1));
+        engine.open(RequestId(2), sharing(&prompt[..40])).unwrap();
+        let report = engine.step(&common::prefill(2, 40), &mut ignore).unwrap();
+        assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "what it would find was never copied");
+        engine.open(RequestId(3), sharing(&prompt[..50])).unwrap();
+        let report = engine.step(&common::prefill(3, 1), &mut ignore).unwrap();
+        assert_eq!(report.progress[0].cached, Some(Tokens(40)), "and a step that succeeds mends it");
+    }
+
     #[test]
     fn a_step_that_fails_inside_llama_cpp_changes_nothing() {
         let Some((model, _turn)) = common::model() else { return };

@@ -54,11 +54,13 @@ pub(super) async fn answer(
         sampling: sampling::sampling(&body, &config.sampling)?,
         stop: sampling::stops(&body)?,
         ignore_eos: body.ignore_eos.unwrap_or(false),
+        cache_prompt: body.cache_prompt.unwrap_or(true),
     };
     let request = Request {
         id,
         arrived,
         prompt: prompt_length,
+        cached: Tokens::ZERO,
         max_output,
         deadline: demands.deadline,
         min_quality: demands.min_quality,
@@ -286,5 +288,8 @@ impl Words {
 
 fn usage(record: &Record) -> Value {
     let (prompt, produced) = (record.request.prompt.0, record.produced.0);
-    json!({ "prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced })
+    json!({
+        "prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced,
+        "prompt_tokens_details": { "cached_tokens": record.cached.0 },
+    })
 }
