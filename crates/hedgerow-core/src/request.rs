@@ -24,6 +24,8 @@ pub struct Request {
     pub arrived: Instant,
     /// Prompt length `s_i`.
     pub prompt: Tokens,
+    /// How many of the prompt's first tokens the engine's cache was seen to hold when it arrived.
+    pub cached: Tokens,
     /// The most tokens it may produce, `n_i`; at least 1.
     pub max_output: Tokens,
     /// The length that it is planned with, at most [`Request::max_output`]: all of it until more is known.
@@ -62,6 +64,7 @@ impl Request {
             id,
             arrived,
             prompt,
+            cached: Tokens::ZERO,
             max_output,
             expected_output: max_output,
             length: Length::Limited,

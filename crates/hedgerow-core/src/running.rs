@@ -23,7 +23,9 @@ pub struct Running {
     pub started: Instant,
     /// When its prompt is here and its first step may begin.
     pub ready: Instant,
-    /// Prompt tokens worked through.
+    /// Prompt tokens that the engine's cache held: as expected until its first step, then as found.
+    pub cached: Tokens,
+    /// Prompt tokens worked through, or in the cache already.
     pub prefilled: Tokens,
     /// Tokens produced.
     pub produced: Tokens,

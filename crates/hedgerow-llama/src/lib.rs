@@ -13,12 +13,14 @@ mod error;
 mod info;
 mod log;
 mod model;
+mod prefixes;
 mod sampling;
 
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
 pub use info::{ModelInfo, precision_name};
 pub use model::{LlamaModel, LoadOptions};
+pub use prefixes::SharedPrefixes;
 
 /// The binding and its version: each brings one build of llama.cpp.
 pub const BINDING: &str = "llama-cpp-2 0.1.160";

@@ -169,6 +169,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             sampling: Sampling::GREEDY,
             stop: Vec::new(),
             ignore_eos: false,
+            cache_prompt: false,
         };
         if let Err(error) = self.engine.open(request, work) {
             self.agenda.add(self.now, Event::OpenFailed { request, error });

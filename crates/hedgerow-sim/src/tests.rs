@@ -323,6 +323,7 @@ proptest! {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: false,
+                cache_prompt: false,
             };
             engine.open(request, work).unwrap();
             let first = part.min(prompt);

@@ -10,6 +10,7 @@
 
 pub mod conformance;
 pub mod cost;
+pub mod prefix;
 mod scripted;
 pub mod sequences;
 mod step;
@@ -44,6 +45,9 @@ pub trait Engine {
 
     /// Runs one step. Each decoding request, and each one whose prompt this step completes, produces
     /// exactly one token, which goes to `sink` before this returns.
+    ///
+    /// When a prompt begins, an engine that remembers may find its first tokens in the cache. Then the
+    /// first chunk begins after them, and is shorter than asked for if less is left.
     ///
     /// # Errors
     ///
@@ -82,6 +86,9 @@ pub struct Work {
     pub stop: Vec<String>,
     /// Go on past an end-of-generation token, until `max_output` (for benchmarks).
     pub ignore_eos: bool,
+    /// Whether an engine that remembers may begin this prompt with what others have left in its cache, and
+    /// keep this request's tokens for others.
+    pub cache_prompt: bool,
 }
 
 /// How to choose the next token. The defaults of each field are in `config/default.toml`.

@@ -34,7 +34,8 @@ impl Step {
 pub struct PrefillChunk {
     /// Whose prompt.
     pub request: RequestId,
-    /// How many tokens of it; at least 1 and no more than are left.
+    /// How many tokens of it; at least 1 and no more than are left. Of a first chunk, the engine may run
+    /// fewer: see [`Progress::cached`].
     pub tokens: Tokens,
 }
 
@@ -56,6 +57,8 @@ pub struct Progress {
     pub request: RequestId,
     /// Prompt tokens worked through in this step.
     pub prefilled: Tokens,
+    /// Set with the first chunk of a prompt: how many tokens before it the cache held already.
+    pub cached: Option<Tokens>,
     /// Whether it produced a token.
     pub produced: bool,
     /// Set when that was its last: the engine holds nothing for it any more.

@@ -25,6 +25,8 @@ pub struct Record {
     pub first_token: Option<Instant>,
     /// When its last token came.
     pub last_token: Option<Instant>,
+    /// Prompt tokens that were in the engine's cache, so that they did not run; 0 until its first step.
+    pub cached: Tokens,
     /// Tokens produced.
     pub produced: Tokens,
     /// The precision it ran at.
@@ -241,6 +243,7 @@ impl Record {
             started: None,
             first_token: None,
             last_token: None,
+            cached: Tokens::ZERO,
             produced: Tokens::ZERO,
             precision: None,
             grant: Grant::default(),

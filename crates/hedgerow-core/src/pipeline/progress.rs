@@ -11,7 +11,12 @@ const OWED_NS_MOST: i64 = 2_000_000_000;
 impl Pipeline {
     /// Takes in a step's report. Requests that have left since it was ordered are passed over.
     pub(super) fn take_report(&mut self, now: Instant, report: &StepReport) {
-        if let Some(InFlight { step, .. }) = self.in_flight.take() {
+        self.note_cached(report);
+        if let Some(InFlight { mut step, .. }) = self.in_flight.take() {
+            for chunk in &mut step.prefill {
+                let progress = report.progress.iter().find(|progress| progress.request == chunk.request);
+                chunk.tokens = progress.map_or(chunk.tokens, |progress| progress.prefilled);
+            }
             let load = load_of(&step, &self.running);
             let (node, precision) = (&self.node, &self.node.precisions[step.precision.0]);
             self.pace.note(report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
@@ -71,6 +76,16 @@ impl Pipeline {
         let part = f64::from(theirs) / f64::from(all.max(1));
         let due_ns = (share - part) * taken.0 as f64;
         self.owed_ns = (self.owed_ns + due_ns as i64).clamp(-OWED_NS_MOST, OWED_NS_MOST);
+    }
+
+    /// Takes in where prompts really began: the engine's cache may hold more or less than was expected.
+    fn note_cached(&mut self, report: &StepReport) {
+        for progress in &report.progress {
+            let running = self.running.iter_mut().find(|running| running.request.id == progress.request);
+            if let (Some(running), Some(cached)) = (running, progress.cached) {
+                (running.cached, running.prefilled) = (cached, cached);
+            }
+        }
     }
 
     /// Sends complete answers on their way: each by itself, or in an epoch the whole batch together.
@@ -138,6 +153,8 @@ impl Pipeline {
             started: Some(running.started),
             first_token: running.first_token,
             last_token: running.last_token,
+            // Cut off before its first step, it has had nothing from the cache yet.
+            cached: if running.prefilled > running.cached { running.cached } else { Tokens::ZERO },
             produced: running.produced,
             precision: Some(running.precision),
             grant: running.grant,

@@ -109,17 +109,19 @@ impl Pipeline {
             return None;
         }
         self.ledger.take(&grant);
+        let request = self.queue.leave(id).expect("it was found just now");
         let running = Running {
-            request: self.queue.leave(id).expect("it was found just now"),
             precision: plan.precision,
             grant,
             prompt,
             started: now,
             ready: now + self.node.uplink_slot(),
-            prefilled: Tokens::ZERO,
+            cached: request.cached,
+            prefilled: request.cached,
             produced: Tokens::ZERO,
             first_token: None,
             last_token: None,
+            request,
         };
         self.running.push(running.clone());
         Some(running)

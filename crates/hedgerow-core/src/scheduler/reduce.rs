@@ -36,7 +36,7 @@ struct TokensLeft {
 impl TokensLeft {
     /// Of a request that has not started, its prompt padded to `prompt`.
     fn of_waiting(request: &Request, prompt: Tokens) -> Self {
-        Self { prompt, prefilled: Tokens::ZERO, decodes: request.expected_output.0 - 1 }
+        Self { prompt, prefilled: request.cached, decodes: request.expected_output.0 - 1 }
     }
 }
 

@@ -80,9 +80,9 @@ impl Lane {
             ready: None,
             is_running: false,
             prompt: request.prompt,
-            prefilled: Tokens::ZERO,
+            prefilled: request.cached,
             decodes_left: request.expected_output.0 - 1,
-            kv: Tokens::ZERO,
+            kv: request.cached,
             first: None,
             finish: None,
         }

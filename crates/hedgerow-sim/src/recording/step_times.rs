@@ -79,6 +79,8 @@ fn load_of(report: &StepReport, requests: &mut BTreeMap<RequestId, Progressed>) 
     let mut load = StepLoad::default();
     for progress in &report.progress {
         let Some(request) = requests.get_mut(&progress.request) else { continue };
+        // What the cache held was not worked through.
+        request.prefilled = progress.cached.unwrap_or(request.prefilled);
         if progress.prefilled == Tokens::ZERO {
             load.decode_count += 1;
             let kv = request.prefilled + request.produced.saturating_sub(Tokens(1));

@@ -70,7 +70,13 @@ fn request() -> Request {
 
 #[test]
 fn every_kind_of_line_is_read_as_it_was_written() {
-    let progress = |end| Progress { request: RequestId(7), prefilled: Tokens(3), produced: true, end };
+    let progress = |end| Progress {
+        request: RequestId(7),
+        prefilled: Tokens(3),
+        cached: Some(Tokens(2)),
+        produced: true,
+        end,
+    };
     let report = StepReport {
         progress: vec![progress(None), progress(Some(EndReason::Stop)), progress(Some(EndReason::Length))],
         elapsed: Span(12_345_678_901),

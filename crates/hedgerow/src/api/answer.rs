@@ -54,6 +54,7 @@ pub(super) async fn answer(
         sampling: sampling::sampling(&body, &config.sampling)?,
         stop: sampling::stops(&body)?,
         ignore_eos: body.ignore_eos.unwrap_or(false),
+        cache_prompt: body.cache_prompt.unwrap_or(true),
     };
     let length = match (work.ignore_eos, body.expected_output()) {
         (true, _) => Length::Exact,
@@ -290,5 +291,8 @@ impl Words {
 
 fn usage(record: &Record) -> Value {
     let (prompt, produced) = (record.request.prompt.0, record.produced.0);
-    json!({ "prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced })
+    json!({
+        "prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced,
+        "prompt_tokens_details": { "cached_tokens": record.cached.0 },
+    })
 }

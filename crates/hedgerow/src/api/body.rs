@@ -26,6 +26,7 @@ pub(super) struct CommonBody {
     pub(super) seed: Option<i64>,
     pub(super) stop: Option<Stop>,
     pub(super) ignore_eos: Option<bool>,
+    pub(super) cache_prompt: Option<bool>,
     pub(super) n: Option<i64>,
     pub(super) hedgerow: Option<HedgerowBody>,
     pub(super) nvext: Option<Nvext>,

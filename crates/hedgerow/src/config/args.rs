@@ -26,6 +26,9 @@ pub(crate) struct ConfigArgs {
     /// Tokens of KV cache for all of them together; each may hold this divided by --parallel
     #[arg(short = 'c', long, value_name = "TOKENS", env = "HEDGEROW_CTX_SIZE")]
     ctx_size: Option<String>,
+    /// Ended requests kept for prompts that begin like theirs; 0: every prompt runs whole
+    #[arg(long, value_name = "N", env = "HEDGEROW_RETAINED")]
+    retained: Option<String>,
     /// Threads; 0: one for each core
     #[arg(short = 't', long, value_name = "N", env = "HEDGEROW_THREADS")]
     threads: Option<String>,
@@ -65,7 +68,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 19] = [
+pub(super) const KEYS: [(&str, &str, &str); 20] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -73,6 +76,7 @@ pub(super) const KEYS: [(&str, &str, &str); 19] = [
     ("alias", "model", "alias"),
     ("parallel", "engine", "parallel"),
     ("ctx_size", "engine", "ctx_size"),
+    ("retained", "engine", "retained"),
     ("threads", "engine", "threads"),
     ("ubatch_size", "engine", "ubatch_size"),
     ("prefill_chunk", "engine", "prefill_chunk"),

@@ -47,6 +47,8 @@ pub(crate) struct EngineConfig {
     pub(crate) parallel: u32,
     /// Tokens one request may hold.
     pub(crate) context: Tokens,
+    /// Ended requests whose tokens are kept for prompts that begin alike.
+    pub(crate) retained: u32,
     /// `None`: one for each core.
     pub(crate) threads: Option<u32>,
     pub(crate) micro_batch: u32,
@@ -126,6 +128,7 @@ impl Config {
             engine: EngineConfig {
                 parallel,
                 context: Tokens(ctx_size / parallel),
+                retained: check.whole("engine", "retained", engine.retained, 0, 4096)? as u32,
                 threads: (threads > 0).then_some(threads),
                 micro_batch: check.whole("engine", "ubatch_size", engine.ubatch_size, 1, 65_536)? as u32,
                 prefill_chunk: Tokens(check.whole(

@@ -35,6 +35,7 @@ pub(super) struct RawModel {
 pub(super) struct RawEngine {
     pub(super) parallel: Option<i64>,
     pub(super) ctx_size: Option<i64>,
+    pub(super) retained: Option<i64>,
     pub(super) threads: Option<i64>,
     pub(super) ubatch_size: Option<i64>,
     pub(super) prefill_chunk: Option<i64>,

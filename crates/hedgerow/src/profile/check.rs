@@ -63,6 +63,7 @@ pub(crate) fn check(
         sampling: probe.sampling,
         stop: Vec::new(),
         ignore_eos: true,
+        cache_prompt: false,
     };
     engine.open(id, work)?;
     let prefill = |tokens| Step {

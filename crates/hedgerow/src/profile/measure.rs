@@ -310,6 +310,7 @@ impl Bench<'_> {
             sampling: Sampling { seed: id, ..self.probe.sampling },
             stop: Vec::new(),
             ignore_eos: true,
+            cache_prompt: false,
         };
         self.engine.open(RequestId(id.into()), work)
     }

@@ -88,18 +88,18 @@ pub(crate) fn start(
         move || match prepare(&model, &options, speed) {
             Ok((mut engine, cost)) => {
                 // The starter waits for this; if it is gone there is nobody to serve.
-                if ready_sender.send(Ok((engine.limits(), cost))).is_ok() {
+                if ready_sender.send(Ok((engine.limits(), cost, engine.prefixes()))).is_ok() {
                     engine_thread::run(&mut engine, &engine_commands, &driver, &kv_tokens);
                 }
             }
             Err(error) => drop(ready_sender.send(Err(error))),
         }
     })?;
-    let (limits, cost) = ready.recv().context("the engine's thread ended while it started")??;
+    let (limits, cost, prefixes) = ready.recv().context("the engine's thread ended while it started")??;
     let pipeline = Pipeline::new(describe(&model, config, limits, &cost), config.settings.clone());
     metrics.set_kv_capacity(limits.kv.0);
     let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
-    let driver = Driver::new(pipeline, clock, engine_sender, Arc::clone(metrics), recorder);
+    let driver = Driver::new(pipeline, clock, engine_sender, prefixes, Arc::clone(metrics), recorder);
     let driver =
         std::thread::Builder::new().name("driver".into()).spawn(move || driver.run(&driver_commands))?;
     Ok(Node {
@@ -163,6 +163,7 @@ pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     EngineOptions {
         parallel: config.engine.parallel,
         context: config.engine.context,
+        retained: config.engine.retained,
         threads,
         threads_batch: threads,
         micro_batch: Tokens(config.engine.micro_batch),
@@ -179,6 +180,7 @@ fn describe(
     cost: &MeasuredCost,
 ) -> hedgerow_core::node::Node {
     let info = model.info();
+    // The cache of running requests only: what is retained of ended ones lies beside it and is nobody's.
     let kv = limits.kv.bytes(info.shape.kv_per_token());
     hedgerow_core::node::Node {
         memory: info.weights + kv,
