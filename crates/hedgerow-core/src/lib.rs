@@ -5,7 +5,9 @@
 //! is vocabulary that they share. A stage may use vocabulary and the stages to its right.
 
 pub mod allocator;
+mod as_text;
 pub mod engine;
+pub mod lengths;
 pub mod node;
 pub mod output;
 pub mod pace;

@@ -7,7 +7,7 @@ use crate::time::Span;
 use crate::units::{Bytes, Tokens};
 
 /// Everything about the node that a decision depends on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Node {
     /// Memory for weights and KV cache, `M`.
     pub memory: Bytes,
@@ -47,7 +47,7 @@ impl Node {
 }
 
 /// The dimensions of a transformer that its cost follows from (`model.md §1`).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ModelShape {
     /// Layers `L`.
     pub layers: u32,

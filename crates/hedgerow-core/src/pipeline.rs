@@ -10,6 +10,7 @@
 
 use crate::allocator::{self, Ledger};
 use crate::engine::{EndReason, EngineError, Step, StepReport};
+use crate::lengths::Lengths;
 use crate::node::Node;
 use crate::output::{Outcome, Record, Rejection};
 use crate::pace::Pace;
@@ -17,13 +18,14 @@ use crate::quantization;
 use crate::queue::Queue;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
-use crate::scheduler::{self, InFlight, Plan, PlanReport, View};
+use crate::scheduler::{self, InFlight, Plan, PlanReport, Traffic, View};
 use crate::settings::{Protocol, Settings};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
 
 /// Everything that can happen to the node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A request has arrived.
     Arrived(Request),
@@ -84,6 +86,14 @@ pub struct Pipeline {
     planned_epoch: Option<u64>,
     /// How the engine keeps up with its cost model.
     pace: Pace,
+    /// What callers have asked for lately.
+    traffic: Traffic,
+    /// How long answers turned out to be.
+    lengths: Lengths,
+    /// The time that those who name no time are owed, in nanoseconds; negative when they had more.
+    owed_ns: i64,
+    /// How many requests take part in a step, by the latest plan.
+    batch: u32,
     /// Set once the node is to shut down.
     drain_by: Option<Instant>,
 }
@@ -116,6 +126,10 @@ impl Pipeline {
             plan: None,
             planned_epoch: None,
             pace: Pace::default(),
+            traffic: Traffic::default(),
+            lengths: Lengths::default(),
+            owed_ns: 0,
+            batch: u32::MAX,
             drain_by: None,
         }
     }
@@ -143,7 +157,7 @@ impl Pipeline {
     /// Plans: from the waiting requests to the step handed to the engine.
     fn plan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         self.start_planned(now, orders);
-        let step = scheduler::compose(&self.view(now, &[]));
+        let step = scheduler::compose(&self.view(now, &[], &[]));
         if step.is_empty() {
             orders.extend(self.next_wake(now).map(Order::WakeAt));
         } else {
@@ -167,9 +181,9 @@ impl Pipeline {
         self.queue.is_empty() && self.running.is_empty() && self.delivering.is_empty()
     }
 
-    /// How the engine keeps up with its cost model: time taken over time predicted.
-    pub fn pace(&self) -> f64 {
-        self.pace.factor()
+    /// How the engine keeps up with its cost model.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The node.

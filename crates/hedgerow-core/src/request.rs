@@ -6,7 +6,7 @@ use crate::time::{Instant, Span};
 use crate::units::{Bits, BitsPerSecond, Quality, Tokens};
 
 /// One request's name, unique within a run. Ids grow with arrival, so they also break ties fairly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
 pub struct RequestId(pub u64);
 
 impl fmt::Display for RequestId {
@@ -16,7 +16,7 @@ impl fmt::Display for RequestId {
 }
 
 /// One request (`model.md §1`): how long it is, by when and how well it must be answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Request {
     /// Its name.
     pub id: RequestId,
@@ -24,10 +24,20 @@ pub struct Request {
     pub arrived: Instant,
     /// Prompt length `s_i`.
     pub prompt: Tokens,
+    /// How many of the prompt's first tokens the engine's cache was seen to hold when it arrived.
+    pub cached: Tokens,
     /// The most tokens it may produce, `n_i`; at least 1.
     pub max_output: Tokens,
+    /// The length that it is planned with, at most [`Request::max_output`]: all of it until more is known.
+    pub expected_output: Tokens,
+    /// What is known of its length beforehand.
+    pub length: Length,
     /// When its last token must have left the node, `arrived + τ_i`; `None` means whenever.
     pub deadline: Option<Instant>,
+    /// How soon after its arrival its first token must come (TTFT); `None` means whenever.
+    pub ttft: Option<Span>,
+    /// The most time for each token after the first, on average (TPOT); `None` means any.
+    pub tpot: Option<Span>,
     /// The least quality it accepts, `a_i`.
     pub min_quality: Quality,
     /// What serving it is worth, `v_i`; 1 unless somebody said otherwise.
@@ -36,7 +46,49 @@ pub struct Request {
     pub link: Option<Link>,
 }
 
+/// What is known of an answer's length beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+pub enum Length {
+    /// Nothing but its limit.
+    Limited,
+    /// Its caller expects so many tokens.
+    Hinted(Tokens),
+    /// It goes on until its limit.
+    Exact,
+}
+
 impl Request {
+    /// A request that demands nothing but to be answered some time.
+    pub fn new(id: RequestId, arrived: Instant, prompt: Tokens, max_output: Tokens) -> Self {
+        Self {
+            id,
+            arrived,
+            prompt,
+            cached: Tokens::ZERO,
+            max_output,
+            expected_output: max_output,
+            length: Length::Limited,
+            deadline: None,
+            ttft: None,
+            tpot: None,
+            min_quality: Quality::NONE,
+            value: 1,
+            link: None,
+        }
+    }
+
+    /// Whether it names no time at all: it is served with what the others leave.
+    pub fn is_best_effort(&self) -> bool {
+        self.deadline.is_none() && self.ttft.is_none() && self.tpot.is_none()
+    }
+
+    /// Whether an answer keeps every time that was asked for.
+    pub fn is_kept(&self, first: Option<Instant>, tpot: Option<Span>, whole: Instant) -> bool {
+        let is_soon = self.ttft.is_none_or(|ttft| first.is_some_and(|first| first <= self.arrived + ttft));
+        let is_fluent = self.tpot.zip(tpot).is_none_or(|(most, tpot)| tpot <= most);
+        self.is_in_time(whole) && is_soon && is_fluent
+    }
+
     /// Every token it may come to hold in the KV cache.
     pub fn max_tokens(&self) -> Tokens {
         self.prompt + self.max_output
@@ -52,14 +104,20 @@ impl Request {
         self.deadline.is_none_or(|deadline| at <= deadline)
     }
 
-    /// Order of urgency: earliest deadline first, then first come.
+    /// Order of urgency: by the earliest time that it names, then first come; who names none is last.
     pub fn urgency(&self) -> (Instant, RequestId) {
-        (self.deadline.unwrap_or(Instant(u64::MAX)), self.id)
+        let first = self.ttft.map(|ttft| self.arrived + ttft);
+        // Nobody said when such an answer is to begin, but every pause counts against it.
+        let paced =
+            self.tpot.filter(|_| self.ttft.is_none()).map(|tpot| self.arrived + tpot * self.max_output.0);
+        let due = [self.deadline, first, paced].into_iter().flatten().min();
+        (due.unwrap_or(Instant(u64::MAX)), self.id)
     }
 }
 
 /// How one request reaches the node, and its answer the caller.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Link {
     /// By radio, during one scheduling interval (`model.md §1`).
     Radio {

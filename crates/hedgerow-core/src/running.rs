@@ -5,7 +5,7 @@ use crate::engine::cost::ChunkLoad;
 use crate::engine::{Step, StepLoad};
 use crate::quantization::PrecisionIndex;
 use crate::request::Request;
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 use crate::units::Tokens;
 
 /// A request between its choice and its last token.
@@ -23,7 +23,9 @@ pub struct Running {
     pub started: Instant,
     /// When its prompt is here and its first step may begin.
     pub ready: Instant,
-    /// Prompt tokens worked through.
+    /// Prompt tokens that the engine's cache held: as expected until its first step, then as found.
+    pub cached: Tokens,
+    /// Prompt tokens worked through, or in the cache already.
     pub prefilled: Tokens,
     /// Tokens produced.
     pub produced: Tokens,
@@ -44,15 +46,23 @@ impl Running {
         self.prompt_left() == Tokens::ZERO
     }
 
-    /// Decode steps still to come, at most: the first token comes with the prompt's last chunk.
+    /// Decode steps that are expected to come: the first token comes with the prompt's last chunk. At least
+    /// one as long as it goes on.
     pub fn decodes_left(&self) -> u32 {
-        self.request.max_output.0 - self.produced.0.max(1)
+        let Request { expected_output, max_output, .. } = self.request;
+        expected_output.max(self.produced + Tokens(1)).min(max_output).0 - self.produced.0.max(1)
     }
 
     /// Tokens it holds in the KV cache.
     pub fn kv(&self) -> Tokens {
         self.prefilled + self.produced.saturating_sub(Tokens(1))
     }
+}
+
+/// TPOT: (last − first) / (tokens − 1); `None` with fewer than two tokens.
+pub(crate) fn tpot(first: Option<Instant>, last: Option<Instant>, produced: Tokens) -> Option<Span> {
+    let gaps = produced.0.checked_sub(1).filter(|&gaps| gaps > 0)?;
+    Some(Span(last?.since(first?).0 / u64::from(gaps)))
 }
 
 /// What a step costs, given those who run as they were when it was ordered.

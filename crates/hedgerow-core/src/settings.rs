@@ -5,18 +5,26 @@ use crate::time::Span;
 use crate::units::Tokens;
 
 /// How the pipeline plans.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Settings {
     /// When it plans.
     pub protocol: Protocol,
     /// How it chooses.
+    #[serde(with = "crate::as_text")]
     pub policy: Policy,
     /// Requests that may wait at once; one more is refused.
     pub queue_capacity: usize,
     /// Tree nodes that one planning may visit.
     pub node_limit: u64,
-    /// Part added to every predicted time, so that a promise survives a slower step: 0.1 adds a tenth.
+    /// Part added to every predicted time, so that a promise survives a slower step: 0.1 adds a tenth. More is
+    /// added where predictions have been found to be worse.
     pub margin: f64,
+    /// Part of the answers that may be expected to be no longer than planned, above 0; 1 plans with the
+    /// limit that each names.
+    pub confidence: f64,
+    /// Part of the node's time that is kept for requests that name no time, below 1; 0 leaves them what the
+    /// others do not need.
+    pub best_effort_share: f64,
     /// What prompts are padded to.
     pub padding: Padding,
 }
@@ -39,7 +47,8 @@ impl Settings {
 }
 
 /// When batches are planned (`model.md §4`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// The paper's: time is cut into epochs, and a batch runs to its end before the next is planned.
     Epoch {
@@ -53,7 +62,8 @@ pub enum Protocol {
 }
 
 /// What prompts are padded to (`model.md §1`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// Nothing: ragged batches, as real engines run them.
     None,

@@ -6,10 +6,22 @@
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
+/// A number that is no such quantity.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq)]
+#[error("{value} is not {must_be}")]
+pub struct OutOfRange {
+    /// The number.
+    pub value: f64,
+    /// What it must be.
+    pub must_be: &'static str,
+}
+
 macro_rules! quantity {
     ($name:ident, $unit:literal, $doc:literal) => {
         #[doc = $doc]
         #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+        #[derive(serde::Deserialize, serde::Serialize)]
+        #[serde(try_from = "f64", into = "f64")]
         pub struct $name(f64);
 
         impl $name {
@@ -22,6 +34,20 @@ macro_rules! quantity {
             #[doc = concat!("The number of ", $unit, ".")]
             pub const fn get(self) -> f64 {
                 self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = OutOfRange;
+            fn try_from(value: f64) -> Result<Self, OutOfRange> {
+                let must_be = "a number of at least 0";
+                if value >= 0.0 { Ok(Self(value)) } else { Err(OutOfRange { value, must_be }) }
+            }
+        }
+
+        impl From<$name> for f64 {
+            fn from(value: $name) -> Self {
+                value.0
             }
         }
 
@@ -74,7 +100,19 @@ ratio!(Flop / FlopPerSecond = Seconds);
 macro_rules! count {
     ($name:ident, $inner:ty, $unit:literal, $doc:literal) => {
         #[doc = $doc]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            Default,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            serde::Deserialize,
+            serde::Serialize,
+        )]
         pub struct $name(pub $inner);
 
         impl $name {
@@ -128,7 +166,10 @@ impl Tokens {
 macro_rules! fraction {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+        )]
+        #[serde(try_from = "f64", into = "f64")]
         pub struct $name(f64);
 
         impl $name {
@@ -145,6 +186,19 @@ macro_rules! fraction {
             /// The fraction as a number in 0..=1.
             pub const fn get(self) -> f64 {
                 self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = OutOfRange;
+            fn try_from(value: f64) -> Result<Self, OutOfRange> {
+                Self::new(value).ok_or(OutOfRange { value, must_be: "in 0..=1" })
+            }
+        }
+
+        impl From<$name> for f64 {
+            fn from(value: $name) -> Self {
+                value.0
             }
         }
 

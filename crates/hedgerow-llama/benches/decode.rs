@@ -141,6 +141,7 @@ impl Ours<'_> {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: true,
+                cache_prompt: false,
             };
             prefill.prefill.push(PrefillChunk { request, tokens: Tokens(prompt.len() as u32) });
             self.engine.open(request, work).unwrap();
@@ -219,6 +220,7 @@ fn engine_options(parallel: u32, threads: u32) -> EngineOptions {
         threads,
         threads_batch: threads,
         micro_batch: Tokens(128),
+        retained: 0,
         kv_unified: false,
         flash_attention: false,
     }

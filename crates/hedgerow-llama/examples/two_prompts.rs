@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: 2,
         threads_batch: 2,
         micro_batch: Tokens(128),
+        retained: 0,
         kv_unified: false,
         flash_attention: false,
     };
@@ -31,8 +32,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let prompt = model.tokenize(text, false, true);
         let tokens = Tokens(prompt.len() as u32);
         let max_output = Tokens(16);
-        let sampling = Sampling::GREEDY;
-        let work = Work { prompt, max_output, sampling, stop: vec!["\n".to_owned()], ignore_eos: false };
+        let work = Work {
+            prompt,
+            max_output,
+            sampling: Sampling::GREEDY,
+            stop: vec!["\n".to_owned()],
+            ignore_eos: false,
+            cache_prompt: false,
+        };
         engine.open(RequestId(id), work)?;
         step.prefill.push(PrefillChunk { request: RequestId(id), tokens });
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use hedgerow_core::engine::prefix::HeldId;
 use hedgerow_core::engine::sequences::{Sequence, Sequences};
 use hedgerow_core::engine::{
     Emission, Engine, EngineError, EngineLimits, Step, StepReport, TokenId, TokenSink, Work,
@@ -18,6 +19,7 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
+use crate::prefixes::{Prefixes, SharedPrefixes};
 use crate::sampling::Chooser;
 use crate::{LlamaError, LlamaModel, backend, log};
 
@@ -32,6 +34,9 @@ pub struct EngineOptions {
     /// Tokens one request may hold, prompt and output together. The cache has room for this many for
     /// every one of `parallel`.
     pub context: Tokens,
+    /// Ended requests whose cells are kept, besides the cache, for prompts that begin like theirs; 0 to begin
+    /// every prompt from its first token. Each takes memory for the tokens it has, `context` at most.
+    pub retained: u32,
     /// Threads for a step of a single token.
     pub threads: u32,
     /// Threads for every other step.
@@ -63,6 +68,10 @@ pub struct LlamaEngine<'m> {
     /// Who has which place in llama.cpp's cache.
     holders: Vec<Option<RequestId>>,
     kv_unified: bool,
+    prefixes: Prefixes,
+    /// llama.cpp copies a moved request's cells when the next step begins. Until that has succeeded, a place
+    /// cannot be read or written by anything else.
+    has_copies_pending: bool,
     // Reused by every step, so that a step allocates next to nothing.
     batch: LlamaBatch<'static>,
     rows: Vec<Row>,
@@ -71,7 +80,7 @@ pub struct LlamaEngine<'m> {
 
 /// llama.cpp's id of one sequence in its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place(u32);
+pub(crate) struct Place(pub(crate) u32);
 
 /// What the engine keeps for an open request.
 struct Open<'m> {
@@ -80,6 +89,8 @@ struct Open<'m> {
     text: TextStream,
     /// The token produced last, which the next step feeds back.
     last: TokenId,
+    /// What the index of prefixes knows it by, if it shares its own.
+    held: Option<HeldId>,
 }
 
 /// One request's part in the step that is running.
@@ -87,6 +98,7 @@ struct Open<'m> {
 struct Row {
     request: RequestId,
     place: Place,
+    held: Option<HeldId>,
     /// Prompt tokens; none for a decode.
     prefilled: Tokens,
     /// Where in the batch its last token is.
@@ -123,6 +135,8 @@ impl<'m> LlamaEngine<'m> {
             sequences: Sequences::new(limits),
             holders: vec![None; options.parallel as usize],
             kv_unified: options.kv_unified,
+            prefixes: Prefixes::new(options.retained),
+            has_copies_pending: false,
             batch: LlamaBatch::new(limits.kv.0 as usize, 1),
             rows: Vec::new(),
             piece: Vec::new(),
@@ -134,6 +148,34 @@ impl<'m> LlamaEngine<'m> {
     pub fn kv_held(&self) -> Tokens {
         let held = |place: u32| (self.context.kv_cache_seq_pos_max(place as i32) + 1).unsigned_abs();
         Tokens((0..self.limits().parallel).map(held).sum())
+    }
+
+    /// What it holds, by tokens: to be asked before a request is planned.
+    pub fn prefixes(&self) -> SharedPrefixes {
+        self.prefixes.shared()
+    }
+
+    /// Gives the prompts that begin in this step what is held of them.
+    fn recall(&mut self, step: &Step) -> Result<(), EngineError> {
+        if self.has_copies_pending {
+            return Ok(());
+        }
+        for chunk in &step.prefill {
+            let sequence = self.sequences.get(chunk.request)?;
+            let (Some(held), to, true) = (sequence.own.held, sequence.own.place, sequence.is_new()) else {
+                continue;
+            };
+            let Some(found) = self.prefixes.take(chunk.request, &sequence.work.prompt) else { continue };
+            let open = self.holders.iter().flatten().find_map(|&request| {
+                let own = &self.sequences.get(request).ok()?.own;
+                (own.held == Some(found.held)).then_some(own.place)
+            });
+            let is_there = self.prefixes.restore(&mut self.context, found, open, to);
+            let cached = if is_there { found.tokens } else { Tokens::ZERO };
+            self.sequences.skip(chunk.request, cached)?;
+            self.prefixes.skip(held, cached);
+        }
+        Ok(())
     }
 
     /// Moves requests down into the places that others have left.
@@ -156,6 +198,7 @@ impl<'m> LlamaEngine<'m> {
             if sequence.kv() > Tokens::ZERO {
                 let copied = self.context.kv_cache_seq_cp(from.0 as i32, to.0 as i32, None, None);
                 copied.expect("a whole sequence has no position that could be too large");
+                self.has_copies_pending = true;
                 self.forget(from, Tokens::ZERO);
             }
         }
@@ -167,8 +210,11 @@ impl<'m> LlamaEngine<'m> {
         let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
         self.rows.clear();
         for (request, prefilled) in chunks.chain(decodes) {
-            let place = self.sequences.get(request)?.own.place;
-            self.rows.push(Row { request, place, prefilled, last_index: 0 });
+            let sequence = self.sequences.get(request)?;
+            let Open { place, held, .. } = sequence.own;
+            // What was in the cache already shortens a prompt's first chunk.
+            let prefilled = prefilled.min(sequence.prompt_left());
+            self.rows.push(Row { request, place, held, prefilled, last_index: 0 });
         }
         Ok(())
     }
@@ -209,7 +255,10 @@ impl<'m> LlamaEngine<'m> {
 
     /// Runs the batch. If that fails, what it left in the cache is taken out again.
     fn decode(&mut self) -> Result<(), EngineError> {
-        let Err(error) = self.context.decode(&mut self.batch) else { return Ok(()) };
+        let Err(error) = self.context.decode(&mut self.batch) else {
+            self.has_copies_pending = false;
+            return Ok(());
+        };
         for index in 0..self.rows.len() {
             let row = self.rows[index];
             let kept = self.sequences.get(row.request)?.kv();
@@ -217,8 +266,10 @@ impl<'m> LlamaEngine<'m> {
         }
         Err(match error {
             DecodeError::NoKvCacheSlot => EngineError::KvFull { kv: self.limits().kv },
-            DecodeError::NTokensZero => EngineError::Backend { what: "checking the step's tokens", code: -1 },
-            DecodeError::Unknown(code) => EngineError::Backend { what: "running the step", code },
+            DecodeError::NTokensZero => {
+                EngineError::Backend { what: "checking the step's tokens".into(), code: -1 }
+            }
+            DecodeError::Unknown(code) => EngineError::Backend { what: "running the step".into(), code },
         })
     }
 
@@ -229,8 +280,11 @@ impl<'m> LlamaEngine<'m> {
         assert_eq!(removed, Ok(true), "llama.cpp would not drop all of {place:?} beyond {kept}");
     }
 
-    /// Empties a place for whoever comes next.
-    fn vacate(&mut self, place: Place) {
+    /// Keeps what is worth it of a request that has ended, and empties its place for whoever comes next.
+    fn vacate(&mut self, place: Place, held: Option<HeldId>) {
+        if let Some(held) = held {
+            self.prefixes.end(&self.context, held, place, !self.has_copies_pending);
+        }
         self.forget(place, Tokens::ZERO);
         self.holders[place.0 as usize] = None;
     }
@@ -251,8 +305,9 @@ impl<'m> LlamaEngine<'m> {
                 text = shown;
                 is_stopped
             });
-            if progress.end.is_some() {
-                self.vacate(row.place);
+            if let Some(held) = row.held {
+                let computed = if row.prefilled > Tokens::ZERO { row.prefilled } else { Tokens(1) };
+                self.prefixes.advance(held, computed, progress.produced.then_some(token));
             }
             if progress.produced {
                 sink.token(Emission { request: row.request, token, text: &text, end: progress.end });
@@ -269,22 +324,27 @@ impl Engine for LlamaEngine<'_> {
     }
 
     fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
-        let Self { model, holders, sequences, .. } = self;
+        let Self { model, holders, sequences, prefixes, .. } = self;
         let parallel = sequences.limits().parallel;
         sequences.open(request, work, |work| {
             if let Some(unknown) = work.prompt.iter().find(|&&token| !model.knows(token)) {
                 // llama.cpp would refuse the whole step, and with it everybody else's tokens.
-                return Err(EngineError::Backend { what: "reading a prompt's tokens", code: unknown.0 });
+                return Err(EngineError::Backend {
+                    what: "reading a prompt's tokens".into(),
+                    code: unknown.0,
+                });
             }
             let free = holders.iter().position(Option::is_none);
             let free = free.ok_or(EngineError::NoSequenceFree { parallel })?;
             holders[free] = Some(request);
             let chooser = Chooser::new(model, work);
+            let held = if work.cache_prompt { prefixes.open(&work.prompt) } else { None };
             Ok(Open {
                 place: Place(free as u32),
                 chooser,
                 text: TextStream::new(work.stop.clone()),
                 last: TokenId(0),
+                held,
             })
         })
     }
@@ -294,6 +354,7 @@ impl Engine for LlamaEngine<'_> {
         if step.is_empty() {
             return Ok(StepReport { kv_used: self.kv_used(), ..StepReport::default() });
         }
+        self.recall(step)?;
         let started = Instant::now();
         if !self.kv_unified {
             self.close_gaps()?;
@@ -304,14 +365,21 @@ impl Engine for LlamaEngine<'_> {
         // Without this a graphics processor could still be at work when the time is taken.
         self.context.synchronize();
         let mut report = self.collect(sink);
+        // Copies of prefixes before and after do not count: the cost model has no term for them.
         report.elapsed = Span(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        for (index, progress) in report.progress.iter().enumerate() {
+            if progress.end.is_some() {
+                let row = self.rows[index];
+                self.vacate(row.place, row.held);
+            }
+        }
         report.kv_used = self.kv_used();
         Ok(report)
     }
 
     fn close(&mut self, request: RequestId) {
         if let Some(open) = self.sequences.close(request) {
-            self.vacate(open.place);
+            self.vacate(open.place, open.held);
         }
     }
 
@@ -354,7 +422,8 @@ fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaErr
     // llama.cpp rounds each request's cells up to this, and counts them in 31 bits.
     const CELLS_STEP: u64 = 256;
     let cells = u64::from(options.context.0).next_multiple_of(CELLS_STEP) * u64::from(options.parallel);
-    let needed = Bytes(cells.saturating_mul(model.info().shape.kv_per_token().0));
+    let retained = u64::from(options.context.0) * u64::from(options.retained);
+    let needed = Bytes(cells.saturating_add(retained).saturating_mul(model.info().shape.kv_per_token().0));
     // Asked for too much, llama.cpp would begin to fill the memory, and the system would end the process.
     let machine = backend::memory();
     match u32::try_from(cells) {
@@ -393,6 +462,36 @@ mod tests {
         is_send::<LlamaEngine<'static>>();
     }
 
+    fn sharing(prompt: &[TokenId]) -> Work {
+        Work { cache_prompt: true, ..common::greedy(prompt.to_vec(), 8) }
+    }
+
+    #[test]
+    fn a_place_whose_copy_is_pending_after_a_failed_step_is_not_remembered() {
+        let Some((model, _turn)) = common::model() else { return };
+        let options = EngineOptions { retained: 2, ..common::options(2) };
+        let mut engine = LlamaEngine::new(model, &options).unwrap();
+        let prompt = model.tokenize(&"The hedge grew along the lane. ".repeat(8), false, false);
+        let mut ignore = |_: Emission<'_>| {};
+        for (id, work) in [(0, common::greedy(prompt[..9].to_vec(), 8)), (1, sharing(&prompt[..45]))] {
+            let tokens = work.prompt.len();
+            engine.open(RequestId(id), work).unwrap();
+            engine.step(&common::prefill(id, tokens), &mut ignore).unwrap();
+        }
+        // The second request is to move into the first one's place, but has lost its latest token.
+        engine.close(RequestId(0));
+        engine.context.clear_kv_cache_seq(Some(1), Some(44), None).unwrap();
+        let failed = engine.step(&common::decode(&[1]), &mut ignore);
+        assert!(matches!(failed, Err(EngineError::Backend { .. })), "{failed:?}");
+        engine.close(RequestId(1));
+        engine.open(RequestId(2), sharing(&prompt[..40])).unwrap();
+        let report = engine.step(&common::prefill(2, 40), &mut ignore).unwrap();
+        assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "what it would find was never copied");
+        engine.open(RequestId(3), sharing(&prompt[..50])).unwrap();
+        let report = engine.step(&common::prefill(3, 1), &mut ignore).unwrap();
+        assert_eq!(report.progress[0].cached, Some(Tokens(40)), "and a step that succeeds mends it");
+    }
+
     #[test]
     fn a_step_that_fails_inside_llama_cpp_changes_nothing() {
         let Some((model, _turn)) = common::model() else { return };
@@ -407,6 +506,7 @@ mod tests {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: true,
+                cache_prompt: false,
             };
             engine.open(RequestId(id), work).unwrap();
             step.prefill.push(PrefillChunk { request: RequestId(id), tokens: Tokens(length as u32) });
@@ -418,7 +518,7 @@ mod tests {
         let both = Step { decode: vec![RequestId(0), RequestId(1)], ..Step::default() };
         let mut produced = 0;
         let failed = engine.step(&both, &mut |_: Emission<'_>| produced += 1);
-        assert_eq!(failed, Err(EngineError::Backend { what: "checking the step's tokens", code: -1 }));
+        assert_eq!(failed, Err(EngineError::Backend { what: "checking the step's tokens".into(), code: -1 }));
         assert_eq!((produced, engine.kv_used(), engine.kv_held()), (0, Tokens(15), Tokens(15)));
         let report = engine.step(&both, &mut ignore).unwrap();
         assert_eq!((report.progress.len(), engine.kv_held()), (2, Tokens(17)), "and the same step runs now");

@@ -13,12 +13,24 @@ mod error;
 mod info;
 mod log;
 mod model;
+mod prefixes;
 mod sampling;
 
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
 pub use info::{ModelInfo, precision_name};
 pub use model::{LlamaModel, LoadOptions};
+pub use prefixes::SharedPrefixes;
+
+/// The binding and its version: each brings one build of llama.cpp.
+pub const BINDING: &str = "llama-cpp-2 0.1.160";
+
+#[test]
+fn the_binding_is_the_one_in_cargo_toml() {
+    let (name, version) = BINDING.split_once(' ').unwrap();
+    let line = format!("{name} = {{ version = \"={version}\"");
+    assert!(include_str!("../../../Cargo.toml").contains(&line), "{line}");
+}
 
 // The tests inside and beside this crate share their helpers, which know it by its name.
 #[cfg(test)]

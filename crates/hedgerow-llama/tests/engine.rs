@@ -18,9 +18,9 @@ fn text_of(model: &LlamaModel, length: u32) -> Vec<TokenId> {
 #[test]
 fn keeps_the_rules_of_an_engine() {
     let Some((model, _turn)) = model() else { return };
-    for (kv_unified, flash_attention) in [(false, false), (true, true)] {
+    for (kv_unified, flash_attention, retained) in [(false, false, 0), (false, false, 3), (true, true, 1)] {
         let context = Tokens(64);
-        let options = EngineOptions { kv_unified, flash_attention, context, ..options(4) };
+        let options = EngineOptions { kv_unified, flash_attention, retained, context, ..options(4) };
         let mut engine = LlamaEngine::new(model, &options).unwrap();
         conformance::check(&mut engine, &|length| text_of(model, length));
     }

@@ -16,6 +16,8 @@ use crate::scenario::{Extent, Range, Scenario, Users};
 pub struct Arrival {
     /// What the node is told.
     pub request: Request,
+    /// When it is told: not before the request has arrived, and later where somebody had to read it first.
+    pub told: Instant,
     /// Tokens after which the answer ends by itself; at most what was asked for.
     pub answer: Tokens,
     /// When the user goes away; `None` means never.
@@ -96,21 +98,18 @@ impl Iterator for Arrivals {
         };
         let payload = |tokens: Tokens| Bits::new(f64::from(tokens.0) * self.bits_per_token);
         let request = Request {
-            id,
-            arrived,
-            prompt,
-            max_output,
             deadline: after(&users.deadline_s, deadlines),
             min_quality: Quality::new(within(users.min_quality, qualities)).expect("the range lies in 0..=1"),
-            value: 1,
             link: self.gains.as_mut().map(|gains| Link::Radio {
                 gain: gains.draw(),
                 uplink: payload(prompt),
                 downlink: payload(max_output),
             }),
+            ..Request::new(id, arrived, prompt, max_output)
         };
         Some(Arrival {
             request,
+            told: arrived,
             answer: Tokens((answer.ceil() as u32).clamp(1, max_output.0)),
             leaves: after(&users.patience_s, patience),
         })

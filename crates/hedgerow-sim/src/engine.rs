@@ -18,6 +18,8 @@ pub struct SimulatedEngine {
     /// Each open request keeps after how many tokens its answer ends by itself.
     sequences: Sequences<Option<Tokens>>,
     answers: BTreeMap<RequestId, Tokens>,
+    /// How many times as long a step takes.
+    stretch: f64,
 }
 
 impl SimulatedEngine {
@@ -29,7 +31,12 @@ impl SimulatedEngine {
             context: node.context,
             kv: Tokens(u32::try_from(kv).unwrap_or(u32::MAX)),
         };
-        Self { node: node.clone(), sequences: Sequences::new(limits), answers: BTreeMap::new() }
+        Self { node: node.clone(), sequences: Sequences::new(limits), answers: BTreeMap::new(), stretch: 1.0 }
+    }
+
+    /// The same, but each step takes `factor` times as long.
+    pub fn stretched(self, factor: f64) -> Self {
+        Self { stretch: factor, ..self }
     }
 
     /// Makes the request's answer end by itself after so many tokens; says so before it is opened.
@@ -65,7 +72,8 @@ impl Engine for SimulatedEngine {
     fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
         self.sequences.check(step)?;
         let precision = &self.node.precisions[step.precision.0];
-        let elapsed = self.node.cost.step(&self.node.model, precision, &self.load(step)?);
+        let elapsed =
+            self.node.cost.step(&self.node.model, precision, &self.load(step)?).scaled(self.stretch);
         let mut report = StepReport { elapsed, ..StepReport::default() };
         report.progress.reserve_exact(step.request_count());
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));

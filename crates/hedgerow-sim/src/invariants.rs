@@ -49,7 +49,8 @@ fn assert_answer(record: &Record, end: EndReason, answer: Tokens, node: &Node) {
     assert_eq!((*produced, end), (answer, expected_end), "the whole answer, not more: {record:#?}");
     assert!(first >= started + node.uplink_slot(), "a token before the prompt was there: {record:#?}");
     assert!(*ended >= last + node.downlink_slot(), "an end before the answer was there: {record:#?}");
-    assert_eq!(record.is_met(), request.is_in_time(*ended), "met means in time: {record:#?}");
+    let is_kept = request.is_kept(record.first_token, record.tpot(), *ended);
+    assert_eq!(record.is_met(), is_kept, "met means in time: {record:#?}");
     let quality = node.precisions[precision.0].quality;
     assert!(quality >= request.min_quality, "served at a quality of only {quality}: {record:#?}");
     let needs = allocator::needs(request, request.prompt, node);

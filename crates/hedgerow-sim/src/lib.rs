@@ -5,6 +5,8 @@
 //! takes as long as the cost model says. What comes out is a [`Run`]: one record for each request and
 //! one report for each plan; a [`Report`] sums it up and [`write_files`] keeps it.
 //!
+//! A [`Recording`] is a node's own story, kept by the server: it is replayed through the same decisions.
+//!
 //! Nothing here reads a clock or draws from anything but the scenario's seed, so the same scenario gives
 //! the same bytes. It uses only what the core shows to everybody.
 
@@ -16,6 +18,7 @@ pub mod families;
 mod invariants;
 mod models;
 mod random;
+mod recording;
 mod report;
 mod scenario;
 mod simulation;
@@ -23,6 +26,10 @@ mod simulation;
 pub use arrivals::{Arrival, Arrivals};
 pub use channel::{Cell, Fading, path_loss_db};
 pub use engine::SimulatedEngine;
+pub use recording::{
+    Comparison, Damage, Difference, Differs, Figures, Header, Identical, Line, Recording, RecordingError,
+    StepTimes, Told, What, comparison_table,
+};
 pub use report::{FileError, Report, table, write_files};
 pub use scenario::{Extent, Overrides, Range, Scenario, ScenarioError, Users};
 pub use simulation::{Run, Simulation};

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use hedgerow_core::engine::{Engine as _, Sampling, Step, TokenId, Work};
+use hedgerow_core::node::Node;
 use hedgerow_core::output::Record;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::running::Running;
-use hedgerow_core::scheduler::PlanReport;
+use hedgerow_core::scheduler::{PlanReport, Policy};
+use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
@@ -16,15 +18,17 @@ use crate::agenda::Agenda;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::engine::SimulatedEngine;
 use crate::invariants;
+use crate::recording::{Line, What};
 use crate::scenario::Scenario;
 
 /// Wake-ups in a row that change nothing, after which those who wait are taken to wait for ever.
 const IDLE_WAKES_MAX: u32 = 10_000;
 
-/// One scenario being played, with its own arrivals or somebody else's.
+/// A node being played, with a scenario's arrivals or somebody else's.
 #[derive(Debug)]
 pub struct Simulation<I = Arrivals> {
-    scenario: Scenario,
+    node: Node,
+    policy: Policy,
     arrivals: I,
     agenda: Agenda,
     pipeline: Pipeline,
@@ -34,6 +38,8 @@ pub struct Simulation<I = Arrivals> {
     here: BTreeMap<RequestId, Tokens>,
     idle_wakes: u32,
     run: Run,
+    /// What a node would have recorded, if that is wanted.
+    lines: Option<Vec<Line>>,
 }
 
 /// What a simulation has seen.
@@ -54,42 +60,70 @@ pub struct Run {
 impl Simulation {
     /// A scenario about to begin.
     pub fn new(scenario: &Scenario) -> Self {
-        Self::replay(scenario, Arrivals::new(scenario))
+        Self::replay(&scenario.node, &scenario.settings, Arrivals::new(scenario))
     }
 }
 
 impl<I: Iterator<Item = Arrival>> Simulation<I> {
-    /// A scenario about to begin with these arrivals instead of its users: a trace, or a story to be told
-    /// again. They must come in order of time, each request with an id of its own.
-    pub fn replay(scenario: &Scenario, arrivals: I) -> Self {
+    /// An idle node to which these arrivals come: a trace, or a story to be told again. They must be in the
+    /// order in which the node hears of them, each request with an id of its own.
+    pub fn replay(node: &Node, settings: &Settings, arrivals: I) -> Self {
         let mut simulation = Self {
             arrivals,
             agenda: Agenda::default(),
-            pipeline: Pipeline::new(scenario.node.clone(), scenario.settings.clone()),
-            engine: SimulatedEngine::new(&scenario.node),
+            pipeline: Pipeline::new(node.clone(), settings.clone()),
+            engine: SimulatedEngine::new(node),
             now: Instant::START,
             here: BTreeMap::new(),
             idle_wakes: 0,
             run: Run::default(),
-            scenario: scenario.clone(),
+            lines: None,
+            policy: settings.policy,
+            node: node.clone(),
         };
         simulation.expect_next_arrival();
         simulation
     }
 
-    /// Plays the scenario to its end. `progress` is told how many requests have ended, after each event.
+    /// The same with an engine that takes `factor` times as long as its cost model says.
+    pub fn stretched(mut self, factor: f64) -> Self {
+        self.engine = self.engine.stretched(factor);
+        self
+    }
+
+    /// Puts down what else will happen, besides the arrivals.
+    pub fn expect(&mut self, at: Instant, event: Event) {
+        self.agenda.add(at, event);
+    }
+
+    /// Plays it to its end, and writes down what a node records.
+    ///
+    /// # Panics
+    ///
+    /// As [`Simulation::run`].
+    pub fn run_recorded(mut self) -> (Run, Vec<Line>) {
+        self.lines = Some(Vec::new());
+        self.play(|_| {});
+        (self.run, self.lines.unwrap_or_default())
+    }
+
+    /// Plays it to its end. `progress` is told how many requests have ended, after each event.
     ///
     /// # Panics
     ///
     /// When an invariant is broken: time goes back, a request ends twice or never, something is still
     /// held at the end; in debug builds also after each event.
-    pub fn run(mut self, mut progress: impl FnMut(u64)) -> Run {
+    pub fn run(mut self, progress: impl FnMut(u64)) -> Run {
+        self.play(progress);
+        self.run
+    }
+
+    fn play(&mut self, mut progress: impl FnMut(u64)) {
         while let Some((at, event)) = self.agenda.next() {
             self.happens(at, event);
             progress(self.run.records.len() as u64);
         }
         self.assert_over();
-        self.run
     }
 
     fn happens(&mut self, at: Instant, event: Event) {
@@ -99,6 +133,9 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         let is_wake = event == Event::Woke;
         if matches!(event, Event::Arrived(_)) {
             self.expect_next_arrival();
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.push(Line { at, what: What::Event(event.clone()) });
         }
         let orders = self.pipeline.on_event(at, event);
         if cfg!(debug_assertions) {
@@ -132,6 +169,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             sampling: Sampling::GREEDY,
             stop: Vec::new(),
             ignore_eos: false,
+            cache_prompt: false,
         };
         if let Err(error) = self.engine.open(request, work) {
             self.agenda.add(self.now, Event::OpenFailed { request, error });
@@ -152,7 +190,10 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         let answer = self.here.remove(&record.request.id);
         let answer = answer.unwrap_or_else(|| panic!("{} ends twice", record.request.id));
         if cfg!(debug_assertions) {
-            invariants::assert_record(&record, answer, &self.scenario.node);
+            invariants::assert_record(&record, answer, &self.node);
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.push(Line { at: self.now, what: What::End(Box::new(record.clone())) });
         }
         self.run.records.push(record);
     }
@@ -165,7 +206,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         if let Some(leaves) = arrival.leaves {
             self.agenda.add(leaves, Event::Cancelled(id));
         }
-        self.agenda.add(arrival.request.arrived, Event::Arrived(arrival.request));
+        self.agenda.add(arrival.told, Event::Arrived(arrival.request));
     }
 
     fn watch_for_livelock(&mut self, is_wake: bool, orders: &[Order]) {
@@ -178,7 +219,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             self.idle_wakes < IDLE_WAKES_MAX,
             "livelock at {:?} under {}: {who:?} waits for ever",
             self.now,
-            self.scenario.settings.policy
+            self.policy
         );
     }
 
@@ -188,7 +229,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             here.is_empty(),
             "deadlock at {now:?} under {}: nothing is to happen any more, but {} requests have not ended, \
              the first is {:?}; {} wait and {} run",
-            self.scenario.settings.policy,
+            self.policy,
             here.len(),
             here.keys().next(),
             pipeline.queue_len(),

@@ -178,7 +178,8 @@ fn arrivals_come_at_their_rate_and_ask_for_what_the_scenario_says() {
     let span_s = arrivals.last().unwrap().request.arrived.as_seconds();
     assert!((20_000.0 / span_s / 10.0 - 1.0).abs() < 0.03, "{span_s} s for 20,000 arrivals at 10/s");
     assert!(arrivals.is_sorted_by_key(|arrival| arrival.request.arrived));
-    for Arrival { request, answer, leaves } in &arrivals {
+    for Arrival { request, told, answer, leaves } in &arrivals {
+        assert_eq!(*told, request.arrived);
         assert!(scenario.users.prompts.contains(&request.prompt));
         assert_eq!((*answer, *leaves), (request.max_output, None));
         let latency_s = request.deadline.unwrap().since(request.arrived).as_seconds();
@@ -283,7 +284,7 @@ fn dftsp_serves_no_fewer_than_greedy_in_any_epoch_and_as_many_as_brute_force() {
 fn arrivals_of_another_make_are_played_as_they_are() {
     let scenario = scenario(CONTINUOUS, "greedy", 6, 50);
     let recorded: Vec<Arrival> = Arrivals::new(&scenario).collect();
-    let replayed = Simulation::replay(&scenario, recorded.into_iter()).run(|_| {});
+    let replayed = Simulation::replay(&scenario.node, &scenario.settings, recorded.into_iter()).run(|_| {});
     assert_eq!(replayed, play(&scenario));
 }
 
@@ -322,6 +323,7 @@ proptest! {
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
                 ignore_eos: false,
+                cache_prompt: false,
             };
             engine.open(request, work).unwrap();
             let first = part.min(prompt);
@@ -360,20 +362,14 @@ fn a_new_promise_breaks_no_older_one() {
     let arrival = |id, at_ms, prompt, output, latency_ms| {
         let arrived = hedgerow_core::time::Instant::START + Span::from_millis(at_ms);
         let request = Request {
-            id: RequestId(id),
-            arrived,
-            prompt: Tokens(prompt),
-            max_output: Tokens(output),
             deadline: Some(arrived + Span::from_millis(latency_ms)),
-            min_quality: Quality::NONE,
-            value: 1,
-            link: None,
+            ..Request::new(RequestId(id), arrived, Tokens(prompt), Tokens(output))
         };
-        Arrival { answer: request.max_output, request, leaves: None }
+        Arrival { answer: request.max_output, told: arrived, request, leaves: None }
     };
     // The second prompt is long enough to push the first answer's decodes past their deadline.
     let arrivals = vec![arrival(0, 0, 128, 256, 750), arrival(1, 100, 512, 128, 480)];
-    let run = Simulation::replay(&scenario, arrivals.into_iter()).run(|_| {});
+    let run = Simulation::replay(&scenario.node, &scenario.settings, arrivals.into_iter()).run(|_| {});
     let outcomes: Vec<_> =
         run.records.iter().map(|record| (record.request.id.0, record.outcome.name())).collect();
     assert_eq!(outcomes, [(1, "rejected"), (0, "met")]);

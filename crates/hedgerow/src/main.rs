@@ -7,9 +7,11 @@ mod demo;
 mod hint;
 mod instance_file;
 mod link;
+mod load;
 mod logging;
 mod metrics;
 mod models;
+mod profile;
 mod serve;
 mod server;
 

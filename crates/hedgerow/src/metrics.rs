@@ -7,7 +7,7 @@ use hedgerow_core::allocator::Share;
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::Span;
-use hedgerow_core::units::BitsPerSecond;
+use hedgerow_core::units::{BitsPerSecond, Tokens};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -46,6 +46,8 @@ pub(crate) struct Metrics {
     kv_capacity: Gauge<u32, AtomicU32>,
     prompt_tokens: Counter,
     generation_tokens: Counter,
+    prefix_queries: Counter,
+    prefix_hits: Counter,
     ttft: Histogram,
     itl: Histogram,
     e2e: Histogram,
@@ -76,6 +78,8 @@ impl Metrics {
             kv_capacity: Gauge::default(),
             prompt_tokens: Counter::default(),
             generation_tokens: Counter::default(),
+            prefix_queries: Counter::default(),
+            prefix_hits: Counter::default(),
             ttft: histogram(&TTFT_S),
             itl: histogram(&ITL_S),
             e2e: histogram(&E2E_S),
@@ -112,6 +116,16 @@ impl Metrics {
             metrics.prompt_tokens.clone(),
         );
         registry.register("generation_tokens", "Tokens produced", metrics.generation_tokens.clone());
+        registry.register(
+            "prefix_cache_queries",
+            "Prompt tokens that were looked for in what the engine holds",
+            metrics.prefix_queries.clone(),
+        );
+        registry.register(
+            "prefix_cache_hits",
+            "Prompt tokens that were found there and did not run",
+            metrics.prefix_hits.clone(),
+        );
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
@@ -180,6 +194,12 @@ impl Metrics {
         if record.is_met() {
             observe(&self.slack, record.request.deadline.map(|deadline| deadline.since(record.ended)));
         }
+    }
+
+    /// A request that started had its prompt looked for in what the engine holds.
+    pub(crate) fn prefix(&self, prompt: Tokens, cached: Tokens) {
+        self.prefix_queries.inc_by(u64::from(prompt.0));
+        self.prefix_hits.inc_by(u64::from(cached.0));
     }
 
     /// A token was produced, so long after the one before.

@@ -1,10 +1,12 @@
 //! The server as a whole: it listens, loads, serves and shuts down.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
-use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_llama::{LlamaModel, LoadOptions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -16,7 +18,8 @@ use crate::hint::hinted;
 use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
 use crate::models::{self, FetchOptions, ModelSource, Report};
-use crate::serve::{self, Clock};
+use crate::profile::{self, Memory};
+use crate::serve::{self, Clock, NewRecording, Speed};
 
 /// A server that listens; it answers 503 until [`Server::serve`].
 pub(crate) struct Server {
@@ -63,8 +66,8 @@ impl Server {
         self.address
     }
 
-    /// Starts a node with the model and serves requests. Unless its cost is known, takes some seconds in
-    /// which the engine is measured, and blocks meanwhile.
+    /// Starts a node with the model and serves requests. Blocks meanwhile: some seconds if the engine has to
+    /// be measured. What happens goes to `record`, if that is given.
     ///
     /// # Errors
     ///
@@ -73,7 +76,8 @@ impl Server {
         &self,
         model: &Arc<LlamaModel>,
         name: &str,
-        known_cost: Option<MeasuredCost>,
+        speed: Speed,
+        record: Option<File>,
     ) -> anyhow::Result<()> {
         let info = model.info();
         let template = match &info.chat_template {
@@ -84,10 +88,17 @@ impl Server {
                 info.eos.as_deref().unwrap_or(""),
             ),
         };
-        let node = serve::start(Arc::clone(model), &self.config, self.clock, &self.metrics, known_cost)?;
         let name = self.config.model.alias.clone().unwrap_or_else(|| name.to_owned());
+        let recording = record.map(|file| NewRecording { file, model: name.clone() });
+        let (config, metrics) = (&self.config, &self.metrics);
+        let node = serve::start(Arc::clone(model), config, self.clock, metrics, speed, recording)?;
         self.app.is_ready(Serving { node, name, template });
         Ok(())
+    }
+
+    /// What it was started with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// What serves, once [`Server::serve`] has succeeded.
@@ -117,7 +128,21 @@ impl Server {
     }
 }
 
-/// Fetches and loads the model that the configuration names; the model and what to call it.
+/// A model in memory.
+#[derive(Debug)]
+pub(crate) struct LoadedModel {
+    pub(crate) model: Arc<LlamaModel>,
+    /// What to call it.
+    pub(crate) name: String,
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// How long loading took, with the file on this disk.
+    pub(crate) load_ms: u64,
+    /// Before and after.
+    pub(crate) memory: Memory,
+}
+
+/// Fetches and loads the model that the configuration names.
 ///
 /// # Errors
 ///
@@ -126,11 +151,19 @@ pub(crate) fn load_model(
     name: &str,
     options: &FetchOptions,
     report: Report<'_>,
-) -> anyhow::Result<(Arc<LlamaModel>, String)> {
+) -> anyhow::Result<LoadedModel> {
     let source: ModelSource = name.parse()?;
     let fetched = models::fetch(&source, options, report)?;
     models::validate_gguf(&fetched.path)?;
+    let before_load = profile::resident_bytes();
+    let started = Instant::now();
     let model = LlamaModel::load(&fetched.path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
         .map_err(|error| hinted(&error, error.hint()))?;
-    Ok((Arc::new(model), fetched.name))
+    Ok(LoadedModel {
+        model: Arc::new(model),
+        name: fetched.name,
+        path: fetched.path,
+        load_ms: profile::millis(started),
+        memory: Memory { before_load, loaded: profile::resident_bytes(), measured: None },
+    })
 }

@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::units::Bytes;
 
 /// What one request holds from its choice to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Grant {
     /// KV memory.
     pub memory: Bytes,

@@ -7,7 +7,7 @@ use crate::time::Span;
 use crate::units::{Bits, BitsPerSecond, Hertz, Watts};
 
 /// The node's radio (`model.md §1`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Radio {
     /// From the callers to the node.
     pub uplink: Channel,
@@ -20,7 +20,7 @@ pub struct Radio {
 }
 
 /// One direction of the band.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Channel {
     /// Its width, `B`.
     pub bandwidth: Hertz,
@@ -58,7 +58,9 @@ pub fn share_needed(payload: Bits, slot: Span, rate: BitsPerSecond) -> Share {
 }
 
 /// A share of the band, in billionths: integers, so that shares add up exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize,
+)]
 pub struct Share(pub u64);
 
 impl Share {

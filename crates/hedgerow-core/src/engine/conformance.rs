@@ -1,7 +1,7 @@
 //! What every engine must do, as one suite that runs on all of them.
 //!
 //! Each claim starts and ends with nothing open. The suite needs an engine of at least 3 sequences
-//! and a context of at least 32 tokens.
+//! and a context of at least 64 tokens.
 
 use super::{EndReason, Engine, EngineError, PrefillChunk, Sampling, Step, StepReport, TokenId, Work};
 use crate::request::RequestId;
@@ -17,7 +17,7 @@ pub type MakePrompt<'a> = dyn Fn(u32) -> Vec<TokenId> + 'a;
 /// At the first claim that does not hold.
 pub fn check(engine: &mut dyn Engine, prompt: &MakePrompt<'_>) {
     assert!(
-        engine.limits().parallel >= 3 && engine.limits().context >= Tokens(32),
+        engine.limits().parallel >= 3 && engine.limits().context >= Tokens(64),
         "too small for the suite"
     );
     for claim in CLAIMS {
@@ -36,6 +36,7 @@ const CLAIMS: &[fn(&mut dyn Engine, &MakePrompt<'_>)] = &[
     refuses_what_it_cannot_hold,
     refuses_a_step_that_does_not_fit_and_changes_nothing,
     does_nothing_for_an_empty_step,
+    says_how_much_of_a_prompt_it_remembered,
     survives_two_hundred_cancellations,
 ];
 
@@ -46,6 +47,7 @@ fn work(prompt: Vec<TokenId>, max_output: u32) -> Work {
         sampling: Sampling::GREEDY,
         stop: Vec::new(),
         ignore_eos: true,
+        cache_prompt: false,
     }
 }
 
@@ -188,7 +190,7 @@ fn refuses_a_step_that_does_not_fit_and_changes_nothing(engine: &mut dyn Engine,
     engine.open(RequestId(1), work(prompt(4), 4)).unwrap();
     engine.open(RequestId(2), work(prompt(4), 4)).unwrap();
     run(engine, &prefill(1, 4));
-    let not_ready = |what| EngineError::NotReady { request: RequestId(2), what };
+    let not_ready = |what: &'static str| EngineError::NotReady { request: RequestId(2), what: what.into() };
     let with = |step: Step, extra: u64| Step { decode: vec![RequestId(1), RequestId(extra)], ..step };
     let refused = [
         (with(Step::default(), 2), not_ready("decode")),
@@ -210,6 +212,33 @@ fn refuses_a_step_that_does_not_fit_and_changes_nothing(engine: &mut dyn Engine,
 fn does_nothing_for_an_empty_step(engine: &mut dyn Engine, _: &MakePrompt<'_>) {
     let (report, tokens) = run(engine, &Step::default());
     assert!(report.progress.is_empty() && tokens.is_empty());
+}
+
+fn says_how_much_of_a_prompt_it_remembered(engine: &mut dyn Engine, prompt: &MakePrompt<'_>) {
+    let (length, half) = (48, 24);
+    let kept = || Work { cache_prompt: true, ..work(prompt(length), 2) };
+    engine.open(RequestId(1), kept()).unwrap();
+    let (report, first) = run(engine, &prefill(1, length));
+    assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "nobody was here before");
+    let (report, _) = run(engine, &decode(&[1]));
+    assert_eq!(report.progress[0].cached, None, "its prompt has begun long ago");
+    // The same prompt again, by one who wants to share and one who does not.
+    engine.open(RequestId(2), kept()).unwrap();
+    engine.open(RequestId(3), work(prompt(length), 2)).unwrap();
+    assert_eq!(engine.kv_used(), Tokens::ZERO, "opening takes no cells, remembered or not");
+    let (report, _) = run(engine, &prefill(3, half));
+    assert_eq!(report.progress[0].cached, Some(Tokens::ZERO));
+    engine.close(RequestId(3));
+    let (report, tokens) = run(engine, &prefill(2, half));
+    let progress = report.progress[0];
+    let cached = progress.cached.expect("this chunk is its prompt's first");
+    assert!(cached < Tokens(length), "the last token runs: {progress:?}");
+    assert_eq!(progress.prefilled, Tokens(half).min(Tokens(length) - cached), "no more than is left");
+    assert_eq!(engine.kv_used(), cached + progress.prefilled);
+    let left = Tokens(length) - cached - progress.prefilled;
+    let second = if left > Tokens::ZERO { run(engine, &prefill(2, left.0)).1 } else { tokens };
+    assert_eq!((second.len(), second[0].1), (1, first[0].1), "what is remembered changes no answer");
+    engine.close(RequestId(2));
 }
 
 fn survives_two_hundred_cancellations(engine: &mut dyn Engine, prompt: &MakePrompt<'_>) {

@@ -10,6 +10,7 @@
 
 pub mod conformance;
 pub mod cost;
+pub mod prefix;
 mod scripted;
 pub mod sequences;
 mod step;
@@ -17,6 +18,8 @@ mod step;
 pub use cost::{CostModel, StepLoad};
 pub use scripted::ScriptedEngine;
 pub use step::{PrefillChunk, Progress, Step, StepReport};
+
+use std::borrow::Cow;
 
 use crate::request::RequestId;
 use crate::units::Tokens;
@@ -42,6 +45,9 @@ pub trait Engine {
 
     /// Runs one step. Each decoding request, and each one whose prompt this step completes, produces
     /// exactly one token, which goes to `sink` before this returns.
+    ///
+    /// When a prompt begins, an engine that remembers may find its first tokens in the cache. Then the
+    /// first chunk begins after them, and is shorter than asked for if less is left.
     ///
     /// # Errors
     ///
@@ -80,6 +86,9 @@ pub struct Work {
     pub stop: Vec<String>,
     /// Go on past an end-of-generation token, until `max_output` (for benchmarks).
     pub ignore_eos: bool,
+    /// Whether an engine that remembers may begin this prompt with what others have left in its cache, and
+    /// keep this request's tokens for others.
+    pub cache_prompt: bool,
 }
 
 /// How to choose the next token. The defaults of each field are in `config/default.toml`.
@@ -121,7 +130,8 @@ impl Sampling {
 }
 
 /// Why an engine stopped producing for a request by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The model ended its answer, or a stop text appeared.
     Stop,
@@ -156,7 +166,8 @@ impl<F: FnMut(Emission<'_>)> TokenSink for F {
 }
 
 /// Why an engine could not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EngineError {
     /// All sequences are taken.
     #[error("all {parallel} sequences are in use")]
@@ -182,7 +193,7 @@ pub enum EngineError {
         /// Which request.
         request: RequestId,
         /// What was asked of it: `decode` or `prefill`.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// Prompt and output do not fit one request's context.
     #[error("{needed} do not fit the context of {context}")]
@@ -205,7 +216,7 @@ pub enum EngineError {
     #[error("the inference back end failed with code {code} while {what}")]
     Backend {
         /// What it was doing.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Its own code.
         code: i32,
     },

@@ -14,18 +14,30 @@ pub struct ScriptedEngine {
     sequences: Sequences<()>,
     step_time: Span,
     stops_after: BTreeMap<RequestId, Tokens>,
+    remembered: BTreeMap<RequestId, Tokens>,
     failing_steps: u32,
 }
 
 impl ScriptedEngine {
     /// An engine with nothing open.
     pub fn new(limits: EngineLimits, step_time: Span) -> Self {
-        Self { sequences: Sequences::new(limits), step_time, stops_after: BTreeMap::new(), failing_steps: 0 }
+        Self {
+            sequences: Sequences::new(limits),
+            step_time,
+            stops_after: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            failing_steps: 0,
+        }
     }
 
     /// Makes this request end by itself after so many tokens.
     pub fn stop_after(&mut self, request: RequestId, tokens: Tokens) {
         self.stops_after.insert(request, tokens);
+    }
+
+    /// Makes it find so many of this request's prompt tokens in its cache.
+    pub fn remember(&mut self, request: RequestId, tokens: Tokens) {
+        self.remembered.insert(request, tokens);
     }
 
     /// Makes the next `count` steps fail.
@@ -47,12 +59,16 @@ impl Engine for ScriptedEngine {
         self.sequences.check(step)?;
         if self.failing_steps > 0 {
             self.failing_steps -= 1;
-            return Err(EngineError::Backend { what: "following its script", code: 1 });
+            return Err(EngineError::Backend { what: "following its script".into(), code: 1 });
         }
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
         let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
         let mut report = StepReport { elapsed: self.step_time, ..StepReport::default() };
         for (request, prefilled) in chunks.chain(decodes) {
+            if let Some(cached) = self.remembered.remove(&request) {
+                self.sequences.skip(request, cached)?;
+            }
+            let prefilled = prefilled.min(self.sequences.get(request)?.prompt_left());
             let stops_after = self.stops_after.get(&request).copied();
             let mut token = TokenId(0);
             let progress = self.sequences.advance(request, prefilled, |sequence| {

@@ -21,7 +21,9 @@ pub struct Sequences<T> {
 pub struct Sequence<T> {
     /// What to do.
     pub work: Work,
-    /// Prompt tokens worked through.
+    /// Prompt tokens that were in the cache before the first was worked through.
+    pub cached: Tokens,
+    /// Prompt tokens worked through, or in the cache already.
     pub prefilled: Tokens,
     /// Tokens produced.
     pub produced: Tokens,
@@ -33,6 +35,11 @@ impl<T> Sequence<T> {
     /// Prompt tokens still to do.
     pub fn prompt_left(&self) -> Tokens {
         Tokens(self.work.prompt.len() as u32) - self.prefilled
+    }
+
+    /// Whether none of its prompt has been worked through yet.
+    pub fn is_new(&self) -> bool {
+        self.prefilled == self.cached
     }
 
     /// Cells it holds: its prompt so far, and each produced token but the last, which has not been
@@ -78,7 +85,26 @@ impl<T> Sequences<T> {
             return Err(EngineError::NoSequenceFree { parallel: self.limits.parallel });
         }
         let own = own(&work)?;
-        self.open.insert(request, Sequence { work, prefilled: Tokens::ZERO, produced: Tokens::ZERO, own });
+        let (cached, prefilled, produced) = (Tokens::ZERO, Tokens::ZERO, Tokens::ZERO);
+        self.open.insert(request, Sequence { work, cached, prefilled, produced, own });
+        Ok(())
+    }
+
+    /// Notes that the cache holds the first `cached` tokens of a new request's prompt.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotOpen`].
+    ///
+    /// # Panics
+    ///
+    /// If the prompt has begun already, or no token of it would be left to run.
+    pub fn skip(&mut self, request: RequestId, cached: Tokens) -> Result<(), EngineError> {
+        let sequence = self.get_mut(request)?;
+        let prompt = Tokens(sequence.work.prompt.len() as u32);
+        assert!(sequence.is_new(), "{request} has begun: {} worked through", sequence.prefilled);
+        assert!(cached < prompt, "{request}: the cache would hold {cached} of {prompt}");
+        (sequence.cached, sequence.prefilled) = (cached, cached);
         Ok(())
     }
 
@@ -92,12 +118,12 @@ impl<T> Sequences<T> {
         for chunk in &step.prefill {
             let left = self.get(chunk.request)?.prompt_left();
             if chunk.tokens == Tokens::ZERO || chunk.tokens > left || !seen.insert(chunk.request) {
-                return Err(EngineError::NotReady { request: chunk.request, what: "prefill" });
+                return Err(EngineError::NotReady { request: chunk.request, what: "prefill".into() });
             }
         }
         for &request in &step.decode {
             if self.get(request)?.produced == Tokens::ZERO || !seen.insert(request) {
-                return Err(EngineError::NotReady { request, what: "decode" });
+                return Err(EngineError::NotReady { request, what: "decode".into() });
             }
         }
         let grows: Tokens = step.prefill.iter().map(|chunk| chunk.tokens).sum();
@@ -117,6 +143,7 @@ impl<T> Sequences<T> {
         stopped: impl FnOnce(&mut Sequence<T>) -> bool,
     ) -> Progress {
         let sequence = self.open.get_mut(&request).expect("the step was checked");
+        let cached = sequence.is_new().then_some(sequence.cached);
         sequence.prefilled = sequence.prefilled + prefilled;
         let produced = sequence.prompt_left() == Tokens::ZERO;
         let mut end = None;
@@ -129,7 +156,7 @@ impl<T> Sequences<T> {
         if end.is_some() {
             self.open.remove(&request);
         }
-        Progress { request, prefilled, produced, end }
+        Progress { request, prefilled, cached, produced, end }
     }
 
     /// Forgets a request; what the engine kept for it, if it was open.

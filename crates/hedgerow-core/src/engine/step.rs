@@ -7,7 +7,7 @@ use crate::time::Span;
 use crate::units::Tokens;
 
 /// One call of the engine: a ragged batch of decoding requests and prompt chunks, all at one precision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Step {
     /// Which resident precision runs.
     pub precision: PrecisionIndex,
@@ -30,16 +30,17 @@ impl Step {
 }
 
 /// The next `tokens` of one request's prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct PrefillChunk {
     /// Whose prompt.
     pub request: RequestId,
-    /// How many tokens of it; at least 1 and no more than are left.
+    /// How many tokens of it; at least 1 and no more than are left. Of a first chunk, the engine may run
+    /// fewer: see [`Progress::cached`].
     pub tokens: Tokens,
 }
 
 /// What a step did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct StepReport {
     /// One entry for each request of the step, prefill first, in the step's order.
     pub progress: Vec<Progress>,
@@ -50,12 +51,14 @@ pub struct StepReport {
 }
 
 /// How far one request got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Progress {
     /// Which request.
     pub request: RequestId,
     /// Prompt tokens worked through in this step.
     pub prefilled: Tokens,
+    /// Set with the first chunk of a prompt: how many tokens before it the cache held already.
+    pub cached: Option<Tokens>,
     /// Whether it produced a token.
     pub produced: bool,
     /// Set when that was its last: the engine holds nothing for it any more.

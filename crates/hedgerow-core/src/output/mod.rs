@@ -9,6 +9,6 @@ mod record;
 mod summary;
 mod text;
 
-pub use record::{Outcome, Record, Rejection};
+pub use record::{Outcome, Record, Rejection, Target};
 pub use summary::{Percentiles, Summary};
 pub use text::TextStream;

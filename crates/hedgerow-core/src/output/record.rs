@@ -1,5 +1,7 @@
 //! What became of a request.
 
+use std::fmt;
+
 use crate::allocator::Grant;
 use crate::engine::{EndReason, EngineError};
 use crate::quantization::PrecisionIndex;
@@ -9,7 +11,7 @@ use crate::time::{Instant, Span};
 use crate::units::{Bytes, Quality, Tokens};
 
 /// One request's whole story. Written once, when it has ended; nothing is left out silently.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Record {
     /// What was asked.
     pub request: Request,
@@ -23,6 +25,8 @@ pub struct Record {
     pub first_token: Option<Instant>,
     /// When its last token came.
     pub last_token: Option<Instant>,
+    /// Prompt tokens that were in the engine's cache, so that they did not run; 0 until its first step.
+    pub cached: Tokens,
     /// Tokens produced.
     pub produced: Tokens,
     /// The precision it ran at.
@@ -32,7 +36,8 @@ pub struct Record {
 }
 
 /// How a request ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Whole, in time and at a precision that is good enough.
     Met(EndReason),
@@ -70,7 +75,8 @@ impl Outcome {
 }
 
 /// Why a request was refused.
-#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// Prompt and output do not fit one request's context.
     #[error("prompt and output of {needed} do not fit the context of {context}")]
@@ -118,6 +124,16 @@ pub enum Rejection {
         /// What an idle node needs.
         fastest: Span,
     },
+    /// A target for the pace of the answer could not be met even on an idle node.
+    #[error("{target} target of {asked} is shorter than the fastest possible, {fastest}")]
+    TargetInfeasible {
+        /// Which one.
+        target: Target,
+        /// What was asked for.
+        asked: Span,
+        /// What an idle node needs.
+        fastest: Span,
+    },
     /// The deadline cannot be met now, because of what is running and promised already.
     #[error("the deadline cannot be met now: the node has promised its time to others")]
     DeadlineUnreachable {
@@ -137,6 +153,24 @@ pub enum Rejection {
     ShuttingDown,
 }
 
+/// A target for the pace of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+pub enum Target {
+    /// Time to the first token.
+    Ttft,
+    /// Time per token after it.
+    Tpot,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ttft => "TTFT",
+            Self::Tpot => "TPOT",
+        })
+    }
+}
+
 impl Rejection {
     /// Its stable name: the error's `code` and the metric's label.
     pub fn code(&self) -> &'static str {
@@ -147,6 +181,7 @@ impl Rejection {
             Self::BandExceeded { .. } => "band_exceeded",
             Self::QualityInfeasible { .. } => "quality_infeasible",
             Self::DeadlineInfeasible { .. } => "deadline_infeasible",
+            Self::TargetInfeasible { .. } => "target_infeasible",
             Self::DeadlineUnreachable { .. } => "deadline_unreachable",
             Self::QueueFull { .. } => "queue_full",
             Self::ShuttingDown => "shutting_down",
@@ -167,6 +202,12 @@ impl Rejection {
             Self::DeadlineInfeasible { fastest, .. } => {
                 format!("ask for a deadline of {fastest} or more, or lower `max_tokens`")
             }
+            Self::TargetInfeasible { target: Target::Ttft, fastest, .. } => {
+                format!("ask for a TTFT of {fastest} or more, or shorten the prompt")
+            }
+            Self::TargetInfeasible { target: Target::Tpot, fastest, .. } => {
+                format!("ask for a TPOT of {fastest} or more")
+            }
             Self::DeadlineUnreachable { retry_after } | Self::QueueFull { retry_after, .. } => {
                 format!("try again in {retry_after}, or with a later deadline")
             }
@@ -186,6 +227,7 @@ impl Rejection {
             | Self::BandExceeded { .. }
             | Self::QualityInfeasible { .. }
             | Self::DeadlineInfeasible { .. }
+            | Self::TargetInfeasible { .. }
             | Self::ShuttingDown => None,
         }
     }
@@ -201,6 +243,7 @@ impl Record {
             started: None,
             first_token: None,
             last_token: None,
+            cached: Tokens::ZERO,
             produced: Tokens::ZERO,
             precision: None,
             grant: Grant::default(),
@@ -219,8 +262,7 @@ impl Record {
 
     /// TPOT: (last − first) / (tokens − 1); `None` with fewer than two tokens.
     pub fn tpot(&self) -> Option<Span> {
-        let gaps = self.produced.0.checked_sub(1).filter(|&gaps| gaps > 0)?;
-        Some(Span(self.last_token?.since(self.first_token?).0 / u64::from(gaps)))
+        crate::running::tpot(self.first_token, self.last_token, self.produced)
     }
 
     /// E2E: end − arrival, of an answer that was given whole.

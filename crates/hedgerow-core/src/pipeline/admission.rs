@@ -1,15 +1,23 @@
 //! Who gets a place in the queue, who is told no at once, and who leaves.
 
 use super::*;
+use crate::output::Target;
+use crate::quantization::PrecisionIndex;
 
 impl Pipeline {
     /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
-    pub(super) fn admit(&mut self, now: Instant, request: Request, orders: &mut Vec<Order>) {
+    pub(super) fn admit(&mut self, now: Instant, mut request: Request, orders: &mut Vec<Order>) {
+        progress::expect(&self.lengths, &self.settings, &mut request, Tokens::ZERO);
         if let Err(rejection) = self.check_arrival(now, &request) {
             orders.push(reject(now, request, rejection));
             return;
         }
         let fastest = self.fastest(&request);
+        if !request.is_best_effort() {
+            let (node, precision) = (&self.node, PrecisionIndex::default());
+            let work = scheduler::work_in_batch(&request, node, &self.pace, precision, node.max_parallel);
+            self.traffic.note(now, work, request.value);
+        }
         let latest_start = request
             .deadline
             .map_or(Instant(u64::MAX), |deadline| Instant(deadline.0 - fastest.0.min(deadline.0)));
@@ -58,15 +66,41 @@ impl Pipeline {
             let deadline = request.slack(request.arrived);
             return Err(Rejection::DeadlineInfeasible { deadline, fastest });
         }
+        self.check_targets(request)
+    }
+
+    /// Whether an idle node keeps the targets for an answer's pace.
+    fn check_targets(&self, request: &Request) -> Result<(), Rejection> {
+        for (target, asked) in [(Target::Ttft, request.ttft), (Target::Tpot, request.tpot)] {
+            let Some(asked) = asked else { continue };
+            let fastest = self.fastest_by(request, |precision| {
+                let Node { cost, model, precisions, prefill_chunk, .. } = &self.node;
+                let precision = &precisions[precision.0];
+                match target {
+                    Target::Ttft => {
+                        cost.prefill(model, precision, request.prompt, Tokens::ZERO, *prefill_chunk)
+                    }
+                    Target::Tpot => cost.decode(model, precision, 1, request.prompt),
+                }
+            });
+            if asked < fastest && !self.settings.policy.is_blind_to_deadlines() {
+                return Err(Rejection::TargetInfeasible { target, asked, fastest });
+            }
+        }
         Ok(())
     }
 
     /// The fastest that an idle node could serve a request, over the precisions that are good enough.
     fn fastest(&self, request: &Request) -> Span {
+        self.fastest_by(request, |precision| scheduler::time_alone(request, &self.node, precision))
+    }
+
+    /// The shortest of some time, over the precisions that are good enough for a request.
+    fn fastest_by(&self, request: &Request, time: impl Fn(PrecisionIndex) -> Span) -> Span {
         quantization::fastest_first(&self.node.precisions)
             .into_iter()
             .filter(|precision| self.node.precisions[precision.0].quality >= request.min_quality)
-            .map(|precision| scheduler::time_alone(request, &self.node, precision))
+            .map(time)
             .min()
             .unwrap_or(Span::MAX)
     }
@@ -74,11 +108,8 @@ impl Pipeline {
     /// Plans for all who wait; in continuous batching, who is left out is told at once.
     pub(super) fn replan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         let waiting = self.competing(now);
-        if waiting.is_empty() {
-            self.plan = None;
-            return;
-        }
-        let plan = scheduler::choose(&self.view(now, &waiting), self.settings.node_limit);
+        let promised = self.queue.promised();
+        let plan = scheduler::choose(&self.view(now, &waiting, &promised), self.settings.node_limit);
         orders.push(Order::Planned(plan.report));
         let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
         if is_final {
@@ -91,7 +122,9 @@ impl Pipeline {
                 .map(|request| request.id)
                 .collect();
             self.turn_away(now, &left_out, plan.report.retry_after, orders);
+            plan.accepted.iter().for_each(|&id| self.queue.promise(id));
         }
+        self.batch = plan.batch_limit;
         self.plan = Some(plan);
     }
 
@@ -168,7 +201,7 @@ impl Pipeline {
 
     /// What a request that was refused may expect to wait: until what is running will have ended.
     fn time_to_drain(&self, now: Instant) -> Span {
-        scheduler::choose(&self.view(now, &[]), 0).report.retry_after
+        scheduler::choose(&self.view(now, &[], &[]), 0).report.retry_after
     }
 }
 

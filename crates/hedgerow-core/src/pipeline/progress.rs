@@ -1,15 +1,26 @@
 //! What a step did to the running requests, and how they end.
 
 use super::*;
-use crate::running::load_of;
+use crate::request::Length;
+use crate::running::{load_of, tpot};
+use crate::settings::Settings;
+
+/// No more is owed than this: a share is of the time that passes, not of an hour ago.
+const OWED_NS_MOST: i64 = 2_000_000_000;
 
 impl Pipeline {
     /// Takes in a step's report. Requests that have left since it was ordered are passed over.
     pub(super) fn take_report(&mut self, now: Instant, report: &StepReport) {
-        if let Some(InFlight { step, .. }) = self.in_flight.take() {
+        self.note_cached(report);
+        if let Some(InFlight { mut step, .. }) = self.in_flight.take() {
+            for chunk in &mut step.prefill {
+                let progress = report.progress.iter().find(|progress| progress.request == chunk.request);
+                chunk.tokens = progress.map_or(chunk.tokens, |progress| progress.prefilled);
+            }
             let load = load_of(&step, &self.running);
-            let precision = &self.node.precisions[step.precision.0];
-            self.pace.note(report.elapsed, self.node.cost.step(&self.node.model, precision, &load));
+            let (node, precision) = (&self.node, &self.node.precisions[step.precision.0]);
+            self.pace.note(report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
+            self.settle_with_best_effort(&step, report.elapsed);
         }
         let mut ended = Vec::new();
         for progress in &report.progress {
@@ -21,6 +32,7 @@ impl Pipeline {
             running.prefilled = running.prefilled + progress.prefilled;
             if progress.produced {
                 running.produced = running.produced + Tokens(1);
+                expect(&self.lengths, &self.settings, &mut running.request, running.produced);
                 running.first_token.get_or_insert(now);
                 running.last_token = Some(now);
             }
@@ -30,11 +42,49 @@ impl Pipeline {
             let index =
                 self.running.iter().position(|running| running.request.id == *id).expect("seen just now");
             let running = self.running.remove(index);
+            if running.request.length != Length::Exact {
+                self.lengths.note(running.request.max_output, running.produced);
+            }
             self.delivering.push(Delivery { running, end: *end, arrives: None });
         }
         if !ended.is_empty() {
             self.send_off(now);
             self.plan = None;
+        }
+    }
+
+    /// Keeps the account of those who name no time: their share of each step's time is owed to them while any
+    /// are here, and what they take of it is paid.
+    fn settle_with_best_effort(&mut self, step: &Step, taken: Span) {
+        let share = self.settings.best_effort_share;
+        let is_best_effort = |id: &RequestId| {
+            self.running.iter().any(|running| running.request.id == *id && running.request.is_best_effort())
+        };
+        let is_here = self.running.iter().any(|running| running.request.is_best_effort())
+            || self.queue.iter().any(Request::is_best_effort);
+        if share == 0.0 || !is_here {
+            self.owed_ns = 0;
+            return;
+        }
+        let taking_part = step.prefill.iter().map(|chunk| (&chunk.request, chunk.tokens.0));
+        let taking_part = taking_part.chain(step.decode.iter().map(|id| (id, 1)));
+        let (mut all, mut theirs) = (0, 0);
+        for (id, tokens) in taking_part {
+            all += tokens;
+            theirs += if is_best_effort(id) { tokens } else { 0 };
+        }
+        let part = f64::from(theirs) / f64::from(all.max(1));
+        let due_ns = (share - part) * taken.0 as f64;
+        self.owed_ns = (self.owed_ns + due_ns as i64).clamp(-OWED_NS_MOST, OWED_NS_MOST);
+    }
+
+    /// Takes in where prompts really began: the engine's cache may hold more or less than was expected.
+    fn note_cached(&mut self, report: &StepReport) {
+        for progress in &report.progress {
+            let running = self.running.iter_mut().find(|running| running.request.id == progress.request);
+            if let (Some(running), Some(cached)) = (running, progress.cached) {
+                (running.cached, running.prefilled) = (cached, cached);
+            }
         }
     }
 
@@ -60,7 +110,8 @@ impl Pipeline {
         while let Some(index) = self.delivering.iter().position(is_there) {
             let Delivery { running, end, arrives } = self.delivering.remove(index);
             let at = arrives.expect("it is there");
-            let is_met = running.request.is_in_time(at);
+            let tpot = tpot(running.first_token, running.last_token, running.produced);
+            let is_met = running.request.is_kept(running.first_token, tpot, at);
             let outcome = if is_met { Outcome::Met(end) } else { Outcome::Late(end) };
             orders.push(self.end(at, running, outcome));
         }
@@ -102,10 +153,30 @@ impl Pipeline {
             started: Some(running.started),
             first_token: running.first_token,
             last_token: running.last_token,
+            // Cut off before its first step, it has had nothing from the cache yet.
+            cached: if running.prefilled > running.cached { running.cached } else { Tokens::ZERO },
             produced: running.produced,
             precision: Some(running.precision),
             grant: running.grant,
             request: running.request,
         })
     }
+}
+
+/// Sets the length that a request is planned with, now that it has `produced` tokens.
+pub(super) fn expect(lengths: &Lengths, settings: &Settings, request: &mut Request, produced: Tokens) {
+    let limit = request.max_output;
+    let learned = || lengths.expect(limit, produced, settings.confidence);
+    request.expected_output = match request.length {
+        Length::Exact => limit,
+        _ if settings.confidence >= 1.0 => limit,
+        Length::Hinted(hint) if hint > produced => hint.min(limit),
+        // Only when it outgrows what was expected is there anything to think about.
+        Length::Limited | Length::Hinted(_)
+            if produced > Tokens::ZERO && produced < request.expected_output =>
+        {
+            request.expected_output
+        }
+        Length::Limited | Length::Hinted(_) => learned().unwrap_or(limit),
+    };
 }

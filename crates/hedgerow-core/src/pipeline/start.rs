@@ -9,17 +9,61 @@ impl Pipeline {
             return;
         }
         let Some(mut plan) = self.plan.take() else { return };
-        while self.running.len() < plan.batch_limit as usize {
-            let Some(&id) = plan.accepted.front() else { break };
+        while let Some(&id) = plan.accepted.front() {
             // Who has left is passed over.
-            if self.queue.contains(id) {
+            if let Some(request) = self.queue.get(id) {
+                if !self.has_place_for(now, request, plan.batch_limit) {
+                    break;
+                }
                 let Some(running) = self.start(now, id, &plan) else { break };
                 orders.push(Order::Start(running));
             }
             plan.accepted.pop_front();
         }
+        self.start_owed(now, &mut plan, orders);
         // In epochs, who was not started competes for the next; else it stays planned.
         self.plan = (self.settings.protocol == Protocol::Continuous).then_some(plan);
+    }
+
+    /// Whether a request may start: there is a place, and it would take part in a step, or wherever nobody
+    /// pauses there is room in the batch.
+    ///
+    /// Those who name no time leave half of the places to callers who do, if any have come lately; and while
+    /// a share is kept for them, the last place is theirs.
+    fn has_place_for(&self, now: Instant, request: &Request, batch: u32) -> bool {
+        let policy = self.settings.policy;
+        let places = self.node.max_parallel.min(policy.most_at_once()) as usize;
+        if !policy.plans_for_all() {
+            return self.running.len() < places.min(batch as usize);
+        }
+        let best_effort = self.running.iter().filter(|running| running.request.is_best_effort()).count();
+        let is_kept = self.settings.best_effort_share > 0.0 && self.queue.iter().any(Request::is_best_effort);
+        let allowed = match request.is_best_effort() {
+            true if self.traffic.is_recent(now) => best_effort < places.div_ceil(2),
+            true => true,
+            false if is_kept && best_effort == 0 => self.running.len() + 1 < places || places == 1,
+            false => true,
+        };
+        let ahead = self.running.iter().filter(|running| running.request.urgency() < request.urgency());
+        allowed && self.running.len() < places && ahead.count() < batch as usize
+    }
+
+    /// Starts one more of those who name no time when they are owed more than those who run take: up to half
+    /// of the places.
+    fn start_owed(&mut self, now: Instant, plan: &mut Plan, orders: &mut Vec<Order>) {
+        let places = self.node.max_parallel as usize;
+        let running = self.running.iter().filter(|running| running.request.is_best_effort()).count();
+        if self.owed_ns <= 0 || running >= places.div_ceil(2) || self.running.len() >= places {
+            return;
+        }
+        let Some(id) = self.queue.iter().find(|request| request.is_best_effort()).map(|request| request.id)
+        else {
+            return;
+        };
+        if let Some(running) = self.start(now, id, plan) {
+            orders.push(Order::Start(running));
+            plan.accepted.retain(|&accepted| accepted != id);
+        }
     }
 
     /// Whether the protocol lets anybody start now; makes a plan if there is none.
@@ -65,17 +109,19 @@ impl Pipeline {
             return None;
         }
         self.ledger.take(&grant);
+        let request = self.queue.leave(id).expect("it was found just now");
         let running = Running {
-            request: self.queue.leave(id).expect("it was found just now"),
             precision: plan.precision,
             grant,
             prompt,
             started: now,
             ready: now + self.node.uplink_slot(),
-            prefilled: Tokens::ZERO,
+            cached: request.cached,
+            prefilled: request.cached,
             produced: Tokens::ZERO,
             first_token: None,
             last_token: None,
+            request,
         };
         self.running.push(running.clone());
         Some(running)
@@ -99,16 +145,25 @@ impl Pipeline {
     }
 
     /// What the scheduler sees.
-    pub(super) fn view<'a>(&'a self, now: Instant, waiting: &'a [&'a Request]) -> View<'a> {
+    pub(super) fn view<'a>(
+        &'a self,
+        now: Instant,
+        waiting: &'a [&'a Request],
+        promised: &'a [RequestId],
+    ) -> View<'a> {
         View {
             now,
             waiting,
+            promised,
             running: &self.running,
             in_flight: self.in_flight.as_ref(),
             ledger: &self.ledger,
             node: &self.node,
             settings: &self.settings,
-            pace: self.pace.factor(),
+            pace: &self.pace,
+            traffic: &self.traffic,
+            owes_best_effort: self.owed_ns > 0,
+            batch: self.batch,
         }
     }
 }

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::allocator::{Channel, Radio};
-use crate::engine::cost::{Curve, MeasuredCost};
+use crate::engine::cost::{Line, MeasuredCost, Surface};
 use crate::engine::{CostModel, Engine as _, EngineLimits, Sampling, ScriptedEngine, TokenId, Work};
 use crate::node::ModelShape;
 use crate::quantization::Precision;
@@ -18,7 +18,7 @@ const STEP: Span = Span::from_millis(10);
 
 /// A node on which a prompt takes one step and each further token another, however many run.
 fn node() -> Node {
-    let constant = |count| Curve::new(vec![(1, STEP), (count, STEP)]);
+    let constant = |count| Surface::level(&[(1, STEP), (count, STEP)]);
     Node {
         memory: Bytes(1_000 + 8 * 100 * 4),
         model: ModelShape {
@@ -39,9 +39,8 @@ fn node() -> Node {
         }],
         cost: CostModel::Measured(MeasuredCost {
             prefill: constant(1_000),
-            prefill_context_ns: 0.0,
             decode: constant(8),
-            decode_kv_ns: 0.0,
+            mixed_ns: 0,
         }),
         max_parallel: 4,
         context: Tokens(100),
@@ -58,6 +57,8 @@ fn settings(policy: Policy) -> Settings {
         queue_capacity: 8,
         node_limit: 10_000,
         margin: 0.0,
+        confidence: 1.0,
+        best_effort_share: 0.0,
         padding: Padding::None,
     }
 }
@@ -71,14 +72,8 @@ fn epochs(policy: Policy) -> Settings {
 fn request(id: u64, at_ms: u64, max_output: u32, deadline_ms: Option<u64>) -> Request {
     let arrived = Instant::START + Span::from_millis(at_ms);
     Request {
-        id: RequestId(id),
-        arrived,
-        prompt: Tokens(10),
-        max_output: Tokens(max_output),
         deadline: deadline_ms.map(|ms| arrived + Span::from_millis(ms)),
-        min_quality: Quality::NONE,
-        value: 1,
-        link: None,
+        ..Request::new(RequestId(id), arrived, Tokens(10), Tokens(max_output))
     }
 }
 
@@ -134,6 +129,7 @@ impl Driver {
                     sampling: Sampling::GREEDY,
                     stop: Vec::new(),
                     ignore_eos: false,
+                    cache_prompt: false,
                 };
                 self.engine.open(running.request.id, work).unwrap();
             }
@@ -434,4 +430,58 @@ fn prompts_travel_before_and_answers_after_the_computing() {
         150 ms: r2 met, 1 tokens
     "#]],
     );
+}
+
+/// Runs one request of 10 prompt tokens, 4 at most in a step, of which the cache is expected to hold some
+/// and holds others; how many steps it took, what its record says was cached, and the pace afterwards.
+fn run_remembered(expected: u32, held: u32) -> (u32, u32, f64) {
+    let mut node = Node { prefill_chunk: Tokens(4), ..node() };
+    // A token takes a step's time, so that the pace shows when a chunk is taken for longer than it was.
+    let CostModel::Measured(cost) = &mut node.cost else { panic!("it was measured") };
+    let line = |count: u32| Line { count, times_ns: vec![(0, STEP.0 * u64::from(count))] };
+    cost.prefill = Surface::new(vec![line(1), line(10)]).unwrap();
+    let request = Request { cached: Tokens(expected), ..request(1, 0, 1, None) };
+    let mut driver = Driver::new(node, settings(Policy::Dftsp));
+    driver.engine.remember(request.id, Tokens(held));
+    driver.arrive(request);
+    let mut steps = 0;
+    while let Some(((now, _), event)) = driver.agenda.pop_first() {
+        for order in driver.pipeline.on_event(now, event) {
+            steps += u32::from(matches!(order, Order::Run(_)));
+            if let Order::End(record) = &order {
+                assert_eq!(record.outcome, Outcome::Met(EndReason::Length));
+                return (steps, record.cached.0, driver.pipeline.pace().factor());
+            }
+            driver.carry_out(now, order);
+        }
+    }
+    panic!("it never ended");
+}
+
+#[test]
+fn a_prompt_begins_where_the_cache_ends_whatever_was_expected() {
+    let runs = [(6, 6), (6, 0), (6, 3), (0, 9), (0, 0)].map(|(expected, held)| {
+        let (steps, cached, _) = run_remembered(expected, held);
+        (steps, cached)
+    });
+    assert_eq!(runs, [(1, 6), (3, 0), (2, 3), (1, 9), (3, 0)]);
+}
+
+#[test]
+fn a_chunk_cut_short_by_the_cache_does_not_make_the_engine_look_fast() {
+    assert_eq!(run_remembered(0, 9).2, 1.0);
+}
+
+#[test]
+fn a_request_cut_off_before_its_first_step_has_had_nothing_from_the_cache() {
+    let mut pipeline = Pipeline::new(node(), settings(Policy::Dftsp));
+    let at = Instant::START;
+    let remembered = Request { cached: Tokens(9), ..request(1, 0, 4, None) };
+    pipeline.on_event(at, Event::Arrived(remembered));
+    let orders = pipeline.on_event(at, Event::Cancelled(RequestId(1)));
+    let cached = orders.iter().find_map(|order| match order {
+        Order::End(record) => Some(record.cached),
+        Order::Start(_) | Order::Stop(_) | Order::Run(_) | Order::Planned(_) | Order::WakeAt(_) => None,
+    });
+    assert_eq!(cached, Some(Tokens::ZERO));
 }

@@ -7,7 +7,7 @@
 use crate::units::{Bytes, Quality};
 
 /// One quantized form of the model, and what it costs and loses on this node (`model.md §1`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Precision {
     /// Its name in the field's words: `F16`, `Q4_0`, `W8A16`.
     pub name: String,
@@ -22,7 +22,9 @@ pub struct Precision {
 }
 
 /// The place of a precision in [`crate::node::Node::precisions`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize,
+)]
 pub struct PrecisionIndex(pub usize);
 
 /// Quality as the ratio of perplexities: `f = PPL_ref / PPL_q`, at most 1 (`model.md §1`).

@@ -20,6 +20,8 @@ struct Waiting {
     request: Request,
     /// After this moment not even an idle node could serve it in time.
     latest_start: Instant,
+    /// Whether a plan has accepted it.
+    is_promised: bool,
 }
 
 /// No place is left.
@@ -52,7 +54,7 @@ impl Queue {
         }
         // Ids grow with arrival, yet a slow reader may come in after a faster one: its place is its own.
         let place = self.waiting.partition_point(|other| other.request.id < request.id);
-        self.waiting.insert(place, Waiting { request, latest_start });
+        self.waiting.insert(place, Waiting { request, latest_start, is_promised: false });
         Ok(())
     }
 
@@ -77,8 +79,26 @@ impl Queue {
     }
 
     /// Who waits, first come first.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.waiting.iter().map(|waiting| &waiting.request)
+    }
+
+    /// The same as a list.
     pub fn snapshot(&self) -> Vec<&Request> {
-        self.waiting.iter().map(|waiting| &waiting.request).collect()
+        self.iter().collect()
+    }
+
+    /// Notes that a plan has accepted a request.
+    pub fn promise(&mut self, id: RequestId) {
+        if let Some(place) = self.place(id) {
+            self.waiting[place].is_promised = true;
+        }
+    }
+
+    /// Whom a plan has accepted, in order of id.
+    pub fn promised(&self) -> Vec<RequestId> {
+        let promised = self.waiting.iter().filter(|waiting| waiting.is_promised);
+        promised.map(|waiting| waiting.request.id).collect()
     }
 
     /// Those whom not even an idle node could serve in time any more.
@@ -119,21 +139,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{Quality, Tokens};
+    use crate::units::Tokens;
 
     const LATE: Instant = Instant(u64::MAX);
 
     fn request(id: u64) -> Request {
-        Request {
-            id: RequestId(id),
-            arrived: Instant(id),
-            prompt: Tokens(1),
-            max_output: Tokens(1),
-            deadline: None,
-            min_quality: Quality::NONE,
-            value: 1,
-            link: None,
-        }
+        Request::new(RequestId(id), Instant(id), Tokens(1), Tokens(1))
     }
 
     #[test]

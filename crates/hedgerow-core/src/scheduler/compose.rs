@@ -1,8 +1,9 @@
 //! What the next step runs: which requests decode, and how much of which prompt is prefilled.
 
-use super::plan::View;
+use super::view::View;
 use crate::engine::cost::ChunkLoad;
 use crate::engine::{PrefillChunk, Step, StepLoad};
+use crate::request::Request;
 use crate::running::Running;
 use crate::settings::Protocol;
 use crate::time::Span;
@@ -14,12 +15,15 @@ const LEAST_CHUNK: Tokens = Tokens(16);
 /// Composes the next step of those who are ready; empty when nobody is.
 ///
 /// - `epoch`: the whole batch's prompts first, then its decodes together, as the paper has it.
-/// - `continuous`: everybody who can decode does, beside chunks of the most urgent prompts; a prompt
-///   takes no more time from a more urgent request's decodes than that request can spare.
+/// - `continuous`: the most urgent, as many as the plan lets take part, decode beside chunks of their most
+///   urgent prompts; the others pause. A prompt takes no more time from a more urgent request's decodes than
+///   that request can spare. Those who name no time go first when they are owed it.
 pub fn compose(view: &View<'_>) -> Step {
     let mut ready: Vec<&Running> = view.running.iter().filter(|running| running.ready <= view.now).collect();
     if view.settings.policy.plans_for_all() {
-        ready.sort_by_key(|running| running.request.urgency());
+        let is_owed = |request: &Request| view.owes_best_effort && request.is_best_effort();
+        ready.sort_by_key(|running| (!is_owed(&running.request), running.request.urgency()));
+        ready.truncate(view.batch as usize);
     }
     let decoding = ready.iter().filter(|running| running.is_decoding());
     let decode: Vec<_> = decoding.map(|running| running.request.id).collect();
@@ -61,8 +65,9 @@ fn time_to_spare(view: &View<'_>, running: &Running, batch: u32) -> Span {
     if !view.settings.policy.plans_for_all() {
         return Span::MAX;
     }
-    let precision = &view.node.precisions[running.precision.0];
-    let step = view.node.cost.decode(&view.node.model, precision, batch, running.kv());
+    let decode_kv = u64::from(batch) * u64::from(running.kv().0);
+    let load = StepLoad { decode_count: batch, decode_kv, ..StepLoad::default() };
+    let step = view.step_time(running.precision, &load);
     let own_path = (step * running.decodes_left()).scaled(view.stretch());
     running.request.slack(view.now).saturating_sub(own_path + view.node.downlink_slot())
 }
@@ -81,6 +86,5 @@ fn longest_chunk(view: &View<'_>, running: &Running, most: Tokens, spare: Span) 
 
 fn chunk_time(view: &View<'_>, running: &Running, tokens: Tokens) -> Span {
     let chunk = ChunkLoad { tokens, start: running.prefilled, prompt: running.prompt };
-    let load = StepLoad { prefill: vec![chunk], ..StepLoad::default() };
-    view.node.cost.step(&view.node.model, &view.node.precisions[running.precision.0], &load)
+    view.chunk_time(running.precision, chunk)
 }

@@ -31,13 +31,8 @@ pub(super) fn solve(instance: &Instance) -> Answer {
 /// promise takes the same time from every choice, so if it makes work late, each who leaves must be the
 /// longest. So at the end nobody can serve more.
 fn is_optimal_for(instance: &Instance) -> bool {
-    let Instance { items, capacity, timing } = instance;
-    let all_fit = (0..4).all(|sum| {
-        let needs = items.iter().map(|item| u128::from(item.needs()[sum]));
-        needs.sum::<u128>() <= u128::from(capacity.limits()[sum])
-    });
-    let are_worth_the_same = items.windows(2).all(|pair| pair[0].value == pair[1].value);
-    *timing != Timing::Together && all_fit && are_worth_the_same
+    let are_worth_the_same = instance.items.windows(2).all(|pair| pair[0].value == pair[1].value);
+    instance.timing != Timing::Together && are_worth_the_same && instance.only_deadlines_bind()
 }
 
 /// Fills a batch with the cheapest requests, once for each of some slacks as the tightest allowed.

@@ -91,7 +91,8 @@ pub struct Demand {
 }
 
 /// A limit that a batch can run into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// The uplink is full.
     Uplink,
@@ -125,6 +126,15 @@ impl Instance {
     /// Total value of some of its items.
     pub fn value_of(&self, chosen: &[usize]) -> u128 {
         chosen.iter().map(|&index| u128::from(self.items[index].value)).sum()
+    }
+
+    /// Whether nothing but the deadlines can keep items out: all together fit every other limit.
+    pub(super) fn only_deadlines_bind(&self) -> bool {
+        let limits = self.capacity.limits();
+        (0..4).all(|sum| {
+            let needs = self.items.iter().map(|item| u128::from(item.needs()[sum]));
+            needs.sum::<u128>() <= u128::from(limits[sum])
+        })
     }
 
     /// The items that some allowed batch holds: those that could be served alone.

@@ -24,7 +24,9 @@ mod policy;
 mod prune;
 mod reduce;
 mod timeline;
+mod traffic;
 mod tree;
+mod view;
 
 pub use answer::{Answer, binding};
 pub use bound::upper_bound;
@@ -34,10 +36,13 @@ pub use compose::compose;
 pub use dftsp::{is_exact_for as dftsp_is_exact_for, solve as dftsp};
 pub use exact::Exact;
 pub use instance::{Capacity, Demand, Instance, Item, Limit, NUMBER_LIMIT, Timing};
-pub use plan::{InFlight, Plan, PlanReport, View, choose};
+pub use plan::{Plan, PlanReport, choose};
 pub use policy::{Policy, UnknownPolicy};
 pub use prune::{Cuts, Rules};
 pub use reduce::time_alone;
+pub(crate) use reduce::work_in_batch;
+pub use traffic::Traffic;
+pub use view::{InFlight, View};
 
 /// Why a solver refuses an instance.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

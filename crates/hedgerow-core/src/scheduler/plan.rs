@@ -5,53 +5,14 @@ use std::collections::VecDeque;
 use super::instance::Limit;
 use super::reduce::{self, Reduction};
 use super::timeline::{self, Lane};
+use super::view::View;
 use super::{Answer, Budget, Policy, binding, solve};
-use crate::allocator::Ledger;
-use crate::engine::{CostModel, Step};
-use crate::node::Node;
+use crate::engine::CostModel;
 use crate::quantization::{self, PrecisionIndex};
 use crate::request::{Request, RequestId};
-use crate::running::Running;
-use crate::settings::{Protocol, Settings};
+use crate::settings::Protocol;
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
-
-/// What the scheduler sees.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// Now.
-    pub now: Instant,
-    /// Who waits, first come first.
-    pub waiting: &'a [&'a Request],
-    /// Who runs.
-    pub running: &'a [Running],
-    /// The step that the engine is running, which none of the above shows yet.
-    pub in_flight: Option<&'a InFlight>,
-    /// What is free.
-    pub ledger: &'a Ledger,
-    /// The node.
-    pub node: &'a Node,
-    /// How to plan.
-    pub settings: &'a Settings,
-    /// How much slower steps are now than the cost model says.
-    pub pace: f64,
-}
-
-impl View<'_> {
-    /// The factor by which a predicted time is stretched before it is promised.
-    pub(super) fn stretch(&self) -> f64 {
-        self.pace * (1.0 + self.settings.margin)
-    }
-}
-
-/// A step that was ordered and has not been reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InFlight {
-    /// The step.
-    pub step: Step,
-    /// When it was ordered.
-    pub ordered: Instant,
-}
 
 /// Whom to serve.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +23,7 @@ pub struct Plan {
     pub longest_prompt: Tokens,
     /// The precision they run at.
     pub precision: PrecisionIndex,
-    /// How many requests run at once under this plan.
+    /// How many requests take part in a step under this plan; more may run, and pause.
     pub batch_limit: u32,
     /// How the plan was found.
     pub report: PlanReport,
@@ -89,10 +50,10 @@ pub struct PlanReport {
     pub retry_after: Span,
 }
 
-/// Plans: the best batch over the resident precisions and, in continuous batching, over how many
-/// requests run at once. Of equal ones it takes the fastest precision and the largest batch.
+/// Plans: the best batch over the resident precisions and, in continuous batching, over how many requests
+/// take part in a step. Of equal ones it takes the fastest precision and the largest batch.
 pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
-    let mut best: Option<Plan> = None;
+    let mut best: Option<(Plan, i128)> = None;
     let mut nodes = 0;
     let mut budget = Budget::nodes(node_limit);
     for precision in precisions(view) {
@@ -100,17 +61,18 @@ pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
             let reduction = reduce::reduce(view, precision, batch);
             let answer = answer(&reduction, view.settings.policy, &mut budget);
             nodes += answer.nodes;
-            let plan = plan(view, precision, batch, &reduction, &answer);
-            let serves_all = plan.report.accepted == view.waiting.len();
-            if best.as_ref().is_none_or(|best| plan.report.value > best.report.value) {
-                best = Some(plan);
+            let (plan, late) = plan(view, precision, batch, &reduction, &answer);
+            let serves_all = plan.report.accepted == view.waiting.len() && late == 0;
+            let worth = plan.report.value as i128 - late as i128;
+            if best.as_ref().is_none_or(|(_, most)| worth > *most) {
+                best = Some((plan, worth));
             }
             if serves_all {
                 break;
             }
         }
     }
-    let mut plan = best.expect("there is a precision and a batch size");
+    let (mut plan, _) = best.expect("there is a precision and a batch size");
     plan.report.nodes = nodes;
     plan
 }
@@ -122,15 +84,16 @@ fn plan(
     batch_limit: u32,
     reduction: &Reduction<'_>,
     answer: &Answer,
-) -> Plan {
+) -> (Plan, u128) {
+    let mut late = 0;
     let mut accepted: Vec<&Request> = answer.chosen.iter().map(|&index| reduction.members[index]).collect();
     if view.settings.policy.plans_for_all() {
         accepted.sort_by_key(|request| request.urgency());
         if view.settings.protocol == Protocol::Continuous {
-            keep_what_can_be_promised(view, precision, batch_limit, &mut accepted);
+            late = keep_what_can_be_promised(view, precision, batch_limit, &mut accepted);
         }
     }
-    Plan {
+    let plan = Plan {
         report: PlanReport {
             at: view.now,
             waiting: view.waiting.len(),
@@ -145,7 +108,8 @@ fn plan(
         accepted: accepted.iter().map(|request| request.id).collect(),
         precision,
         batch_limit,
-    }
+    };
+    (plan, late)
 }
 
 /// A batch runs at one precision: while somebody runs it is theirs, otherwise any may be chosen.
@@ -156,15 +120,21 @@ fn precisions(view: &View<'_>) -> Vec<PrecisionIndex> {
     }
 }
 
-/// Batch sizes to try, the largest first: all who could run at once, then half of that, and so on, but
-/// never fewer than run already. A smaller batch is slower in all but faster for each; where cost is
-/// additive it is the same, so one size will do.
+/// Batch sizes to try, the largest first: all who could run at once, then half of that, and so on. A smaller
+/// batch is slower in all but faster for each, and whoever has time pauses; where cost is additive it is the
+/// same, so one size will do, and a policy that does not plan pauses nobody.
 fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
     let running = view.running.len() as u32;
     let most = (running + view.waiting.len() as u32)
         .clamp(1, view.node.max_parallel.min(view.settings.policy.most_at_once()));
     let is_additive = matches!(view.node.cost, CostModel::Flops(_));
-    let least = if is_additive { most } else { running.clamp(1, most) };
+    let is_continuous = view.settings.protocol == Protocol::Continuous;
+    let may_pause = is_continuous && view.settings.policy.plans_for_all();
+    let least = match (is_additive, may_pause) {
+        (true, _) => most,
+        (false, true) => 1,
+        (false, false) => running.clamp(1, most),
+    };
     let halves =
         std::iter::successors(Some(most), |size| Some(size / 2)).take_while(move |&size| size > least);
     halves.chain([least])
@@ -180,30 +150,46 @@ fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) ->
     }
 }
 
-/// Drops requests until the timeline meets every deadline that it can meet without them.
+/// Drops requests until the timeline meets every deadline that it can meet without them. Gives the value
+/// of those who run and will be late.
 ///
 /// For the first who would be late, the dearest of those planned before it goes, as Moore and Hodgson
-/// have it; where nobody planned is before it, the dearest of all. Who runs and is late even with
-/// nobody planned cannot be helped.
+/// have it, newcomers first; where nobody planned is before it, the dearest of all. Who runs and is late
+/// even with nobody planned cannot be helped.
 fn keep_what_can_be_promised(
     view: &View<'_>,
     precision: PrecisionIndex,
     batch_limit: u32,
     accepted: &mut Vec<&Request>,
-) {
-    let is_late: Vec<bool> =
-        timeline::play(view, precision, batch_limit, &[]).iter().map(Lane::is_late).collect();
-    while !accepted.is_empty() {
+) -> u128 {
+    let mut is_late_anyway: Option<Vec<bool>> = None;
+    loop {
         let lanes = timeline::play(view, precision, batch_limit, accepted);
-        let could_be_in_time = |index: usize, lane: &Lane| !lane.is_running || !is_late[index];
+        let is_late_anyway = match (&is_late_anyway, lanes.iter().any(Lane::is_late)) {
+            (_, false) => return 0,
+            (Some(known), true) => known,
+            (None, true) => is_late_anyway.insert(late_with_nobody_planned(view, precision, batch_limit)),
+        };
+        let could_be_in_time = |index: usize, lane: &Lane| !lane.is_running || !is_late_anyway[index];
         let late =
             lanes.iter().enumerate().filter(|(index, lane)| lane.is_late() && could_be_in_time(*index, lane));
-        let Some(first) = late.map(|(_, lane)| lane.urgency()).min() else { return };
+        let Some(first) = late.map(|(_, lane)| lane.urgency()).min() else {
+            let late = view.running.iter().zip(is_late_anyway).filter(|(_, is_late)| **is_late);
+            return late.map(|(running, _)| u128::from(running.request.value)).sum();
+        };
         let before = accepted.iter().filter(|request| request.urgency() <= first).count();
         let suspects = if before > 0 { before } else { accepted.len() };
         let dearest = (0..suspects)
-            .max_by_key(|&index| reduce::work_in_batch(accepted[index], view.node, precision, batch_limit))
+            .max_by_key(|&index| {
+                let work =
+                    reduce::work_in_batch(accepted[index], view.node, view.pace, precision, batch_limit);
+                (!view.is_promised(accepted[index]), work)
+            })
             .expect("there is a suspect");
         accepted.remove(dearest);
     }
+}
+
+fn late_with_nobody_planned(view: &View<'_>, precision: PrecisionIndex, batch_limit: u32) -> Vec<bool> {
+    timeline::play(view, precision, batch_limit, &[]).iter().map(Lane::is_late).collect()
 }

@@ -1,9 +1,10 @@
 //! From the node's state to an instance: what each request needs, in the solvers' integers.
 
 use super::instance::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
-use super::plan::View;
+use super::view::View;
 use crate::allocator;
 use crate::node::Node;
+use crate::pace::Pace;
 use crate::quantization::PrecisionIndex;
 use crate::request::Request;
 use crate::settings::Protocol;
@@ -25,23 +26,34 @@ struct WorkLeft {
     decode_path: Span,
 }
 
+/// Tokens that a request has behind and before it.
+struct TokensLeft {
+    prompt: Tokens,
+    prefilled: Tokens,
+    decodes: u32,
+}
+
+impl TokensLeft {
+    /// Of a request that has not started, its prompt padded to `prompt`.
+    fn of_waiting(request: &Request, prompt: Tokens) -> Self {
+        Self { prompt, prefilled: request.cached, decodes: request.expected_output.0 - 1 }
+    }
+}
+
 impl WorkLeft {
-    /// What a prompt (from `prefilled` on) and then `decodes` decode steps take in a batch of `batch`.
-    fn new(
-        node: &Node,
-        precision: PrecisionIndex,
-        prompt: Tokens,
-        prefilled: Tokens,
-        decodes: u32,
-        batch: u32,
-    ) -> Self {
+    /// What the rest of a prompt and then its decodes take in a batch of `batch`, if the engine keeps up as
+    /// `pace` says.
+    fn new(node: &Node, pace: &Pace, precision: PrecisionIndex, tokens: &TokensLeft, batch: u32) -> Self {
+        let TokensLeft { prompt, prefilled, decodes } = *tokens;
+        let (prompts_factor, decodes_factor) = pace.factors();
         let precision = &node.precisions[precision.0];
         let prefill = node.cost.prefill(&node.model, precision, prompt, prefilled, node.prefill_chunk);
         // The cache grows as it decodes; its middle stands for all steps.
         let kv = prompt + Tokens(decodes / 2);
         let step = node.cost.decode(&node.model, precision, batch, kv);
-        let decode_path = step * decodes;
-        Self { prefill, decode_share: Span(decode_path.0.div_ceil(u64::from(batch))), decode_path }
+        let decode_path = (step * decodes).scaled(decodes_factor);
+        let decode_share = Span(decode_path.0.div_ceil(u64::from(batch)));
+        Self { prefill: prefill.scaled(prompts_factor), decode_share, decode_path }
     }
 
     fn compute(&self) -> Span {
@@ -52,13 +64,21 @@ impl WorkLeft {
 /// The time a request takes from its choice to its delivery when it has the whole node to itself, at
 /// one precision. Nobody can be served faster, so a deadline below it is infeasible.
 pub fn time_alone(request: &Request, node: &Node, precision: PrecisionIndex) -> Span {
-    let work = WorkLeft::new(node, precision, request.prompt, Tokens::ZERO, request.max_output.0 - 1, 1);
+    let tokens = TokensLeft::of_waiting(request, request.prompt);
+    let work = WorkLeft::new(node, &Pace::default(), precision, &tokens, 1);
     node.uplink_slot() + work.prefill + work.decode_path + node.downlink_slot()
 }
 
 /// A request's part of the node's compute time when `batch` requests decode together.
-pub(super) fn work_in_batch(request: &Request, node: &Node, precision: PrecisionIndex, batch: u32) -> Span {
-    WorkLeft::new(node, precision, request.prompt, Tokens::ZERO, request.max_output.0 - 1, batch).compute()
+pub(crate) fn work_in_batch(
+    request: &Request,
+    node: &Node,
+    pace: &Pace,
+    precision: PrecisionIndex,
+    batch: u32,
+) -> Span {
+    let tokens = TokensLeft::of_waiting(request, request.prompt);
+    WorkLeft::new(node, pace, precision, &tokens, batch).compute()
 }
 
 /// Asks which of the waiting requests to serve at a precision, if `batch` requests run at once.
@@ -76,8 +96,9 @@ pub(super) fn reduce<'a>(view: &View<'a>, precision: PrecisionIndex, batch: u32)
         // needs must not depend on its answer, and a shorter batch only needs less.
         let prompt = view.settings.pad(request.prompt, longest);
         let needs = allocator::needs(request, prompt, node);
-        let work = WorkLeft::new(node, precision, prompt, Tokens::ZERO, request.max_output.0 - 1, batch);
-        let slack = slack(view, request, node.uplink_slot() + node.downlink_slot());
+        let work = WorkLeft::new(node, view.pace, precision, &TokensLeft::of_waiting(request, prompt), batch);
+        let on_the_air = node.uplink_slot() + node.downlink_slot();
+        let slack = slack(view, view.slack_to_plan_with(request), on_the_air);
         let own_path = (work.prefill + work.decode_path).scaled(view.stretch());
         let is_continuous = matches!(view.settings.protocol, Protocol::Continuous);
         if is_continuous && own_path > slack {
@@ -126,17 +147,19 @@ fn committed(view: &View<'_>, batch: u32) -> Vec<Demand> {
         .running
         .iter()
         .map(|running| {
-            let work = WorkLeft::new(
-                view.node,
-                running.precision,
-                running.prompt,
-                running.prefilled,
-                running.decodes_left(),
-                batch,
-            );
+            let tokens = TokensLeft {
+                prompt: running.prompt,
+                prefilled: running.prefilled,
+                decodes: running.decodes_left(),
+            };
+            let work = WorkLeft::new(view.node, view.pace, running.precision, &tokens, batch);
             let compute = work.compute().scaled(view.stretch());
             Demand {
-                slack_us: micros_down(slack(view, &running.request, view.node.downlink_slot())),
+                slack_us: micros_down(slack(
+                    view,
+                    running.request.slack(view.now),
+                    view.node.downlink_slot(),
+                )),
                 compute_us: micros_up(compute),
             }
         })
@@ -151,11 +174,11 @@ fn committed(view: &View<'_>, batch: u32) -> Vec<Demand> {
 }
 
 /// Time until a request's last token must be ready, if it still has to spend `on_the_air` travelling.
-fn slack(view: &View<'_>, request: &Request, on_the_air: Span) -> Span {
+fn slack(view: &View<'_>, left: Span, on_the_air: Span) -> Span {
     if view.settings.policy.is_blind_to_deadlines() {
         return Span::MAX;
     }
-    request.slack(view.now).saturating_sub(on_the_air)
+    left.saturating_sub(on_the_air)
 }
 
 /// Needs are rounded up and slacks down, so that what fits in integers fits in time.
@@ -175,6 +198,7 @@ pub(super) fn time_to_drain(
     planned: &[&Request],
 ) -> Span {
     let running_us = committed(view, batch).iter().map(|demand| demand.compute_us).sum();
-    let planned = planned.iter().map(|request| work_in_batch(request, view.node, precision, batch));
+    let planned =
+        planned.iter().map(|request| work_in_batch(request, view.node, view.pace, precision, batch));
     Span::from_micros(running_us) + planned.sum()
 }

@@ -5,12 +5,12 @@
 //! that only so many requests run at once. So in continuous batching nothing is promised that this
 //! does not confirm.
 
-use super::plan::{InFlight, View};
+use super::view::{InFlight, View};
 use crate::engine::StepLoad;
 use crate::engine::cost::ChunkLoad;
-use crate::quantization::{Precision, PrecisionIndex};
+use crate::quantization::PrecisionIndex;
 use crate::request::{Request, RequestId};
-use crate::running::load_of;
+use crate::running::{Running, load_of};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
 
@@ -18,27 +18,93 @@ use crate::units::Tokens;
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     urgency: (Instant, RequestId),
-    slack: Span,
-    /// When its prompt is here.
-    ready: Span,
+    due: Due,
+    /// When its prompt is here; `None` until it has a place.
+    ready: Option<Span>,
     /// Whether it runs already.
     pub(super) is_running: bool,
     prompt: Tokens,
     prefilled: Tokens,
     decodes_left: u32,
     kv: Tokens,
+    /// When it has its first token, in this future.
+    first: Option<Span>,
     /// When it has its last token; set once it has.
     finish: Option<Span>,
 }
 
+/// What a lane must keep.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    /// Time left for its last token; the longest there is where nobody asked.
+    slack: Span,
+    /// Time left for its first token, if that was asked and it has none.
+    first: Option<Span>,
+    /// The most time from its first token to its last, and what of it has passed, if that was asked.
+    fluency: Option<(Span, Span)>,
+}
+
+impl Due {
+    fn of(view: &View<'_>, request: &Request, slack: Span, first_token: Option<Instant>) -> Self {
+        let gaps = request.expected_output.0.saturating_sub(1);
+        let passed = first_token.map_or(Span::ZERO, |at| view.now.since(at));
+        let until = |ttft: Span| (request.arrived + ttft).since(view.now);
+        Self {
+            slack: slack.saturating_sub(view.node.downlink_slot()),
+            first: request.ttft.filter(|_| first_token.is_none()).map(until),
+            fluency: request.tpot.map(|tpot| (tpot * gaps, passed)),
+        }
+    }
+}
+
 impl Lane {
+    fn of_running(view: &View<'_>, running: &Running) -> Self {
+        Self {
+            urgency: running.request.urgency(),
+            due: Due::of(view, &running.request, running.request.slack(view.now), running.first_token),
+            ready: Some(running.ready.since(view.now)),
+            is_running: true,
+            prompt: running.prompt,
+            prefilled: running.prefilled,
+            decodes_left: running.decodes_left(),
+            kv: running.kv(),
+            first: running.first_token.map(|_| Span::ZERO),
+            finish: None,
+        }
+    }
+
+    fn of_planned(view: &View<'_>, request: &Request) -> Self {
+        Self {
+            urgency: request.urgency(),
+            due: Due::of(view, request, view.slack_to_plan_with(request), None),
+            ready: None,
+            is_running: false,
+            prompt: request.prompt,
+            prefilled: request.cached,
+            decodes_left: request.expected_output.0 - 1,
+            kv: request.cached,
+            first: None,
+            finish: None,
+        }
+    }
+
     fn is_decoding(&self) -> bool {
         self.prefilled == self.prompt
     }
 
-    /// Whether its last token comes after its deadline.
+    /// Whether somebody waits for it: a time that it is to keep was named.
+    fn is_awaited(&self) -> bool {
+        self.urgency.0 != Instant(u64::MAX)
+    }
+
+    /// Whether it keeps not all of the times that were asked for.
     pub(super) fn is_late(&self) -> bool {
-        self.finish.is_none_or(|finish| finish > self.slack)
+        let Some(finish) = self.finish else { return self.is_awaited() };
+        let Due { slack, first, fluency } = self.due;
+        let begins_late = first.is_some_and(|due| self.first.is_none_or(|first| first > due));
+        let since_first = finish.saturating_sub(self.first.unwrap_or(Span::ZERO));
+        let falters = fluency.is_some_and(|(most, passed)| passed + since_first > most);
+        finish > slack || begins_late || falters
     }
 
     pub(super) fn urgency(&self) -> (Instant, RequestId) {
@@ -46,49 +112,47 @@ impl Lane {
     }
 }
 
-/// Plays the steps to come: those who run, and `planned` as places come free, in this order. The lanes
-/// of those who run come first.
+/// Plays the steps to come, `batch` requests in each: those who run, and `planned` as they become urgent
+/// enough and places come free. The lanes of those who run come first, then those of `planned`, both in the
+/// order given.
 pub(super) fn play(
     view: &View<'_>,
     precision: PrecisionIndex,
-    batch_limit: u32,
+    batch: u32,
     planned: &[&Request],
 ) -> Vec<Lane> {
-    let running = view.running.iter().map(|running| Lane {
-        urgency: running.request.urgency(),
-        slack: running.request.slack(view.now).saturating_sub(view.node.downlink_slot()),
-        ready: running.ready.since(view.now),
-        is_running: true,
-        prompt: running.prompt,
-        prefilled: running.prefilled,
-        decodes_left: running.decodes_left(),
-        kv: running.kv(),
-        finish: None,
-    });
-    let planned = planned.iter().map(|request| Lane {
-        urgency: request.urgency(),
-        slack: request.slack(view.now).saturating_sub(view.node.downlink_slot()),
-        // Set when it gets a place.
-        ready: Span::MAX,
-        is_running: false,
-        prompt: request.prompt,
-        prefilled: Tokens::ZERO,
-        decodes_left: request.max_output.0 - 1,
-        kv: Tokens::ZERO,
-        finish: None,
-    });
+    let running = view.running.iter().map(|running| Lane::of_running(view, running));
+    // Those whom nobody awaits come last and are never late: more of them than have a place change nothing.
+    let mut unawaited = view.node.max_parallel;
+    let matters = |request: &&&Request| {
+        let counts = !request.is_best_effort() || unawaited > 0;
+        unawaited = unawaited.saturating_sub(u32::from(request.is_best_effort()));
+        counts
+    };
+    let planned = planned.iter().filter(matters).map(|request| Lane::of_planned(view, request));
     let lanes: Vec<Lane> = running.chain(planned).collect();
-    let mut player = Player { view, precision: &view.node.precisions[precision.0], lanes, now: Span::ZERO };
+    let mut open: Vec<usize> = (0..lanes.len()).collect();
+    open.sort_unstable_by_key(|&lane| lanes[lane].urgency);
+    // Where a share is kept for those who name no time, so is a place.
+    let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
+    let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
+    let batch = batch as usize;
+    let mut player = Player { view, precision, batch, lanes, open, places, now: Span::ZERO };
     if let Some(in_flight) = view.in_flight {
         player.end_step(in_flight);
     }
-    player.play(batch_limit as usize)
+    player.play()
 }
 
 struct Player<'a> {
     view: &'a View<'a>,
-    precision: &'a Precision,
+    precision: PrecisionIndex,
+    batch: usize,
     lanes: Vec<Lane>,
+    /// Who has not finished, the most urgent first.
+    open: Vec<usize>,
+    /// Places that nobody holds.
+    places: usize,
     now: Span,
 }
 
@@ -96,55 +160,60 @@ impl Player<'_> {
     /// The step that the engine is running comes to its end before anything else.
     fn end_step(&mut self, in_flight: &InFlight) {
         let load = load_of(&in_flight.step, self.view.running);
-        let duration =
-            self.view.node.cost.step(&self.view.node.model, self.precision, &load).scaled(self.view.pace);
-        // Later it is stretched with everything else, so here it is not.
-        let left = duration.saturating_sub(self.view.now.since(in_flight.ordered));
-        self.now = left.scaled(1.0 / self.view.pace);
-        let mut advanced = Vec::new();
-        for (index, running) in self.view.running.iter().enumerate() {
+        let duration = self.view.step_time(self.precision, &load);
+        self.now = duration.saturating_sub(self.view.now.since(in_flight.ordered));
+        for (lane, running) in self.lanes.iter_mut().zip(self.view.running) {
             let id = running.request.id;
             if let Some(chunk) = in_flight.step.prefill.iter().find(|chunk| chunk.request == id) {
-                advanced.push((index, chunk.tokens, 0));
+                lane.prefilled = lane.prefilled + chunk.tokens;
+                lane.kv = lane.kv + chunk.tokens;
             } else if in_flight.step.decode.contains(&id) {
-                advanced.push((index, Tokens::ZERO, 1));
+                lane.decodes_left -= 1;
+                lane.kv = lane.kv + Tokens(1);
+            } else {
+                continue;
             }
-        }
-        for (index, prefilled, decoded) in advanced {
-            let lane = &mut self.lanes[index];
-            lane.prefilled = lane.prefilled + prefilled;
-            lane.decodes_left -= decoded;
-            lane.kv = lane.kv + prefilled + Tokens(decoded);
             if lane.is_decoding() && lane.decodes_left == 0 {
                 lane.finish = Some(self.now);
             }
         }
+        self.close_finished();
     }
 
-    fn play(mut self, batch_limit: usize) -> Vec<Lane> {
-        let mut active: Vec<usize> = (0..self.view.running.len()).collect();
-        let mut next = active.len();
-        active.retain(|&lane| self.lanes[lane].finish.is_none());
-        loop {
-            while next < self.lanes.len() && active.len() < batch_limit {
-                self.lanes[next].ready = self.now + self.view.node.uplink_slot();
-                active.push(next);
-                next += 1;
-            }
-            let Some(first_ready) = active.iter().map(|&lane| self.lanes[lane].ready).min() else {
-                return self.lanes;
-            };
+    fn play(mut self) -> Vec<Lane> {
+        // The most urgent is first: if nobody awaits it, nobody awaits any.
+        while self.open.first().is_some_and(|&lane| self.lanes[lane].is_awaited()) {
+            self.give_places();
+            let has_place = self.open.iter().filter_map(|&lane| self.lanes[lane].ready);
+            let first_ready = has_place.min().expect("somebody has a place, or there would be none");
             self.now = self.now.max(first_ready);
-            active.sort_unstable_by_key(|&lane| self.lanes[lane].urgency);
-            self.phase(&active);
-            active.retain(|&lane| self.lanes[lane].finish.is_none());
+            self.phase();
+            self.close_finished();
+        }
+        self.lanes
+    }
+
+    /// Those among the most urgent who have no place yet get one, as long as there are any.
+    fn give_places(&mut self) {
+        for &lane in self.open.iter().take(self.batch) {
+            let lane = &mut self.lanes[lane];
+            if lane.ready.is_none() && self.places > 0 {
+                lane.ready = Some(self.now + self.view.node.uplink_slot());
+                self.places -= 1;
+            }
         }
     }
 
+    fn close_finished(&mut self) {
+        let before = self.open.len();
+        self.open.retain(|&lane| self.lanes[lane].finish.is_none());
+        self.places += before - self.open.len();
+    }
+
     /// Runs equal steps until something changes: a prompt is here or done, or a request is.
-    fn phase(&mut self, active: &[usize]) {
-        let (ready, coming): (Vec<usize>, Vec<usize>) =
-            active.iter().copied().partition(|&lane| self.lanes[lane].ready <= self.now);
+    fn phase(&mut self) {
+        let is_ready = |lane: &&usize| self.lanes[**lane].ready.is_some_and(|ready| ready <= self.now);
+        let ready: Vec<usize> = self.open.iter().filter(is_ready).take(self.batch).copied().collect();
         let decoding: Vec<usize> =
             ready.iter().copied().filter(|&lane| self.lanes[lane].is_decoding()).collect();
         let decode = self.decode_time(&decoding);
@@ -153,10 +222,10 @@ impl Player<'_> {
         let prompt = prompt.filter(|_| chunks > 0);
         let step = decode + prompt.map_or(Span::ZERO, |lane| self.next_chunk_time(lane));
         let until_an_end = decoding.iter().map(|&lane| self.lanes[lane].decodes_left).min();
+        let coming = self.open.iter().filter_map(|&lane| self.lanes[lane].ready).filter(|&at| at > self.now);
         let until_one_comes = coming
-            .iter()
-            .map(|&lane| self.lanes[lane].ready.saturating_sub(self.now).0.div_ceil(step.0.max(1)))
             .min()
+            .map(|at| at.saturating_sub(self.now).0.div_ceil(step.0.max(1)))
             .map(|steps| u32::try_from(steps).unwrap_or(u32::MAX));
         let steps =
             [until_an_end, until_one_comes, (chunks > 0).then_some(chunks)].into_iter().flatten().min();
@@ -170,10 +239,14 @@ impl Player<'_> {
             lane.decodes_left -= steps;
             lane.kv = lane.kv + Tokens(steps);
         }
+        let now = self.now.scaled(self.view.stretch());
         for lane in ready {
             let lane = &mut self.lanes[lane];
-            if lane.is_decoding() && lane.decodes_left == 0 {
-                lane.finish.get_or_insert(self.now.scaled(self.view.stretch()));
+            if lane.is_decoding() {
+                lane.first.get_or_insert(now);
+                if lane.decodes_left == 0 {
+                    lane.finish.get_or_insert(now);
+                }
             }
         }
     }
@@ -190,7 +263,7 @@ impl Player<'_> {
         let spare = more_urgent
             .map(|other| {
                 let path = (self.now + decode * other.decodes_left).scaled(self.view.stretch());
-                other.slack.saturating_sub(path)
+                other.due.slack.saturating_sub(path)
             })
             .min();
         match spare {
@@ -212,9 +285,7 @@ impl Player<'_> {
     fn next_chunk_time(&self, lane: usize) -> Span {
         let Lane { prompt, prefilled, .. } = self.lanes[lane];
         let tokens = self.view.node.prefill_chunk.min(prompt - prefilled);
-        let load =
-            StepLoad { prefill: vec![ChunkLoad { tokens, start: prefilled, prompt }], ..StepLoad::default() };
-        self.view.node.cost.step(&self.view.node.model, self.precision, &load)
+        self.view.chunk_time(self.precision, ChunkLoad { tokens, start: prefilled, prompt })
     }
 
     /// Time of one step of these decodes, their caches as they will be half-way to the next end.
@@ -222,6 +293,6 @@ impl Player<'_> {
         let until_an_end = decoding.iter().map(|&lane| self.lanes[lane].decodes_left).min().unwrap_or(0);
         let kv = decoding.iter().map(|&lane| u64::from(self.lanes[lane].kv.0 + until_an_end / 2)).sum();
         let load = StepLoad { prefill: Vec::new(), decode_count: decoding.len() as u32, decode_kv: kv };
-        self.view.node.cost.step(&self.view.node.model, self.precision, &load)
+        self.view.step_time(self.precision, &load)
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn options(parallel: u32) -> EngineOptions {
         threads: 1,
         threads_batch: 1,
         micro_batch: Tokens(128),
+        retained: 0,
         kv_unified: false,
         flash_attention: false,
     }
@@ -67,6 +68,7 @@ pub(crate) fn greedy(prompt: Vec<TokenId>, max_output: u32) -> Work {
         sampling: Sampling::GREEDY,
         stop: Vec::new(),
         ignore_eos: false,
+        cache_prompt: false,
     }
 }
 

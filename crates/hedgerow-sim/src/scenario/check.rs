@@ -33,6 +33,18 @@ pub(super) fn scenario(raw: Raw) -> Checked<Scenario> {
             queue_capacity: at_least_one("planning.queue_capacity", raw.planning.queue_capacity)? as usize,
             node_limit: raw.planning.node_limit,
             margin: not_negative("planning.margin", raw.planning.margin)?,
+            confidence: within(
+                "planning.confidence",
+                raw.planning.confidence,
+                0.5..=1.0,
+                "a number from 0.5 to 1",
+            )?,
+            best_effort_share: within(
+                "planning.best_effort_share",
+                raw.planning.best_effort_share,
+                0.0..=0.9,
+                "a number from 0 to 0.9",
+            )?,
             padding: padding(&raw.planning)?,
         },
         cell: raw.radio.as_ref().map(cell).transpose()?,
@@ -290,6 +302,15 @@ fn not_negative(key: &'static str, number: f64) -> Checked<f64> {
         return Ok(number);
     }
     Err(value(key, number, "a number of at least 0"))
+}
+
+fn within(
+    key: &'static str,
+    number: f64,
+    range: std::ops::RangeInclusive<f64>,
+    must_be: &'static str,
+) -> Checked<f64> {
+    if range.contains(&number) { Ok(number) } else { Err(value(key, number, must_be)) }
 }
 
 fn finite(key: &'static str, number: f64) -> Checked<f64> {

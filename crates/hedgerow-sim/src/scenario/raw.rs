@@ -128,6 +128,8 @@ pub(super) enum RawProtocolKind {
 pub(super) struct RawPlanning {
     pub(super) policy: String,
     pub(super) margin: f64,
+    pub(super) confidence: f64,
+    pub(super) best_effort_share: f64,
     pub(super) queue_capacity: u32,
     pub(super) node_limit: u64,
     pub(super) padding: RawPadding,

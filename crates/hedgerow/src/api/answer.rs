@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use hedgerow_core::engine::{EndReason, TokenId, Work};
 use hedgerow_core::output::{Outcome, Record};
-use hedgerow_core::request::Request;
+use hedgerow_core::request::{Length, Request};
 use hedgerow_core::units::Tokens;
 use serde_json::{Value, json};
 
@@ -60,22 +60,28 @@ pub(super) async fn answer(
         sampling: sampling::sampling(&body, &config.sampling)?,
         stop: sampling::stops(&body)?,
         ignore_eos: body.ignore_eos.unwrap_or(false),
+        cache_prompt: body.cache_prompt.unwrap_or(true),
+    };
+    let length = match (work.ignore_eos, body.expected_output()) {
+        (true, _) => Length::Exact,
+        (false, Some(tokens)) => Length::Hinted(Tokens(tokens)),
+        (false, None) => Length::Limited,
     };
     let form = if body.stream.unwrap_or(false) { Form::Streamed } else { Form::Whole };
     let time = demands.deadline.map(|deadline| deadline.since(arrived));
     let sending = Sending::new(app, serving, form, (prompt_length, max_output), time);
     let request = Request {
-        id,
-        arrived,
-        prompt: prompt_length,
-        max_output,
+        length,
         deadline: match &sending {
             Some(sending) => sending.time_for_tokens().map(|time| arrived + time),
             None => demands.deadline,
         },
+        ttft: demands.ttft,
+        tpot: demands.tpot,
         min_quality: demands.min_quality,
-        value: 1,
+        value: demands.value,
         link: sending.as_ref().map(Sending::link),
+        ..Request::new(id, arrived, prompt_length, max_output)
     };
     let mut story = Story {
         ticket: serving.node.submit(request, work, place),
@@ -321,5 +327,8 @@ impl Words {
 
 fn usage(record: &Record) -> Value {
     let (prompt, produced) = (record.request.prompt.0, record.produced.0);
-    json!({ "prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced })
+    json!({
+        "prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced,
+        "prompt_tokens_details": { "cached_tokens": record.cached.0 },
+    })
 }

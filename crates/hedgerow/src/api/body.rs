@@ -26,8 +26,32 @@ pub(super) struct CommonBody {
     pub(super) seed: Option<i64>,
     pub(super) stop: Option<Stop>,
     pub(super) ignore_eos: Option<bool>,
+    pub(super) cache_prompt: Option<bool>,
     pub(super) n: Option<i64>,
     pub(super) hedgerow: Option<HedgerowBody>,
+    pub(super) nvext: Option<Nvext>,
+}
+
+impl CommonBody {
+    /// Tokens that the caller expects of the answer: a hint, where `max_tokens` is a limit.
+    pub(super) fn expected_output(&self) -> Option<u32> {
+        self.nvext.as_ref()?.agent_hints.as_ref()?.osl.filter(|&tokens| tokens > 0)
+    }
+}
+
+/// NVIDIA Dynamo's extensions, as far as they are understood.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Nvext {
+    pub(super) agent_hints: Option<AgentHints>,
+}
+
+/// What an agent knows of its own request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AgentHints {
+    /// Expected output sequence length, in tokens.
+    pub(super) osl: Option<u32>,
 }
 
 /// How a stream is to be told.
@@ -45,6 +69,12 @@ pub(super) struct HedgerowBody {
     pub(super) deadline_ms: Option<f64>,
     /// Quality floor, 0 to 1.
     pub(super) min_quality: Option<f64>,
+    /// Target for the time to the first token, ms from arrival.
+    pub(super) ttft_ms: Option<f64>,
+    /// Target for the time per token after the first, ms.
+    pub(super) tpot_ms: Option<f64>,
+    /// What serving it is worth, against 1 for others.
+    pub(super) value: Option<f64>,
 }
 
 /// One stop text or several.

@@ -4,7 +4,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hedgerow_core::output::Rejection;
+use hedgerow_core::output::{Rejection, Target};
 use hedgerow_core::scheduler::Limit;
 use hedgerow_core::time::Span;
 use serde_json::{Value, json};
@@ -159,6 +159,13 @@ impl From<&Rejection> for ApiError {
             }
             Rejection::DeadlineInfeasible { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Some("hedgerow.deadline_ms"), None)
+            }
+            Rejection::TargetInfeasible { target, .. } => {
+                let param = match target {
+                    Target::Ttft => "hedgerow.ttft_ms",
+                    Target::Tpot => "hedgerow.tpot_ms",
+                };
+                (StatusCode::UNPROCESSABLE_ENTITY, Some(param), None)
             }
             Rejection::DeadlineUnreachable { .. } | Rejection::QueueFull { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, None, Some("rejected-saturated"))

@@ -59,6 +59,7 @@ fn describe(app: &App, serving: &Serving) -> Value {
             "architecture": info.architecture, "precision": info.precision, "parameters": info.parameters,
             "weights_bytes": info.weights.0, "train_context_tokens": info.train_context.0,
             "context_tokens": limits.context.0, "parallel": limits.parallel,
+            "retained": app.0.config.engine.retained,
             "quality": app.0.config.model.quality.get(),
         },
     })

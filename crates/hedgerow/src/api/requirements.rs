@@ -12,17 +12,23 @@ const DEADLINE_MS_MAX: f64 = 86_400_000.0;
 
 const DEADLINE_HEADER: &str = "x-slo-e2e-ms";
 
+/// The most that one request may be worth.
+const VALUE_MAX: f64 = 1000.0;
+
 /// What a request demands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Requirements {
     pub(super) deadline: Option<Instant>,
+    pub(super) ttft: Option<Span>,
+    pub(super) tpot: Option<Span>,
     pub(super) min_quality: Quality,
+    pub(super) value: u32,
 }
 
 impl Requirements {
     /// The deadline that a header names: what is known before the body is here.
     pub(super) fn header_deadline(headers: &HeaderMap) -> Result<Option<Span>, ApiError> {
-        number(headers, DEADLINE_HEADER)?.map(deadline).transpose()
+        shortest("a deadline", [number(headers, DEADLINE_HEADER)?, None])
     }
 
     /// Reads them. Where header and body both speak, the stricter counts.
@@ -32,19 +38,28 @@ impl Requirements {
         default_deadline: Option<Span>,
         arrived: Instant,
     ) -> Result<Self, ApiError> {
-        let deadline_ms = [
-            number(headers, DEADLINE_HEADER)?,
-            body.and_then(|body| body.deadline_ms).map(|value| ("hedgerow.deadline_ms", value)),
-        ];
-        let min_quality = [
-            number(headers, "x-slo-min-quality")?,
-            body.and_then(|body| body.min_quality).map(|value| ("hedgerow.min_quality", value)),
-        ];
-        let mut strictest: Option<Span> = None;
-        for said in deadline_ms.into_iter().flatten() {
-            let span = deadline(said)?;
-            strictest = Some(strictest.map_or(span, |other| other.min(span)));
-        }
+        let of_body =
+            |name, read: fn(&HedgerowBody) -> Option<f64>| body.and_then(read).map(|value| (name, value));
+        let deadline = shortest(
+            "a deadline",
+            [number(headers, DEADLINE_HEADER)?, of_body("hedgerow.deadline_ms", |body| body.deadline_ms)],
+        )?;
+        let ttft = shortest(
+            "a TTFT target",
+            [
+                number(headers, "x-llm-d-slo-ttft-ms")?.or(number(headers, "x-slo-ttft-ms")?),
+                of_body("hedgerow.ttft_ms", |body| body.ttft_ms),
+            ],
+        )?;
+        let tpot = shortest(
+            "a TPOT target",
+            [
+                number(headers, "x-llm-d-slo-tpot-ms")?.or(number(headers, "x-slo-tpot-ms")?),
+                of_body("hedgerow.tpot_ms", |body| body.tpot_ms),
+            ],
+        )?;
+        let min_quality =
+            [number(headers, "x-slo-min-quality")?, of_body("hedgerow.min_quality", |body| body.min_quality)];
         let mut floor = Quality::NONE;
         for (name, value) in min_quality.into_iter().flatten() {
             let quality = Quality::new(value)
@@ -53,17 +68,30 @@ impl Requirements {
                 floor = quality;
             }
         }
-        Ok(Self { deadline: strictest.or(default_deadline).map(|span| arrived + span), min_quality: floor })
+        let value = match of_body("hedgerow.value", |body| body.value) {
+            None => 1,
+            Some((_, value)) if value.fract() == 0.0 && (1.0..=VALUE_MAX).contains(&value) => value as u32,
+            Some((name, value)) => {
+                return Err(ApiError::bad_value(name, value, "a value is a whole number from 1 to 1000"));
+            }
+        };
+        let deadline = deadline.or(default_deadline).map(|span| arrived + span);
+        Ok(Self { deadline, ttft, tpot, min_quality: floor, value })
     }
 }
 
-fn deadline((name, value_ms): (&str, f64)) -> Result<Span, ApiError> {
-    if value_ms > 0.0 && value_ms <= DEADLINE_MS_MAX {
-        Ok(Span::from_seconds(value_ms / 1e3))
-    } else {
-        let limit = "a deadline is more than 0 and at most 86400000 ms";
-        Err(ApiError::bad_value(name, value_ms, limit))
+/// The shortest of some times, each in milliseconds with the name of its field.
+fn shortest(what: &str, named: [Option<(&'static str, f64)>; 2]) -> Result<Option<Span>, ApiError> {
+    let mut shortest: Option<Span> = None;
+    for (name, value_ms) in named.into_iter().flatten() {
+        if !(value_ms > 0.0 && value_ms <= DEADLINE_MS_MAX) {
+            let limit = format!("{what} is more than 0 and at most {DEADLINE_MS_MAX} ms");
+            return Err(ApiError::bad_value(name, value_ms, &limit));
+        }
+        let span = Span::from_seconds(value_ms / 1e3);
+        shortest = Some(shortest.map_or(span, |other| other.min(span)));
     }
+    Ok(shortest)
 }
 
 fn number(headers: &HeaderMap, name: &'static str) -> Result<Option<(&'static str, f64)>, ApiError> {
@@ -91,13 +119,24 @@ mod tests {
     }
 
     fn deadline(ms: f64) -> HedgerowBody {
-        HedgerowBody { deadline_ms: Some(ms), min_quality: None }
+        HedgerowBody { deadline_ms: Some(ms), ..HedgerowBody::default() }
     }
 
     #[test]
     fn the_stricter_of_header_and_body_counts() {
         let read = read(Some(("x-slo-e2e-ms", "500")), deadline(2000.0)).unwrap();
         assert_eq!(read.deadline, Some(Instant(501_000_000)));
+    }
+
+    #[test]
+    fn targets_are_read_under_both_of_their_names() {
+        let body = HedgerowBody { tpot_ms: Some(40.0), value: Some(3.0), ..HedgerowBody::default() };
+        for name in ["x-slo-ttft-ms", "x-llm-d-slo-ttft-ms"] {
+            let body = HedgerowBody { tpot_ms: body.tpot_ms, value: body.value, ..HedgerowBody::default() };
+            let read = read(Some((name, "250")), body).unwrap();
+            assert_eq!(read.ttft, Some(Span::from_millis(250)));
+            assert_eq!((read.tpot, read.value, read.deadline), (Some(Span::from_millis(40)), 3, None));
+        }
     }
 
     #[test]
@@ -108,7 +147,9 @@ mod tests {
             read(None, deadline(1e12)),
             read(Some(("x-slo-e2e-ms", "soon")), HedgerowBody::default()),
             read(Some(("x-slo-min-quality", "1.5")), HedgerowBody::default()),
-            read(None, HedgerowBody { deadline_ms: None, min_quality: Some(-0.1) }),
+            read(None, HedgerowBody { min_quality: Some(-0.1), ..HedgerowBody::default() }),
+            read(None, HedgerowBody { value: Some(0.5), ..HedgerowBody::default() }),
+            read(Some(("x-slo-ttft-ms", "0")), HedgerowBody::default()),
         ];
         let messages: Vec<_> = refused
             .map(|refused| refused.unwrap_err().body()["error"]["message"].as_str().unwrap().to_owned())
@@ -122,6 +163,8 @@ mod tests {
                 "`x-slo-e2e-ms` is `soon`, but it must be a number",
                 "`x-slo-min-quality` is 1.5, but a quality is from 0 to 1",
                 "`hedgerow.min_quality` is -0.1, but a quality is from 0 to 1",
+                "`hedgerow.value` is 0.5, but a value is a whole number from 1 to 1000",
+                "`x-slo-ttft-ms` is 0, but a TTFT target is more than 0 and at most 86400000 ms",
             ]
         );
     }

@@ -58,10 +58,11 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     let bar = Bar::new();
     let loaded = server::load_model(&args.model, &options, &|progress| bar.show(progress));
     bar.finish();
-    let (model, name) = loaded?;
-    let info = model.info();
+    let loaded = loaded?;
+    let info = loaded.model.info();
     eprintln!(
-        "{name} ({}, {} MB) is loaded; measuring this machine",
+        "{} ({}, {} MB) is loaded; finding out how fast this machine is",
+        loaded.name,
         info.precision,
         info.weights.0 / 1_000_000
     );
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
         policies: args.policies.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let runs = runtime.block_on(demo::run(&model, &name, &config, &plan))?;
+    let runs = runtime.block_on(demo::run(&loaded, &config, &plan))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&table::json(&runs))?);
     } else {

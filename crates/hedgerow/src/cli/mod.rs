@@ -7,7 +7,9 @@ mod demo;
 mod instances;
 #[cfg(feature = "milp")]
 mod milp;
+mod profile;
 mod pull;
+mod replay;
 mod serve;
 mod simulate;
 mod solve;
@@ -30,6 +32,8 @@ enum Verb {
     Serve(serve::ServeArgs),
     /// See deadlines kept: the same load under first-come-first-served and under the deadline-aware policy
     Demo(demo::DemoArgs),
+    /// Measure how fast this machine runs a model, or show what was measured and saved
+    Profile(profile::ProfileArgs),
     /// Get a model: the small default one, a Hugging Face repository's, or a file of your own
     Pull(pull::PullArgs),
     /// Choose a batch for hedgerow-instance/1 files
@@ -40,7 +44,7 @@ enum Verb {
     Instances(instances::InstancesArgs),
     /// Measure: how long solvers take on families of batching problems
     Bench(bench::BenchArgs),
-    /// Play a scenario in virtual time
+    /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
@@ -54,6 +58,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     match cli.verb {
         Verb::Serve(args) => serve::run(&args, of_verb),
         Verb::Demo(args) => demo::run(&args, of_verb),
+        Verb::Profile(args) => profile::run(&args, of_verb),
         Verb::Pull(args) => pull::run(&args),
         Verb::Solve(args) => solve::run(&args),
         Verb::Check(args) => check::run(&args),

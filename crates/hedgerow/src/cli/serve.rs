@@ -1,9 +1,13 @@
 //! `hedgerow serve`.
 
+use std::path::PathBuf;
+
 use clap::{ArgMatches, Args};
 
 use crate::config::{self, ConfigArgs};
 use crate::models::{Bar, FetchOptions};
+use crate::profile::Profiler;
+use crate::serve::{self, Speed};
 use crate::server::{self, Server};
 
 /// What `hedgerow serve` takes.
@@ -18,6 +22,10 @@ pub(crate) struct ServeArgs {
     /// Never use the network to get the model
     #[arg(long, env = "HEDGEROW_OFFLINE")]
     offline: bool,
+    /// Write each event and each request's end to this new file, for `hedgerow simulate --replay`; no text
+    /// of requests or answers is in it
+    #[arg(long, value_name = "FILE", env = "HEDGEROW_RECORD")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -26,6 +34,7 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     let config = config::load(matches, args.config.config.as_deref())?.config;
     crate::logging::start(&config.log)?;
+    let record = args.record.as_deref().map(serve::create_recording).transpose()?;
     // Few threads: the engine needs the cores more than the connections do.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut options = FetchOptions::from_environment()?;
@@ -38,9 +47,10 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
             let bar = Bar::new();
             let loaded = server::load_model(&name, &options, &|progress| bar.show(progress));
             bar.finish();
-            let (model, name) = loaded?;
-            tracing::info!(model = %name, precision = %model.info().precision, "loaded; measuring its speed");
-            server.serve(&model, &name, None)?;
+            let loaded = loaded?;
+            tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
+            let profiler = Profiler::new(&loaded, server.config())?;
+            server.serve(&loaded.model, &loaded.name, Speed::Profile(Box::new(profiler)), record)?;
             anyhow::Ok(server)
         });
         let server = tokio::select! {
@@ -58,17 +68,20 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     outcome
 }
 
+/// Tokens that each request holds in the speeds that are reported.
+const HELD: u64 = 128;
+
 fn report_speed(server: &Server) {
     let Some(node) = server.app().node() else { return };
     let cost = node.cost();
     let parallel = node.limits().parallel;
     let rate = |tokens: u32, span: hedgerow_core::time::Span| (f64::from(tokens) / span.as_seconds()).round();
     tracing::info!(
-        prefill_tok_s = rate(128, cost.prefill.at(128)),
-        decode_tok_s_1 = rate(1, cost.decode.at(1)),
-        decode_tok_s_all = rate(parallel, cost.decode.at(parallel)),
+        prefill_tok_s = rate(128, cost.prefill.at(128, 0)),
+        decode_tok_s_1 = rate(1, cost.decode.at(1, HELD)),
+        decode_tok_s_all = rate(parallel, cost.decode.at(parallel, u64::from(parallel) * HELD)),
         parallel,
-        "measured"
+        "speed"
     );
 }
 

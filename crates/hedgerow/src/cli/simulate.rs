@@ -1,4 +1,4 @@
-//! `hedgerow simulate`: plays a scenario in virtual time and says what became of its requests.
+//! `hedgerow simulate`: plays a scenario or a recording in virtual time and says what became of its requests.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use clap::Args;
 use hedgerow_sim::{Overrides, Report, Scenario, ScenarioError, Simulation};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::replay::{self, ReplayArgs};
 use crate::hint::hinted;
 
 /// The progress bar is told about one in so many requests: drawing must not be what takes time.
@@ -15,32 +16,36 @@ const PROGRESS_STRIDE: u64 = 256;
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// The scenario file, such as `scenarios/paper.toml`.
-    scenario: PathBuf,
-    /// Play with this policy instead of the scenario's: brute-force, dftsp, exact, greedy, edf, fifo, static:SIZE or
+    #[arg(required_unless_present = "replay", conflicts_with = "replay")]
+    scenario: Option<PathBuf>,
+    /// Play with this policy instead of the scenario's or the recording's: brute-force, dftsp, exact, greedy, edf, fifo, static:SIZE or
     /// none:ACCELERATORS. Several, separated by commas, are played one after the other, on the same arrivals.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     policy: Vec<String>,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// Draw from this seed.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "replay")]
     seed: Option<u64>,
     /// End after this many requests.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "replay")]
     requests: Option<u64>,
     /// Arrivals a second.
-    #[arg(long, value_name = "PER_SECOND")]
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "replay")]
     rate: Option<f64>,
     /// Write requests.csv, plans.csv and summary.json into this folder; with several policies, into one folder
     /// each within it.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "replay")]
     out: Option<PathBuf>,
     /// Print one JSON object for each policy, one a line, instead of a table.
     #[arg(long)]
     json: bool,
 }
 
-/// Plays the scenario, once for each policy.
+/// Plays the scenario or the recording, once for each policy.
 pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
-    let file = Scenario::load(&args.scenario).map_err(with_hint)?;
+    let Some(scenario) = &args.scenario else { return replay::run(&args.replay, &args.policy, args.json) };
+    let file = Scenario::load(scenario).map_err(with_hint)?;
     // Whatever is wrong is said before the first of them has run.
     let scenarios: Vec<_> = overrides(args)
         .iter()

@@ -26,6 +26,9 @@ pub(crate) struct ConfigArgs {
     /// Tokens of KV cache for all of them together; each may hold this divided by --parallel
     #[arg(short = 'c', long, value_name = "TOKENS", env = "HEDGEROW_CTX_SIZE")]
     ctx_size: Option<String>,
+    /// Ended requests kept for prompts that begin like theirs; 0: every prompt runs whole
+    #[arg(long, value_name = "N", env = "HEDGEROW_RETAINED")]
+    retained: Option<String>,
     /// Threads; 0: one for each core
     #[arg(short = 't', long, value_name = "N", env = "HEDGEROW_THREADS")]
     threads: Option<String>,
@@ -50,6 +53,12 @@ pub(crate) struct ConfigArgs {
     /// Part added to every predicted time
     #[arg(long, value_name = "FRACTION", env = "HEDGEROW_MARGIN")]
     margin: Option<String>,
+    /// Part of the answers that may be expected to be no longer than planned; 1 plans with `max_tokens`
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_CONFIDENCE")]
+    confidence: Option<String>,
+    /// Part of the node's time that is kept for requests without a deadline
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_BEST_EFFORT_SHARE")]
+    best_effort_share: Option<String>,
     /// What the link carries to the callers, in kbit/s; 0: answers are not paced
     #[arg(long, value_name = "KBPS", env = "HEDGEROW_DOWNLINK_KBPS")]
     downlink_kbps: Option<String>,
@@ -65,7 +74,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 19] = [
+pub(super) const KEYS: [(&str, &str, &str); 22] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -73,6 +82,7 @@ pub(super) const KEYS: [(&str, &str, &str); 19] = [
     ("alias", "model", "alias"),
     ("parallel", "engine", "parallel"),
     ("ctx_size", "engine", "ctx_size"),
+    ("retained", "engine", "retained"),
     ("threads", "engine", "threads"),
     ("ubatch_size", "engine", "ubatch_size"),
     ("prefill_chunk", "engine", "prefill_chunk"),
@@ -81,6 +91,8 @@ pub(super) const KEYS: [(&str, &str, &str); 19] = [
     ("max_queue", "planning", "max_queue"),
     ("default_deadline", "planning", "default_deadline_ms"),
     ("margin", "planning", "margin"),
+    ("confidence", "planning", "confidence"),
+    ("best_effort_share", "planning", "best_effort_share"),
     ("downlink_kbps", "link", "downlink_kbps"),
     ("uplink_kbps", "link", "uplink_kbps"),
     ("log_level", "log", "level"),

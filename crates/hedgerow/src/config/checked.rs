@@ -51,6 +51,8 @@ pub(crate) struct EngineConfig {
     pub(crate) parallel: u32,
     /// Tokens one request may hold.
     pub(crate) context: Tokens,
+    /// Ended requests whose tokens are kept for prompts that begin alike.
+    pub(crate) retained: u32,
     /// `None`: one for each core.
     pub(crate) threads: Option<u32>,
     pub(crate) micro_batch: u32,
@@ -148,6 +150,7 @@ impl Config {
             engine: EngineConfig {
                 parallel,
                 context: Tokens(ctx_size / parallel),
+                retained: check.whole("engine", "retained", engine.retained, 0, 4096)? as u32,
                 threads: (threads > 0).then_some(threads),
                 micro_batch: check.whole("engine", "ubatch_size", engine.ubatch_size, 1, 65_536)? as u32,
                 prefill_chunk: Tokens(check.whole(
@@ -208,6 +211,14 @@ impl Check<'_> {
             queue_capacity: self.whole("planning", "max_queue", planning.max_queue, 1, 1_000_000)? as usize,
             node_limit: self.whole("planning", "node_limit", planning.node_limit, 1, i64::MAX)? as u64,
             margin: self.number("planning", "margin", planning.margin, 0.0, 10.0)?,
+            confidence: self.number("planning", "confidence", planning.confidence, 0.5, 1.0)?,
+            best_effort_share: self.number(
+                "planning",
+                "best_effort_share",
+                planning.best_effort_share,
+                0.0,
+                0.9,
+            )?,
             padding: Padding::None,
         })
     }

@@ -37,6 +37,7 @@ pub(super) struct RawModel {
 pub(super) struct RawEngine {
     pub(super) parallel: Option<i64>,
     pub(super) ctx_size: Option<i64>,
+    pub(super) retained: Option<i64>,
     pub(super) threads: Option<i64>,
     pub(super) ubatch_size: Option<i64>,
     pub(super) prefill_chunk: Option<i64>,
@@ -51,6 +52,8 @@ pub(super) struct RawPlanning {
     pub(super) max_queue: Option<i64>,
     pub(super) default_deadline_ms: Option<f64>,
     pub(super) margin: Option<f64>,
+    pub(super) confidence: Option<f64>,
+    pub(super) best_effort_share: Option<f64>,
     pub(super) node_limit: Option<i64>,
 }
 

@@ -1,24 +1,25 @@
 //! The demo: one load, offered twice over real HTTP to a real server, once under first come, first served
 //! and once under the deadline-aware policy.
 
-mod client;
 mod load;
 pub(crate) mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::bail;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::scheduler::Policy;
-use hedgerow_llama::LlamaModel;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
-use crate::server::Server;
+use crate::load::{Client, Offer, Patience, failures};
+use crate::profile::Profiler;
+use crate::serve::Speed;
+use crate::server::{LoadedModel, Server};
 
-pub(crate) use load::{Arrival, Class, Load};
-pub(crate) use table::{Heard, Row, Run};
+pub(crate) use load::{Load, classes};
+pub(crate) use table::Run;
 
 /// What the demo is to do.
 #[derive(Clone, Debug)]
@@ -38,76 +39,63 @@ pub(crate) struct Plan {
 /// # Errors
 ///
 /// When a server cannot start or be reached.
-pub(crate) async fn run(
-    model: &Arc<LlamaModel>,
-    name: &str,
-    config: &Config,
-    plan: &Plan,
-) -> anyhow::Result<Vec<Run>> {
+pub(crate) async fn run(loaded: &LoadedModel, config: &Config, plan: &Plan) -> anyhow::Result<Vec<Run>> {
     let mut runs = Vec::new();
     let mut measured: Option<(MeasuredCost, Load)> = None;
     for &policy in &plan.policies {
-        // Measured once, so that both policies plan with the same numbers.
-        let known_cost = measured.as_ref().map(|measured| measured.0.clone());
-        let server = start(model, name, config, policy, known_cost).await?;
-        let (_, load) = measured.get_or_insert_with(|| {
+        // Looked at once, so that both policies plan with the same numbers.
+        let speed = match &measured {
+            None => Speed::Profile(Box::new(Profiler::new(loaded, config)?)),
+            Some((cost, _)) => Speed::Known(Box::new(cost.clone())),
+        };
+        let server = start(loaded, config, policy, speed).await?;
+        if measured.is_none() {
             let node = server.app().node().expect("the server is ready");
-            let load = Load::draw(node.cost(), node.limits(), plan);
+            let load = Load::draw(node.cost(), node.limits(), plan)?;
             eprintln!(
                 "measured: this machine carries about {:.1} of these requests a second; offering {:.1} a second for {} s",
                 load.capacity_per_s,
                 load.rate_per_s,
                 plan.duration.as_secs()
             );
-            (node.cost().clone(), load)
-        });
-        runs.push(offer(&server, load, policy).await?);
+            measured = Some((node.cost().clone(), load));
+        }
+        if let Some((_, load)) = &measured {
+            runs.push(offer(&server, load, plan, policy).await?);
+        }
         server.shut_down().await?;
     }
     Ok(runs)
 }
 
 async fn start(
-    model: &Arc<LlamaModel>,
-    name: &str,
+    loaded: &LoadedModel,
     config: &Config,
     policy: Policy,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
 ) -> anyhow::Result<Server> {
     let mut config = config.clone();
     config.settings.policy = policy;
     config.server.port = 0;
     let server = Server::listen(config).await?;
-    let (model, name) = (Arc::clone(model), name.to_owned());
-    tokio::task::spawn_blocking(move || server.serve(&model, &name, known_cost).map(|()| server)).await?
+    let (model, name) = (Arc::clone(&loaded.model), loaded.name.clone());
+    tokio::task::spawn_blocking(move || server.serve(&model, &name, speed, None).map(|()| server)).await?
 }
 
-/// Sends every request at its own time, whatever became of those before it (open loop).
-async fn offer(server: &Server, load: &Load, policy: Policy) -> anyhow::Result<Run> {
-    let bar = progress_bar(load.arrivals.len() as u64, policy);
-    let client = client::Client::new(server.address());
-    let start = tokio::time::Instant::now();
-    let mut underway = tokio::task::JoinSet::new();
-    for (index, arrival) in load.arrivals.iter().enumerate() {
-        tokio::time::sleep_until(start + arrival.at).await;
-        let (client, arrival, bar) = (client.clone(), arrival.clone(), bar.clone());
-        underway.spawn(async move {
-            let heard = client.ask(index, &arrival).await;
-            bar.inc(1);
-            (index, heard)
-        });
-    }
-    let mut rows = Vec::new();
-    while let Some(finished) = underway.join_next().await {
-        let (index, heard) = finished.context("waiting for an answer")?;
-        rows.push((
-            index,
-            Row { arrival: load.arrivals[index].clone(), heard: heard.context("asking the server")? },
-        ));
-    }
+/// Longer than any caller of the demo waits.
+const DRAIN: Duration = Duration::from_secs(3600);
+
+/// Offers the load; its callers wait to the end.
+async fn offer(server: &Server, load: &Load, plan: &Plan, policy: Policy) -> anyhow::Result<Run> {
+    let bar = progress_bar(load.requests.len() as u64, policy);
+    let offer = Offer { patience: Patience::Wait, duration: plan.duration, drain: DRAIN };
+    let client = Client::of(server.address());
+    let run = offer.open_loop(&client, &load.requests, |_| bar.inc(1)).await?;
     bar.finish_and_clear();
-    rows.sort_by_key(|row| row.0);
-    Ok(Run { policy, rows: rows.into_iter().map(|row| row.1).collect() })
+    if let Some((why, count)) = failures(&run.records).first() {
+        bail!("asking the server: {why} ({count} times)");
+    }
+    Ok(Run { policy, records: run.records })
 }
 
 fn progress_bar(length: u64, policy: Policy) -> ProgressBar {

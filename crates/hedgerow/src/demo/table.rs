@@ -1,98 +1,61 @@
 //! What the callers got, per class and policy.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, Table, presets};
 use hedgerow_core::scheduler::Policy;
 use serde_json::{Value, json};
 
-use super::load::CLASSES;
-use super::{Arrival, Class};
-
-/// What one caller heard.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Heard {
-    /// Told no, so long after asking.
-    Refused { status: u16, after: Duration },
-    /// An answer.
-    Answered { first: Duration, whole: Duration, reason: String },
-}
-
-/// One request and what became of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) arrival: Arrival,
-    pub(crate) heard: Heard,
-}
+use super::classes;
+use crate::load::{Class, Outcome, Record, Tally};
 
 /// One policy's run.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) policy: Policy,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) records: Vec<Record>,
 }
 
-/// What became of a set of requests, as the callers saw it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Tally {
-    pub(crate) offered: usize,
-    pub(crate) met: usize,
-    pub(crate) late: usize,
-    pub(crate) turned_away: usize,
-    ttft: Vec<Duration>,
+/// What became of a class, or of all together.
+struct Row {
+    class: String,
+    deadline: String,
+    tally: Tally,
 }
 
 impl Row {
-    /// Whether the whole answer came within the deadline, by the caller's own clock.
-    fn is_met(&self) -> bool {
-        match &self.heard {
-            Heard::Answered { whole, reason, .. } => {
-                *whole <= self.arrival.class.deadline && reason != "deadline"
-            }
-            Heard::Refused { .. } => false,
+    fn of<'a>(class: Option<&Class>, classes: &[Class], records: impl Iterator<Item = &'a Record>) -> Self {
+        let deadline = class.and_then(|class| class.deadline);
+        Self {
+            class: class.map_or("all", |class| &class.name).to_owned(),
+            deadline: deadline.map_or(String::new(), |deadline| format!("{} s", deadline.as_secs())),
+            tally: Tally::of(classes, records),
         }
     }
-}
 
-impl Tally {
-    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
-        let mut tally = Self::default();
-        for row in rows {
-            tally.offered += 1;
-            match &row.heard {
-                Heard::Refused { .. } => tally.turned_away += 1,
-                Heard::Answered { first, .. } => {
-                    tally.ttft.push(*first);
-                    if row.is_met() {
-                        tally.met += 1;
-                    } else {
-                        tally.late += 1;
-                    }
-                }
-            }
-        }
-        tally.ttft.sort_unstable();
-        tally
+    /// Too late, or cut off at the deadline.
+    fn late(&self) -> usize {
+        self.tally.count_of(Outcome::Late) + self.tally.count_of(Outcome::Cut)
     }
 
-    pub(crate) fn attainment(&self) -> f64 {
-        if self.offered == 0 { 0.0 } else { self.met as f64 / self.offered as f64 }
+    fn turned_away(&self) -> usize {
+        self.tally.count_of(Outcome::Refused)
     }
 
-    /// A percentile of the time to first token by nearest rank.
-    fn ttft(&self, percent: usize) -> Option<Duration> {
-        (self.ttft.len() * percent).div_ceil(100).checked_sub(1).map(|index| self.ttft[index])
+    fn attainment(&self) -> f64 {
+        self.tally.attainment().unwrap_or(0.0)
     }
 }
 
 impl Run {
-    /// Each class with its tally, and all together last.
-    pub(crate) fn tallies(&self) -> Vec<(&'static str, Tally)> {
-        let of_class = |class: &Class| {
-            let name = class.name;
-            (name, Tally::of(self.rows.iter().filter(|row| row.arrival.class.name == name)))
+    /// Each class, and all together last.
+    fn rows(&self) -> Vec<Row> {
+        let classes = classes();
+        let of_class = |(index, class)| {
+            let own = self.records.iter().filter(move |record| record.class == index);
+            Row::of(Some(class), &classes, own)
         };
-        CLASSES.iter().map(of_class).chain([("all", Tally::of(self.rows.iter()))]).collect()
+        let mut rows: Vec<Row> = classes.iter().enumerate().map(of_class).collect();
+        rows.push(Row::of(None, &classes, self.records.iter()));
+        rows
     }
 }
 
@@ -112,22 +75,19 @@ pub(crate) fn table(runs: &[Run]) -> Table {
         "TTFT p95",
     ]);
     for run in runs {
-        for (class, tally) in run.tallies() {
-            let deadline = CLASSES.iter().find(|known| known.name == class);
-            let seconds = |span: Option<Duration>| {
-                span.map_or("-".into(), |span| format!("{:.2} s", span.as_secs_f64()))
-            };
+        for row in run.rows() {
+            let seconds = |ms: Option<f64>| ms.map_or("-".into(), |ms| format!("{:.2} s", ms / 1e3));
             table.add_row([
                 run.policy.to_string(),
-                class.to_owned(),
-                deadline.map_or("".into(), |class| format!("{} s", class.deadline.as_secs())),
-                tally.offered.to_string(),
-                tally.met.to_string(),
-                tally.late.to_string(),
-                tally.turned_away.to_string(),
-                format!("{:.0} %", 100.0 * tally.attainment()),
-                seconds(tally.ttft(50)),
-                seconds(tally.ttft(95)),
+                row.class.clone(),
+                row.deadline.clone(),
+                row.tally.offered.to_string(),
+                row.tally.met().to_string(),
+                row.late().to_string(),
+                row.turned_away().to_string(),
+                format!("{:.0} %", 100.0 * row.attainment()),
+                seconds(row.tally.ttft.percentile(50)),
+                seconds(row.tally.ttft.percentile(95)),
             ]);
         }
     }
@@ -139,44 +99,16 @@ pub(crate) fn table(runs: &[Run]) -> Table {
 
 /// The same for machines.
 pub(crate) fn json(runs: &[Run]) -> Value {
-    let ms = |span: Option<Duration>| span.map(|span| (span.as_secs_f64() * 1e3).round());
     let runs = runs.iter().map(|run| {
-        let classes = run.tallies().into_iter().map(|(class, tally)| {
+        let classes = run.rows().into_iter().map(|row| {
             json!({
-                "class": class, "offered": tally.offered, "met": tally.met, "late": tally.late,
-                "turned_away": tally.turned_away, "attainment": tally.attainment(),
-                "ttft_p50_ms": ms(tally.ttft(50)), "ttft_p95_ms": ms(tally.ttft(95)),
+                "class": row.class, "offered": row.tally.offered, "met": row.tally.met(),
+                "late": row.late(), "turned_away": row.turned_away(), "attainment": row.attainment(),
+                "ttft_p50_ms": row.tally.ttft.percentile(50).map(f64::round),
+                "ttft_p95_ms": row.tally.ttft.percentile(95).map(f64::round),
             })
         });
         json!({ "policy": run.policy.to_string(), "classes": classes.collect::<Vec<_>>() })
     });
     json!({ "runs": runs.collect::<Vec<_>>() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(heard: Heard) -> Row {
-        Row { arrival: Arrival { at: Duration::ZERO, class: CLASSES[0], question: String::new() }, heard }
-    }
-
-    fn answered(whole_ms: u64, reason: &str) -> Row {
-        let whole = Duration::from_millis(whole_ms);
-        row(Heard::Answered { first: whole / 2, whole, reason: reason.into() })
-    }
-
-    #[test]
-    fn whoever_was_refused_or_cut_off_stays_in_the_denominator() {
-        let rows = [
-            answered(1000, "length"),
-            answered(2001, "length"),
-            answered(1900, "deadline"),
-            row(Heard::Refused { status: 429, after: Duration::ZERO }),
-        ];
-        let tally = Tally::of(rows.iter());
-        assert_eq!((tally.offered, tally.met, tally.late, tally.turned_away), (4, 1, 2, 1));
-        assert_eq!(tally.attainment(), 0.25);
-        assert_eq!(tally.ttft(50), Some(Duration::from_millis(950)));
-    }
 }

@@ -28,9 +28,10 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use error::ModelError;
 pub(crate) use gguf::{GgufSummary, validate_gguf};
-pub(crate) use options::FetchOptions;
+pub(crate) use options::{FetchOptions, cache_folder};
 pub(crate) use progress::{Bar, Progress, Report};
 pub(crate) use source::{BUILTIN_MODELS, ModelSource};
+pub(crate) use store::hex;
 
 /// A model file that is here and can be loaded.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]

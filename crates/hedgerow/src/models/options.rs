@@ -53,11 +53,8 @@ impl FetchOptions {
     fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<FetchOptions, ModelError> {
         let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let folder = |name: &str| set(name).map(PathBuf::from);
-        let home = folder("HOME");
-        let caches = || folder("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
-        let own = folder("HEDGEROW_CACHE")
-            .or_else(|| caches().map(|caches| caches.join("hedgerow")))
-            .ok_or(ModelError::NoCacheFolder)?;
+        let caches = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+        let own = own_cache(variable)?;
         let hub_home = folder("HF_HOME")
             .or_else(|| caches().map(|caches| caches.join("huggingface")))
             .unwrap_or_else(|| own.join("huggingface"));
@@ -81,6 +78,24 @@ impl FetchOptions {
             pause: Duration::from_millis(500),
         })
     }
+}
+
+/// The folder of everything that can be made or fetched again: `$HEDGEROW_CACHE`, else `hedgerow` in
+/// `$XDG_CACHE_HOME` or `~/.cache`.
+///
+/// # Errors
+///
+/// [`ModelError::NoCacheFolder`] where not even `HOME` is set.
+pub(crate) fn cache_folder() -> Result<PathBuf, ModelError> {
+    own_cache(&|name| env::var(name).ok())
+}
+
+fn own_cache(variable: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, ModelError> {
+    let folder = |name: &str| variable(name).filter(|value| !value.trim().is_empty()).map(PathBuf::from);
+    folder("HEDGEROW_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(|caches| caches.join("hedgerow")))
+        .or_else(|| folder("HOME").map(|home| home.join(".cache/hedgerow")))
+        .ok_or(ModelError::NoCacheFolder)
 }
 
 /// The words that the hub's own library takes for a yes.

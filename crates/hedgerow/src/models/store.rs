@@ -104,7 +104,7 @@ pub(super) fn sha256_of(path: &Path, report: Report<'_>) -> Result<String, Model
 }
 
 /// Bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,5 +1,7 @@
 //! The only clock: wall time as the core's instants.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use hedgerow_core::time::Instant;
 
 /// Counts from its own start, which is the process's.
@@ -12,6 +14,13 @@ impl Clock {
     /// Starts counting.
     pub(crate) fn start() -> Self {
         Self { start: std::time::Instant::now() }
+    }
+
+    /// When it started, in Unix time; 0 where the machine's date is before 1970.
+    pub(crate) fn started_unix_ms(&self) -> u64 {
+        let started = SystemTime::now().checked_sub(self.start.elapsed());
+        let since = started.and_then(|started| started.duration_since(UNIX_EPOCH).ok());
+        since.map_or(0, |since| since.as_millis() as u64)
     }
 
     /// Now.

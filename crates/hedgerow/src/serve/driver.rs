@@ -3,22 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::ops::Add;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hedgerow_core::allocator::Share;
+use hedgerow_core::engine::prefix::PrefixIndex;
 use hedgerow_core::engine::{EngineError, StepReport, Work};
 use hedgerow_core::output::Record;
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::BitsPerSecond;
 use hedgerow_core::{Event, Order, Pipeline};
+use hedgerow_llama::SharedPrefixes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::clock::Clock;
 use super::engine_thread::EngineCommand;
+use super::recorder::Recorder;
 use crate::metrics::Metrics;
 
 /// What happens to the node.
@@ -66,7 +69,10 @@ pub(crate) struct Driver {
     pub(crate) pipeline: Pipeline,
     pub(crate) clock: Clock,
     pub(crate) engine: Sender<EngineCommand>,
+    /// What the engine holds, to be claimed before it is planned with.
+    prefixes: SharedPrefixes,
     pub(crate) metrics: Arc<Metrics>,
+    recorder: Recorder,
     waiting: BTreeMap<RequestId, (Work, OwnedSemaphorePermit)>,
     readers: BTreeMap<RequestId, Reader>,
     wake: Option<Instant>,
@@ -74,6 +80,8 @@ pub(crate) struct Driver {
 
 struct Reader {
     updates: UnboundedSender<Update>,
+    /// Whether its prompt was looked for in what the engine holds.
+    is_looked_up: bool,
     /// When its latest token came.
     last_token: Option<Instant>,
 }
@@ -84,13 +92,17 @@ impl Driver {
         pipeline: Pipeline,
         clock: Clock,
         engine: Sender<EngineCommand>,
+        prefixes: SharedPrefixes,
         metrics: Arc<Metrics>,
+        recorder: Recorder,
     ) -> Self {
         Self {
             pipeline,
             clock,
             engine,
+            prefixes,
             metrics,
+            recorder,
             waiting: BTreeMap::new(),
             readers: BTreeMap::new(),
             wake: None,
@@ -131,9 +143,13 @@ impl Driver {
     fn event_of(&mut self, command: Command) -> Event {
         match command {
             Command::Submit(submission) => {
-                let Submission { request, work, updates, place } = *submission;
+                let Submission { mut request, work, updates, place } = *submission;
+                let is_looked_up = work.cache_prompt && self.prefixes().is_enabled();
+                if is_looked_up {
+                    request.cached = self.prefixes().claim(request.id, &work.prompt);
+                }
                 self.waiting.insert(request.id, (work, place));
-                self.readers.insert(request.id, Reader { updates, last_token: None });
+                self.readers.insert(request.id, Reader { updates, is_looked_up, last_token: None });
                 Event::Arrived(request)
             }
             Command::Cancel(id) => Event::Cancelled(id),
@@ -152,12 +168,18 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = self.clock.now();
+        // First, so that also an event at which the pipeline panics can be replayed.
+        self.recorder.told(now, &event);
         let orders = self.pipeline.on_event(now, event);
         self.metrics.planning(self.clock.now().since(now));
         for order in orders {
-            self.carry_out(order);
+            self.carry_out(now, order);
         }
-        self.metrics.state(self.pipeline.queue_len(), self.pipeline.running().len(), self.pipeline.pace());
+        self.metrics.state(
+            self.pipeline.queue_len(),
+            self.pipeline.running().len(),
+            self.pipeline.pace().factor(),
+        );
         let held = self.pipeline.running().iter().map(|running| running.grant.downlink);
         self.metrics.downlink(held.fold(Share::NONE, Add::add));
         if self.pipeline.is_idle() {
@@ -165,7 +187,7 @@ impl Driver {
         }
     }
 
-    fn carry_out(&mut self, order: Order) {
+    fn carry_out(&mut self, now: Instant, order: Order) {
         match order {
             Order::Start(running) => {
                 let id = running.request.id;
@@ -183,26 +205,33 @@ impl Driver {
                 self.metrics.step(step.request_count());
                 self.tell_engine(EngineCommand::Step(step));
             }
-            Order::End(record) => self.end(record),
+            Order::End(record) => self.end(now, record),
             Order::Planned(report) => self.metrics.plan(&report),
             Order::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
         }
     }
 
-    fn end(&mut self, record: Record) {
+    fn end(&mut self, now: Instant, record: Record) {
+        self.recorder.ended(now, &record);
         self.waiting.remove(&record.request.id);
+        // The engine has settled its claim if it began.
+        self.prefixes().release(record.request.id);
         self.metrics.request(&record);
         tracing::info!(
             request = %record.request.id,
             outcome = record.outcome.name(),
             reason = crate::metrics::reason(&record.outcome),
             prompt = record.request.prompt.0,
+            cached = record.cached.0,
             produced = record.produced.0,
             ttft_ms = record.ttft().map(|span| span.as_millis().round()),
             e2e_ms = record.ended.since(record.request.arrived).as_millis().round(),
             "request ended"
         );
         if let Some(reader) = self.readers.remove(&record.request.id) {
+            if reader.is_looked_up && record.started.is_some() {
+                self.metrics.prefix(record.request.prompt, record.cached);
+            }
             let _ = reader.updates.send(Update::Ended(Box::new(record)));
         }
     }
@@ -215,6 +244,11 @@ impl Driver {
                 self.metrics.token(before.map(|before| now.since(before)));
             }
         }
+    }
+
+    fn prefixes(&self) -> MutexGuard<'_, PrefixIndex> {
+        // The engine's thread reports its own panic; the index is whole after it.
+        self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_engine(&self, command: EngineCommand) {

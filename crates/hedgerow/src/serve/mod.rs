@@ -3,12 +3,13 @@
 //! [`start`] builds it from a loaded model; the HTTP side hands requests to [`Node::submit`] and hears
 //! their stories from a [`Ticket`].
 
-mod calibrate;
 mod clock;
 mod driver;
 mod engine_thread;
+mod recorder;
 mod ticket;
 
+use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -23,15 +24,19 @@ use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel};
+use hedgerow_sim::Header;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use clock::Clock;
 use driver::{Command, Driver, Submission};
+use recorder::Recorder;
+pub(crate) use recorder::create as create_recording;
 pub(crate) use ticket::{Ticket, Update};
 
 use crate::config::Config;
 use crate::hint::hinted;
 use crate::metrics::Metrics;
+use crate::profile::{Known, Profiler};
 
 /// A running node.
 pub(crate) struct Node {
@@ -47,7 +52,24 @@ pub(crate) struct Node {
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Starts a node: makes an engine of the model, measures it unless its cost is known, and begins to serve.
+/// A recording to make.
+pub(crate) struct NewRecording {
+    /// Where to.
+    pub(crate) file: File,
+    /// What the model is called.
+    pub(crate) model: String,
+}
+
+/// Where a node has its step times from.
+#[derive(Debug)]
+pub(crate) enum Speed {
+    /// They are known.
+    Known(Box<MeasuredCost>),
+    /// From a profile: the saved one, or one that is measured now.
+    Profile(Box<Profiler>),
+}
+
+/// Starts a node: makes an engine of the model, finds out how fast it is, and begins to serve.
 ///
 /// # Errors
 ///
@@ -57,7 +79,8 @@ pub(crate) fn start(
     config: &Config,
     clock: Clock,
     metrics: &Arc<Metrics>,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
+    recording: Option<NewRecording>,
 ) -> anyhow::Result<Node> {
     let (engine_sender, engine_commands) = mpsc::channel();
     let (commands, driver_commands) = mpsc::channel();
@@ -65,21 +88,22 @@ pub(crate) fn start(
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (model, driver, kv_tokens) = (Arc::clone(&model), commands.clone(), metrics.kv_tokens());
         let options = engine_options(config);
-        move || match prepare(&model, &options, known_cost) {
+        move || match prepare(&model, &options, speed) {
             Ok((mut engine, cost)) => {
                 // The starter waits for this; if it is gone there is nobody to serve.
-                if ready_sender.send(Ok((engine.limits(), cost))).is_ok() {
+                if ready_sender.send(Ok((engine.limits(), cost, engine.prefixes()))).is_ok() {
                     engine_thread::run(&mut engine, &engine_commands, &driver, &kv_tokens);
                 }
             }
             Err(error) => drop(ready_sender.send(Err(error))),
         }
     })?;
-    let (limits, cost) = ready.recv().context("the engine's thread ended while it started")??;
+    let (limits, cost, prefixes) = ready.recv().context("the engine's thread ended while it started")??;
     let shape = describe(&model, config, limits, &cost);
     let pipeline = Pipeline::new(shape.clone(), config.settings.clone());
     metrics.set_kv_capacity(limits.kv.0);
-    let driver = Driver::new(pipeline, clock, engine_sender, Arc::clone(metrics));
+    let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
+    let driver = Driver::new(pipeline, clock, engine_sender, prefixes, Arc::clone(metrics), recorder);
     let driver =
         std::thread::Builder::new().name("driver".into()).spawn(move || driver.run(&driver_commands))?;
     Ok(Node {
@@ -91,31 +115,60 @@ pub(crate) fn start(
         places: Arc::new(Semaphore::new(config.settings.queue_capacity)),
         next_id: AtomicU64::new(0),
         clock,
-        threads: std::sync::Mutex::new(vec![driver, engine]),
+        threads: std::sync::Mutex::new([driver, engine].into_iter().chain(writer).collect()),
     })
+}
+
+fn start_recorder(
+    recording: Option<NewRecording>,
+    pipeline: &Pipeline,
+    config: &Config,
+    clock: Clock,
+) -> anyhow::Result<(Recorder, Option<JoinHandle<()>>)> {
+    let Some(NewRecording { file, model }) = recording else { return Ok((Recorder::default(), None)) };
+    let header = Header {
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_unix_ms: clock.started_unix_ms(),
+        model,
+        node: pipeline.node().clone(),
+        settings: config.settings.clone(),
+    };
+    let (recorder, writer) = Recorder::start(file, header).context("starting the recorder's thread")?;
+    Ok((recorder, Some(writer)))
 }
 
 fn prepare<'m>(
     model: &'m LlamaModel,
     options: &EngineOptions,
-    known_cost: Option<MeasuredCost>,
+    speed: Speed,
 ) -> anyhow::Result<(LlamaEngine<'m>, MeasuredCost)> {
     let mut engine = LlamaEngine::new(model, options).map_err(|error| hinted(&error, error.hint()))?;
-    if let Some(cost) = known_cost {
-        return Ok((engine, cost));
-    }
-    let some_token =
-        model.tokenize("a", false, false).first().copied().context("the vocabulary has no letter a")?;
-    let cost = calibrate::calibrate(&mut engine, some_token).context("measuring the engine's speed")?;
+    let cost = match speed {
+        Speed::Known(cost) => *cost,
+        Speed::Profile(profiler) => {
+            let known = profiler.profile(&mut engine)?;
+            let path = profiler.path();
+            match known {
+                Known { is_new: false, .. } => tracing::info!("its speed is known from {}", path.display()),
+                Known { is_saved: true, .. } => {
+                    tracing::info!("its speed is measured; saved as {}", path.display())
+                }
+                Known { .. } => {}
+            }
+            known.profile.cost
+        }
+    };
     Ok((engine, cost))
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+/// The engine that a configuration asks for.
+pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let threads = config.engine.threads.unwrap_or(cores);
     EngineOptions {
         parallel: config.engine.parallel,
         context: config.engine.context,
+        retained: config.engine.retained,
         threads,
         threads_batch: threads,
         micro_batch: Tokens(config.engine.micro_batch),
@@ -132,6 +185,7 @@ fn describe(
     cost: &MeasuredCost,
 ) -> hedgerow_core::node::Node {
     let info = model.info();
+    // The cache of running requests only: what is retained of ended ones lies beside it and is nobody's.
     let kv = limits.kv.bytes(info.shape.kv_per_token());
     hedgerow_core::node::Node {
         memory: info.weights + kv,

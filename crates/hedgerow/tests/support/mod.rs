@@ -36,6 +36,9 @@ pub(crate) struct Server {
 /// One server at a time: two engines on the same cores wait for each other at every barrier.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Where the profiles of test servers are kept, so that each setup is measured once and not by each test.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 impl Server {
     /// Starts a server of the small model with these flags and waits until it serves; `None` (and the
     /// reason printed) when the model is not here.
@@ -47,6 +50,7 @@ impl Server {
             .arg(model)
             .args(["--port", "0", "--alias", "small", "--log-level", "warn"])
             .args(flags)
+            .env("HEDGEROW_CACHE", CACHE)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");

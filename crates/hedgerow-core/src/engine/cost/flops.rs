@@ -7,7 +7,7 @@ use crate::time::Span;
 use crate::units::{Flop, FlopPerSecond};
 
 /// `t = β_q · ΣFLOPs / C` (`model.md §1`).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct FlopsCost {
     /// Arithmetic speed of the whole node, `C`.
     pub speed: FlopPerSecond,
@@ -16,7 +16,8 @@ pub struct FlopsCost {
 }
 
 /// What a prompt token attends to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Attention {
     /// The whole prompt, as the paper counts it: `4 L d s²`.
     #[default]

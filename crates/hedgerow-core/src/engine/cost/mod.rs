@@ -7,10 +7,12 @@
 mod flops;
 mod measured;
 mod roofline;
+mod surface;
 
 pub use flops::{Attention, FlopsCost};
-pub use measured::{Curve, MeasuredCost};
+pub use measured::MeasuredCost;
 pub use roofline::RooflineCost;
+pub use surface::{Line, Surface, SurfaceError};
 
 use crate::node::ModelShape;
 use crate::quantization::Precision;
@@ -18,7 +20,8 @@ use crate::time::Span;
 use crate::units::Tokens;
 
 /// One of the three cost models.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CostModel {
     /// The paper's.
     Flops(FlopsCost),

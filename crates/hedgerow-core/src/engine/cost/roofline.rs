@@ -11,7 +11,7 @@ use crate::units::{BytesPerSecond, FlopPerSecond};
 ///
 /// A step reads all weights once whatever the batch, which is why batching decodes pays. Bytes follow
 /// from the precision's weights; `β` says only what dequantizing costs in arithmetic.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct RooflineCost {
     /// Arithmetic speed of the whole node, `C`.
     pub speed: FlopPerSecond,

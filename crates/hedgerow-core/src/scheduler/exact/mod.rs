@@ -1,4 +1,5 @@
 //! Ours: optimal for every instance whose requests finish together, with proof; anytime, with a bound.
+//! Where each has its own deadline and only compute binds, it is optimal too (`by_deadline.rs`).
 //!
 //! Where all finish together, the tightest slack of a batch bounds its compute time. So there is one *pass*
 //! for each slack that could be the tightest, over those who can wait as long, and each pass is a knapsack
@@ -18,6 +19,7 @@
 //! summed exactly: no comparison that cuts anything depends on floating point.
 
 mod best;
+mod by_deadline;
 mod meet;
 mod node;
 mod passes;
@@ -26,6 +28,7 @@ mod simplex;
 mod table;
 
 use self::best::Best;
+use self::by_deadline::Program;
 use self::meet::Meet;
 use self::node::{Looked, Node};
 use self::passes::Known;
@@ -35,7 +38,7 @@ use self::table::{ROWS, Table};
 use super::answer::Answer;
 use super::budget::Budget;
 use super::greedy;
-use super::instance::{Instance, Timing};
+use super::instance::{Demand, Instance, Timing};
 
 /// The solver, with the room that it works in: one that is kept and asked again allocates nothing new.
 #[derive(Default)]
@@ -66,6 +69,8 @@ pub struct Exact {
     /// The prices found last that did not prove enough, in value per unit of each row.
     unit_prices: Vec<[f64; ROWS]>,
     has_asked_greedy: bool,
+    /// Where each request has its own deadline.
+    program: Program,
     /// Nodes looked at, and sets of departures listed.
     nodes: u64,
 }
@@ -80,11 +85,11 @@ struct Open {
 impl Exact {
     /// The best batch of an instance; if the budget ends first, the best found, and a bound.
     ///
-    /// Where each request has its own deadline ([`Timing::ByDeadline`]) the answer is `greedy`'s, which is
-    /// proven where nothing but compute binds and all are worth the same.
+    /// Where each request has its own deadline ([`Timing::ByDeadline`]) and something else than compute may
+    /// bind, the answer is `greedy`'s with a bound.
     pub fn solve(&mut self, instance: &Instance, budget: &mut Budget<'_>) -> Answer {
-        if instance.timing != Timing::Together {
-            return greedy::solve(instance);
+        if let Timing::ByDeadline { committed } = &instance.timing {
+            return self.solve_by_deadline(instance, committed, budget);
         }
         self.unit_prices.clear();
         self.begin(instance);
@@ -104,8 +109,8 @@ impl Exact {
         previous: &[usize],
         budget: &mut Budget<'_>,
     ) -> Answer {
-        if instance.timing != Timing::Together {
-            return greedy::solve(instance);
+        if let Timing::ByDeadline { committed } = &instance.timing {
+            return self.solve_by_deadline(instance, committed, budget);
         }
         self.begin(instance);
         self.price_all_as_before();
@@ -115,6 +120,25 @@ impl Exact {
         }
         self.run(instance, self.most_promising(), budget);
         self.answer(instance)
+    }
+
+    fn solve_by_deadline(
+        &mut self,
+        instance: &Instance,
+        committed: &[Demand],
+        budget: &mut Budget<'_>,
+    ) -> Answer {
+        if !instance.only_deadlines_bind() {
+            return greedy::solve(instance);
+        }
+        let answer = self.program.solve(instance, committed, budget);
+        if answer.is_optimal() {
+            return answer;
+        }
+        // The budget ended: what was found without a search may be better, and its bound lower.
+        let quick = greedy::solve(instance);
+        let (better, other) = if quick.value > answer.value { (quick, answer) } else { (answer, quick) };
+        Answer { bound: better.bound.min(other.bound), nodes: better.nodes.max(other.nodes), ..better }
     }
 
     fn answer(&self, instance: &Instance) -> Answer {

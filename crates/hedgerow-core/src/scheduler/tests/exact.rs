@@ -165,13 +165,12 @@ fn no_previous_batch_can_mislead_it() {
 }
 
 #[test]
-fn by_deadline_it_is_proven_where_only_compute_binds_and_values_are_equal() {
+fn by_deadline_it_is_proven_where_only_compute_binds() {
     let mut proven = 0;
     some_arbitrary_instances(4_000, 9, |instance| {
-        let mut instance = instance.clone();
-        instance.items.iter_mut().for_each(|item| item.value = 1);
         let limit = NUMBER_LIMIT - 1;
-        instance.capacity = Capacity { uplink: limit, downlink: limit, memory: limit, compute_us: limit };
+        let capacity = Capacity { uplink: limit, downlink: limit, memory: limit, compute_us: limit };
+        let instance = Instance { capacity, ..instance.clone() };
         let answer = exact(&instance);
         let best = best_value(&instance);
         assert_sound(&instance, &answer, best);
@@ -179,4 +178,21 @@ fn by_deadline_it_is_proven_where_only_compute_binds_and_values_are_equal() {
         proven += u32::from(instance.timing != Timing::Together);
     });
     assert!(proven > 1_000, "{proven}");
+}
+
+#[test]
+fn by_deadline_a_budget_leaves_a_bound_that_holds() {
+    let mut ended_early = 0;
+    for seed in 0..40 {
+        let mut instance = large(seed, 200, 1_000_000);
+        let limit = NUMBER_LIMIT - 1;
+        instance.capacity = Capacity { uplink: limit, downlink: limit, memory: limit, compute_us: limit };
+        instance.timing = Timing::ByDeadline { committed: Vec::new() };
+        let all = exact(&instance);
+        assert!(all.is_optimal());
+        let answer = Exact::default().solve(&instance, &mut Budget::nodes(60));
+        assert_sound(&instance, &answer, all.value);
+        ended_early += u32::from(answer.nodes < all.nodes);
+    }
+    assert!(ended_early > 20, "{ended_early} of 40");
 }

@@ -1,6 +1,9 @@
 //! `hedgerow bench`: measures, reproducibly.
 
+mod files;
+mod serve;
 mod solvers;
+mod style;
 
 use clap::{Args, Subcommand};
 
@@ -15,11 +18,14 @@ pub(crate) struct BenchArgs {
 enum What {
     /// Time solvers on families of batching problems, one core, and hold their answers against each other
     Solvers(solvers::SolversArgs),
+    /// Offer a load to a server, or to two in turns, and count who was answered by the deadline
+    Serve(Box<serve::ServeArgs>),
 }
 
 /// Measures what is asked for.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.what {
         What::Solvers(args) => solvers::run(args),
+        What::Serve(args) => serve::run(args),
     }
 }

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::measure::Run;
 use super::plot;
 use super::summary::Report;
+use crate::cli::bench::files::csv_of;
 use crate::cli::instances::{cannot_write, write_whole};
 
 /// Makes the folder.
@@ -28,12 +27,4 @@ pub(super) fn write_all(folder: &Path, report: &Report, runs: &[Run]) -> anyhow:
         eprintln!("wrote {}", path.display());
     }
     Ok(())
-}
-
-fn csv_of<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    Ok(String::from_utf8(writer.into_inner()?)?)
 }

@@ -1,28 +1,17 @@
-//! The one place that knows the library that draws (`kuva`).
+//! Draws how long the solvers took.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kuva::backend::svg::SvgBackend;
-use kuva::plot::{LegendEntry, LegendShape, LinePlot, LineStyle, MarkerShape, ScatterPlot};
+use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::annotations::ReferenceLine;
 use kuva::render::figure::Figure;
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
 use super::summary::Report;
-
-/// Colours that the colour-blind can tell apart (Okabe and Ito), each with its own marker and dashes, so that
-/// they can also be told apart in grey.
-const STYLES: [(&str, LineStyle, MarkerShape); 7] = [
-    ("#0072B2", LineStyle::Solid, MarkerShape::Circle),
-    ("#D55E00", LineStyle::Dashed, MarkerShape::Square),
-    ("#009E73", LineStyle::Dotted, MarkerShape::Triangle),
-    ("#000000", LineStyle::DashDot, MarkerShape::Cross),
-    ("#CC79A7", LineStyle::Dashed, MarkerShape::Diamond),
-    ("#E69F00", LineStyle::Dotted, MarkerShape::TriangleDown),
-    ("#56B4E9", LineStyle::DashDot, MarkerShape::Plus),
-];
+use crate::cli::bench::style::STYLES;
 
 const COLUMNS: usize = 4;
 const PANEL: (f64, f64) = (300.0, 230.0);
@@ -47,16 +36,17 @@ pub(super) fn times(report: &Report) -> String {
     let styled = || solvers.iter().zip(STYLES.iter().cycle());
     let panel = |family: &&'static str| {
         let mut plots = Vec::new();
-        for (solver, (color, line, marker)) in styled() {
+        for (solver, style) in styled() {
             let own = report.rows.iter().filter(|row| row.family == *family && row.solver == **solver);
             let points: Vec<(f64, f64)> = own.map(|row| (row.requests as f64, row.median_us)).collect();
             if points.is_empty() {
                 continue;
             }
-            let lines = LinePlot::new().with_data(points.clone()).with_color(*color).with_stroke_width(1.6);
-            plots.push(Plot::Line(lines.with_line_style(line.clone())));
-            let markers = ScatterPlot::new().with_data(points).with_color(*color).with_size(3.5);
-            plots.push(Plot::Scatter(markers.with_marker(*marker)));
+            let lines = LinePlot::new().with_data(points.clone()).with_color(style.color);
+            let lines = lines.with_stroke_width(1.6).with_line_style(style.line.clone());
+            plots.push(Plot::Line(lines));
+            let markers = ScatterPlot::new().with_data(points).with_color(style.color).with_size(3.5);
+            plots.push(Plot::Scatter(markers.with_marker(style.marker)));
         }
         plots
     };
@@ -76,11 +66,11 @@ pub(super) fn times(report: &Report) -> String {
             .with_reference_line(ReferenceLine::horizontal(limit_us).with_color("#777777"))
     });
     let layouts: Vec<Layout> = layouts.collect();
-    let legend = styled().map(|(solver, (color, line, marker))| LegendEntry {
+    let legend = styled().map(|(solver, style)| LegendEntry {
         label: (*solver).clone(),
-        color: (*color).to_owned(),
-        shape: LegendShape::Marker(*marker),
-        dasharray: line.dasharray(),
+        color: style.color.to_owned(),
+        shape: LegendShape::Marker(style.marker),
+        dasharray: style.line.dasharray(),
     });
     let columns = families.len().clamp(1, COLUMNS);
     let figure = Figure::new(families.len().div_ceil(columns).max(1), columns)

@@ -1,0 +1,146 @@
+//! The best choice where each request has its own deadline and only compute time binds: Lawler and Moore's
+//! program over what is worth keeping.
+//!
+//! Requests and promises are taken in order of slack. A *state* is a choice among those so far, as its total
+//! work and its value; every choice that meets the deadlines so far is one. Of two states the one with no less
+//! value and no more work is as good in all that follows, so only states on the frontier are kept: at most one
+//! for each value, and with equal values at most one for each number of requests. The best of the last
+//! frontier is optimal.
+//!
+//! The budget is paid in states. When it ends, the rest is not chosen from, and what each state could still
+//! have gained bounds what was lost.
+
+use super::super::answer::Answer;
+use super::super::budget::Budget;
+use super::super::instance::{Demand, Instance, Item};
+
+/// So many states are one node of the budget.
+const STATES_PER_NODE: usize = 256;
+/// No request: the state that everything begins with.
+const NOBODY: u32 = u32::MAX;
+
+/// A choice among the requests so far.
+#[derive(Clone, Copy)]
+struct State {
+    work_us: u64,
+    value: u128,
+    /// The last request chosen, as a place in [`Program::trail`].
+    last: u32,
+}
+
+/// The room that a program works in, kept between calls.
+#[derive(Default)]
+pub(super) struct Program {
+    frontier: Vec<State>,
+    merged: Vec<State>,
+    /// Each choice ever made: the request, and the choice before it.
+    trail: Vec<(u32, u32)>,
+    /// Requests and promises by slack; a promise has no request.
+    due: Vec<(Demand, Option<u32>)>,
+}
+
+impl Program {
+    /// The best choice, and proof of it if the budget lasts. `committed` by itself meets its slacks.
+    pub(super) fn solve(
+        &mut self,
+        instance: &Instance,
+        committed: &[Demand],
+        budget: &mut Budget<'_>,
+    ) -> Answer {
+        self.begin(instance, committed);
+        let mut value_left: u128 = instance.items.iter().map(|item| u128::from(item.value)).sum();
+        let (mut nodes, mut bound) = (0, 0);
+        let mut is_over = false;
+        for place in 0..self.due.len() {
+            let (demand, request) = self.due[place];
+            let Some(request) = request else {
+                self.keep_promise(demand);
+                continue;
+            };
+            if !is_over {
+                let cost = self.frontier.len().div_ceil(STATES_PER_NODE);
+                is_over = !(0..cost).all(|_| budget.spend_node());
+                if is_over {
+                    let most = self.frontier.last().map_or(0, |state| state.value);
+                    bound = most + value_left;
+                } else {
+                    nodes += cost as u64;
+                    self.offer(request, &instance.items[request as usize]);
+                }
+            }
+            value_left -= u128::from(instance.items[request as usize].value);
+        }
+        let best = *self.frontier.last().expect("choosing nobody keeps every promise");
+        let answer = Answer::of(instance, self.chosen(best), best.value.max(bound));
+        Answer { nodes, ..answer }
+    }
+
+    fn begin(&mut self, instance: &Instance, committed: &[Demand]) {
+        self.trail.clear();
+        self.frontier.clear();
+        self.frontier.push(State { work_us: 0, value: 0, last: NOBODY });
+        let items = (0_u32..).zip(&instance.items);
+        let requests = items.map(|(index, item)| {
+            (Demand { slack_us: item.slack_us, compute_us: item.compute_us }, Some(index))
+        });
+        self.due.clear();
+        self.due.extend(requests.chain(committed.iter().map(|&demand| (demand, None))));
+        self.due.sort_unstable();
+    }
+
+    /// A promise takes the same time from every state; those that it makes late are no choice.
+    fn keep_promise(&mut self, demand: Demand) {
+        for state in &mut self.frontier {
+            state.work_us += demand.compute_us;
+        }
+        self.frontier.retain(|state| state.work_us <= demand.slack_us);
+    }
+
+    /// Offers a request to every state, and keeps the frontier of those with and without it.
+    fn offer(&mut self, request: u32, item: &Item) {
+        self.merged.clear();
+        let (mut without, mut with) = (0, 0);
+        // Both lists have growing work and growing value, and so has what is kept of them.
+        loop {
+            let old = self.frontier.get(without).copied();
+            let new = self.frontier.get(with).map(|state| State {
+                work_us: state.work_us.saturating_add(item.compute_us),
+                value: state.value + u128::from(item.value),
+                last: state.last,
+            });
+            let new = new.filter(|state| state.work_us <= item.slack_us);
+            let takes_new = match (old, new) {
+                (None, None) => break,
+                (Some(old), Some(new)) => {
+                    (new.work_us, u128::MAX - new.value) < (old.work_us, u128::MAX - old.value)
+                }
+                (None, Some(_)) => true,
+                (Some(_), None) => false,
+            };
+            let state = if takes_new { new } else { old }.expect("it was compared");
+            (without, with) = if takes_new { (without, with + 1) } else { (without + 1, with) };
+            if self.merged.last().is_some_and(|last| last.value >= state.value) {
+                continue;
+            }
+            let last = if takes_new { self.note(request, state.last) } else { state.last };
+            self.merged.push(State { last, ..state });
+        }
+        std::mem::swap(&mut self.frontier, &mut self.merged);
+    }
+
+    fn note(&mut self, request: u32, before: u32) -> u32 {
+        self.trail.push((request, before));
+        self.trail.len() as u32 - 1
+    }
+
+    fn chosen(&self, state: State) -> Vec<usize> {
+        let mut chosen = Vec::new();
+        let mut last = state.last;
+        while last != NOBODY {
+            let (request, before) = self.trail[last as usize];
+            chosen.push(request as usize);
+            last = before;
+        }
+        chosen
+    }
+}

@@ -1,0 +1,94 @@
+//! What the scheduler sees of the node, and how long it thinks that things take.
+
+use super::reduce;
+use super::traffic::Traffic;
+use crate::allocator::Ledger;
+use crate::engine::cost::ChunkLoad;
+use crate::engine::{Step, StepLoad};
+use crate::node::Node;
+use crate::pace::Pace;
+use crate::quantization::PrecisionIndex;
+use crate::request::{Request, RequestId};
+use crate::running::Running;
+use crate::settings::Settings;
+use crate::time::{Instant, Span};
+
+/// What the scheduler sees.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Now.
+    pub now: Instant,
+    /// Who waits, first come first.
+    pub waiting: &'a [&'a Request],
+    /// Who of them was accepted by an earlier plan, in order of id.
+    pub promised: &'a [RequestId],
+    /// Who runs.
+    pub running: &'a [Running],
+    /// The step that the engine is running, which none of the above shows yet.
+    pub in_flight: Option<&'a InFlight>,
+    /// What is free.
+    pub ledger: &'a Ledger,
+    /// The node.
+    pub node: &'a Node,
+    /// How to plan.
+    pub settings: &'a Settings,
+    /// How the engine keeps up with its cost model.
+    pub pace: &'a Pace,
+    /// What callers have asked for lately.
+    pub traffic: &'a Traffic,
+    /// Whether those who name no time are owed a part of the next step.
+    pub owes_best_effort: bool,
+    /// The most requests that take part in a step; more may run, and pause.
+    pub batch: u32,
+}
+
+/// A step that was ordered and has not been reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// The step.
+    pub step: Step,
+    /// When it was ordered.
+    pub ordered: Instant,
+}
+
+impl View<'_> {
+    /// The factor by which a predicted time is stretched before it is promised: the margin, and what is kept
+    /// for those who name no time.
+    pub(super) fn stretch(&self) -> f64 {
+        (1.0 + self.settings.margin.max(self.pace.margin())) / (1.0 - self.settings.best_effort_share)
+    }
+
+    /// How long a step will take, as the engine keeps up now.
+    pub(super) fn step_time(&self, precision: PrecisionIndex, load: &StepLoad) -> Span {
+        let cost =
+            |load: &StepLoad| self.node.cost.step(&self.node.model, &self.node.precisions[precision.0], load);
+        self.pace.correct(load, cost)
+    }
+
+    /// How long one chunk of a prompt will take by itself.
+    pub(super) fn chunk_time(&self, precision: PrecisionIndex, chunk: ChunkLoad) -> Span {
+        self.step_time(precision, &StepLoad { prefill: vec![chunk], ..StepLoad::default() })
+    }
+
+    /// Whether a request that waits was accepted by an earlier plan.
+    pub(super) fn is_promised(&self, request: &Request) -> bool {
+        self.promised.binary_search(&request.id).is_ok()
+    }
+
+    /// The time in which a waiting request must be done to be accepted: for a newcomer, what those who are
+    /// worth more for their work are expected to leave of its slack.
+    pub(super) fn slack_to_plan_with(&self, request: &Request) -> Span {
+        let slack = request.slack(self.now);
+        if slack == Span::MAX || self.is_promised(request) {
+            return slack;
+        }
+        let work = reduce::work_in_batch(
+            request,
+            self.node,
+            self.pace,
+            PrecisionIndex::default(),
+            self.node.max_parallel,
+        );
+        slack.scaled(1.0 - self.traffic.reserve(self.now, work, request.value))
+    }
+}

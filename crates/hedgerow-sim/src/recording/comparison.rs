@@ -1,0 +1,106 @@
+//! What happened beside what the simulator says would happen.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::output::{Percentiles, Record, Summary};
+use hedgerow_core::request::RequestId;
+use hedgerow_core::settings::Settings;
+use hedgerow_core::time::Span;
+use serde::Serialize;
+
+use super::Recording;
+
+/// One replay against the recording. Only requests whose end is recorded count, on both sides.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The policy that was replayed.
+    pub policy: String,
+    /// The margin that it planned with.
+    pub margin: f64,
+    /// How many times as long as the recorded cost model says a step took in the replay.
+    pub stretch: f64,
+    /// What happened.
+    pub recorded: Figures,
+    /// What the simulator says.
+    pub simulated: Figures,
+    /// Requests whose outcome has the same name in both.
+    pub same_outcome: u64,
+    /// The median distance between a whole answer's E2E in both, whichever is longer.
+    pub e2e_error_p50_s: Option<f64>,
+}
+
+/// A set of requests in a few numbers (`model.md §4`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// Requests that arrived.
+    pub offered: u64,
+    /// Requests that met everything they asked for.
+    pub met: u64,
+    /// Requests answered late or cut off at their deadline.
+    pub late: u64,
+    /// Requests refused.
+    pub turned_away: u64,
+    /// Requests that ended otherwise.
+    pub other: u64,
+    /// Met / offered.
+    pub attainment: f64,
+    /// Met / admitted.
+    pub admitted_attainment: f64,
+    /// Requests a second that met everything.
+    pub goodput_per_s: f64,
+    /// Median time to first token.
+    pub ttft_p50_s: Option<f64>,
+    /// Median time per output token after the first.
+    pub tpot_p50_s: Option<f64>,
+    /// Median time from arrival to end, of whole answers.
+    pub e2e_p50_s: Option<f64>,
+}
+
+impl Figures {
+    fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let summary = Summary::of(records);
+        let median_s = |percentiles: Percentiles| percentiles.p50.map(Span::as_seconds);
+        Self {
+            offered: summary.offered,
+            met: summary.met,
+            late: summary.late,
+            turned_away: summary.turned_away,
+            other: summary.other,
+            attainment: summary.attainment(),
+            admitted_attainment: summary.admitted_attainment(),
+            goodput_per_s: summary.goodput_per_s(),
+            ttft_p50_s: median_s(summary.ttft),
+            tpot_p50_s: median_s(summary.tpot),
+            e2e_p50_s: median_s(summary.e2e),
+        }
+    }
+}
+
+impl Comparison {
+    /// Replays a recording under some settings and compares.
+    pub fn of(recording: &Recording, settings: &Settings, stretch: f64) -> Self {
+        let recorded: BTreeMap<RequestId, &Record> =
+            recording.records().map(|record| (record.request.id, record)).collect();
+        let run = recording.replay(settings, stretch);
+        let pairs: Vec<(&Record, &Record)> = run
+            .records
+            .iter()
+            .filter_map(|simulated| Some((*recorded.get(&simulated.request.id)?, simulated)))
+            .collect();
+        let has_same_outcome = |pair: &&(&Record, &Record)| pair.0.outcome.name() == pair.1.outcome.name();
+        let distance = |pair: &(&Record, &Record)| {
+            let (recorded, simulated) = (pair.0.e2e()?, pair.1.e2e()?);
+            Some(recorded.max(simulated) - recorded.min(simulated))
+        };
+        let distances = pairs.iter().filter_map(distance).collect();
+        Self {
+            policy: settings.policy.to_string(),
+            margin: settings.margin,
+            stretch,
+            recorded: Figures::of(pairs.iter().map(|pair| pair.0)),
+            simulated: Figures::of(pairs.iter().map(|pair| pair.1)),
+            same_outcome: pairs.iter().filter(has_same_outcome).count() as u64,
+            e2e_error_p50_s: Percentiles::of(distances).p50.map(Span::as_seconds),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Files that every bench writes.
+
+use serde::Serialize;
+
+/// Rows as CSV, with a header.
+pub(super) fn csv_of<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}

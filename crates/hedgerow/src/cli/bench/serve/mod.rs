@@ -1,0 +1,54 @@
+//! `hedgerow bench serve`: how many requests a server answers by their deadlines.
+//!
+//! A load is drawn from a seed and offered to a server over HTTP, whatever becomes of it; a second server is
+//! given the same one. Everything is measured by the callers' clock, so that it means the same for every server.
+
+mod args;
+mod cells;
+mod files;
+mod lines;
+mod plot;
+mod vllm;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+pub(super) use self::args::ServeArgs;
+use self::files::Results;
+use self::lines::{Group, Line};
+use crate::load::BUILT_IN_CLASSES;
+
+/// Offers every load, and reports.
+///
+/// # Errors
+///
+/// When a flag or file is wrong, a server cannot be reached or measured, or a file cannot be written.
+pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    if args.print_classes {
+        return print(BUILT_IN_CLASSES.trim_end());
+    }
+    let pattern = args.pattern()?;
+    files::make_folders(args)?;
+    // One thread: the client may share its machine with the server.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (servers, measured) = runtime.block_on(async {
+        let servers = cells::find_servers(args).await?;
+        let measured = cells::measure(&servers, &args.cells(), &pattern, args.pause).await?;
+        anyhow::Ok((servers, measured))
+    })?;
+    let groups = Group::all(&servers, &pattern.classes, &measured);
+    let lines: Vec<Line> = groups.iter().map(|group| Line::of(&servers, group)).collect();
+    let results =
+        Results { servers: &servers, pattern: &pattern, measured: &measured, groups: &groups, lines: &lines };
+    files::write_all(args, &results)?;
+    let mut text = lines::table(&lines);
+    for ratio in lines::ratios(&servers, &groups) {
+        text += &format!("\n{ratio}");
+    }
+    print(&text)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+}

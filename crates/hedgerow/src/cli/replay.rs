@@ -1,0 +1,231 @@
+//! `hedgerow simulate --replay`: what a server recorded, played again; what happened beside what the
+//! simulator says would happen.
+
+use std::fs::File;
+use std::io::{BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use hedgerow_core::scheduler::Policy;
+use hedgerow_core::settings::Settings;
+use hedgerow_core::time::Instant;
+use hedgerow_sim::{Comparison, Difference, Identical, Recording, StepTimes, comparison_table};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::hint::{self, hinted};
+
+/// As of `diff` and `cmp`: 1 is a difference, 2 is that nothing could be compared.
+const EXIT_DIFFERS: i32 = 1;
+/// As in the configuration.
+const MARGIN_MAX: f64 = 10.0;
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// Play what `hedgerow serve --record FILE` wrote, and compare what happened with what the simulator says.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Plan with this margin instead of the recorded one.
+    #[arg(long, value_name = "FRACTION", conflicts_with = "scenario")]
+    margin: Option<f64>,
+    /// How long a step takes.
+    #[arg(long, value_enum, default_value_t = Cost::Stretched, conflicts_with = "scenario")]
+    cost: Cost,
+    /// Tell the node exactly the recorded events, the engine's reports included, and check that it ends each
+    /// request as it did; exit code 1 says that it does not.
+    #[arg(long, conflicts_with_all = ["scenario", "policy", "margin", "cost"])]
+    exact_events: bool,
+}
+
+/// How long a step of a replay takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Cost {
+    /// As the recorded cost model says, times how much longer the recorded steps took than it says of them.
+    Stretched,
+    /// As the recorded cost model says: what was measured when the server started.
+    AsProfiled,
+}
+
+/// A comparison as `--json` prints it.
+#[derive(Serialize)]
+struct Printed<'a> {
+    recording: String,
+    model: &'a str,
+    version: &'a str,
+    lines: usize,
+    is_whole: bool,
+    unfinished: usize,
+    steps: u64,
+    step_time_taken_s: f64,
+    step_time_predicted_s: f64,
+    mean_pace: f64,
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+}
+
+/// Replays a recording.
+///
+/// # Errors
+///
+/// When the file is no recording, or a setting makes no sense. A difference found by `--exact-events` ends the
+/// program here, with its own exit code.
+pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow::Result<()> {
+    let path = args.replay.as_deref().context("clap asks for a scenario or a recording")?;
+    let recording = read(path)?;
+    if args.exact_events {
+        return check_exactly(path, &recording, json);
+    }
+    let times = recording.step_times();
+    let stretch = match args.cost {
+        Cost::Stretched => times.pace(),
+        Cost::AsProfiled => 1.0,
+    };
+    let settings = settings(args, policies, &recording)?;
+    let comparisons: Vec<_> =
+        settings.iter().map(|settings| Comparison::of(&recording, settings, stretch)).collect();
+    let text = if json {
+        let line = |comparison| as_json(path, &recording, times, comparison);
+        comparisons.iter().map(line).collect::<anyhow::Result<Vec<_>>>()?.join("\n")
+    } else {
+        about(&recording, times, stretch) + "\n" + &comparison_table(&comparisons)
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+/// Reads a recording, and says what is missing of it.
+fn read(path: &Path) -> anyhow::Result<Recording> {
+    let shown = || path.display().to_string();
+    let file = File::open(path).with_context(shown)?;
+    let recording = Recording::read(BufReader::new(file))
+        .map_err(|error| hinted(format!("{}: {error}", path.display()), error.hint()))?;
+    if let Some(damage) = &recording.damage {
+        eprintln!(
+            "warning: {}: line {}: {}; the {} lines before it are used",
+            path.display(),
+            damage.line,
+            damage.mistake,
+            recording.line_count
+        );
+    }
+    Ok(recording)
+}
+
+/// The recorded settings, once for each policy.
+fn settings(args: &ReplayArgs, policies: &[String], recording: &Recording) -> anyhow::Result<Vec<Settings>> {
+    let mut common = recording.header.settings.clone();
+    if let Some(margin) = args.margin {
+        if !(0.0..=MARGIN_MAX).contains(&margin) {
+            return Err(hinted(
+                format!("--margin is {margin}, but must be from 0 to {MARGIN_MAX}"),
+                "give the part to add to every predicted time: 0.1 adds a tenth",
+            ));
+        }
+        common.margin = margin;
+    }
+    if policies.is_empty() {
+        return Ok(vec![common]);
+    }
+    let with = |policy: &String| {
+        let policy: Policy =
+            policy.parse().map_err(|error| hinted(error, "give --policy one or several of these"))?;
+        Ok(Settings { policy, ..common.clone() })
+    };
+    policies.iter().map(with).collect()
+}
+
+fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Result<()> {
+    let outcome = recording.replay_exactly();
+    if json {
+        let line = match &outcome {
+            Ok(identical) => json!({ "identical": true, "compared": identical }),
+            Err(difference) => json!({ "identical": false, "difference": difference }),
+        };
+        writeln!(std::io::stdout(), "{line}")?;
+    }
+    match outcome {
+        Ok(_) if json => Ok(()),
+        Ok(Identical { events, records }) => {
+            writeln!(
+                std::io::stdout(),
+                "identical: {records} requests ended as recorded, told {events} events"
+            )?;
+            Ok(())
+        }
+        Err(difference) => {
+            hint::print(&hinted(explain(path, &difference)?, reason(recording)));
+            process::exit(EXIT_DIFFERS);
+        }
+    }
+}
+
+fn explain(path: &Path, difference: &Difference) -> anyhow::Result<String> {
+    let Difference { line, at, event, what } = difference;
+    Ok(format!(
+        "{}: line {line}: from here on the replay differs, {} s after the start\n  event:   {}\n  differs: {}",
+        path.display(),
+        at.as_seconds(),
+        serde_json::to_string(event)?,
+        serde_json::to_string(what)?,
+    ))
+}
+
+/// Why the same events could be answered in another way.
+fn reason(recording: &Recording) -> String {
+    let (recorded, own) = (&recording.header.version, env!("CARGO_PKG_VERSION"));
+    format!(
+        "hedgerow {recorded} recorded it and {own} replayed it: a decision has changed between the two builds, or \
+         it depends on more than events and times, which is a bug"
+    )
+}
+
+fn as_json(
+    path: &Path,
+    recording: &Recording,
+    times: StepTimes,
+    comparison: &Comparison,
+) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&Printed {
+        recording: path.display().to_string(),
+        model: &recording.header.model,
+        version: &recording.header.version,
+        lines: recording.line_count,
+        is_whole: recording.damage.is_none(),
+        unfinished: recording.unfinished().len(),
+        steps: times.steps,
+        step_time_taken_s: times.taken.as_seconds(),
+        step_time_predicted_s: times.predicted.as_seconds(),
+        mean_pace: times.pace(),
+        comparison,
+    })?)
+}
+
+/// What was recorded, and how fast it is replayed.
+fn about(recording: &Recording, times: StepTimes, stretch: f64) -> String {
+    let header = &recording.header;
+    let seconds = |at: Option<Instant>| at.unwrap_or_default().as_seconds();
+    let (first, last) = (recording.told.first(), recording.told.last());
+    let span_s = seconds(last.map(|told| told.at)) - seconds(first.map(|told| told.at));
+    let mut text = format!(
+        "recorded: {} events in {span_s:.1} s by hedgerow {}, {} under {} with a margin of {}\n",
+        recording.told.len(),
+        header.version,
+        header.model,
+        header.settings.policy,
+        header.settings.margin,
+    );
+    text += &format!(
+        "steps: {} took {:.3} s, the profile says {:.3} s: {:.3} times as long; replayed at {stretch:.3} times\n",
+        times.steps,
+        times.taken.as_seconds(),
+        times.predicted.as_seconds(),
+        times.pace(),
+    );
+    let unfinished = recording.unfinished().len();
+    if unfinished > 0 {
+        text += &format!("not compared: {unfinished} requests that had not ended when the recording stops\n");
+    }
+    text
+}

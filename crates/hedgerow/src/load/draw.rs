@@ -1,0 +1,259 @@
+//! Draws requests: from a pattern and a seed, the same ones every time.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::arrivals::{gamma_times, thinned};
+use super::{Arrivals, Class, Request};
+
+/// What a load is drawn from.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    /// How requests follow each other.
+    pub(crate) arrivals: Arrivals,
+    /// Who asks; never empty.
+    pub(crate) classes: Vec<Class>,
+    /// Tokens that all callers say first.
+    pub(crate) shared_prefix: u32,
+    /// Whether requests have the deadlines of their classes.
+    pub(crate) has_deadlines: bool,
+}
+
+/// What a load's draws come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seeds {
+    /// Who asks for how much, and when.
+    pub(crate) load: u64,
+    /// The words. Another one for each load that a server is given: who has heard a question before may
+    /// remember the answer.
+    pub(crate) words: u64,
+}
+
+/// What a stream of draws is for. Streams do not touch each other, so that another rate changes no lengths.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    Gaps = 0,
+    Classes = 1,
+    Prompts = 2,
+    Outputs = 3,
+    Window = 4,
+    Thinning = 5,
+    Words = 6,
+    Prefix = 7,
+}
+
+/// The stream of a seed for a purpose.
+pub(super) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(purpose as u64);
+    generator
+}
+
+impl Pattern {
+    /// Every request of an open loop, in order of time.
+    ///
+    /// # Errors
+    ///
+    /// When a trace cannot give this rate or duration.
+    pub(crate) fn open_loop(
+        &self,
+        rate_per_s: f64,
+        duration: Duration,
+        seeds: Seeds,
+    ) -> anyhow::Result<Vec<Request>> {
+        let mut draws = self.draws(seeds);
+        match &self.arrivals {
+            Arrivals::Gamma { shape } => {
+                let times = gamma_times(rate_per_s, *shape, duration, seeds.load);
+                Ok(times.into_iter().map(|at| Request { at, ..draws.any() }).collect())
+            }
+            Arrivals::Trace { trace, start, fit } => {
+                let rows = thinned(trace, *start, rate_per_s, duration, seeds.load)?;
+                let request = |(at, row)| {
+                    let (prompt_tokens, output_tokens) = fit.lengths(row);
+                    let class = Class::closest(&self.classes, output_tokens);
+                    Request { at, ..draws.of(class, prompt_tokens, output_tokens) }
+                };
+                Ok(rows.into_iter().map(request).collect())
+            }
+        }
+    }
+
+    /// One request after the other, without times. A trace gives no lengths here: the classes do.
+    pub(crate) fn draws(&self, seeds: Seeds) -> Draws {
+        let system = (self.shared_prefix > 0)
+            .then(|| text(self.shared_prefix, &mut stream(seeds.load, Purpose::Prefix)).into());
+        Draws {
+            classes: self.classes.clone(),
+            has_deadlines: self.has_deadlines,
+            system,
+            class: stream(seeds.load, Purpose::Classes),
+            prompts: stream(seeds.load, Purpose::Prompts),
+            outputs: stream(seeds.load, Purpose::Outputs),
+            words: stream(seeds.words, Purpose::Words),
+        }
+    }
+}
+
+/// Requests without end.
+#[derive(Clone, Debug)]
+pub(crate) struct Draws {
+    classes: Vec<Class>,
+    has_deadlines: bool,
+    system: Option<Arc<str>>,
+    class: ChaCha8Rng,
+    prompts: ChaCha8Rng,
+    outputs: ChaCha8Rng,
+    words: ChaCha8Rng,
+}
+
+impl Draws {
+    /// The next one, of any class.
+    pub(super) fn any(&mut self) -> Request {
+        let class = pick(&self.classes, self.class.random());
+        let one_of = |range: &RangeInclusive<u32>, draws: &mut ChaCha8Rng| draws.random_range(range.clone());
+        let prompt_tokens = one_of(&self.classes[class].prompt_tokens, &mut self.prompts);
+        let output_tokens = one_of(&self.classes[class].output_tokens, &mut self.outputs);
+        self.of(class, prompt_tokens, output_tokens)
+    }
+
+    /// The next one, of this class and with these lengths.
+    fn of(&mut self, class: usize, prompt_tokens: u32, output_tokens: u32) -> Request {
+        let Class { deadline, min_quality, .. } = self.classes[class];
+        Request {
+            at: Duration::ZERO,
+            class,
+            system: self.system.clone(),
+            prompt: text(prompt_tokens, &mut self.words),
+            prompt_tokens,
+            output_tokens,
+            deadline: deadline.filter(|_| self.has_deadlines),
+            min_quality,
+        }
+    }
+}
+
+/// The class at a point of 0..1.
+fn pick(classes: &[Class], mut point: f64) -> usize {
+    for (index, class) in classes.iter().enumerate() {
+        point -= class.part;
+        if point < 0.0 {
+            return index;
+        }
+    }
+    // Parts may add up to a hair less than 1.
+    classes.len() - 1
+}
+
+/// Words in random order: one token each where a vocabulary has whole words. No two texts begin alike for more
+/// than a few words, so that no cache answers a question.
+fn text(tokens: u32, random: &mut ChaCha8Rng) -> String {
+    const WORDS: [&str; 64] = [
+        "hedge", "garden", "river", "stone", "winter", "bird", "path", "bread", "lamp", "field", "music",
+        "paper", "cloud", "green", "quiet", "early", "small", "bright", "walk", "build", "carry", "open",
+        "under", "between", "water", "house", "light", "north", "south", "horse", "table", "window",
+        "summer", "night", "morning", "story", "letter", "number", "color", "sound", "voice", "hand",
+        "heart", "road", "tree", "leaf", "rain", "snow", "wind", "fire", "earth", "metal", "glass", "wood",
+        "school", "city", "village", "market", "ship", "train", "bridge", "mountain", "valley", "island",
+    ];
+    let words: Vec<&str> = (0..tokens).map(|_| WORDS[random.random_range(0..WORDS.len())]).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::load::{Trace, TraceFit};
+
+    const LONG: Duration = Duration::from_secs(1000);
+
+    fn pattern(arrivals: Arrivals) -> Pattern {
+        Pattern { arrivals, classes: Class::built_in(), shared_prefix: 0, has_deadlines: true }
+    }
+
+    fn poisson() -> Pattern {
+        pattern(Arrivals::Gamma { shape: 1.0 })
+    }
+
+    fn drawn(rate_per_s: f64, load: u64, words: u64) -> Vec<Request> {
+        poisson().open_loop(rate_per_s, LONG, Seeds { load, words }).unwrap()
+    }
+
+    #[test]
+    fn the_same_seeds_draw_the_same_load() {
+        assert_eq!(drawn(2.0, 1, 1), drawn(2.0, 1, 1));
+        assert_ne!(drawn(2.0, 1, 1), drawn(2.0, 2, 1));
+    }
+
+    #[test]
+    fn other_words_and_other_rates_leave_the_lengths_as_they_were() {
+        let lengths = |requests: Vec<Request>| -> Vec<(usize, u32, u32)> {
+            let first = requests.into_iter().take(500);
+            first.map(|request| (request.class, request.prompt_tokens, request.output_tokens)).collect()
+        };
+        assert_eq!(lengths(drawn(2.0, 1, 1)), lengths(drawn(2.0, 1, 2)));
+        assert_eq!(lengths(drawn(2.0, 1, 1)), lengths(drawn(8.0, 1, 1)));
+    }
+
+    #[test]
+    fn no_two_prompts_of_any_load_begin_alike() {
+        let begins = |words| {
+            let requests = drawn(2.0, 1, words).into_iter();
+            requests.map(|request| request.prompt.split(' ').take(8).collect::<Vec<_>>().join(" "))
+        };
+        let all: Vec<String> = begins(1).chain(begins(2)).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn classes_come_in_their_parts_and_within_their_lengths() {
+        let (classes, requests) = (Class::built_in(), drawn(4.0, 1, 1));
+        for (index, class) in classes.iter().enumerate() {
+            let own: Vec<&Request> = requests.iter().filter(|request| request.class == index).collect();
+            let expected = class.part * requests.len() as f64;
+            assert!((own.len() as f64 - expected).abs() < 4.0 * expected.sqrt(), "{}", class.name);
+            for request in own {
+                assert!(class.prompt_tokens.contains(&request.prompt_tokens));
+                assert!(class.output_tokens.contains(&request.output_tokens));
+                assert_eq!(request.prompt.split(' ').count(), request.prompt_tokens as usize);
+                assert_eq!(request.deadline, class.deadline);
+            }
+        }
+    }
+
+    #[test]
+    fn a_trace_gives_lengths_and_the_classes_give_deadlines() {
+        let line = |second: u32, output: u32| format!("2023-11-16 18:15:{second:02}.0,400,{output}\n");
+        let text = format!("TIMESTAMP,ContextTokens,GeneratedTokens\n{}{}", line(0, 80), line(5, 1600));
+        let path = std::env::temp_dir().join(format!("hedgerow-trace-{}.csv", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let trace = Trace::load(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let fit = TraceFit { scale_prompt: 0.5, scale_output: 0.25, max_prompt: 4096, max_output: 300 };
+        let rate = trace.rate_per_s();
+        let arrivals = Arrivals::Trace { trace, start: Some(Duration::ZERO), fit };
+        let seeds = Seeds { load: 1, words: 1 };
+        let requests = pattern(arrivals).open_loop(rate, Duration::from_secs(5), seeds).unwrap();
+        // The last request of a trace stands at its end, which no window holds.
+        assert_eq!(requests.len(), 1);
+        let Request { class, prompt_tokens, output_tokens, deadline, .. } = requests[0];
+        assert_eq!((class, prompt_tokens, output_tokens), (0, 200, 20));
+        assert_eq!(deadline, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_shared_prefix_is_the_same_for_all_and_deadlines_can_be_left_out() {
+        let pattern = Pattern { shared_prefix: 50, has_deadlines: false, ..poisson() };
+        let mut draws = pattern.draws(Seeds { load: 1, words: 1 });
+        let (one, two) = (draws.any(), draws.any());
+        assert_eq!(one.system, two.system);
+        assert_eq!(one.system.unwrap().split(' ').count(), 50);
+        assert_eq!(one.deadline, None);
+    }
+}

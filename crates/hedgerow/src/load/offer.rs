@@ -1,0 +1,175 @@
+//! Offers a load to a server: by the clock, or as fast as callers get their answers.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::client::Until;
+use super::draw::Draws;
+use super::outcome::{Ending, Record};
+use super::{Client, Request};
+
+/// What callers do at their deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Wait for the answer however late.
+    Wait,
+    /// Hang up, as people do.
+    HangUp,
+}
+
+impl Patience {
+    /// What the command line calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::HangUp => "hang-up",
+        }
+    }
+}
+
+impl FromStr for Patience {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "wait" => Ok(Self::Wait),
+            "hang-up" => Ok(Self::HangUp),
+            _ => Err("clients either `wait` or `hang-up`"),
+        }
+    }
+}
+
+/// How a load is offered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// What callers do at their deadline.
+    pub(crate) patience: Patience,
+    /// How long requests are sent.
+    pub(crate) duration: Duration,
+    /// How long to wait for answers after that.
+    pub(crate) drain: Duration,
+}
+
+/// A load and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// Every request, in the order in which they were due.
+    pub(crate) records: Vec<Record>,
+    /// How long requests were sent.
+    pub(crate) duration: Duration,
+    /// From the start to the last that was heard.
+    pub(crate) took: Duration,
+}
+
+impl Offer {
+    /// Sends every request at its own time, whatever became of those before it. `watch` sees each as it ends.
+    ///
+    /// # Errors
+    ///
+    /// When a caller's task dies; what servers do wrong is in the records.
+    pub(crate) async fn open_loop(
+        self,
+        client: &Client,
+        requests: &[Request],
+        mut watch: impl FnMut(&Record),
+    ) -> anyhow::Result<Run> {
+        let start = Instant::now();
+        let mut to_send = requests.iter().enumerate().peekable();
+        let mut underway = JoinSet::new();
+        let mut records: Vec<(usize, Record)> = Vec::with_capacity(requests.len());
+        loop {
+            let due = to_send.peek().map(|(_, request)| start + request.at);
+            tokio::select! {
+                biased;
+                () = sleep_until(due.unwrap_or(start)), if due.is_some() => {
+                    if let Some((index, request)) = to_send.next() {
+                        let (client, request) = (client.clone(), request.clone());
+                        underway.spawn(async move { (index, self.ask(&client, request, start).await) });
+                    }
+                }
+                Some(ended) = underway.join_next(), if !underway.is_empty() => {
+                    let (index, record) = ended.context("waiting for an answer")?;
+                    watch(&record);
+                    records.push((index, record));
+                }
+                else => break,
+            }
+        }
+        records.sort_by_key(|(index, _)| *index);
+        let records = records.into_iter().map(|(_, record)| record).collect();
+        Ok(Run { records, duration: self.duration, took: start.elapsed() })
+    }
+
+    /// So many callers, each of whom sends the next request when the one before has ended.
+    ///
+    /// # Errors
+    ///
+    /// When a caller's task dies.
+    pub(crate) async fn closed_loop(
+        self,
+        client: &Client,
+        callers: usize,
+        draws: Draws,
+        mut watch: impl FnMut(&Record),
+    ) -> anyhow::Result<Run> {
+        let start = Instant::now();
+        let draws = Arc::new(Mutex::new(draws));
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let mut underway = JoinSet::new();
+        for _ in 0..callers {
+            let (client, draws, tell) = (client.clone(), Arc::clone(&draws), tell.clone());
+            underway.spawn(async move {
+                while start.elapsed() < self.duration {
+                    let next = draws.lock().unwrap_or_else(PoisonError::into_inner).any();
+                    let record = self.ask(&client, Request { at: start.elapsed(), ..next }, start).await;
+                    let is_in_trouble = record.heard.status != Some(200);
+                    if tell.send(record).is_err() {
+                        return;
+                    }
+                    if is_in_trouble {
+                        // Whoever is told no would otherwise ask again thousands of times a second.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            });
+        }
+        drop(tell);
+        let mut records = Vec::new();
+        while let Some(record) = told.recv().await {
+            watch(&record);
+            records.push(record);
+        }
+        while let Some(ended) = underway.join_next().await {
+            ended.context("waiting for an answer")?;
+        }
+        records.sort_by_key(|record| record.due);
+        Ok(Run { records, duration: self.duration, took: start.elapsed() })
+    }
+
+    async fn ask(self, client: &Client, request: Request, start: Instant) -> Record {
+        let sent = Instant::now();
+        let over = start + self.duration + self.drain;
+        let hangs_up =
+            request.deadline.filter(|_| self.patience == Patience::HangUp).map(|after| sent + after);
+        let until = match hangs_up {
+            Some(at) if at <= over => Until { at, ending: &Ending::HungUp },
+            Some(_) | None => Until { at: over, ending: &Ending::Unfinished },
+        };
+        let heard = client.ask(&request, sent, until).await;
+        Record {
+            class: request.class,
+            due: request.at,
+            sent: sent - start,
+            prompt_asked: request.prompt_tokens,
+            output_asked: request.output_tokens,
+            deadline: request.deadline,
+            heard,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What became of a request, by its caller's own clock.
+
+use std::time::Duration;
+
+/// What a caller heard. All times are from when the request was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Heard {
+    /// The HTTP status, once there was one.
+    pub(crate) status: Option<u16>,
+    /// When each piece of text came.
+    pub(crate) pieces: Vec<Duration>,
+    /// When it was over, whatever it was; of an answer, when it said why it ended.
+    pub(crate) after: Duration,
+    /// Tokens of the question, as the server counts them.
+    pub(crate) prompt_tokens: Option<u32>,
+    /// Tokens of the answer, as the server counts them.
+    pub(crate) output_tokens: Option<u32>,
+    /// How it ended.
+    pub(crate) ending: Ending,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// `finish_reason` was `stop` or `length`.
+    Complete,
+    /// `finish_reason` was `deadline`: the server gave up in mid-answer and says so.
+    Cut,
+    /// Told no: 422, 429 or 503.
+    Refused,
+    /// The caller hung up at the deadline.
+    HungUp,
+    /// Not over when the run was.
+    Unfinished,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// What became of a request. Only the first is what its caller wanted; every other stays in the denominator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The whole answer came in time.
+    Met,
+    /// It came, but after the deadline; or it had not come when the run was over.
+    Late,
+    /// The server said no.
+    Refused,
+    /// The server gave up in mid-answer.
+    Cut,
+    /// The caller gave up at the deadline.
+    HungUp,
+    /// An error.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of tables.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Met, Self::Late, Self::Refused, Self::Cut, Self::HungUp, Self::Failed];
+
+    /// What files call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Late => "late",
+            Self::Refused => "refused",
+            Self::Cut => "cut",
+            Self::HungUp => "hung_up",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One request of a run and what became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    /// Index of its class.
+    pub(crate) class: usize,
+    /// When it should have been sent, from the start of the run.
+    pub(crate) due: Duration,
+    /// When it was.
+    pub(crate) sent: Duration,
+    /// About how many tokens its question has.
+    pub(crate) prompt_asked: u32,
+    /// How many tokens of answer it asked for.
+    pub(crate) output_asked: u32,
+    /// Its deadline, from when it was sent.
+    pub(crate) deadline: Option<Duration>,
+    /// What its caller heard.
+    pub(crate) heard: Heard,
+}
+
+impl Record {
+    /// What became of it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match &self.heard.ending {
+            Ending::Complete if self.deadline.is_none_or(|deadline| self.heard.after <= deadline) => {
+                Outcome::Met
+            }
+            Ending::Complete | Ending::Unfinished => Outcome::Late,
+            Ending::Cut => Outcome::Cut,
+            Ending::Refused => Outcome::Refused,
+            Ending::HungUp => Outcome::HungUp,
+            Ending::Failed(_) => Outcome::Failed,
+        }
+    }
+
+    /// Whether the server took it on: 200.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.heard.status == Some(200)
+    }
+
+    /// Whether the answer came to its end, in time or late.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.heard.ending == Ending::Complete
+    }
+
+    /// Time to the first piece of text.
+    pub(crate) fn ttft(&self) -> Option<Duration> {
+        self.heard.pieces.first().copied()
+    }
+
+    /// Tokens of the answer: the server's count, else the pieces of text that came.
+    pub(crate) fn output_tokens(&self) -> u32 {
+        self.heard.output_tokens.unwrap_or(self.heard.pieces.len() as u32)
+    }
+
+    /// Time per further token of a complete answer: `(E2E - TTFT) / (tokens - 1)`.
+    pub(crate) fn tpot(&self) -> Option<Duration> {
+        let further = self.output_tokens().checked_sub(1).filter(|&further| further > 0)?;
+        let first = self.ttft().filter(|_| self.is_complete())?;
+        Some(self.heard.after.saturating_sub(first) / further)
+    }
+
+    /// Gaps between pieces of text.
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = Duration> {
+        self.heard.pieces.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
+    /// Tokens of question and answer that were done with by `end`, from the start of the run. A question is
+    /// done when its answer begins; an answer's tokens are spread over its pieces.
+    pub(crate) fn tokens_by(&self, end: Duration) -> (f64, f64) {
+        let is_by = |piece: &Duration| self.sent + *piece <= end;
+        let Some(_) = self.heard.pieces.first().filter(|first| is_by(first)) else { return (0.0, 0.0) };
+        let pieces = self.heard.pieces.iter().filter(|piece| is_by(piece)).count();
+        let prompt = self.heard.prompt_tokens.unwrap_or(self.prompt_asked);
+        let output = f64::from(self.output_tokens()) * pieces as f64 / self.heard.pieces.len() as f64;
+        (f64::from(prompt), output)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// A request with a deadline of a second.
+    pub(in crate::load) fn record(ending: Ending, after_ms: u64) -> Record {
+        let (status, pieces, output_tokens) = match &ending {
+            Ending::Complete | Ending::Cut => (Some(200), vec![ms(100), ms(after_ms)], Some(11)),
+            Ending::Refused => (Some(429), Vec::new(), None),
+            Ending::HungUp | Ending::Unfinished | Ending::Failed(_) => (None, Vec::new(), None),
+        };
+        Record {
+            class: 0,
+            due: ms(500),
+            sent: ms(501),
+            prompt_asked: 30,
+            output_asked: 11,
+            deadline: Some(ms(1000)),
+            heard: Heard {
+                status,
+                pieces,
+                after: ms(after_ms),
+                prompt_tokens: Some(40),
+                output_tokens,
+                ending,
+            },
+        }
+    }
+
+    #[test]
+    fn only_a_complete_answer_in_time_is_met() {
+        let outcome = |ending, after_ms| record(ending, after_ms).outcome();
+        assert_eq!(outcome(Ending::Complete, 1000), Outcome::Met);
+        assert_eq!(outcome(Ending::Complete, 1001), Outcome::Late);
+        assert_eq!(outcome(Ending::Unfinished, 900), Outcome::Late);
+        assert_eq!(outcome(Ending::Cut, 900), Outcome::Cut);
+        assert_eq!(outcome(Ending::Refused, 1), Outcome::Refused);
+        assert_eq!(outcome(Ending::HungUp, 1000), Outcome::HungUp);
+        assert_eq!(outcome(Ending::Failed("no".into()), 1), Outcome::Failed);
+    }
+
+    #[test]
+    fn without_a_deadline_a_complete_answer_is_met_whenever_it_comes() {
+        let record = Record { deadline: None, ..record(Ending::Complete, 1_000_000) };
+        assert_eq!(record.outcome(), Outcome::Met);
+    }
+
+    #[test]
+    fn time_per_token_is_over_the_tokens_after_the_first() {
+        assert_eq!(record(Ending::Complete, 1100).tpot(), Some(ms(100)));
+        assert_eq!(record(Ending::Cut, 1100).tpot(), None);
+        let mut one = record(Ending::Complete, 1100);
+        one.heard.output_tokens = Some(1);
+        assert_eq!(one.tpot(), None);
+    }
+
+    #[test]
+    fn tokens_count_when_they_come() {
+        // Sent at 501 ms, pieces at 601 ms and 1401 ms.
+        let record = record(Ending::Complete, 900);
+        assert_eq!(record.tokens_by(ms(600)), (0.0, 0.0));
+        assert_eq!(record.tokens_by(ms(1400)), (40.0, 5.5));
+        assert_eq!(record.tokens_by(ms(1401)), (40.0, 11.0));
+    }
+}

@@ -1,0 +1,200 @@
+//! Profiles on disk: one file for each subject, in `profiles` of the cache folder.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hedgerow_core::engine::cost::MeasuredCost;
+use serde::{Deserialize, Serialize};
+
+use super::Subject;
+
+/// The format of the files; another number means that older programs must not read them.
+const FORMAT: &str = "hedgerow-profile/1";
+
+/// What was measured, of what, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Profile {
+    format: String,
+    #[serde(flatten)]
+    pub(crate) subject: Subject,
+    pub(crate) measured_unix_s: u64,
+    /// How long measuring took.
+    pub(crate) took_ms: u64,
+    /// How long loading the model took; after the first time its file is often in memory already.
+    pub(crate) load_ms: u64,
+    pub(crate) memory: Memory,
+    pub(crate) cost: MeasuredCost,
+}
+
+/// Memory of this process that is resident, in bytes; `None` where the system does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) before_load: Option<u64>,
+    pub(crate) loaded: Option<u64>,
+    /// With the engine's cache, and everything touched that a step touches.
+    pub(crate) measured: Option<u64>,
+}
+
+/// What is known of a run besides its step times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Around {
+    pub(crate) measured_unix_s: u64,
+    pub(crate) took_ms: u64,
+    pub(crate) load_ms: u64,
+    pub(crate) memory: Memory,
+}
+
+impl Profile {
+    pub(super) fn new(subject: Subject, cost: MeasuredCost, around: Around) -> Self {
+        let Around { measured_unix_s, took_ms, load_ms, memory } = around;
+        Self { format: FORMAT.to_owned(), subject, measured_unix_s, took_ms, load_ms, memory, cost }
+    }
+
+    /// The file's content.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a profile is plain data") + "\n"
+    }
+}
+
+/// The folder of saved profiles.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf {
+    folder: PathBuf,
+}
+
+/// Why a saved profile cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    #[error("it is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    #[error("its format is `{found}`, not `{FORMAT}`")]
+    Format { found: String },
+    #[error("it is of another machine, model or setup")]
+    Other,
+}
+
+impl Shelf {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Where the profile of a subject lies, or would.
+    pub(crate) fn path(&self, subject: &Subject) -> PathBuf {
+        self.folder.join(subject.file_name())
+    }
+
+    /// The saved profile of a subject; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When there is a file, but not one that can be used.
+    pub(crate) fn find(&self, subject: &Subject) -> Result<Option<Profile>, Unusable> {
+        let text = match fs::read_to_string(self.path(subject)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let content: serde_json::Value = serde_json::from_str(&text)?;
+        let found = content["format"].as_str().unwrap_or_default();
+        if found != FORMAT {
+            return Err(Unusable::Format { found: found.to_owned() });
+        }
+        let profile: Profile = serde_json::from_value(content)?;
+        if profile.subject != *subject {
+            return Err(Unusable::Other);
+        }
+        Ok(Some(profile))
+    }
+
+    /// Saves a profile, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made or written to.
+    pub(crate) fn save(&self, profile: &Profile) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let path = self.path(&profile.subject);
+        // Of this process alone, because several may measure the same thing at once.
+        let unfinished = path.with_added_extension(std::process::id().to_string());
+        let saved =
+            write_through(&unfinished, &profile.to_json()).and_then(|()| fs::rename(&unfinished, &path));
+        if saved.is_err() {
+            // It may not even exist; the first error is the one to tell.
+            let _ = fs::remove_file(&unfinished);
+        }
+        saved
+    }
+}
+
+fn write_through(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use hedgerow_core::engine::cost::{Line, Surface};
+
+    use super::super::subject::tests::subject;
+    use super::*;
+
+    pub(in crate::profile) fn profile() -> Profile {
+        let lines = vec![Line { count: 1, times_ns: vec![(128, 6_000_000), (384, 7_000_000)] }];
+        let surface = Surface::new(lines).unwrap();
+        let cost = MeasuredCost { prefill: surface.clone(), decode: surface, mixed_ns: 100_000 };
+        let memory = Memory { before_load: None, loaded: Some(120_000_000), measured: Some(300_000_000) };
+        let around = Around { measured_unix_s: 1_700_000_000, took_ms: 9_876, load_ms: 120, memory };
+        Profile::new(subject(), cost, around)
+    }
+
+    /// A shelf of its own for a test, with nothing on it.
+    pub(in crate::profile) fn shelf(name: &str) -> Shelf {
+        let folder = std::env::temp_dir().join(format!("hedgerow-profiles-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        Shelf::new(folder.join("profiles"))
+    }
+
+    #[test]
+    fn what_is_saved_is_found_again_and_nothing_else_is_left() {
+        let shelf = shelf("round");
+        assert!(shelf.find(&subject()).unwrap().is_none());
+        shelf.save(&profile()).unwrap();
+        assert_eq!(shelf.find(&subject()).unwrap(), Some(profile()));
+        assert_eq!(fs::read_dir(&shelf.folder).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(shelf.path(&subject())).unwrap(), profile().to_json());
+    }
+
+    #[test]
+    fn another_setup_finds_nothing() {
+        let shelf = shelf("other");
+        shelf.save(&profile()).unwrap();
+        let mut other = subject();
+        other.engine.parallel = 8;
+        assert!(shelf.find(&other).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_told_from_none() {
+        let shelf = shelf("unusable");
+        shelf.save(&profile()).unwrap();
+        let path = shelf.path(&subject());
+        let whole = profile().to_json();
+        let why = |content: &str| {
+            fs::write(&path, content).unwrap();
+            shelf.find(&subject()).unwrap_err().to_string()
+        };
+        assert!(why(&whole[..whole.len() / 2]).starts_with("it is damaged: "));
+        assert!(why("").starts_with("it is damaged: "));
+        assert!(why(&whole.replace("profile/1", "profile/0")).contains("`hedgerow-profile/0`"));
+        assert!(why("[]").contains("its format is ``"));
+        assert!(why(&whole.replace("Test CPU", "Other CPU")).contains("another machine"));
+        // A surface that could not have been measured.
+        assert!(why(&whole.replace("\"count\": 1", "\"count\": 0")).contains("counts must grow"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(shelf.find(&subject()).unwrap_err().to_string().starts_with("it cannot be read: "));
+    }
+}

@@ -1,0 +1,321 @@
+//! Measuring an engine: what its steps take.
+//!
+//! Each figure is the median of some runs. The fastest would be the easiest to repeat, but a step of a
+//! server is disturbed as often as a step here, and promises made on times that are rarely reached are
+//! broken; a single disturbed run moves the median little.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::engine::cost::{Line, MeasuredCost, Surface};
+use hedgerow_core::engine::{
+    Emission, Engine, EngineError, PrefillChunk, Sampling, ScriptedEngine, Step, TokenId, Work,
+};
+use hedgerow_core::request::RequestId;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::Tokens;
+
+/// What an engine is measured with.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    /// A text that prompts are cut from, each at another place: the experts of a mixture must not all
+    /// see the same token.
+    pub(crate) text: Vec<TokenId>,
+    /// How tokens are chosen: it takes its time too.
+    pub(crate) sampling: Sampling,
+    /// The largest chunk that is ever prefilled.
+    pub(crate) prefill_chunk: Tokens,
+}
+
+/// Told how many tokens have been worked through, prompt and output together.
+pub(crate) type Report<'a> = &'a dyn Fn(u64);
+
+/// How often each step is run.
+const RUNS: usize = 3;
+/// Chunks below the largest one. A chunk of one token takes as long as a decode, far from its share.
+const CHUNKS: [u32; 8] = [1, 4, 16, 32, 64, 128, 256, 512];
+/// How much a request holds while decodes are measured: each in the middle of a block of 256 cells, the
+/// step in which llama.cpp's attention grows, so that lines through them are right on average.
+const DEPTHS: [u32; 3] = [128, 384, 1152];
+/// Prompt of the requests beside the one that holds so much.
+const SHORT_PROMPT: u32 = 8;
+/// Once steps have taken this long, on a slow or busy machine, each figure is one run, and requests that
+/// would take longer to fill are left out: the surface goes on with the last slope.
+const BUDGET: Span = Span::from_millis(30_000);
+/// Tokens of each chunk that runs beside decodes.
+const MIXED_CHUNK: u32 = 32;
+
+/// Measures prefill over chunk and context, decode over requests and cache, and steps with both, with an
+/// engine that has nothing open; leaves it so.
+///
+/// # Errors
+///
+/// When the engine fails, or its requests are too short to hold three tokens.
+pub(crate) fn measure(
+    engine: &mut dyn Engine,
+    probe: &Probe,
+    report: Report<'_>,
+) -> Result<MeasuredCost, EngineError> {
+    let limits = engine.limits();
+    let (chunks, decodes) = (BTreeMap::new(), BTreeMap::new());
+    let mut bench = Bench { engine, probe, report, worked: 0, spent: Span::ZERO, chunks, decodes };
+    // The first step reads the weights from the disk and makes the graph.
+    bench.prompts(&[1], 1)?;
+    let chunks = chunk_sizes(probe.prefill_chunk.0, limits.context.0);
+    let (&largest, smaller) = chunks.split_last().expect("there is a chunk of one token");
+    bench.prompts(smaller, RUNS)?;
+    bench.prompts(&[largest], RUNS)?;
+    let sizes = batch_sizes(limits.parallel);
+    for (index, depth) in depths(limits.context.0, limits.kv.0, sizes.len() as u32).into_iter().enumerate() {
+        if index > 0 && bench.spent + bench.token_time(largest) * depth > BUDGET {
+            break;
+        }
+        bench.decodes(&sizes, depth, &chunks)?;
+    }
+    let mut cost = MeasuredCost { prefill: bench.prefill(), decode: bench.decode(), mixed_ns: 0 };
+    cost.mixed_ns = bench.mixed(&cost)?;
+    Ok(cost)
+}
+
+/// Tokens that [`measure`] will work through, unless the engine is slow.
+pub(crate) fn tokens_to_work(engine: &dyn Engine, probe: &Probe) -> Result<u64, EngineError> {
+    let worked = std::cell::Cell::new(0);
+    let mut scripted = ScriptedEngine::new(engine.limits(), Span(1));
+    measure(&mut scripted, probe, &|now| worked.set(now))?;
+    Ok(worked.get())
+}
+
+/// 1, 2, 3, 4, 6, 8, 12, 16, … and the largest itself: kernels switch at powers of two.
+fn batch_sizes(largest: u32) -> Vec<u32> {
+    let powers = std::iter::successors(Some(1_u32), |power| power.checked_mul(2));
+    let mut sizes: Vec<u32> =
+        powers.flat_map(|power| [power, power + power / 2]).take_while(|&size| size < largest).collect();
+    sizes.push(largest);
+    sizes.dedup();
+    sizes
+}
+
+/// The chunks to measure: up to the largest, as far as a context has room for all of them in a row.
+fn chunk_sizes(largest: u32, context: u32) -> Vec<u32> {
+    let mut sizes: Vec<u32> = CHUNKS.into_iter().filter(|&size| size < largest).collect();
+    sizes.push(largest.min(2 * CHUNKS[CHUNKS.len() - 1]));
+    let mut room = context.saturating_sub(2);
+    sizes.retain(|&size| {
+        let fits = size <= room;
+        room -= if fits { size } else { room };
+        fits
+    });
+    if sizes.is_empty() { vec![1] } else { sizes }
+}
+
+/// What the deepest request holds while decodes are measured; at least one depth.
+fn depths(context: u32, kv: u32, sizes: u32) -> Vec<u32> {
+    let steps = sizes * RUNS as u32 + 2;
+    let mut depths: Vec<u32> =
+        DEPTHS.into_iter().filter(|depth| depth + steps <= context && depth + steps <= kv).collect();
+    if depths.is_empty() {
+        depths.push((context / 4).max(1));
+    }
+    depths
+}
+
+/// The one in the middle; the smaller of two.
+fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
+    values.sort_unstable();
+    values[(values.len() - 1) / 2]
+}
+
+struct Bench<'a> {
+    engine: &'a mut dyn Engine,
+    probe: &'a Probe,
+    report: Report<'a>,
+    worked: u64,
+    /// Time that steps took so far.
+    spent: Span,
+    /// The times of each chunk at each depth.
+    chunks: BTreeMap<u32, BTreeMap<u32, Vec<Span>>>,
+    /// What the requests of each batch size held, and the time in nanoseconds, in ascending order.
+    decodes: BTreeMap<u32, Vec<(u32, u64)>>,
+}
+
+impl Bench<'_> {
+    /// Prefills a prompt of these chunks, and that several times.
+    fn prompts(&mut self, chunks: &[u32], runs: usize) -> Result<(), EngineError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        for run in 0..runs {
+            if run > 0 && self.spent > BUDGET {
+                break;
+            }
+            self.open(0, chunks.iter().sum(), 1)?;
+            self.work_through(0, chunks)?;
+            self.engine.close(RequestId(0));
+        }
+        Ok(())
+    }
+
+    /// Runs chunks of one prompt, one after the other, and notes their times.
+    fn work_through(&mut self, start: u32, chunks: &[u32]) -> Result<(), EngineError> {
+        let mut depth = start;
+        for &chunk in chunks {
+            let time = self.chunk(0, chunk)?;
+            self.chunks.entry(chunk).or_default().entry(depth).or_default().push(time);
+            depth += chunk;
+        }
+        Ok(())
+    }
+
+    /// Time of one token of the largest chunk.
+    fn token_time(&self, largest: u32) -> Span {
+        let times = self.chunks.get(&largest).and_then(|depths| depths.first_key_value());
+        times.map_or(Span::ZERO, |(_, times)| Span(median(times.clone()).0 / u64::from(largest)))
+    }
+
+    fn decode(&self) -> Surface {
+        let line = |(&count, times_ns): (&u32, &Vec<_>)| Line { count, times_ns: times_ns.clone() };
+        Surface::new(self.decodes.iter().map(line).collect()).expect("each depth is above the one before")
+    }
+
+    fn prefill(&self) -> Surface {
+        let lines = self.chunks.iter().map(|(&count, depths)| Line {
+            count,
+            times_ns: depths.iter().map(|(&depth, times)| (depth, median(times.clone()).0)).collect(),
+        });
+        Surface::new(lines.collect()).expect("chunks and depths are keys of maps")
+    }
+
+    /// Measures the decode step of each batch size.
+    ///
+    /// One request holds `depth` tokens and the others next to nothing, and it counts as if all held as
+    /// much: llama.cpp gives every request of a step as many cells as the longest of them has
+    /// (`llama_kv_cache::get_n_kv`), so this is what a step of equally long requests takes, without
+    /// prefilling them all.
+    fn decodes(&mut self, sizes: &[u32], depth: u32, chunks: &[u32]) -> Result<(), EngineError> {
+        let limits = self.engine.limits();
+        let largest = sizes[sizes.len() - 1];
+        let room = limits.context.0.saturating_sub(depth + 1);
+        let steps = (sizes.len() * RUNS).min(room as usize).max(1);
+        self.open(0, depth, steps as u32 + 1)?;
+        self.fill(depth, chunks)?;
+        self.open_short(1..largest, depth, steps as u32 + 1)?;
+        let mut times: BTreeMap<u32, Vec<(u32, Span)>> = BTreeMap::new();
+        // The largest first: where there is room for a few steps only, it matters most.
+        let in_turn = std::iter::repeat_n(sizes.iter().rev(), RUNS).flatten();
+        for (step, &count) in in_turn.take(steps).enumerate() {
+            if step >= sizes.len() && self.spent > BUDGET {
+                break;
+            }
+            let decode = (0..u64::from(count)).map(RequestId).collect();
+            let time = self.run(&Step { decode, ..Step::default() })?;
+            times.entry(count).or_default().push((depth + step as u32, time));
+        }
+        (0..largest).for_each(|id| self.engine.close(RequestId(id.into())));
+        for (count, runs) in times {
+            let each = median(runs.iter().map(|run| run.0).collect());
+            let time = median(runs.iter().map(|run| run.1).collect());
+            self.decodes.entry(count).or_default().push((count.saturating_mul(each), time.0));
+        }
+        Ok(())
+    }
+
+    /// Prefills request 0: the largest chunk over and over, then one of each of the others, then the rest.
+    fn fill(&mut self, depth: u32, chunks: &[u32]) -> Result<(), EngineError> {
+        let (&largest, smaller) = chunks.split_last().expect("there is a chunk of one token");
+        let all_smaller: u32 = smaller.iter().sum();
+        let mut done = 0;
+        while done + largest + all_smaller <= depth {
+            self.work_through(done, &[largest])?;
+            done += largest;
+        }
+        for &chunk in smaller {
+            if done + chunk <= depth {
+                self.work_through(done, &[chunk])?;
+                done += chunk;
+            }
+        }
+        if done < depth {
+            // Of a size that nobody asks about, so it is not noted.
+            self.chunk(0, depth - done)?;
+        }
+        Ok(())
+    }
+
+    /// What a step takes beyond the sum of its chunk and its decodes, in the middle of several.
+    fn mixed(&mut self, cost: &MeasuredCost) -> Result<u64, EngineError> {
+        let limits = self.engine.limits();
+        let others = limits.parallel - 1;
+        let steps = if others > 1 { 2 * RUNS as u32 } else { RUNS as u32 };
+        let chunk = MIXED_CHUNK.min(self.probe.prefill_chunk.0);
+        // The decodes hold less than the smallest depth measured, as the table's first column has it.
+        let context = limits.context.0.min(DEPTHS[0]);
+        if others == 0 || steps * chunk + 2 > limits.context.0 || SHORT_PROMPT + steps + 2 > context {
+            return Ok(0);
+        }
+        let prompt = others;
+        self.open_short(0..others, SHORT_PROMPT, steps + 1)?;
+        self.open(prompt, steps * chunk + 1, 1)?;
+        let mut excess: Vec<i64> = Vec::new();
+        for step in 0..steps {
+            if step > 0 && self.spent > BUDGET {
+                break;
+            }
+            // All of them, and the one next to the prompt.
+            let count = if step % 2 == 0 { others } else { 1 };
+            let prefill = vec![PrefillChunk { request: RequestId(prompt.into()), tokens: Tokens(chunk) }];
+            let decode: Vec<_> = (others - count..others).map(|id| RequestId(id.into())).collect();
+            let time = self.run(&Step { prefill, decode, ..Step::default() })?;
+            let sum = cost.prefill.at(chunk, (step * chunk).into()) + cost.decode.at(count, 0);
+            excess.push(time.0 as i64 - sum.0 as i64);
+        }
+        (0..limits.parallel).for_each(|id| self.engine.close(RequestId(id.into())));
+        Ok(u64::try_from(median(excess)).unwrap_or(0))
+    }
+
+    /// Opens requests of a short prompt and prefills them all at once.
+    fn open_short(
+        &mut self,
+        ids: std::ops::Range<u32>,
+        prompt_max: u32,
+        outputs: u32,
+    ) -> Result<(), EngineError> {
+        let prompt = SHORT_PROMPT.min(prompt_max);
+        let mut prefill = Vec::new();
+        for id in ids {
+            self.open(id, prompt, outputs)?;
+            prefill.push(PrefillChunk { request: RequestId(id.into()), tokens: Tokens(prompt) });
+        }
+        self.run(&Step { prefill, ..Step::default() })?;
+        Ok(())
+    }
+
+    fn chunk(&mut self, id: u32, tokens: u32) -> Result<Span, EngineError> {
+        let chunk = PrefillChunk { request: RequestId(id.into()), tokens: Tokens(tokens) };
+        self.run(&Step { prefill: vec![chunk], ..Step::default() })
+    }
+
+    fn run(&mut self, step: &Step) -> Result<Span, EngineError> {
+        let report = self.engine.step(step, &mut |_: Emission<'_>| {})?;
+        let prefilled: u64 = step.prefill.iter().map(|chunk| u64::from(chunk.tokens.0)).sum();
+        self.worked += prefilled + step.decode.len() as u64;
+        (self.report)(self.worked);
+        self.spent += report.elapsed;
+        Ok(report.elapsed.max(Span(1)))
+    }
+
+    fn open(&mut self, id: u32, prompt: u32, max_output: u32) -> Result<(), EngineError> {
+        let place = 7 * id as usize;
+        let work = Work {
+            prompt: self.probe.text.iter().copied().cycle().skip(place).take(prompt as usize).collect(),
+            max_output: Tokens(max_output),
+            sampling: Sampling { seed: id, ..self.probe.sampling },
+            stop: Vec::new(),
+            ignore_eos: true,
+            cache_prompt: false,
+        };
+        self.engine.open(RequestId(id.into()), work)
+    }
+}
+
+#[cfg(test)]
+#[path = "measure_tests.rs"]
+mod tests;

@@ -1,0 +1,184 @@
+//! Engines whose cost is known, and what is read off them.
+
+use hedgerow_core::engine::{EngineLimits, StepReport, TokenSink};
+
+use super::*;
+
+/// An engine that takes what it is told to, by a formula over the step and what each request holds.
+struct Formula {
+    scripted: ScriptedEngine,
+    held: BTreeMap<RequestId, u32>,
+    time_ns: fn(&Load) -> u64,
+}
+
+/// A step's chunk (tokens, context) and decodes (requests, cells that the longest holds).
+#[derive(Debug, Default)]
+struct Load {
+    chunk: (u64, u64),
+    decodes: (u64, u64),
+}
+
+impl Formula {
+    fn new(limits: EngineLimits, time_ns: fn(&Load) -> u64) -> Self {
+        Self { scripted: ScriptedEngine::new(limits, Span(1)), held: BTreeMap::new(), time_ns }
+    }
+}
+
+impl Engine for Formula {
+    fn limits(&self) -> EngineLimits {
+        self.scripted.limits()
+    }
+
+    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+        self.held.insert(request, 0);
+        self.scripted.open(request, work)
+    }
+
+    fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+        let mut load = Load::default();
+        if let [chunk] = step.prefill[..] {
+            load.chunk = (chunk.tokens.0.into(), self.held[&chunk.request].into());
+        }
+        let longest = step.decode.iter().map(|id| self.held[id]).max().unwrap_or(0);
+        load.decodes = (step.decode.len() as u64, longest.into());
+        for chunk in &step.prefill {
+            *self.held.get_mut(&chunk.request).unwrap() += chunk.tokens.0;
+        }
+        step.decode.iter().for_each(|id| *self.held.get_mut(id).unwrap() += 1);
+        let report = self.scripted.step(step, sink)?;
+        Ok(StepReport { elapsed: Span((self.time_ns)(&load)), ..report })
+    }
+
+    fn close(&mut self, request: RequestId) {
+        self.scripted.close(request);
+    }
+
+    fn kv_used(&self) -> Tokens {
+        self.scripted.kv_used()
+    }
+}
+
+fn limits(parallel: u32, context: u32) -> EngineLimits {
+    EngineLimits { parallel, context: Tokens(context), kv: Tokens(parallel * context) }
+}
+
+fn probe(prefill_chunk: u32) -> Probe {
+    Probe { text: vec![TokenId(0)], sampling: Sampling::GREEDY, prefill_chunk: Tokens(prefill_chunk) }
+}
+
+fn measured(engine: &mut dyn Engine, prefill_chunk: u32) -> MeasuredCost {
+    let cost = measure(engine, &probe(prefill_chunk), &|_| {}).unwrap();
+    assert_eq!(engine.kv_used(), Tokens::ZERO, "it leaves nothing open");
+    cost
+}
+
+#[test]
+fn reads_a_constant_step_time_off_an_engine_that_has_one() {
+    let step = Span::from_millis(3);
+    let cost = measured(&mut ScriptedEngine::new(limits(6, 600), step), 128);
+    for (count, depth) in [(1, 0), (64, 0), (128, 200)] {
+        assert_eq!(cost.prefill.at(count, depth), step, "{count} after {depth}");
+    }
+    for (count, depth) in [(1, 8), (3, 600), (6, 3600)] {
+        assert_eq!(cost.decode.at(count, depth), step, "{count} that hold {depth}");
+    }
+    assert_eq!(cost.mixed_ns, 0, "a step with both takes less than the sum, which is no cost");
+}
+
+#[test]
+fn reads_off_what_chunks_contexts_requests_and_caches_take() {
+    let time_ns = |load: &Load| {
+        let (tokens, context) = load.chunk;
+        let (count, longest) = load.decodes;
+        // As llama.cpp has it: cells in blocks, and as many for each as for the longest.
+        let cells = longest.next_multiple_of(256);
+        let chunk = if tokens > 0 { 5_000 + 2_000 * tokens + tokens * context } else { 0 };
+        let decode = if count > 0 { 6_000 + 1_000 * count + 2 * count * cells } else { 0 };
+        chunk + decode + if tokens > 0 && count > 0 { 900 } else { 0 }
+    };
+    let cost = measured(&mut Formula::new(limits(16, 2048), time_ns), 128);
+    let is_near = |read: Span, expected: u64| (read.0 as f64 / expected as f64 - 1.0).abs() < 0.02;
+    for (tokens, context) in [(1, 0), (64, 500), (128, 0), (128, 1_024), (128, 1_920)] {
+        let expected = 5_000 + u64::from(tokens) * (2_000 + context);
+        let read = cost.prefill.at(tokens, context);
+        assert!(is_near(read, expected), "{tokens} after {context}: {read:?}, not {expected}");
+    }
+    // Between two depths too; the middle of a block stands for all of it.
+    for (count, each) in [(1, 128), (4, 384), (5, 640), (16, 1_152), (16, 1_920)] {
+        let expected = 6_000 + count * (1_000 + 2 * (each + 128));
+        let read = cost.decode.at(count as u32, count * each);
+        assert!(is_near(read, expected), "{count} of {each}: {read:?}, not {expected}");
+    }
+    assert_eq!(cost.mixed_ns, 900);
+}
+
+#[test]
+fn one_disturbed_run_in_three_changes_nothing() {
+    /// Every fifth step is ten times slower.
+    struct Disturbed(ScriptedEngine, u32);
+    impl Engine for Disturbed {
+        fn limits(&self) -> EngineLimits {
+            self.0.limits()
+        }
+        fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+            self.0.open(request, work)
+        }
+        fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+            self.1 += 1;
+            let report = self.0.step(step, sink)?;
+            let factor = if step.prefill.is_empty() && self.1.is_multiple_of(5) { 10 } else { 1 };
+            Ok(StepReport { elapsed: report.elapsed * factor, ..report })
+        }
+        fn close(&mut self, request: RequestId) {
+            self.0.close(request);
+        }
+        fn kv_used(&self) -> Tokens {
+            self.0.kv_used()
+        }
+    }
+    let step = Span::from_millis(3);
+    let cost = measured(&mut Disturbed(ScriptedEngine::new(limits(4, 600), step), 0), 128);
+    assert_eq!(cost.decode, measured(&mut ScriptedEngine::new(limits(4, 600), step), 128).decode);
+}
+
+#[test]
+fn gets_along_with_short_contexts_and_small_chunks() {
+    let step = Span::from_millis(3);
+    for (parallel, context, chunk) in [(1, 24, 128), (1, 3, 1), (16, 10, 4), (256, 128, 512), (2, 150, 1024)]
+    {
+        let cost = measured(&mut ScriptedEngine::new(limits(parallel, context), step), chunk);
+        let what = format!("{parallel} of {context} in chunks of {chunk}");
+        assert_eq!(cost.decode.at(parallel, 1), step, "{what}");
+        assert_eq!(cost.prefill.at(1, 0), step, "{what}");
+    }
+}
+
+#[test]
+fn a_context_that_holds_no_answer_is_refused() {
+    let mut engine = ScriptedEngine::new(limits(1, 2), Span(1));
+    assert!(matches!(measure(&mut engine, &probe(8), &|_| {}), Err(EngineError::TooLong { .. })));
+}
+
+#[test]
+fn a_slow_engine_is_not_filled_to_the_deepest() {
+    let slow = |load: &Load| 100_000_000 * load.chunk.0 + 1;
+    let mut engine = Formula::new(limits(2, 2048), slow);
+    let worked = std::cell::Cell::new(0);
+    let cost = measure(&mut engine, &probe(128), &|now| worked.set(now)).unwrap();
+    let deepest = cost.decode.lines().iter().flat_map(|line| &line.times_ns).map(|point| point.0).max();
+    assert!(deepest < Some(2 * 384), "{deepest:?}");
+    assert!(worked.get() < 1_200, "{}", worked.get());
+}
+
+#[test]
+fn works_through_some_four_thousand_tokens_in_the_usual_setup() {
+    let engine = ScriptedEngine::new(limits(16, 2048), Span(1));
+    let worked = tokens_to_work(&engine, &probe(128)).unwrap();
+    assert!((3_000..4_500).contains(&worked), "{worked}");
+}
+
+#[test]
+fn measures_every_batch_size_at_which_kernels_may_switch() {
+    assert_eq!(batch_sizes(16), [1, 2, 3, 4, 6, 8, 12, 16]);
+    assert_eq!(batch_sizes(1), [1]);
+}

@@ -1,0 +1,216 @@
+//! What a profile is true of: this machine, this model file, this setup of the engine.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use anyhow::Context as _;
+use hedgerow_core::units::Tokens;
+use hedgerow_llama::{EngineOptions, LlamaModel};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::models::hex;
+
+/// Where one of these differs, step times may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subject {
+    pub(crate) machine: Machine,
+    pub(crate) model: ModelFile,
+    pub(crate) engine: EngineSetup,
+}
+
+/// The machine, as far as its speed goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// The processor's own name for itself.
+    pub(crate) cpu: String,
+    /// Cores that this process may use.
+    pub(crate) cores: u32,
+}
+
+/// The model file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ModelFile {
+    /// What the file calls its model.
+    pub(crate) name: String,
+    pub(crate) precision: String,
+    pub(crate) file_bytes: u64,
+    /// See [`fingerprint`].
+    pub(crate) fingerprint: String,
+}
+
+/// The engine: what computes, and how it is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EngineSetup {
+    /// The program and its version.
+    pub(crate) version: String,
+    /// The version of the binding that llama.cpp comes with.
+    pub(crate) llama_cpp: String,
+    pub(crate) parallel: u32,
+    /// Tokens that each request may hold.
+    pub(crate) context: u32,
+    pub(crate) threads: u32,
+    pub(crate) micro_batch: u32,
+    pub(crate) prefill_chunk: u32,
+    pub(crate) kv_unified: bool,
+    pub(crate) flash_attention: bool,
+}
+
+impl Subject {
+    /// What is about to run.
+    ///
+    /// # Errors
+    ///
+    /// When the model file cannot be read any more.
+    pub(crate) fn of(
+        model: &LlamaModel,
+        path: &Path,
+        options: &EngineOptions,
+        prefill_chunk: Tokens,
+    ) -> anyhow::Result<Self> {
+        let info = model.info();
+        let fingerprint =
+            fingerprint(path).with_context(|| format!("reading the model file {}", path.display()))?;
+        Ok(Self {
+            machine: Machine::this(),
+            model: ModelFile {
+                name: info.name.clone(),
+                precision: info.precision.clone(),
+                file_bytes: info.file.0,
+                fingerprint,
+            },
+            engine: EngineSetup {
+                version: version(),
+                llama_cpp: hedgerow_llama::BINDING.to_owned(),
+                parallel: options.parallel,
+                context: options.context.0,
+                threads: options.threads,
+                micro_batch: options.micro_batch.0,
+                prefill_chunk: prefill_chunk.0,
+                kv_unified: options.kv_unified,
+                flash_attention: options.flash_attention,
+            },
+        })
+    }
+
+    /// A name for its profile's file: the model's, and a digest of everything.
+    pub(crate) fn file_name(&self) -> String {
+        let safe = |letter: char| {
+            if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' }
+        };
+        let name: String = self.model.name.chars().take(60).map(safe).collect();
+        let all = serde_json::to_string(self).expect("a subject is plain data");
+        format!("{name}-{}.json", &hex(&Sha256::digest(all))[..16])
+    }
+}
+
+impl Machine {
+    fn this() -> Self {
+        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        Self { cpu: cpu_name(&text).unwrap_or("unknown").to_owned(), cores }
+    }
+}
+
+/// The processor's name in `/proc/cpuinfo`: x86 has `model name`; Arm has only the number of the core's
+/// design, and some boards their own name.
+fn cpu_name(cpuinfo: &str) -> Option<&str> {
+    let value = |key: &str| {
+        let mut pairs = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        pairs.find_map(|(name, value)| (name.trim() == key).then_some(value.trim()))
+    };
+    ["model name", "Model", "Hardware", "CPU part"].into_iter().find_map(value)
+}
+
+/// This build: one without optimizations is another machine, as far as speed goes.
+fn version() -> String {
+    let build = if cfg!(debug_assertions) { ", debug" } else { "" };
+    let variants = if cfg!(feature = "portable") { ", portable" } else { "" };
+    format!("hedgerow {}{build}{variants}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Read from the front: the metadata, the vocabulary and the table of tensors with their types and
+/// sizes, which are all that step times depend on, and the first weights.
+const FRONT_BYTES: u64 = 16 << 20;
+/// Read from the end.
+const END_BYTES: u64 = 1 << 20;
+
+/// Tells model files apart without reading gigabytes at each start: the SHA-256 of the file's size, its
+/// first 16 MiB and its last MiB. It is no proof that a file is whole.
+fn fingerprint(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut hasher = Sha256::new();
+    hasher.update(size.to_le_bytes());
+    let mut piece = Vec::new();
+    (&file).take(FRONT_BYTES).read_to_end(&mut piece)?;
+    hasher.update(&piece);
+    piece.clear();
+    file.seek(SeekFrom::Start(size.saturating_sub(END_BYTES)))?;
+    file.take(END_BYTES).read_to_end(&mut piece)?;
+    hasher.update(&piece);
+    Ok(format!("sha256-ends:{}", hex(&hasher.finalize())))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::profile) fn subject() -> Subject {
+        Subject {
+            machine: Machine { cpu: "Test CPU".into(), cores: 2 },
+            model: ModelFile {
+                name: "A model/of mine".into(),
+                precision: "Q4_1".into(),
+                file_bytes: 98_362_432,
+                fingerprint: "sha256-ends:00".into(),
+            },
+            engine: EngineSetup {
+                version: "hedgerow 0".into(),
+                llama_cpp: "binding 0".into(),
+                parallel: 6,
+                context: 600,
+                threads: 2,
+                micro_batch: 128,
+                prefill_chunk: 128,
+                kv_unified: false,
+                flash_attention: false,
+            },
+        }
+    }
+
+    #[test]
+    fn every_difference_makes_another_file_name() {
+        let (own, mut threads, mut machine) = (subject(), subject(), subject());
+        threads.engine.threads = 1;
+        machine.machine.cores = 4;
+        let names = [&own, &threads, &machine].map(Subject::file_name);
+        assert!(names[0].starts_with("A-model-of-mine-") && names[0].ends_with(".json"), "{}", names[0]);
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{names:?}");
+        assert_eq!(own.file_name(), subject().file_name());
+    }
+
+    #[test]
+    fn a_file_is_told_from_one_of_the_same_size_by_either_end() {
+        let path = std::env::temp_dir().join(format!("hedgerow-fingerprint-{}", std::process::id()));
+        let mut content = vec![0_u8; 20 << 20];
+        let mut of = |place: usize, byte: u8| {
+            content[place] = byte;
+            std::fs::write(&path, &content).unwrap();
+            fingerprint(&path).unwrap()
+        };
+        let prints = [of(0, 1), of(0, 2), of((20 << 20) - 1, 3)];
+        assert_eq!(prints.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+        std::fs::write(&path, "x").unwrap();
+        assert!(fingerprint(&path).is_ok(), "a file of one byte has a fingerprint too");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_processor_is_named_as_well_as_it_can_be() {
+        assert_eq!(cpu_name("processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"), Some("AMD EPYC"));
+        assert_eq!(cpu_name("processor\t: 0\nCPU part\t: 0xd0b\n"), Some("0xd0b"));
+        assert_eq!(cpu_name(""), None);
+    }
+}

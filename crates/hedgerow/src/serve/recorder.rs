@@ -1,0 +1,181 @@
+//! Writes down what the driver is told and whom it ends, on a thread of its own: decisions never wait for
+//! the disk. Whatever goes wrong is logged once and ends the recording, not the service.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant as WallInstant};
+
+use hedgerow_core::Event;
+use hedgerow_core::output::Record;
+use hedgerow_core::time::Instant;
+use hedgerow_sim::{Header, Line, What};
+
+use crate::hint::hinted;
+
+/// A server that is killed loses no more than this.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+/// Lines that may wait for the disk: some seconds' worth. One more ends the recording, because a recording
+/// with a hole could not be replayed.
+const LINES_WAITING_MAX: usize = 8192;
+
+/// Makes the file of a recording; a file that has something in it is left as it is.
+///
+/// # Errors
+///
+/// When it cannot be written, or is not empty.
+pub(crate) fn create(path: &Path) -> anyhow::Result<File> {
+    let opened = File::options().create(true).append(true).open(path);
+    let length = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
+    match length {
+        Ok((0, file)) => Ok(file),
+        Ok(_) => Err(hinted(
+            format!("{} is there already, and a recording is not written over", path.display()),
+            "give --record another name, or move the file away",
+        )),
+        Err(error) => Err(hinted(
+            format!("cannot write a recording to {}: {error}", path.display()),
+            "give --record a file in a folder that can be written to",
+        )),
+    }
+}
+
+/// The driver's end of a recording; without one, it does nothing.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    lines: Option<SyncSender<Line>>,
+}
+
+impl Recorder {
+    /// Begins a recording. The thread ends, with everything written, once the recorder is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the thread cannot be started.
+    pub(super) fn start(file: File, header: Header) -> io::Result<(Self, JoinHandle<()>)> {
+        let (sender, lines) = mpsc::sync_channel(LINES_WAITING_MAX);
+        let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || {
+            if let Err(error) = write(file, &header, &lines) {
+                tracing::error!(%error, "the recording ends here; serving goes on");
+            }
+        })?;
+        Ok((Self { lines: Some(sender) }, thread))
+    }
+
+    /// Notes an event that the pipeline is about to be told.
+    pub(super) fn told(&mut self, at: Instant, event: &Event) {
+        if self.lines.is_some() {
+            self.note(Line { at, what: What::Event(event.clone()) });
+        }
+    }
+
+    /// Notes a request that the event told last has ended.
+    pub(super) fn ended(&mut self, at: Instant, record: &Record) {
+        if self.lines.is_some() {
+            self.note(Line { at, what: What::End(Box::new(record.clone())) });
+        }
+    }
+
+    fn note(&mut self, line: Line) {
+        let Some(lines) = &self.lines else { return };
+        match lines.try_send(line) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => {
+                tracing::error!("the disk is too slow: the recording ends here; serving goes on");
+            }
+            // The thread has said why it ended.
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+        self.lines = None;
+    }
+}
+
+fn write(file: File, header: &Header, lines: &Receiver<Line>) -> io::Result<()> {
+    let mut out = BufWriter::new(file);
+    header.write(&mut out)?;
+    out.flush()?;
+    let mut flushed = WallInstant::now();
+    loop {
+        let next = if out.buffer().is_empty() {
+            lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            lines.recv_timeout(FLUSH_AFTER.saturating_sub(flushed.elapsed()))
+        };
+        match next {
+            Ok(line) => line.write(&mut out)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return out.flush(),
+        }
+        if flushed.elapsed() >= FLUSH_AFTER {
+            out.flush()?;
+            flushed = WallInstant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_sim::{Recording, Scenario};
+
+    use super::*;
+
+    fn header() -> Header {
+        let scenario =
+            Scenario::parse(include_str!("../../../../scenarios/paper.toml")).expect("it is sound");
+        let Scenario { node, settings, .. } = scenario;
+        Header { version: "0".into(), started_unix_ms: 0, model: "small".into(), node, settings }
+    }
+
+    /// Waits until something holds; panics if it never does.
+    fn wait_until(condition: impl Fn() -> bool) {
+        for _ in 0..1000 {
+            if condition() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("never happened");
+    }
+
+    #[test]
+    fn what_was_told_is_in_the_file_soon_and_whole_at_the_end() {
+        let path = std::env::temp_dir().join(format!("hedgerow-recorder-{}.jsonl", std::process::id()));
+        // Another run may have been killed here.
+        let _ = std::fs::remove_file(&path);
+        let read = || Recording::read(std::fs::read(&path).expect("it is there").as_slice());
+        let (mut recorder, thread) =
+            Recorder::start(create(&path).expect("it is new"), header()).expect("a thread");
+        recorder.told(Instant(1), &Event::Woke);
+        wait_until(|| read().is_ok_and(|recording| recording.told.len() == 1));
+        (2..500).for_each(|at| recorder.told(Instant(at), &Event::Woke));
+        drop(recorder);
+        thread.join().expect("it ends well");
+        let recording = read().expect("a recording");
+        assert_eq!((recording.told.len(), recording.damage), (499, None));
+        let error = create(&path).expect_err("it has something in it").to_string();
+        assert!(error.contains("is there already"), "{error}");
+        std::fs::remove_file(&path).expect("the file is ours");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_ends_the_recording_and_nothing_else() {
+        let disk = create(Path::new("/dev/full")).expect("it can be opened");
+        let (mut recorder, thread) = Recorder::start(disk, header()).expect("a thread");
+        thread.join().expect("the error is told, not a panic");
+        recorder.told(Instant(1), &Event::Woke);
+        assert!(recorder.lines.is_none());
+        recorder.told(Instant(2), &Event::Woke);
+    }
+
+    #[test]
+    fn a_disk_that_is_too_slow_ends_the_recording_instead_of_leaving_a_hole() {
+        let (sender, lines) = mpsc::sync_channel(1);
+        let mut recorder = Recorder { lines: Some(sender) };
+        (1..4).for_each(|at| recorder.told(Instant(at), &Event::Woke));
+        let written: Vec<_> = lines.iter().map(|line| line.at).collect();
+        assert_eq!(written, [Instant(1)]);
+    }
+}
