@@ -4,7 +4,7 @@ use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
 use hedgerow_core::output::{Outcome, Rejection};
 use hedgerow_core::request::{Length, Link, Request, RequestId};
-use hedgerow_core::scheduler::{Limit, Policy};
+use hedgerow_core::scheduler::{Limit, Obstacle, Policy};
 use hedgerow_core::settings::Padding;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Quality, Tokens};
@@ -98,7 +98,10 @@ fn every_kind_of_line_is_read_as_it_was_written() {
         Outcome::Late(EndReason::Length),
         Outcome::Expired,
         Outcome::Rejected(Rejection::BandExceeded { limit: Limit::Uplink }),
-        Outcome::Rejected(Rejection::DeadlineUnreachable { retry_after: Span(9) }),
+        Outcome::Rejected(Rejection::DeadlineUnreachable {
+            why: Obstacle::TooLate { done_in: Span(5), left: Span(4) },
+            retry_after: Span(9),
+        }),
         Outcome::Rejected(Rejection::QualityInfeasible { floor: Quality::FULL, best: Quality::NONE }),
         Outcome::Rejected(Rejection::MemoryExceeded { needed: Bytes(u64::MAX), available: Bytes(1) }),
         Outcome::Rejected(Rejection::ShuttingDown),

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod demo;
+mod explain;
 mod instances;
 #[cfg(feature = "milp")]
 mod milp;
@@ -46,6 +47,8 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
+    /// Say why a server admitted, delayed or refused a request
+    Explain(explain::ExplainArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
 }
@@ -65,6 +68,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Instances(args) => instances::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
     }
 }
