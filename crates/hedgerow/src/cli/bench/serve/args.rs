@@ -33,7 +33,7 @@ pub(crate) struct ServeArgs {
     pub(super) compare_model: Option<String>,
 
     /// Requests a second, one run each
-    #[arg(long, value_name = "RATES", value_delimiter = ',', default_value = "1,2,4", value_parser = above_0)]
+    #[arg(long, value_name = "RATES", value_delimiter = ',', default_value = "1,2,4", value_parser = rate)]
     rate: Vec<f64>,
     /// Instead of a rate: so many callers, each of whom asks again when the answer is there
     #[arg(long, value_name = "CALLERS", value_delimiter = ',', conflicts_with = "rate",
@@ -193,6 +193,13 @@ impl ServeArgs {
         }
         cells
     }
+}
+
+/// More than one thread can send.
+const RATE_MAX: f64 = 10_000.0;
+
+fn rate(text: &str) -> Result<f64, &'static str> {
+    above_0(text).ok().filter(|&rate| rate <= RATE_MAX).ok_or("must be a number above 0, up to 10000")
 }
 
 fn above_0(text: &str) -> Result<f64, &'static str> {
