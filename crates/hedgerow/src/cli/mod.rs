@@ -43,7 +43,7 @@ enum Verb {
     Check(check::CheckArgs),
     /// Draw hedgerow-instance/1 files to compare solvers on, reproducible from a seed
     Instances(instances::InstancesArgs),
-    /// Measure: how long solvers take on families of batching problems
+    /// Measure: how long solvers take, and how many requests a server answers in time
     Bench(bench::BenchArgs),
     /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
