@@ -18,7 +18,7 @@ use crate::quantization;
 use crate::queue::Queue;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
-use crate::scheduler::{self, InFlight, Plan, PlanReport, Traffic, View};
+use crate::scheduler::{self, InFlight, Plan, PlanReport, Standing, Traffic, View};
 use crate::settings::{Protocol, Settings};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
@@ -174,6 +174,12 @@ impl Pipeline {
     /// Who runs.
     pub fn running(&self) -> &[Running] {
         &self.running
+    }
+
+    /// How a request that has not ended stands: whether it runs, and when it is expected to be done.
+    pub fn standing(&self, now: Instant, id: RequestId) -> Option<Standing> {
+        let (waiting, promised) = (self.competing(now), self.queue.promised());
+        scheduler::standing(&self.view(now, &waiting, &promised), self.plan.as_ref(), id)
     }
 
     /// Whether nobody waits, runs or is being delivered to.

@@ -67,7 +67,8 @@ macro_rules! quantity {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{} {}", self.0, $unit)
+                fmt::Display::fmt(&self.0, f)?;
+                f.write_str(concat!(" ", $unit))
             }
         }
     };

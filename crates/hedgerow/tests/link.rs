@@ -49,6 +49,7 @@ fn answers_share_the_downlink_and_give_it_back() {
 
     refuses_an_answer_too_large_for_the_link(&server);
     counts_sending_into_the_deadline(&server);
+    refuses_a_pace_that_the_link_cannot_keep(&server);
 }
 
 fn refuses_an_answer_too_large_for_the_link(server: &Server) {
@@ -83,6 +84,19 @@ fn counts_sending_into_the_deadline(server: &Server) {
     });
     let answer = server.chat(&[], &enough);
     assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+fn refuses_a_pace_that_the_link_cannot_keep(server: &Server) {
+    let mut body = stream(8);
+    body["hedgerow"] = json!({ "tpot_ms": 5 });
+    let answer = server.chat(&[], &body);
+    assert_eq!((answer.status, answer.code().as_str()), (422, "band_exceeded"), "{}", answer.body);
+    let error = answer.json()["error"].clone();
+    let message = error["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("its TPOT target needs ") && message.contains("carries 100000 bit/s"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -41,15 +41,15 @@ pub fn needs(request: &Request, prompt: Tokens, node: &Node) -> Grant {
 mod tests {
     use super::*;
     use crate::engine::CostModel;
-    use crate::engine::cost::{Curve, MeasuredCost};
+    use crate::engine::cost::{MeasuredCost, Surface};
     use crate::node::ModelShape;
     use crate::request::RequestId;
     use crate::time::{Instant, Span};
-    use crate::units::{BitsPerSecond, Bytes, Quality};
+    use crate::units::{BitsPerSecond, Bytes};
 
     /// A node on a wire of 1 Mbit/s with memory for a hundred tokens of four bytes.
     fn wired() -> Node {
-        let instant = || Curve::new(vec![(1, Span(1))]);
+        let instant = || Surface::level(&[(1, Span(1))]);
         Node {
             memory: Bytes(400),
             model: ModelShape {
@@ -62,12 +62,7 @@ mod tests {
                 kv_number: Bytes(2),
             },
             precisions: Vec::new(),
-            cost: CostModel::Measured(MeasuredCost {
-                prefill: instant(),
-                prefill_context_ns: 0.0,
-                decode: instant(),
-                decode_kv_ns: 0.0,
-            }),
+            cost: CostModel::Measured(MeasuredCost { prefill: instant(), decode: instant(), mixed_ns: 0 }),
             max_parallel: 8,
             context: Tokens(100),
             prefill_chunk: Tokens(100),
@@ -78,14 +73,8 @@ mod tests {
 
     fn sent_at(bits_per_s: f64) -> Request {
         Request {
-            id: RequestId(0),
-            arrived: Instant::START,
-            prompt: Tokens(1),
-            max_output: Tokens(1),
-            deadline: None,
-            min_quality: Quality::NONE,
-            value: 1,
             link: Some(Link::Wire { downlink: BitsPerSecond::new(bits_per_s) }),
+            ..Request::new(RequestId(0), Instant::START, Tokens(1), Tokens(1))
         }
     }
 

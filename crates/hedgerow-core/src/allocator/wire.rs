@@ -9,7 +9,7 @@ use crate::units::{Bits, BitsPerSecond};
 const SENDING_PART: f64 = 0.25;
 
 /// The node's wired link to its callers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Wire {
     /// What it carries to all of them together.
     pub downlink: BitsPerSecond,
@@ -26,30 +26,29 @@ pub struct Payload {
     pub last: Bits,
     /// The least time between its first token and its last; zero for an answer that is not streamed.
     pub decoding: Span,
+    /// The rate that its tokens need to come at the pace that was asked for; zero if none was.
+    pub fluent: BitsPerSecond,
 }
 
 impl Wire {
     /// The least constant rate that sends an answer in the time its tokens take and a quarter of the
-    /// spare time, or in all of its time if the link carries no more.
+    /// spare time, or in all of its time if the link carries no more; and no less than its tokens need to
+    /// come at the pace that was asked for.
     ///
     /// ```text
     /// r = B / (t + (T − t)/4)        B bits, T from arrival to deadline, t decoding
     /// ```
     ///
-    /// A rate above [`Wire::downlink`] says that not even the whole link sends it within its time.
+    /// A rate above [`Wire::downlink`] says that not even the whole link sends it as was asked.
     pub fn rate(&self, payload: &Payload, time: Option<Span>) -> BitsPerSecond {
-        let Some(time) = time else { return self.least };
+        let least = if payload.fluent > self.least { payload.fluent } else { self.least };
+        let Some(time) = time else { return least };
         let decoding = payload.decoding.min(time);
         let window = decoding + (time - decoding).scaled(SENDING_PART);
         let wanted = BitsPerSecond::new(payload.whole.get() / window.as_seconds().max(f64::MIN_POSITIVE));
         let in_all_its_time = payload.whole.get() <= self.downlink.get() * time.as_seconds();
-        if wanted > self.downlink && in_all_its_time {
-            self.downlink
-        } else if wanted < self.least {
-            self.least
-        } else {
-            wanted
-        }
+        let wanted = if wanted > self.downlink && in_all_its_time { self.downlink } else { wanted };
+        if wanted < least { least } else { wanted }
     }
 
     /// How long after its arrival an answer's last token may come, so that its last bit leaves within
@@ -61,7 +60,7 @@ impl Wire {
     ///
     /// What came before the last token was sent at `r` meanwhile. In the worst case all tokens come at the
     /// end, as fast as they can be decoded: then `t` of the `B/r` have gone by when the last one comes.
-    /// Zero if not even the whole link sends it within its time.
+    /// Zero if not even the whole link sends it as was asked.
     pub fn time_for_tokens(&self, payload: &Payload, time: Span) -> Span {
         let rate = self.rate(payload, Some(time));
         if rate > self.downlink {
@@ -109,7 +108,8 @@ mod tests {
     const WIRE: Wire = Wire { downlink: BitsPerSecond::new(1e6), least: BitsPerSecond::new(16e3) };
 
     fn streamed(bits: f64, decoding_ms: u64) -> Payload {
-        Payload { whole: Bits::new(bits), last: Bits::new(0.0), decoding: Span::from_millis(decoding_ms) }
+        let decoding = Span::from_millis(decoding_ms);
+        Payload { whole: Bits::new(bits), last: Bits::new(0.0), decoding, fluent: BitsPerSecond::new(0.0) }
     }
 
     #[test]
@@ -127,6 +127,17 @@ mod tests {
     #[test]
     fn without_a_deadline_the_least_is_enough() {
         assert_eq!(WIRE.rate(&streamed(4e5, 2_000), None), WIRE.least);
+    }
+
+    #[test]
+    fn a_pace_that_was_asked_for_is_kept_with_and_without_a_deadline() {
+        let fluent = BitsPerSecond::new(2e5);
+        let payload = Payload { fluent, ..streamed(4e5, 2_000) };
+        assert_eq!(WIRE.rate(&payload, None), fluent);
+        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(10_000))), fluent);
+        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(2_000))), fluent);
+        let too_fast = Payload { fluent: BitsPerSecond::new(2e6), ..payload };
+        assert!(WIRE.rate(&too_fast, Some(Span::from_millis(400))) > WIRE.downlink);
     }
 
     #[test]
@@ -152,7 +163,7 @@ mod tests {
             let gaps = gaps_ms.len() as u32;
             let decoding = Span::from_millis(step_ms) * gaps;
             let chunk = Bits::new(chunk_bits);
-            let payload = Payload { whole: chunk * f64::from(gaps + 1), last: chunk, decoding };
+            let payload = Payload { whole: chunk * f64::from(gaps + 1), last: chunk, decoding, fluent: BitsPerSecond::new(0.0) };
             let time = decoding + Span::from_millis(spare_ms);
             let rate = WIRE.rate(&payload, Some(time));
             prop_assume!(rate <= WIRE.downlink);

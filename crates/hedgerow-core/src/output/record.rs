@@ -6,7 +6,7 @@ use crate::allocator::Grant;
 use crate::engine::{EndReason, EngineError};
 use crate::quantization::PrecisionIndex;
 use crate::request::Request;
-use crate::scheduler::Limit;
+use crate::scheduler::{Limit, Obstacle};
 use crate::time::{Instant, Span};
 use crate::units::{Bytes, Quality, Tokens};
 
@@ -135,8 +135,10 @@ pub enum Rejection {
         fastest: Span,
     },
     /// The deadline cannot be met now, because of what is running and promised already.
-    #[error("the deadline cannot be met now: the node has promised its time to others")]
+    #[error("the deadline cannot be met now: {why}")]
     DeadlineUnreachable {
+        /// What stands in the way.
+        why: Obstacle,
         /// When it may be worth another try.
         retry_after: Span,
     },
@@ -208,7 +210,7 @@ impl Rejection {
             Self::TargetInfeasible { target: Target::Tpot, fastest, .. } => {
                 format!("ask for a TPOT of {fastest} or more")
             }
-            Self::DeadlineUnreachable { retry_after } | Self::QueueFull { retry_after, .. } => {
+            Self::DeadlineUnreachable { retry_after, .. } | Self::QueueFull { retry_after, .. } => {
                 format!("try again in {retry_after}, or with a later deadline")
             }
             Self::ShuttingDown => "send it to another node".into(),
@@ -218,7 +220,7 @@ impl Rejection {
     /// When another try may succeed; `None` when the same request never will, or not here.
     pub fn retry_after(&self) -> Option<Span> {
         match self {
-            Self::DeadlineUnreachable { retry_after } | Self::QueueFull { retry_after, .. } => {
+            Self::DeadlineUnreachable { retry_after, .. } | Self::QueueFull { retry_after, .. } => {
                 Some(*retry_after)
             }
             Self::ContextExceeded { .. }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::output::Target;
 use crate::quantization::PrecisionIndex;
+use crate::scheduler::Obstacle;
 
 impl Pipeline {
     /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
@@ -114,12 +115,13 @@ impl Pipeline {
         let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
         if is_final {
             let could_run = self.node.precisions[plan.precision.0].quality;
-            let left_out: Vec<RequestId> = waiting
+            let view = self.view(now, &waiting, &promised);
+            let left_out: Vec<(RequestId, Obstacle)> = waiting
                 .iter()
                 .filter(|request| !plan.accepted.contains(&request.id))
                 // Who wants a better precision than the one that runs may have its turn yet.
                 .filter(|request| request.min_quality <= could_run)
-                .map(|request| request.id)
+                .map(|request| (request.id, scheduler::obstacle(&view, &plan, request)))
                 .collect();
             self.turn_away(now, &left_out, plan.report.retry_after, orders);
             plan.accepted.iter().for_each(|&id| self.queue.promise(id));
@@ -128,10 +130,16 @@ impl Pipeline {
         self.plan = Some(plan);
     }
 
-    fn turn_away(&mut self, now: Instant, ids: &[RequestId], retry_after: Span, orders: &mut Vec<Order>) {
-        for &id in ids {
+    fn turn_away(
+        &mut self,
+        now: Instant,
+        left_out: &[(RequestId, Obstacle)],
+        retry_after: Span,
+        orders: &mut Vec<Order>,
+    ) {
+        for &(id, why) in left_out {
             if let Some(request) = self.queue.leave(id) {
-                orders.push(reject(now, request, Rejection::DeadlineUnreachable { retry_after }));
+                orders.push(reject(now, request, Rejection::DeadlineUnreachable { why, retry_after }));
             }
         }
     }
@@ -144,6 +152,7 @@ impl Pipeline {
         }
         let hopeless = self.queue.hopeless(now);
         if !hopeless.is_empty() {
+            let hopeless: Vec<_> = hopeless.into_iter().map(|id| (id, Obstacle::RanOut)).collect();
             self.turn_away(now, &hopeless, self.time_to_drain(now), orders);
         }
         let on_the_air = self.node.downlink_slot();

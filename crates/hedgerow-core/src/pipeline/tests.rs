@@ -209,12 +209,12 @@ fn a_deadline_that_cannot_be_met_now_is_refused_at_once() {
         settings(Policy::Dftsp),
         busy.chain([request(5, 15, 2, Some(100))]),
         &expect![[r#"
-        15 ms: r5 rejected: the deadline cannot be met now: the node has promised its time to others
-        200 ms: r1 met, 20 tokens
-        210 ms: r2 met, 20 tokens
-        210 ms: r3 met, 20 tokens
-        210 ms: r4 met, 20 tokens
-    "#]],
+            15 ms: r5 rejected: the deadline cannot be met now: it would be done in 245 ms, but has 100 ms
+            200 ms: r1 met, 20 tokens
+            210 ms: r2 met, 20 tokens
+            210 ms: r3 met, 20 tokens
+            210 ms: r4 met, 20 tokens
+        "#]],
     );
 }
 
@@ -317,7 +317,7 @@ fn whoever_can_never_fit_an_epoch_or_is_never_planned_is_told() {
         settings(Policy::None { accelerators: 4 }),
         [request(1, 0, 6, Some(100))],
         &expect![[r#"
-            40 ms: r1 rejected: the deadline cannot be met now: the node has promised its time to others
+            40 ms: r1 rejected: the deadline cannot be met now: its time ran out while it waited for a place
         "#]],
     );
 }
@@ -389,7 +389,7 @@ fn a_shutdown_ends_what_can_end_in_time_and_tells_the_rest() {
     driver.at(15, Event::Drain { by: Instant::START + Span::from_millis(200) });
     driver.arrive(request(7, 20, 1, None));
     expect![[r#"
-        15 ms: r6 rejected: the deadline cannot be met now: the node has promised its time to others
+        15 ms: r6 rejected: the deadline cannot be met now: it would be done in 675 ms, but has 185 ms
         20 ms: r7 rejected: the node is shutting down
         30 ms: r1 met, 3 tokens
         40 ms: r5 met, 1 tokens

@@ -107,6 +107,11 @@ impl Lane {
         finish > slack || begins_late || falters
     }
 
+    /// When it has its last token.
+    pub(super) fn finish(&self) -> Option<Span> {
+        self.finish
+    }
+
     pub(super) fn urgency(&self) -> (Instant, RequestId) {
         self.urgency
     }

@@ -82,13 +82,13 @@ impl View<'_> {
         if slack == Span::MAX || self.is_promised(request) {
             return slack;
         }
-        let work = reduce::work_in_batch(
-            request,
-            self.node,
-            self.pace,
-            PrecisionIndex::default(),
-            self.node.max_parallel,
-        );
-        slack.scaled(1.0 - self.traffic.reserve(self.now, work, request.value))
+        slack.scaled(1.0 - self.part_kept_from(request))
+    }
+
+    /// The part of the node's time that is kept for others than this newcomer.
+    pub(super) fn part_kept_from(&self, request: &Request) -> f64 {
+        let precision = PrecisionIndex::default();
+        let work = reduce::work_in_batch(request, self.node, self.pace, precision, self.node.max_parallel);
+        self.traffic.reserve(self.now, work, request.value)
     }
 }

@@ -4,7 +4,7 @@ use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
 use hedgerow_core::output::{Outcome, Rejection};
 use hedgerow_core::request::{Length, Link, Request, RequestId};
-use hedgerow_core::scheduler::{Limit, Policy};
+use hedgerow_core::scheduler::{Limit, Obstacle, Policy};
 use hedgerow_core::settings::Padding;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Quality, Tokens};
@@ -59,7 +59,7 @@ fn request() -> Request {
         tpot: Some(Span(6)),
         min_quality: Quality::new(0.1 + 0.2).unwrap(),
         value: 2,
-        link: Some(Link {
+        link: Some(Link::Radio {
             gain: 1.234_567_890_123_456_7e-13,
             uplink: Bits::new(0.1),
             downlink: Bits::new(1e300),
@@ -98,7 +98,10 @@ fn every_kind_of_line_is_read_as_it_was_written() {
         Outcome::Late(EndReason::Length),
         Outcome::Expired,
         Outcome::Rejected(Rejection::BandExceeded { limit: Limit::Uplink }),
-        Outcome::Rejected(Rejection::DeadlineUnreachable { retry_after: Span(9) }),
+        Outcome::Rejected(Rejection::DeadlineUnreachable {
+            why: Obstacle::TooLate { done_in: Span(5), left: Span(4) },
+            retry_after: Span(9),
+        }),
         Outcome::Rejected(Rejection::QualityInfeasible { floor: Quality::FULL, best: Quality::NONE }),
         Outcome::Rejected(Rejection::MemoryExceeded { needed: Bytes(u64::MAX), available: Bytes(1) }),
         Outcome::Rejected(Rejection::ShuttingDown),

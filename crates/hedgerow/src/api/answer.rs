@@ -69,7 +69,7 @@ pub(super) async fn answer(
     };
     let form = if body.stream.unwrap_or(false) { Form::Streamed } else { Form::Whole };
     let time = demands.deadline.map(|deadline| deadline.since(arrived));
-    let sending = Sending::new(app, serving, form, (prompt_length, max_output), time);
+    let sending = Sending::new(app, serving, form, (prompt_length, max_output), time, demands.tpot);
     let request = Request {
         length,
         deadline: match &sending {

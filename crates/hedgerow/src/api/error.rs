@@ -128,6 +128,16 @@ impl ApiError {
         Self::from(&Rejection::QueueFull { capacity, retry_after })
     }
 
+    /// 404: nobody remembers that request.
+    pub(crate) fn no_such_request(id: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "request_not_found",
+            format!("no request `{id}` is here, and it is not among the latest 1000 that ended"),
+            "see `x-request-id` of the answer, or `request` in the server's log",
+        )
+    }
+
     /// 500: our fault.
     pub(crate) fn internal(message: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_error", message, "see the server's log")

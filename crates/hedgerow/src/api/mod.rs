@@ -9,6 +9,7 @@ mod body;
 mod chat;
 mod completions;
 mod error;
+mod explain;
 mod info;
 mod intake;
 mod requirements;
@@ -112,6 +113,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/readyz", get(info::health))
         .route("/version", get(info::version))
         .route("/metrics", get(info::metrics))
+        .route("/debug/requests/{id}", get(explain::handle))
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(middleware::from_fn(unpace))

@@ -31,10 +31,11 @@ impl Sending {
         form: Form,
         (prompt, output): (Tokens, Tokens),
         time: Option<Span>,
+        tpot: Option<Span>,
     ) -> Option<Self> {
         let wire = serving.node.wire()?;
         let sizes = &app.0.sizes;
-        let payload = sizes.payload(form, output, serving.node.least_decoding(prompt, output));
+        let payload = sizes.payload(form, output, serving.node.least_decoding(prompt, output), tpot);
         let room = wire.downlink.get() * time.unwrap_or(Span::MAX).as_seconds();
         Some(Self { wire, payload, output, time, output_max: sizes.tokens_in(form, Bits::new(room)) })
     }
@@ -52,14 +53,30 @@ impl Sending {
     /// A refusal in terms of the deadline that its caller knows, where sending has a part in it.
     pub(super) fn refusal(&self, record: &Record) -> Option<ApiError> {
         let Outcome::Rejected(rejection) = &record.outcome else { return None };
-        let time = self.time?;
-        if let Rejection::DeadlineInfeasible { fastest, .. } = rejection {
-            let fastest = self.wire.time_for_answer(&self.payload, *fastest);
-            return Some(ApiError::from(&Rejection::DeadlineInfeasible { deadline: time, fastest }));
+        match (rejection, self.time) {
+            (Rejection::DeadlineInfeasible { fastest, .. }, Some(deadline)) => {
+                let fastest = self.wire.time_for_answer(&self.payload, *fastest);
+                Some(ApiError::from(&Rejection::DeadlineInfeasible { deadline, fastest }))
+            }
+            (Rejection::BandExceeded { limit: Limit::Downlink }, _)
+                if self.payload.fluent > self.wire.downlink =>
+            {
+                Some(self.too_fluent())
+            }
+            (Rejection::BandExceeded { limit: Limit::Downlink }, Some(time)) => Some(self.too_large(time)),
+            _ => None,
         }
-        if *rejection != (Rejection::BandExceeded { limit: Limit::Downlink }) {
-            return None;
-        }
+    }
+
+    fn too_fluent(&self) -> ApiError {
+        let Self { wire: Wire { downlink, .. }, payload: Payload { fluent, .. }, .. } = self;
+        let times = fluent.get() / downlink.get();
+        let message = format!("its TPOT target needs {fluent:.0}, but the downlink carries {downlink}");
+        let hint = format!("ask for a TPOT target {times:.1} times as long, or for the answer in one piece");
+        ApiError::band_exceeded(Limit::Downlink, message, hint)
+    }
+
+    fn too_large(&self, time: Span) -> ApiError {
         let needs = Bytes((self.payload.whole.get() / 8.0) as u64);
         let carries = Bytes((self.wire.downlink.get() * time.as_seconds() / 8.0) as u64);
         let (output, downlink) = (self.output, self.wire.downlink);
@@ -71,6 +88,6 @@ impl Sending {
         let shorter = (self.output_max > Tokens::ZERO)
             .then(|| format!(", or lower `max_tokens` to {} or less", self.output_max.0));
         let hint = format!("ask for a deadline later than {longer}{}", shorter.unwrap_or_default());
-        Some(ApiError::band_exceeded(Limit::Downlink, message, hint))
+        ApiError::band_exceeded(Limit::Downlink, message, hint)
     }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod demo;
+mod explain;
 mod instances;
 #[cfg(feature = "milp")]
 mod milp;
@@ -42,10 +43,12 @@ enum Verb {
     Check(check::CheckArgs),
     /// Draw hedgerow-instance/1 files to compare solvers on, reproducible from a seed
     Instances(instances::InstancesArgs),
-    /// Measure: how long solvers take on families of batching problems
+    /// Measure: how long solvers take, and how many requests a server answers in time
     Bench(bench::BenchArgs),
     /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
+    /// Say why a server admitted, delayed or refused a request
+    Explain(explain::ExplainArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
 }
@@ -65,6 +68,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Instances(args) => instances::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
     }
 }

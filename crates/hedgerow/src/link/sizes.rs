@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hedgerow_core::allocator::Payload;
 use hedgerow_core::time::Span;
-use hedgerow_core::units::{Bits, Tokens};
+use hedgerow_core::units::{Bits, BitsPerSecond, Tokens};
 
 /// Before the first token: the answer's head and, in a stream, who speaks.
 const HEAD_BYTES: f64 = 640.0;
@@ -59,14 +59,21 @@ impl Sizes {
         mean.bytes / mean.tokens
     }
 
-    /// An answer of so many tokens, the last of which comes at least `decoding` after the first.
-    pub(crate) fn payload(&self, form: Form, tokens: Tokens, decoding: Span) -> Payload {
+    /// An answer of so many tokens, the last of which comes at least `decoding` after the first, and each at
+    /// most `tpot` after the one before, if that was asked.
+    pub(crate) fn payload(&self, form: Form, tokens: Tokens, decoding: Span, tpot: Option<Span>) -> Payload {
         let each = self.bytes_per_token(form);
         let bits = |bytes: f64| Bits::new(8.0 * bytes);
         let whole = bits(HEAD_BYTES + f64::from(tokens.0) * each + END_BYTES);
         match form {
-            Form::Streamed => Payload { whole, last: bits(each + END_BYTES), decoding },
-            Form::Whole => Payload { whole, last: whole, decoding: Span::ZERO },
+            Form::Streamed => {
+                let fluent = tpot.map_or(0.0, |tpot| bits(each).get() / tpot.as_seconds());
+                let fluent = BitsPerSecond::new(fluent);
+                Payload { whole, last: bits(each + END_BYTES), decoding, fluent }
+            }
+            Form::Whole => {
+                Payload { whole, last: whole, decoding: Span::ZERO, fluent: BitsPerSecond::new(0.0) }
+            }
         }
     }
 
@@ -102,7 +109,7 @@ mod tests {
     fn the_longest_answer_in_a_payload_is_the_one_it_was_made_for() {
         let sizes = Sizes::assume(250.0);
         for form in [Form::Streamed, Form::Whole] {
-            let payload = sizes.payload(form, Tokens(100), Span::from_millis(7));
+            let payload = sizes.payload(form, Tokens(100), Span::from_millis(7), None);
             assert_eq!(sizes.tokens_in(form, payload.whole), Tokens(100));
         }
         assert_eq!(sizes.tokens_in(Form::Streamed, Bits::new(8.0)), Tokens(0));

@@ -20,10 +20,10 @@ use super::outcome::{Ending, Heard};
 use super::stream::{Chunk, Events};
 use crate::hint::hinted;
 
-/// How long a server may take to accept a connection or to list its models.
+/// How long a server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More of an error's text is not read.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
+pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// Asks one server.
 #[derive(Clone, Debug)]
@@ -51,7 +51,8 @@ impl Client {
         Self { address, authority: address.to_string(), prefix: String::new(), model: None }
     }
 
-    /// A client of the server at a URL; without a model's name, of the first that the server lists.
+    /// A client of the server at a URL, once that has loaded its model; without a model's name, of the first
+    /// that the server lists.
     ///
     /// # Errors
     ///
@@ -79,12 +80,12 @@ impl Client {
             prefix: path.strip_suffix("/v1").unwrap_or(path).to_owned(),
             model: None,
         };
+        let listed = client.first_model().await;
         client.model = Some(match model {
             Some(model) => model.to_owned(),
-            None => timeout(PATIENCE, client.first_model())
-                .await
-                .unwrap_or_else(|_| bail!("it takes longer than {} s to list its models", PATIENCE.as_secs()))
-                .map_err(|error| hinted(format!("at {url}: {error:#}"), "name the model by --model"))?,
+            None => {
+                listed.map_err(|error| hinted(format!("at {url}: {error:#}"), "name the model by --model"))?
+            }
         });
         Ok(client)
     }
@@ -97,20 +98,6 @@ impl Client {
     /// What is asked for in `model`.
     pub(crate) fn model(&self) -> Option<&str> {
         self.model.as_deref()
-    }
-
-    async fn first_model(&self) -> anyhow::Result<String> {
-        let mut connection = JoinSet::new();
-        let response = self.send(&mut connection, Method::GET, "/v1/models", &[], String::new()).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), 16 * ERROR_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("/v1/models: {error}"))?.to_bytes();
-        if !status.is_success() {
-            bail!("/v1/models answered {status}: {}", error_text(&body));
-        }
-        let list: Value = serde_json::from_slice(&body).context("/v1/models did not answer with JSON")?;
-        let id = list["data"][0]["id"].as_str().context("/v1/models names no model")?;
-        Ok(id.to_owned())
     }
 
     /// Asks, listens to the end or until it has had enough, and tells what was heard.
@@ -182,7 +169,7 @@ impl Client {
     }
 
     /// Sends one HTTP request on a new connection, which lives in `connection` and ends when that is dropped.
-    async fn send(
+    pub(super) async fn send(
         &self,
         connection: &mut JoinSet<()>,
         method: Method,
@@ -249,7 +236,7 @@ async fn listen(mut body: Incoming, sent: Instant, heard: &mut Heard) -> anyhow:
 }
 
 /// What an error's body says: OpenAI's message, or the beginning of whatever it is.
-fn error_text(body: &[u8]) -> String {
+pub(super) fn error_text(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json["error"]["message"].as_str());
     let text = String::from_utf8_lossy(body);

@@ -2,17 +2,54 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use anyhow::{Context as _, bail};
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
-use super::client::Until;
+use super::client::{ERROR_BYTES_MAX, Until, error_text};
 use super::outcome::Ending;
 use super::{Client, Request};
 use crate::hint::hinted;
 
-/// A server that takes longer for two tokens is not measured.
+/// A server that takes longer to load its model, or for two tokens, is not measured.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A server that serves lists its models sooner.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
+/// More models are not read.
+const LIST_BYTES_MAX: usize = 16 * ERROR_BYTES_MAX;
 
 impl Client {
+    /// The first model that the server lists; waits while it says that it is not ready.
+    pub(super) async fn first_model(&self) -> anyhow::Result<String> {
+        let began = Instant::now();
+        let mut has_said = false;
+        loop {
+            let listed = timeout(LIST_PATIENCE, self.list_models()).await;
+            let (status, body) = listed.context("nobody answers")??;
+            let is_loading = status == StatusCode::SERVICE_UNAVAILABLE && began.elapsed() < PATIENCE;
+            if !is_loading {
+                return model_of(status, &body);
+            }
+            if !has_said {
+                eprintln!("waiting for {}: {}", self.authority(), error_text(&body));
+                has_said = true;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn list_models(&self) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut connection = JoinSet::new();
+        let response = self.send(&mut connection, Method::GET, "/v1/models", &[], String::new()).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LIST_BYTES_MAX).collect().await;
+        Ok((status, body.map_err(|error| anyhow::anyhow!("/v1/models: {error}"))?.to_bytes()))
+    }
+
     /// Asks for two tokens. What the first request of all costs a server is then spent.
     ///
     /// # Errors
@@ -62,4 +99,13 @@ impl Client {
             ),
         }
     }
+}
+
+fn model_of(status: StatusCode, body: &[u8]) -> anyhow::Result<String> {
+    if !status.is_success() {
+        bail!("/v1/models answered {status}: {}", error_text(body));
+    }
+    let list: Value = serde_json::from_slice(body).context("/v1/models did not answer with JSON")?;
+    let id = list["data"][0]["id"].as_str().context("/v1/models names no model")?;
+    Ok(id.to_owned())
 }

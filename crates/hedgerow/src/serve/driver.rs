@@ -1,7 +1,7 @@
 //! The driver of the core's pipeline in wall time: one thread that turns arrivals, cancellations and the
 //! engine's reports into events, and orders into deeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Add;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -12,12 +12,14 @@ use hedgerow_core::engine::prefix::PrefixIndex;
 use hedgerow_core::engine::{EngineError, StepReport, Work};
 use hedgerow_core::output::Record;
 use hedgerow_core::request::{Request, RequestId};
+use hedgerow_core::scheduler::Standing;
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::BitsPerSecond;
 use hedgerow_core::{Event, Order, Pipeline};
 use hedgerow_llama::SharedPrefixes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::clock::Clock;
 use super::engine_thread::EngineCommand;
@@ -37,7 +39,21 @@ pub(crate) enum Command {
     StepEnded(Result<StepReport, EngineError>),
     /// The node is to shut down.
     Drain { by: Instant },
+    /// Somebody asks how a request stands.
+    Explain { request: RequestId, answer: oneshot::Sender<Option<Explanation>> },
 }
+
+/// How a request stands, or how it ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Explanation {
+    /// It has not ended.
+    Stands { standing: Standing, now: Instant },
+    /// It has ended.
+    Ended(Box<Record>),
+}
+
+/// So many ended requests can be asked about.
+const REMEMBERED: usize = 1_000;
 
 /// A request on its way into the pipeline.
 #[derive(Debug)]
@@ -76,6 +92,8 @@ pub(crate) struct Driver {
     waiting: BTreeMap<RequestId, (Work, OwnedSemaphorePermit)>,
     readers: BTreeMap<RequestId, Reader>,
     wake: Option<Instant>,
+    /// The latest requests that ended, for those who ask about them.
+    ended: VecDeque<Record>,
 }
 
 struct Reader {
@@ -106,6 +124,7 @@ impl Driver {
             waiting: BTreeMap::new(),
             readers: BTreeMap::new(),
             wake: None,
+            ended: VecDeque::new(),
         }
     }
 
@@ -118,10 +137,12 @@ impl Driver {
                     is_draining |= matches!(command, Command::Drain { .. });
                     self.event_of(command)
                 }
-                Next::Wake => Event::Woke,
+                Next::Wake => Some(Event::Woke),
                 Next::Gone => return,
             };
-            self.handle(event);
+            if let Some(event) = event {
+                self.handle(event);
+            }
         }
     }
 
@@ -140,8 +161,9 @@ impl Driver {
         }
     }
 
-    fn event_of(&mut self, command: Command) -> Event {
-        match command {
+    /// What a command means to the pipeline; nothing if it only asks.
+    fn event_of(&mut self, command: Command) -> Option<Event> {
+        Some(match command {
             Command::Submit(submission) => {
                 let Submission { mut request, work, updates, place } = *submission;
                 let is_looked_up = work.cache_prompt && self.prefixes().is_enabled();
@@ -163,7 +185,21 @@ impl Driver {
                 Event::StepFailed(error)
             }
             Command::Drain { by } => Event::Drain { by },
+            Command::Explain { request, answer } => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.explain(request));
+                return None;
+            }
+        })
+    }
+
+    fn explain(&self, id: RequestId) -> Option<Explanation> {
+        let now = self.clock.now();
+        if let Some(standing) = self.pipeline.standing(now, id) {
+            return Some(Explanation::Stands { standing, now });
         }
+        let ended = self.ended.iter().rev().find(|record| record.request.id == id)?;
+        Some(Explanation::Ended(Box::new(ended.clone())))
     }
 
     fn handle(&mut self, event: Event) {
@@ -228,6 +264,10 @@ impl Driver {
             e2e_ms = record.ended.since(record.request.arrived).as_millis().round(),
             "request ended"
         );
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(record.clone());
         if let Some(reader) = self.readers.remove(&record.request.id) {
             if reader.is_looked_up && record.started.is_some() {
                 self.metrics.prefix(record.request.prompt, record.cached);

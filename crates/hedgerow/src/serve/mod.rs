@@ -28,6 +28,7 @@ use hedgerow_sim::Header;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use clock::Clock;
+pub(crate) use driver::Explanation;
 use driver::{Command, Driver, Submission};
 use recorder::Recorder;
 pub(crate) use recorder::create as create_recording;
@@ -253,6 +254,13 @@ impl Node {
         // If the driver is gone, the story's channel is closed and the ticket says so.
         let _ = self.commands.send(Command::Submit(Box::new(submission)));
         Ticket::new(id, story, self.commands.clone())
+    }
+
+    /// How a request stands or ended; `None` when nobody remembers it.
+    pub(crate) async fn explain(&self, request: RequestId) -> Option<Explanation> {
+        let (answer, explanation) = tokio::sync::oneshot::channel();
+        self.commands.send(Command::Explain { request, answer }).ok()?;
+        explanation.await.ok().flatten()
     }
 
     /// Shuts down: admits nobody, lets end what can end within `grace`, tells the rest, and waits for it.

@@ -33,7 +33,7 @@ pub(crate) struct ServeArgs {
     pub(super) compare_model: Option<String>,
 
     /// Requests a second, one run each
-    #[arg(long, value_name = "RATES", value_delimiter = ',', default_value = "1,2,4", value_parser = above_0)]
+    #[arg(long, value_name = "RATES", value_delimiter = ',', default_value = "1,2,4", value_parser = rate)]
     rate: Vec<f64>,
     /// Instead of a rate: so many callers, each of whom asks again when the answer is there
     #[arg(long, value_name = "CALLERS", value_delimiter = ',', conflicts_with = "rate",
@@ -61,8 +61,8 @@ pub(crate) struct ServeArgs {
     /// Every request begins with the same so many tokens
     #[arg(long, value_name = "TOKENS", default_value_t = 0)]
     shared_prefix: u32,
-    /// How requests follow each other: poisson; gamma:SHAPE, burstier than that below 1; trace:FILE, Azure's
-    /// CSV or Mooncake's JSON lines
+    /// How requests follow each other: poisson; gamma[:SHAPE], burstier than that below 1, and 0.5 unless it is
+    /// said; trace:FILE, Azure's CSV or Mooncake's JSON lines
     #[arg(long, value_name = "HOW", default_value = "poisson")]
     arrivals: Process,
     /// Where in the trace to begin; else anywhere, by seed
@@ -114,10 +114,9 @@ impl FromStr for Process {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const KNOWN: &str =
-            "give poisson, gamma:SHAPE with a shape above 0, such as gamma:0.5, or trace:FILE";
+            "give poisson, gamma[:SHAPE] with a shape above 0, such as gamma:0.5, or trace:FILE";
         match text.split_once(':') {
             None if text == "poisson" => Ok(Self::Gamma(1.0)),
-            // vLLM's name for it; half of a Poisson process' evenness.
             None if text == "gamma" => Ok(Self::Gamma(0.5)),
             Some(("gamma", shape)) => above_0(shape).map(Self::Gamma).map_err(|_| KNOWN),
             Some(("trace", file)) if !file.is_empty() => Ok(Self::Trace(file.into())),
@@ -194,6 +193,13 @@ impl ServeArgs {
         }
         cells
     }
+}
+
+/// More than one thread can send.
+const RATE_MAX: f64 = 10_000.0;
+
+fn rate(text: &str) -> Result<f64, &'static str> {
+    above_0(text).ok().filter(|&rate| rate <= RATE_MAX).ok_or("must be a number above 0, up to 10000")
 }
 
 fn above_0(text: &str) -> Result<f64, &'static str> {

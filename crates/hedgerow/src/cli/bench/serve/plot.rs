@@ -160,7 +160,7 @@ fn distribution(
     let layout = layout.with_y_axis_min(0.0).with_y_axis_max(105.0);
     // Nobody may have got anything.
     let layout = if most > 0.0 {
-        let from_to = (0.8 * least.max(1e-3), 1.25 * most);
+        let from_to = (0.5 * least.max(1e-3), 2.0 * most);
         layout.with_log_x().with_x_axis_min(from_to.0).with_x_axis_max(from_to.1)
     } else {
         layout

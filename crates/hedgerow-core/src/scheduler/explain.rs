@@ -1,0 +1,120 @@
+//! Why a request was not accepted, and when one that was will be done: the same timeline that decided it,
+//! asked again.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Plan;
+use super::timeline::{self, Lane};
+use super::view::View;
+use crate::request::{Request, RequestId};
+use crate::time::{Instant, Span};
+
+/// What stood in the way of a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// It would be done in `done_in`, but has only `left`.
+    TooLate {
+        /// When it would have its last token, from the decision.
+        done_in: Span,
+        /// What was left of its deadline.
+        left: Span,
+    },
+    /// It would miss its target for the first token or for the time per token.
+    OffPace,
+    /// It would make somebody late who has a promise.
+    BreaksPromise {
+        /// Who.
+        to: RequestId,
+    },
+    /// It could be done, but this part of the node's time is kept for callers who are worth more for their
+    /// work and come as they came lately.
+    Kept {
+        /// Which part, from 0 to 1.
+        part: f64,
+    },
+    /// Its time ran out while it waited for a place.
+    RanOut,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLate { done_in, left } => write!(f, "it would be done in {done_in}, but has {left}"),
+            Self::OffPace => f.write_str("it would miss its target for the first token or for each"),
+            Self::BreaksPromise { to } => write!(f, "it would make {to} late, who has a promise"),
+            Self::Kept { part } => write!(
+                f,
+                "{:.0} % of the time is kept for callers who ask for less work for their worth",
+                100.0 * part
+            ),
+            Self::RanOut => f.write_str("its time ran out while it waited for a place"),
+        }
+    }
+}
+
+/// Why a plan leaves a newcomer out.
+pub fn obstacle(view: &View<'_>, plan: &Plan, request: &Request) -> Obstacle {
+    let mut planned: Vec<&Request> =
+        view.waiting.iter().copied().filter(|waiting| plan.accepted.contains(&waiting.id)).collect();
+    planned.push(request);
+    // Asked as if it had a promise: with all of its slack, so that what is kept for others shows.
+    let mut promised = view.promised.to_vec();
+    promised.insert(promised.partition_point(|&id| id < request.id), request.id);
+    let frankly = View { promised: &promised, ..*view };
+    let lanes = timeline::play(&frankly, plan.precision, plan.batch_limit, &planned);
+    let own = lanes.iter().find(|lane| lane.urgency().1 == request.id);
+    if let Some(lane) = own.filter(|lane| lane.is_late()) {
+        let left = request.slack(view.now);
+        return match lane.finish().filter(|&done_in| done_in > left) {
+            Some(done_in) => Obstacle::TooLate { done_in, left },
+            None => Obstacle::OffPace,
+        };
+    }
+    match lanes.iter().find(|lane| lane.is_late()) {
+        Some(lane) => Obstacle::BreaksPromise { to: lane.urgency().1 },
+        None => Obstacle::Kept { part: view.part_kept_from(request) },
+    }
+}
+
+/// How a request that has not ended stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Whether it runs; else it waits for a place.
+    pub is_running: bool,
+    /// When it is expected to be done, with all that is promised; `None` if nobody awaits it.
+    pub done: Option<Instant>,
+    /// When it must be done.
+    pub due: Option<Instant>,
+    /// How many are more urgent.
+    pub ahead: usize,
+    /// How many take part in a step; whoever has more than so many ahead pauses.
+    pub batch: u32,
+    /// Tokens produced so far.
+    pub produced: u32,
+    /// Tokens that it is planned with.
+    pub expected: u32,
+}
+
+/// How one of those who run or wait stands, by the latest plan.
+pub fn standing(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<Standing> {
+    let running = view.running.iter().find(|running| running.request.id == id);
+    let waiting = view.waiting.iter().copied().find(|waiting| waiting.id == id);
+    let request = running.map(|running| &running.request).or(waiting)?;
+    let is_planned = |waiting: &&&Request| plan.is_none_or(|plan| plan.accepted.contains(&waiting.id));
+    let planned: Vec<&Request> = view.waiting.iter().filter(is_planned).copied().collect();
+    let precision = running.map(|running| running.precision).or(plan.map(|plan| plan.precision));
+    let lanes = timeline::play(view, precision.unwrap_or_default(), view.batch.max(1), &planned);
+    let own = lanes.iter().find(|lane| lane.urgency().1 == id);
+    Some(Standing {
+        is_running: running.is_some(),
+        done: own.and_then(Lane::finish).map(|done| view.now + done),
+        due: request.deadline,
+        ahead: lanes.iter().filter(|lane| lane.urgency() < request.urgency()).count(),
+        batch: view.batch,
+        produced: running.map_or(0, |running| running.produced.0),
+        expected: request.expected_output.0,
+    })
+}
