@@ -1,6 +1,6 @@
 //! The edge node: memory, arithmetic, band, and the model it serves.
 
-use crate::allocator::Radio;
+use crate::allocator::{Radio, Wire};
 use crate::engine::CostModel;
 use crate::quantization::Precision;
 use crate::time::Span;
@@ -25,6 +25,8 @@ pub struct Node {
     pub prefill_chunk: Tokens,
     /// The radio, if callers come by one.
     pub radio: Option<Radio>,
+    /// The wired link, if callers come by one and it is to be shared out.
+    pub wire: Option<Wire>,
 }
 
 impl Node {

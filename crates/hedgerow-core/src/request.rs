@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::time::{Instant, Span};
-use crate::units::{Bits, Quality, Tokens};
+use crate::units::{Bits, BitsPerSecond, Quality, Tokens};
 
 /// One request's name, unique within a run. Ids grow with arrival, so they also break ties fairly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
@@ -42,7 +42,7 @@ pub struct Request {
     pub min_quality: Quality,
     /// What serving it is worth, `v_i`; 1 unless somebody said otherwise.
     pub value: u32,
-    /// How it reaches the node by radio; `None` for a wired caller, who needs no share of the band.
+    /// How it reaches the node; `None` where nobody counts what it takes of the link.
     pub link: Option<Link>,
 }
 
@@ -115,13 +115,22 @@ impl Request {
     }
 }
 
-/// One caller's radio link during one scheduling interval (`model.md §1`).
+/// How one request reaches the node, and its answer the caller.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct Link {
-    /// Channel power gain `g_i`, path loss and fading together; the same both ways.
-    pub gain: f64,
-    /// Payload up, `b·s_i`.
-    pub uplink: Bits,
-    /// Payload down, `b·n_i`.
-    pub downlink: Bits,
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// By radio, during one scheduling interval (`model.md §1`).
+    Radio {
+        /// Channel power gain `g_i`, path loss and fading together; the same both ways.
+        gain: f64,
+        /// Payload up, `b·s_i`.
+        uplink: Bits,
+        /// Payload down, `b·n_i`.
+        downlink: Bits,
+    },
+    /// By a wire that it shares with others.
+    Wire {
+        /// The rate at which its answer has to be sent.
+        downlink: BitsPerSecond,
+    },
 }

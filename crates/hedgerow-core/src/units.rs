@@ -67,7 +67,8 @@ macro_rules! quantity {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{} {}", self.0, $unit)
+                fmt::Display::fmt(&self.0, f)?;
+                f.write_str(concat!(" ", $unit))
             }
         }
     };
@@ -88,8 +89,8 @@ macro_rules! ratio {
 quantity!(Hertz, "Hz", "Bandwidth or carrier frequency.");
 quantity!(Watts, "W", "Power, sent or received.");
 quantity!(Seconds, "s", "A span of time; never negative.");
-quantity!(Bits, "bit", "Information on the air.");
-quantity!(BitsPerSecond, "bit/s", "A data rate on the air.");
+quantity!(Bits, "bit", "Information on the air or a wire.");
+quantity!(BitsPerSecond, "bit/s", "A data rate on the air or a wire.");
 quantity!(Flop, "FLOP", "An amount of arithmetic.");
 quantity!(FlopPerSecond, "FLOP/s", "A speed of arithmetic.");
 quantity!(BytesPerSecond, "B/s", "Memory bandwidth.");

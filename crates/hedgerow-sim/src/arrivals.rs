@@ -100,7 +100,7 @@ impl Iterator for Arrivals {
         let request = Request {
             deadline: after(&users.deadline_s, deadlines),
             min_quality: Quality::new(within(users.min_quality, qualities)).expect("the range lies in 0..=1"),
-            link: self.gains.as_mut().map(|gains| Link {
+            link: self.gains.as_mut().map(|gains| Link::Radio {
                 gain: gains.draw(),
                 uplink: payload(prompt),
                 downlink: payload(max_output),

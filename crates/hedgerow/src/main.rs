@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod hint;
 mod instance_file;
+mod link;
 mod load;
 mod logging;
 mod metrics;

@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use hedgerow_core::allocator::Share;
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::Span;
-use hedgerow_core::units::Tokens;
+use hedgerow_core::units::{BitsPerSecond, Tokens};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,6 +23,7 @@ const TTFT_S: [f64; 22] = [
 const ITL_S: [f64; 14] = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5];
 const E2E_S: [f64; 14] = [0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
 const PLAN_S: [f64; 11] = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
+const UPLINK_S: [f64; 12] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 const BATCH: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +57,11 @@ pub(crate) struct Metrics {
     plan_nodes: Counter,
     batch_size: Histogram,
     predicted_wait: Gauge<f64, AtomicU64>,
+    uplink_bytes: Counter,
+    uplink: Histogram,
+    uplink_rate: Gauge<f64, AtomicU64>,
+    downlink_bytes: Counter,
+    downlink_share: Gauge<f64, AtomicU64>,
     pace: Gauge<f64, AtomicU64>,
 }
 
@@ -82,6 +89,11 @@ impl Metrics {
             plan_nodes: Counter::default(),
             batch_size: histogram(&BATCH),
             predicted_wait: Gauge::default(),
+            uplink_bytes: Counter::default(),
+            uplink: histogram(&UPLINK_S),
+            uplink_rate: Gauge::default(),
+            downlink_bytes: Counter::default(),
+            downlink_share: Gauge::default(),
             pace: Gauge::default(),
             registry: Registry::default(),
         };
@@ -123,6 +135,7 @@ impl Metrics {
         seconds("request_queue_time", "Choice - arrival", &metrics.queue_time);
         seconds("deadline_slack", "Deadline - last token, of requests that met theirs", &metrics.slack);
         seconds("plan_duration", "Time of one decision, from event to orders", &metrics.plan_duration);
+        seconds("uplink", "Body complete - arrival, of each request", &metrics.uplink);
         registry.register(
             "plan_nodes_visited",
             "Tree nodes visited by the scheduler",
@@ -135,6 +148,12 @@ impl Metrics {
             Unit::Seconds,
             metrics.predicted_wait.clone(),
         );
+        registry.register("uplink_bytes", "Bytes of request bodies", metrics.uplink_bytes.clone());
+        let help = "Rate at which bodies that come in parts come in";
+        registry.register("uplink_bits_per_second", help, metrics.uplink_rate.clone());
+        registry.register("downlink_bytes", "Bytes sent to callers", metrics.downlink_bytes.clone());
+        let help = "Part of the downlink that is held by requests that run";
+        registry.register("downlink_share_in_use", help, metrics.downlink_share.clone());
         let help = "Time that the latest steps took over the time predicted";
         registry.register("step_time_ratio", help, metrics.pace.clone());
         Self { registry, ..metrics }
@@ -212,6 +231,25 @@ impl Metrics {
     /// A step of so many requests was ordered.
     pub(crate) fn step(&self, requests: usize) {
         self.batch_size.observe(requests as f64);
+    }
+
+    /// The counter of bytes sent to callers.
+    pub(crate) fn downlink_bytes(&self) -> Counter {
+        self.downlink_bytes.clone()
+    }
+
+    /// A body has come, or as much of it as came in time, and made the uplink look so fast.
+    pub(crate) fn upload(&self, bytes: usize, took: Span, rate: Option<BitsPerSecond>) {
+        self.uplink_bytes.inc_by(bytes as u64);
+        self.uplink.observe(took.as_seconds());
+        if let Some(rate) = rate {
+            self.uplink_rate.set(rate.get());
+        }
+    }
+
+    /// What the requests that run hold of the downlink.
+    pub(crate) fn downlink(&self, held: Share) {
+        self.downlink_share.set(held.fraction());
     }
 
     /// When a refused request may try again, by the latest plan.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
 use hedgerow_llama::{LlamaModel, LoadOptions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -16,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::api::{self, App, ChatTemplate, Serving};
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
 use crate::models::{self, FetchOptions, ModelSource, Report};
 use crate::profile::{self, Memory};
@@ -51,13 +51,9 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let app = App::new(config.clone(), clock, Arc::clone(&metrics));
         let (stop_listening, stopped) = oneshot::channel();
-        // A token is a small packet that must not wait for the next one.
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY was refused");
-            }
-        });
-        let serving = axum::serve(listener, api::router(app.clone())).with_graceful_shutdown(async {
+        let door = Door::new(listener, metrics.downlink_bytes());
+        let service = api::router(app.clone()).into_make_service_with_connect_info::<Connection>();
+        let serving = axum::serve(door, service).with_graceful_shutdown(async {
             // Dropped without a word counts as well.
             let _ = stopped.await;
         });

@@ -6,30 +6,98 @@
 
 mod ledger;
 mod radio;
+mod wire;
 
 pub use ledger::{Grant, Ledger};
 pub use radio::{Channel, Radio, Share, full_band_rate, share_needed};
+pub use wire::{Payload, Wire};
 
 use crate::node::Node;
-use crate::request::Request;
+use crate::request::{Link, Request};
 use crate::units::Tokens;
 
-/// What a request must be granted to be served: KV memory for every token it may come to hold, and
-/// the smallest share of the band, each way, that carries its payload within its slot.
+/// What a request must be granted to be served: KV memory for every token it may come to hold, and its
+/// share of the link. By radio that is the smallest share of the band, each way, that carries its payload
+/// within its slot; by wire it is the rate that its answer was found to need ([`Wire::rate`]), and nothing
+/// of the uplink, because its prompt is here already.
 ///
 /// `prompt` is the length its prompt is padded to. Equation: `model.md §1`.
 pub fn needs(request: &Request, prompt: Tokens, node: &Node) -> Grant {
     let memory = (prompt + request.max_output).bytes(node.model.kv_per_token());
-    match (&request.link, &node.radio) {
-        (Some(link), Some(radio)) => Grant {
-            memory,
-            uplink: share_needed(link.uplink, radio.uplink_slot, full_band_rate(&radio.uplink, link.gain)),
-            downlink: share_needed(
-                link.downlink,
-                radio.downlink_slot,
-                full_band_rate(&radio.downlink, link.gain),
-            ),
-        },
-        (None, _) | (_, None) => Grant { memory, uplink: Share::NONE, downlink: Share::NONE },
+    let (uplink, downlink) = match (&request.link, &node.radio, &node.wire) {
+        (Some(Link::Radio { gain, uplink, downlink }), Some(radio), _) => (
+            share_needed(*uplink, radio.uplink_slot, full_band_rate(&radio.uplink, *gain)),
+            share_needed(*downlink, radio.downlink_slot, full_band_rate(&radio.downlink, *gain)),
+        ),
+        (Some(Link::Wire { downlink }), _, Some(wire)) => (Share::NONE, wire.share(*downlink)),
+        (None, _, _) | (Some(Link::Radio { .. }), None, _) | (Some(Link::Wire { .. }), _, None) => {
+            (Share::NONE, Share::NONE)
+        }
+    };
+    Grant { memory, uplink, downlink }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::CostModel;
+    use crate::engine::cost::{MeasuredCost, Surface};
+    use crate::node::ModelShape;
+    use crate::request::RequestId;
+    use crate::time::{Instant, Span};
+    use crate::units::{BitsPerSecond, Bytes};
+
+    /// A node on a wire of 1 Mbit/s with memory for a hundred tokens of four bytes.
+    fn wired() -> Node {
+        let instant = || Surface::level(&[(1, Span(1))]);
+        Node {
+            memory: Bytes(400),
+            model: ModelShape {
+                layers: 1,
+                hidden: 1,
+                kv_width: 1,
+                feed_forward: 1,
+                gated: false,
+                vocabulary: 1,
+                kv_number: Bytes(2),
+            },
+            precisions: Vec::new(),
+            cost: CostModel::Measured(MeasuredCost { prefill: instant(), decode: instant(), mixed_ns: 0 }),
+            max_parallel: 8,
+            context: Tokens(100),
+            prefill_chunk: Tokens(100),
+            radio: None,
+            wire: Some(Wire { downlink: BitsPerSecond::new(1e6), least: BitsPerSecond::new(16e3) }),
+        }
+    }
+
+    fn sent_at(bits_per_s: f64) -> Request {
+        Request {
+            link: Some(Link::Wire { downlink: BitsPerSecond::new(bits_per_s) }),
+            ..Request::new(RequestId(0), Instant::START, Tokens(1), Tokens(1))
+        }
+    }
+
+    #[test]
+    fn a_wire_is_shared_out_to_the_last_billionth_and_comes_back_whole() {
+        let node = wired();
+        let mut ledger = Ledger::new(&node);
+        // Thirds are rounded up, so that three do not fit; a third less a bit is.
+        let third = needs(&sent_at(1e6 / 3.0), Tokens(1), &node);
+        let less = needs(&sent_at(1e6 / 3.0 - 0.01), Tokens(1), &node);
+        ledger.take(&third);
+        ledger.take(&third);
+        assert!(!ledger.fits(&third) && ledger.fits(&less), "{:?} is free", ledger.free());
+        ledger.take(&less);
+        assert!(ledger.whole().downlink - ledger.free().downlink <= Share::WHOLE);
+        [third, third, less].iter().for_each(|grant| ledger.give_back(grant));
+        assert_eq!(ledger.free(), ledger.whole());
+    }
+
+    #[test]
+    fn nobody_pays_for_a_wire_that_is_not_counted() {
+        let node = Node { wire: None, ..wired() };
+        let needs = needs(&sent_at(2e6), Tokens(1), &node);
+        assert_eq!((needs.uplink, needs.downlink), (Share::NONE, Share::NONE));
     }
 }

@@ -54,9 +54,7 @@ pub fn share_needed(payload: Bits, slot: Span, rate: BitsPerSecond) -> Share {
     if payload.get() == 0.0 {
         return Share::NONE;
     }
-    let share = payload.get() / (slot.as_seconds() * rate.get());
-    // `as` saturates, also for the infinite share of a dead channel.
-    Share((share * Share::WHOLE.0 as f64).ceil() as u64).min(Share::NEVER)
+    Share::of(payload.get() / (slot.as_seconds() * rate.get()))
 }
 
 /// A share of the band, in billionths: integers, so that shares add up exactly.
@@ -72,6 +70,12 @@ impl Share {
     pub const WHOLE: Self = Self(1_000_000_000);
     /// More than there is, by far, and yet small enough to be added up.
     pub const NEVER: Self = Self(1_000_000_000_000);
+
+    /// The share that a fraction is, rounded up; [`Share::NEVER`] where it is far more than there is.
+    pub fn of(fraction: f64) -> Self {
+        // `as` saturates, also for the infinite share of a dead channel.
+        Self((fraction * Self::WHOLE.0 as f64).ceil() as u64).min(Self::NEVER)
+    }
 
     /// The share as a fraction.
     pub fn fraction(self) -> f64 {

@@ -46,6 +46,7 @@ fn node() -> Node {
         context: Tokens(100),
         prefill_chunk: Tokens(100),
         radio: None,
+        wire: None,
     }
 }
 
@@ -412,11 +413,11 @@ fn prompts_travel_before_and_answers_after_the_computing() {
     let node = Node { radio: Some(radio), ..node() };
     // 2 Mbit/s on the whole band: 30 kbit need 60 % of the uplink, so two do not fit at once.
     let over_the_air = |id| Request {
-        link: Some(Link { gain: 3e-3, uplink: Bits::new(30_000.0), downlink: Bits::new(8_000.0) }),
+        link: Some(Link::Radio { gain: 3e-3, uplink: Bits::new(30_000.0), downlink: Bits::new(8_000.0) }),
         ..request(id, 0, 1, Some(500))
     };
     let dead = Request {
-        link: Some(Link { gain: 0.0, uplink: Bits::new(1.0), downlink: Bits::new(1.0) }),
+        link: Some(Link::Radio { gain: 0.0, uplink: Bits::new(1.0), downlink: Bits::new(1.0) }),
         ..over_the_air(3)
     };
     check_on(

@@ -59,7 +59,7 @@ fn request() -> Request {
         tpot: Some(Span(6)),
         min_quality: Quality::new(0.1 + 0.2).unwrap(),
         value: 2,
-        link: Some(Link {
+        link: Some(Link::Radio {
             gain: 1.234_567_890_123_456_7e-13,
             uplink: Bits::new(0.1),
             downlink: Bits::new(1e300),

@@ -92,6 +92,7 @@ fn node(raw: &Raw, radio: Option<Radio>) -> Checked<Node> {
         context: Tokens(at_least_one("node.context_tokens", raw.node.context_tokens)?),
         prefill_chunk: Tokens(at_least_one("node.prefill_chunk_tokens", raw.node.prefill_chunk_tokens)?),
         radio,
+        wire: None,
     };
     let weights: Bytes = node.precisions.iter().map(|precision| precision.weights).sum();
     if weights >= node.memory {

@@ -1,6 +1,7 @@
 //! From a prompt to an answer: the node is asked, and its story told, whole or as a stream.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue};
@@ -16,8 +17,13 @@ use serde_json::{Value, json};
 use super::body::{self, CommonBody};
 use super::intake::Intake;
 use super::requirements::Requirements;
+use super::sending::Sending;
 use super::{ApiError, App, Serving, sampling, unix_s};
+use crate::link::{Connection, Form, Sizes};
 use crate::serve::{Ticket, Update};
+
+/// What is sent around an event: `data: `, two line ends, and the chunk's own size and line ends.
+const AROUND_EVENT_BYTES: usize = 14;
 
 /// Which of the two APIs is being answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +39,7 @@ pub(super) async fn answer(
     prompt: Vec<TokenId>,
     kind: Kind,
 ) -> Result<Response, ApiError> {
-    let Intake { serving, id, arrived, place, headers, body } = intake;
+    let Intake { serving, connection, id, arrived, place, headers, body } = intake;
     let body: CommonBody = body::read(&body)?;
     let config = &app.0.config;
     check_model(serving, body.model.as_deref())?;
@@ -61,26 +67,36 @@ pub(super) async fn answer(
         (false, Some(tokens)) => Length::Hinted(Tokens(tokens)),
         (false, None) => Length::Limited,
     };
+    let form = if body.stream.unwrap_or(false) { Form::Streamed } else { Form::Whole };
+    let time = demands.deadline.map(|deadline| deadline.since(arrived));
+    let sending = Sending::new(app, serving, form, (prompt_length, max_output), time, demands.tpot);
     let request = Request {
         length,
-        deadline: demands.deadline,
+        deadline: match &sending {
+            Some(sending) => sending.time_for_tokens().map(|time| arrived + time),
+            None => demands.deadline,
+        },
         ttft: demands.ttft,
         tpot: demands.tpot,
         min_quality: demands.min_quality,
         value: demands.value,
+        link: sending.as_ref().map(Sending::link),
         ..Request::new(id, arrived, prompt_length, max_output)
     };
     let mut story = Story {
         ticket: serving.node.submit(request, work, place),
         words: Words::new(kind, id.0, &serving.name),
+        connection,
+        sending,
+        sizes: Arc::clone(&app.0.sizes),
+        token_bytes: 0,
         has_begun: false,
         wants_usage: body.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false),
     };
     story.wait_for_promise().await?;
-    let mut response = if body.stream.unwrap_or(false) {
-        story.stream().into_response()
-    } else {
-        story.tell_whole().await?.into_response()
+    let mut response = match form {
+        Form::Streamed => story.stream().into_response(),
+        Form::Whole => story.tell_whole().await?.into_response(),
     };
     let request_id = headers.get("x-request-id").cloned();
     let request_id = request_id.or_else(|| HeaderValue::from_str(&format!("req-{}", id.0)).ok());
@@ -101,6 +117,12 @@ fn check_model(serving: &Serving, asked: Option<&str>) -> Result<(), ApiError> {
 struct Story {
     ticket: Ticket,
     words: Words,
+    connection: Connection,
+    /// How it is sent, where the downlink is shared out.
+    sending: Option<Sending>,
+    sizes: Arc<Sizes>,
+    /// What its tokens came to so far.
+    token_bytes: usize,
     has_begun: bool,
     wants_usage: bool,
 }
@@ -109,8 +131,16 @@ impl Story {
     /// Waits until the request has started, so that a refusal is an honest status and not a broken stream.
     async fn wait_for_promise(&mut self) -> Result<(), ApiError> {
         match self.ticket.next().await {
-            Some(Update::Started) => Ok(()),
-            Some(Update::Ended(record)) => Err(refusal(&record)),
+            Some(Update::Started { rate }) => {
+                if let Some(rate) = rate {
+                    self.connection.pace(rate);
+                }
+                Ok(())
+            }
+            Some(Update::Ended(record)) => {
+                let of_sending = self.sending.and_then(|sending| sending.refusal(&record));
+                Err(of_sending.unwrap_or_else(|| refusal(&record)))
+            }
             Some(Update::Token(_)) => {
                 Err(ApiError::internal("the engine spoke before the request had started"))
             }
@@ -122,9 +152,10 @@ impl Story {
         let mut text = String::new();
         loop {
             match self.ticket.next().await {
-                Some(Update::Started) => {}
+                Some(Update::Started { .. }) => {}
                 Some(Update::Token(more)) => text.push_str(&more),
                 Some(Update::Ended(record)) => {
+                    self.sizes.note(Form::Whole, text.len(), record.produced);
                     let reason = finish_reason(&record.outcome).ok_or_else(|| refusal(&record))?;
                     return Ok(Json(self.words.whole(&text, reason, &record)));
                 }
@@ -160,10 +191,15 @@ impl Story {
             return;
         }
         match self.ticket.next().await {
-            Some(Update::Started) => {}
+            Some(Update::Started { .. }) => {}
             Some(Update::Token(text)) if text.is_empty() => {}
-            Some(Update::Token(text)) => events.push(self.words.part(&text).to_string()),
+            Some(Update::Token(text)) => {
+                let event = self.words.part(&text).to_string();
+                self.token_bytes += event.len() + AROUND_EVENT_BYTES;
+                events.push(event);
+            }
             Some(Update::Ended(record)) => {
+                self.sizes.note(Form::Streamed, self.token_bytes, record.produced);
                 match finish_reason(&record.outcome) {
                     Some(reason) => events.push(self.words.end(reason).to_string()),
                     None => events.push(refusal(&record).body().to_string()),

@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::answer::{self, Kind};
 use super::template::Message;
 use super::{ApiError, App, body, intake};
+use crate::link::Connection;
 
 /// What the conversation may consist of.
 #[derive(Debug, Deserialize)]
@@ -46,10 +47,11 @@ const UNSUPPORTED: [&str; 8] =
 /// Answers a conversation.
 pub(super) async fn handle(
     State(app): State<App>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let intake = intake::take_in(&app, headers, body).await?;
+    let intake = intake::take_in(&app, connection, headers, body).await?;
     body::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
     refuse_response_format(&intake.body)?;
     let messages = messages(body::read(&intake.body)?)?;

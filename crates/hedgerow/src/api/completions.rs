@@ -1,7 +1,7 @@
 //! `/v1/completions`.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use hedgerow_core::engine::TokenId;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::answer::{self, Kind};
 use super::{ApiError, App, Serving, body, intake};
+use crate::link::Connection;
 
 #[derive(Debug, Deserialize)]
 struct CompletionBody {
@@ -30,10 +31,11 @@ const UNSUPPORTED: [&str; 6] = ["suffix", "echo", "logprobs", "logit_bias", "gra
 /// Continues a text.
 pub(super) async fn handle(
     State(app): State<App>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let intake = intake::take_in(&app, headers, body).await?;
+    let intake = intake::take_in(&app, connection, headers, body).await?;
     body::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
     let tokens = tokens(body::read::<CompletionBody>(&intake.body)?.prompt, intake.serving)?;
     answer::answer(&app, intake, tokens, Kind::Completion).await

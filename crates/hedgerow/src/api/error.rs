@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hedgerow_core::output::{Rejection, Target};
+use hedgerow_core::scheduler::Limit;
 use hedgerow_core::time::Span;
 use serde_json::{Value, json};
 
@@ -65,6 +66,21 @@ impl ApiError {
             message,
             "send less, or raise `server.max_body_mib`",
         )
+    }
+
+    /// 408: the body did not come in time. Not to be tried again as it was.
+    pub(crate) fn body_timeout(message: impl Into<Box<str>>, hint: impl Into<Box<str>>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message, hint)
+    }
+
+    /// 422: not even the whole link carries it in time.
+    pub(crate) fn band_exceeded(
+        limit: Limit,
+        message: impl Into<Box<str>>,
+        hint: impl Into<Box<str>>,
+    ) -> Self {
+        let code = Rejection::BandExceeded { limit }.code();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message, hint)
     }
 
     /// 404: no such model.

@@ -1,17 +1,26 @@
 //! The first steps of every request, before anything is spent on it.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use hedgerow_core::request::RequestId;
+use hedgerow_core::scheduler::Limit;
 use hedgerow_core::time::{Instant, Span};
+use hedgerow_core::units::{Bits, BitsPerSecond, Bytes};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::requirements::Requirements;
 use super::{ApiError, App, Serving};
+use crate::link::{Connection, Upload};
 
 /// A request that has a place in the queue, and its body.
 pub(super) struct Intake<'a> {
     pub(super) serving: &'a Serving,
+    /// How its answer goes.
+    pub(super) connection: Connection,
     pub(super) id: RequestId,
     /// When it came; its deadline counts from here.
     pub(super) arrived: Instant,
@@ -21,25 +30,21 @@ pub(super) struct Intake<'a> {
 }
 
 /// Stamps the arrival, reserves a place, and only then reads and parses the body.
-pub(super) async fn take_in(app: &App, headers: HeaderMap, body: Body) -> Result<Intake<'_>, ApiError> {
+pub(super) async fn take_in(
+    app: &App,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Intake<'_>, ApiError> {
     let arrived = app.0.clock.now();
     let serving = app.serving()?;
+    let deadline = Requirements::header_deadline(&headers)?;
+    refuse_hopeless(app.0.config.link.uplink, deadline, &headers)?;
     let Some(place) = serving.node.reserve_place() else {
         let retry_after = Span::from_seconds(app.0.metrics.predicted_wait_s());
         return Err(ApiError::queue_full(app.0.config.settings.queue_capacity, retry_after));
     };
-    let limit = app.0.config.server.max_body_bytes;
-    let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
-        if is_length_limit(&error) {
-            ApiError::body_too_large(limit)
-        } else {
-            ApiError::bad(
-                "unreadable_body",
-                format!("the request body ended early: {error}"),
-                "send it again",
-            )
-        }
-    })?;
+    let bytes = read(app, body, arrived, deadline).await?;
     let body: Value = serde_json::from_slice(&bytes).map_err(|error| {
         ApiError::bad("invalid_json", format!("the body is not JSON: {error}"), "send a JSON object")
     })?;
@@ -50,16 +55,77 @@ pub(super) async fn take_in(app: &App, headers: HeaderMap, body: Body) -> Result
             "send a JSON object",
         ));
     }
-    Ok(Intake { serving, id: serving.node.new_id(), arrived, place, headers, body })
+    Ok(Intake { serving, connection, id: serving.node.new_id(), arrived, place, headers, body })
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        cause = error.source();
+/// Refuses a body that cannot be here by its deadline even if it had the whole uplink.
+fn refuse_hopeless(
+    uplink: Option<BitsPerSecond>,
+    deadline: Option<Span>,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let (Some(uplink), Some(deadline), Some(length)) = (uplink, deadline, length.map(Bytes)) else {
+        return Ok(());
+    };
+    let takes = Span::from(Bits::new(8.0 * length.0 as f64) / uplink);
+    if takes <= deadline {
+        return Ok(());
     }
-    false
+    Err(ApiError::band_exceeded(
+        Limit::Uplink,
+        format!(
+            "a body of {length} takes {takes} on the uplink of {uplink}, more than its deadline of {deadline}"
+        ),
+        format!("send less, or ask for a deadline later than {takes}"),
+    ))
+}
+
+/// Reads the body, but waits no longer for it than its deadline allows: whoever sends it slowly holds a
+/// place that others could have.
+async fn read(app: &App, body: Body, arrived: Instant, deadline: Option<Span>) -> Result<Vec<u8>, ApiError> {
+    let limits = &app.0.config.server;
+    let patience = deadline.unwrap_or(Span::MAX).min(limits.body_timeout);
+    let mut upload = app.0.uplink.begin();
+    let limit = limits.max_body_bytes;
+    let reading = tokio::time::timeout(Duration::from_nanos(patience.0), parts(body, limit, &mut upload));
+    let read = reading.await;
+    let bytes = upload.bytes();
+    drop(upload);
+    let took = app.0.clock.now().since(arrived);
+    app.0.metrics.upload(bytes, took, app.0.uplink.rate());
+    read.unwrap_or_else(|_| {
+        let here = format!("{} of the body were here", Bytes(bytes as u64));
+        Err(match deadline.filter(|&deadline| deadline <= limits.body_timeout) {
+            Some(deadline) => ApiError::body_timeout(
+                format!("{here} when its deadline of {deadline} had passed"),
+                "send less, or ask for a later deadline",
+            ),
+            None => ApiError::body_timeout(
+                format!("{here} after {}, the longest that a body may take", limits.body_timeout),
+                "send it faster, or raise `server.body_timeout_s`",
+            ),
+        })
+    })
+}
+
+async fn parts(body: Body, limit: usize, upload: &mut Upload<'_>) -> Result<Vec<u8>, ApiError> {
+    let mut body = Limited::new(body, limit);
+    let mut bytes = Vec::new();
+    while let Some(part) = body.frame().await {
+        let part = part.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                ApiError::body_too_large(limit)
+            } else {
+                let message = format!("the request body ended early: {error}");
+                ApiError::bad("unreadable_body", message, "send it again")
+            }
+        })?;
+        // What is not data is trailers, which say nothing here.
+        if let Ok(part) = part.into_data() {
+            upload.part(part.len());
+            bytes.extend_from_slice(&part);
+        }
+    }
+    Ok(bytes)
 }

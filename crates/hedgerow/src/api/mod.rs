@@ -14,18 +14,23 @@ mod info;
 mod intake;
 mod requirements;
 mod sampling;
+mod sending;
 mod template;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{get, post};
 
 pub(crate) use error::ApiError;
 pub(crate) use template::ChatTemplate;
 
 use crate::config::Config;
+use crate::link::{Connection, Sizes, Uplink};
 use crate::metrics::Metrics;
 use crate::serve::{Clock, Node};
 
@@ -37,6 +42,8 @@ struct Inner {
     config: Config,
     clock: Clock,
     metrics: Arc<Metrics>,
+    uplink: Uplink,
+    sizes: Arc<Sizes>,
     /// When the server started, in Unix seconds.
     started_unix_s: u64,
     serving: OnceLock<Serving>,
@@ -55,9 +62,16 @@ pub(crate) struct Serving {
 impl App {
     /// An application that is still loading its model.
     pub(crate) fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let serving = OnceLock::new();
-        let is_draining = AtomicBool::new(false);
-        Self(Arc::new(Inner { config, clock, metrics, started_unix_s: unix_s(), serving, is_draining }))
+        Self(Arc::new(Inner {
+            uplink: Uplink::new(clock),
+            sizes: Arc::new(Sizes::assume(config.link.bytes_per_token)),
+            config,
+            clock,
+            metrics,
+            started_unix_s: unix_s(),
+            serving: OnceLock::new(),
+            is_draining: AtomicBool::new(false),
+        }))
     }
 
     /// From here on requests are served.
@@ -102,7 +116,14 @@ pub(crate) fn router(app: App) -> Router {
         .route("/debug/requests/{id}", get(explain::handle))
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
+        .layer(middleware::from_fn(unpace))
         .with_state(app)
+}
+
+/// A connection that is kept alive may still have the pace of the answer before; only answers have one.
+async fn unpace(ConnectInfo(connection): ConnectInfo<Connection>, request: Request, next: Next) -> Response {
+    connection.unpace();
+    next.run(request).await
 }
 
 pub(crate) fn unix_s() -> u64 {

@@ -10,6 +10,8 @@ use super::body::HedgerowBody;
 /// A day: longer deadlines are mistakes.
 const DEADLINE_MS_MAX: f64 = 86_400_000.0;
 
+const DEADLINE_HEADER: &str = "x-slo-e2e-ms";
+
 /// The most that one request may be worth.
 const VALUE_MAX: f64 = 1000.0;
 
@@ -24,6 +26,11 @@ pub(super) struct Requirements {
 }
 
 impl Requirements {
+    /// The deadline that a header names: what is known before the body is here.
+    pub(super) fn header_deadline(headers: &HeaderMap) -> Result<Option<Span>, ApiError> {
+        shortest("a deadline", [number(headers, DEADLINE_HEADER)?, None])
+    }
+
     /// Reads them. Where header and body both speak, the stricter counts.
     pub(super) fn read(
         headers: &HeaderMap,
@@ -35,7 +42,7 @@ impl Requirements {
             |name, read: fn(&HedgerowBody) -> Option<f64>| body.and_then(read).map(|value| (name, value));
         let deadline = shortest(
             "a deadline",
-            [number(headers, "x-slo-e2e-ms")?, of_body("hedgerow.deadline_ms", |body| body.deadline_ms)],
+            [number(headers, DEADLINE_HEADER)?, of_body("hedgerow.deadline_ms", |body| body.deadline_ms)],
         )?;
         let ttft = shortest(
             "a TTFT target",

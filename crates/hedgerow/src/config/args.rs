@@ -59,6 +59,12 @@ pub(crate) struct ConfigArgs {
     /// Part of the node's time that is kept for requests without a deadline
     #[arg(long, value_name = "FRACTION", env = "HEDGEROW_BEST_EFFORT_SHARE")]
     best_effort_share: Option<String>,
+    /// What the link carries to the callers, in kbit/s; 0: answers are not paced
+    #[arg(long, value_name = "KBPS", env = "HEDGEROW_DOWNLINK_KBPS")]
+    downlink_kbps: Option<String>,
+    /// What the link carries from the callers, in kbit/s; 0: not known
+    #[arg(long, value_name = "KBPS", env = "HEDGEROW_UPLINK_KBPS")]
+    uplink_kbps: Option<String>,
     /// error, warn, info, debug, trace, or a filter
     #[arg(long, value_name = "LEVEL", env = "HEDGEROW_LOG_LEVEL")]
     log_level: Option<String>,
@@ -68,7 +74,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 20] = [
+pub(super) const KEYS: [(&str, &str, &str); 22] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -87,6 +93,8 @@ pub(super) const KEYS: [(&str, &str, &str); 20] = [
     ("margin", "planning", "margin"),
     ("confidence", "planning", "confidence"),
     ("best_effort_share", "planning", "best_effort_share"),
+    ("downlink_kbps", "link", "downlink_kbps"),
+    ("uplink_kbps", "link", "uplink_kbps"),
     ("log_level", "log", "level"),
     ("log_format", "log", "format"),
 ];

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use hedgerow_core::allocator::Wire;
 use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
-use hedgerow_core::units::{Quality, Tokens};
+use hedgerow_core::units::{BitsPerSecond, Quality, Tokens};
 
 use super::raw::RawConfig;
 use crate::hint::hinted;
@@ -19,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) settings: Settings,
     /// Deadline of requests that name none, from arrival.
     pub(crate) default_deadline: Option<Span>,
+    pub(crate) link: LinkConfig,
     pub(crate) sampling: SamplingDefaults,
     pub(crate) log: LogConfig,
 }
@@ -29,6 +31,8 @@ pub(crate) struct ServerConfig {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
     pub(crate) max_body_bytes: usize,
+    /// The longest that a body may take to come.
+    pub(crate) body_timeout: Span,
     pub(crate) shutdown_grace: Span,
 }
 
@@ -53,6 +57,17 @@ pub(crate) struct EngineConfig {
     pub(crate) threads: Option<u32>,
     pub(crate) micro_batch: u32,
     pub(crate) prefill_chunk: Tokens,
+}
+
+/// What the link to the callers carries, as far as it is to be looked after.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LinkConfig {
+    /// `None`: answers are not paced.
+    pub(crate) wire: Option<Wire>,
+    /// `None`: not known.
+    pub(crate) uplink: Option<BitsPerSecond>,
+    /// What a streamed token is taken to be until some were measured.
+    pub(crate) bytes_per_token: f64,
 }
 
 /// What a request gets that does not say otherwise.
@@ -112,6 +127,13 @@ impl Config {
                     0.001,
                     1024.0,
                 )? * 1_048_576.0) as usize,
+                body_timeout: Span::from_seconds(check.number(
+                    "server",
+                    "body_timeout_s",
+                    server.body_timeout_s,
+                    0.01,
+                    86_400.0,
+                )?),
                 shutdown_grace: Span::from_seconds(check.number(
                     "server",
                     "shutdown_grace_s",
@@ -149,6 +171,7 @@ impl Config {
             )?)
             .filter(|&ms| ms > 0.0)
             .map(|ms| Span::from_seconds(ms / 1e3)),
+            link: check.link(raw)?,
             sampling: check.sampling(raw)?,
             log: LogConfig {
                 filter: text(&raw.log.level),
@@ -197,6 +220,26 @@ impl Check<'_> {
                 0.9,
             )?,
             padding: Padding::None,
+        })
+    }
+
+    fn link(&self, raw: &RawConfig) -> anyhow::Result<LinkConfig> {
+        let link = &raw.link;
+        let rate = |key, value, least_kbps| {
+            let kbps = self.whole("link", key, value, least_kbps, 1_000_000_000)?;
+            anyhow::Ok(BitsPerSecond::new(kbps as f64 * 1e3))
+        };
+        let is_managed = |rate: &BitsPerSecond| rate.get() > 0.0;
+        let downlink = Some(rate("downlink_kbps", link.downlink_kbps, 0)?).filter(is_managed);
+        let least = rate("least_kbps", link.least_kbps, 1)?;
+        if let Some(downlink) = downlink.filter(|downlink| least > *downlink) {
+            let limit = format!("must be at most `link.downlink_kbps`, {}", downlink.get() / 1e3);
+            return Err(self.wrong("link", "least_kbps", least.get() / 1e3, &limit));
+        }
+        Ok(LinkConfig {
+            wire: downlink.map(|downlink| Wire { downlink, least }),
+            uplink: Some(rate("uplink_kbps", link.uplink_kbps, 0)?).filter(is_managed),
+            bytes_per_token: self.number("link", "bytes_per_token", link.bytes_per_token, 1.0, 65_536.0)?,
         })
     }
 

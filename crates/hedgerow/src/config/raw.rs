@@ -9,6 +9,7 @@ pub(super) struct RawConfig {
     pub(super) model: RawModel,
     pub(super) engine: RawEngine,
     pub(super) planning: RawPlanning,
+    pub(super) link: RawLink,
     pub(super) sampling: RawSampling,
     pub(super) log: RawLog,
 }
@@ -19,6 +20,7 @@ pub(super) struct RawServer {
     pub(super) host: Option<String>,
     pub(super) port: Option<i64>,
     pub(super) max_body_mib: Option<f64>,
+    pub(super) body_timeout_s: Option<f64>,
     pub(super) shutdown_grace_s: Option<f64>,
 }
 
@@ -53,6 +55,15 @@ pub(super) struct RawPlanning {
     pub(super) confidence: Option<f64>,
     pub(super) best_effort_share: Option<f64>,
     pub(super) node_limit: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLink {
+    pub(super) downlink_kbps: Option<i64>,
+    pub(super) uplink_kbps: Option<i64>,
+    pub(super) least_kbps: Option<i64>,
+    pub(super) bytes_per_token: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

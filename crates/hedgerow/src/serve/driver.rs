@@ -2,16 +2,19 @@
 //! engine's reports into events, and orders into deeds.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Add;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hedgerow_core::allocator::Share;
 use hedgerow_core::engine::prefix::PrefixIndex;
 use hedgerow_core::engine::{EngineError, StepReport, Work};
 use hedgerow_core::output::Record;
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::scheduler::Standing;
 use hedgerow_core::time::Instant;
+use hedgerow_core::units::BitsPerSecond;
 use hedgerow_core::{Event, Order, Pipeline};
 use hedgerow_llama::SharedPrefixes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -67,7 +70,10 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) enum Update {
     /// It was chosen: from here on it is promised.
-    Started,
+    Started {
+        /// How fast its answer is to be sent; `None` where the downlink is not managed.
+        rate: Option<BitsPerSecond>,
+    },
     /// One more token; its text may be empty.
     Token(String),
     /// It has ended; nothing follows.
@@ -210,6 +216,8 @@ impl Driver {
             self.pipeline.running().len(),
             self.pipeline.pace().factor(),
         );
+        let held = self.pipeline.running().iter().map(|running| running.grant.downlink);
+        self.metrics.downlink(held.fold(Share::NONE, Add::add));
         if self.pipeline.is_idle() {
             self.pipeline.assert_conserved();
         }
@@ -221,8 +229,10 @@ impl Driver {
                 let id = running.request.id;
                 let Some((work, _place)) = self.waiting.remove(&id) else { return };
                 let Some(reader) = self.readers.get(&id) else { return };
+                let wire = self.pipeline.node().wire.as_ref();
+                let rate = wire.map(|wire| wire.rate_of(running.grant.downlink));
                 // A reader who is gone has cancelled, which will be heard of in a moment.
-                let _ = reader.updates.send(Update::Started);
+                let _ = reader.updates.send(Update::Started { rate });
                 let updates = reader.updates.clone();
                 self.tell_engine(EngineCommand::Open { request: id, work, updates });
             }

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use hedgerow_core::Pipeline;
+use hedgerow_core::allocator::Wire;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{CostModel, Engine as _, EngineLimits, Work};
 use hedgerow_core::quantization::Precision;
@@ -41,6 +42,8 @@ use crate::profile::{Known, Profiler};
 /// A running node.
 pub(crate) struct Node {
     model: Arc<LlamaModel>,
+    /// The node as the core sees it.
+    shape: hedgerow_core::node::Node,
     limits: EngineLimits,
     cost: MeasuredCost,
     commands: mpsc::Sender<Command>,
@@ -97,7 +100,8 @@ pub(crate) fn start(
         }
     })?;
     let (limits, cost, prefixes) = ready.recv().context("the engine's thread ended while it started")??;
-    let pipeline = Pipeline::new(describe(&model, config, limits, &cost), config.settings.clone());
+    let shape = describe(&model, config, limits, &cost);
+    let pipeline = Pipeline::new(shape.clone(), config.settings.clone());
     metrics.set_kv_capacity(limits.kv.0);
     let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
     let driver = Driver::new(pipeline, clock, engine_sender, prefixes, Arc::clone(metrics), recorder);
@@ -105,6 +109,7 @@ pub(crate) fn start(
         std::thread::Builder::new().name("driver".into()).spawn(move || driver.run(&driver_commands))?;
     Ok(Node {
         model,
+        shape,
         limits,
         cost,
         commands,
@@ -198,6 +203,7 @@ fn describe(
         context: limits.context,
         prefill_chunk: config.engine.prefill_chunk,
         radio: None,
+        wire: config.link.wire,
     }
 }
 
@@ -215,6 +221,19 @@ impl Node {
     /// How fast its engine was measured to be.
     pub(crate) fn cost(&self) -> &MeasuredCost {
         &self.cost
+    }
+
+    /// The link it shares out, if it is to.
+    pub(crate) fn wire(&self) -> Option<Wire> {
+        self.shape.wire
+    }
+
+    /// The least time between the first and the last token of an answer.
+    pub(crate) fn least_decoding(&self, prompt: Tokens, output: Tokens) -> Span {
+        let Self { shape, .. } = self;
+        let step = |precision| shape.cost.decode(&shape.model, precision, 1, prompt);
+        let fastest = shape.precisions.iter().map(step).min().unwrap_or_default();
+        fastest * output.0.saturating_sub(1)
     }
 
     /// Reserves a place in the queue, before anything is spent on the request; `None` if none is left.

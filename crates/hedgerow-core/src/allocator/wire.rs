@@ -1,0 +1,184 @@
+//! A wired downlink: how fast an answer has to be sent, and how early its last token must be there for that.
+
+use super::Share;
+use crate::time::Span;
+use crate::units::{Bits, BitsPerSecond};
+
+/// Part of a request's spare time, its time less what it decodes anyway, that may go by in sending. More
+/// would need a smaller share of the link and leave less time to wait for a place.
+const SENDING_PART: f64 = 0.25;
+
+/// The node's wired link to its callers.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Wire {
+    /// What it carries to all of them together.
+    pub downlink: BitsPerSecond,
+    /// The least that anybody is sent at; at most [`Wire::downlink`]. Whoever has no deadline gets this.
+    pub least: BitsPerSecond,
+}
+
+/// One answer on the wire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Payload {
+    /// All of it.
+    pub whole: Bits,
+    /// What is sent once the last token is there: for an answer that is not streamed, all of it.
+    pub last: Bits,
+    /// The least time between its first token and its last; zero for an answer that is not streamed.
+    pub decoding: Span,
+    /// The rate that its tokens need to come at the pace that was asked for; zero if none was.
+    pub fluent: BitsPerSecond,
+}
+
+impl Wire {
+    /// The least constant rate that sends an answer in the time its tokens take and a quarter of the
+    /// spare time, or in all of its time if the link carries no more; and no less than its tokens need to
+    /// come at the pace that was asked for.
+    ///
+    /// ```text
+    /// r = B / (t + (T − t)/4)        B bits, T from arrival to deadline, t decoding
+    /// ```
+    ///
+    /// A rate above [`Wire::downlink`] says that not even the whole link sends it as was asked.
+    pub fn rate(&self, payload: &Payload, time: Option<Span>) -> BitsPerSecond {
+        let least = if payload.fluent > self.least { payload.fluent } else { self.least };
+        let Some(time) = time else { return least };
+        let decoding = payload.decoding.min(time);
+        let window = decoding + (time - decoding).scaled(SENDING_PART);
+        let wanted = BitsPerSecond::new(payload.whole.get() / window.as_seconds().max(f64::MIN_POSITIVE));
+        let in_all_its_time = payload.whole.get() <= self.downlink.get() * time.as_seconds();
+        let wanted = if wanted > self.downlink && in_all_its_time { self.downlink } else { wanted };
+        if wanted < least { least } else { wanted }
+    }
+
+    /// How long after its arrival an answer's last token may come, so that its last bit leaves within
+    /// `time`, whenever the tokens before it come.
+    ///
+    /// ```text
+    /// T − max(b/r, B/r − t)          b bits that wait for the last token
+    /// ```
+    ///
+    /// What came before the last token was sent at `r` meanwhile. In the worst case all tokens come at the
+    /// end, as fast as they can be decoded: then `t` of the `B/r` have gone by when the last one comes.
+    /// Zero if not even the whole link sends it as was asked.
+    pub fn time_for_tokens(&self, payload: &Payload, time: Span) -> Span {
+        let rate = self.rate(payload, Some(time));
+        if rate > self.downlink {
+            return Span::ZERO;
+        }
+        let all = Span::from(payload.whole / rate).saturating_sub(payload.decoding);
+        time.saturating_sub(all.max(Span::from(payload.last / rate)))
+    }
+
+    /// The least time that leaves `tokens` for the tokens; the other way round of [`Wire::time_for_tokens`].
+    pub fn time_for_answer(&self, payload: &Payload, tokens: Span) -> Span {
+        let is_enough = |time: u64| self.time_for_tokens(payload, Span(time)) >= tokens;
+        let mut enough = tokens.0.max(1);
+        while !is_enough(enough) && enough < u64::MAX / 2 {
+            enough *= 2;
+        }
+        let mut too_little = 0;
+        while too_little + 1 < enough {
+            let middle = too_little + (enough - too_little) / 2;
+            if is_enough(middle) {
+                enough = middle;
+            } else {
+                too_little = middle;
+            }
+        }
+        Span(enough)
+    }
+
+    /// The share of the downlink that a rate is, rounded up.
+    pub fn share(&self, rate: BitsPerSecond) -> Share {
+        Share::of(rate.get() / self.downlink.get())
+    }
+
+    /// The rate that a share of the downlink is.
+    pub fn rate_of(&self, share: Share) -> BitsPerSecond {
+        self.downlink * share.fraction()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WIRE: Wire = Wire { downlink: BitsPerSecond::new(1e6), least: BitsPerSecond::new(16e3) };
+
+    fn streamed(bits: f64, decoding_ms: u64) -> Payload {
+        let decoding = Span::from_millis(decoding_ms);
+        Payload { whole: Bits::new(bits), last: Bits::new(0.0), decoding, fluent: BitsPerSecond::new(0.0) }
+    }
+
+    #[test]
+    fn a_stream_is_sent_while_it_is_decoded_and_in_a_quarter_of_the_spare_time() {
+        // 2 s of decoding and a quarter of the 8 s left: 400 kbit in 4 s.
+        let payload = streamed(4e5, 2_000);
+        let ten_seconds = Span::from_millis(10_000);
+        let rate = WIRE.rate(&payload, Some(ten_seconds));
+        assert_eq!((rate, WIRE.share(rate)), (BitsPerSecond::new(1e5), Share(Share::WHOLE.0 / 10)));
+        // If all tokens come at the end, 2 s of those 4 s are left when the last one is there.
+        assert_eq!(WIRE.time_for_tokens(&payload, ten_seconds), Span::from_millis(8_000));
+        assert_eq!(WIRE.time_for_answer(&payload, Span::from_millis(8_000)), ten_seconds);
+    }
+
+    #[test]
+    fn without_a_deadline_the_least_is_enough() {
+        assert_eq!(WIRE.rate(&streamed(4e5, 2_000), None), WIRE.least);
+    }
+
+    #[test]
+    fn a_pace_that_was_asked_for_is_kept_with_and_without_a_deadline() {
+        let fluent = BitsPerSecond::new(2e5);
+        let payload = Payload { fluent, ..streamed(4e5, 2_000) };
+        assert_eq!(WIRE.rate(&payload, None), fluent);
+        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(10_000))), fluent);
+        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(2_000))), fluent);
+        let too_fast = Payload { fluent: BitsPerSecond::new(2e6), ..payload };
+        assert!(WIRE.rate(&too_fast, Some(Span::from_millis(400))) > WIRE.downlink);
+    }
+
+    #[test]
+    fn only_what_the_whole_link_cannot_carry_in_time_never_fits() {
+        let payload = streamed(2e6, 0);
+        let just = WIRE.rate(&payload, Some(Span::from_millis(2_000)));
+        assert_eq!(WIRE.share(just), Share::WHOLE);
+        let too_much = WIRE.rate(&payload, Some(Span::from_millis(1_999)));
+        assert!(WIRE.share(too_much) > Share::WHOLE, "{too_much}");
+        // A token that may take 100 ms has to be there 100 ms earlier.
+        let least = WIRE.time_for_answer(&payload, Span::from_millis(100));
+        assert_eq!(least, Span::from_millis(2_100));
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_bit_leaves_in_time_whenever_the_tokens_come(
+            gaps_ms in prop::collection::vec(0_u64..300, 1..60),
+            step_ms in 1_u64..50,
+            chunk_bits in 100.0..4e3,
+            spare_ms in 1_u64..20_000,
+        ) {
+            let gaps = gaps_ms.len() as u32;
+            let decoding = Span::from_millis(step_ms) * gaps;
+            let chunk = Bits::new(chunk_bits);
+            let payload = Payload { whole: chunk * f64::from(gaps + 1), last: chunk, decoding, fluent: BitsPerSecond::new(0.0) };
+            let time = decoding + Span::from_millis(spare_ms);
+            let rate = WIRE.rate(&payload, Some(time));
+            prop_assume!(rate <= WIRE.downlink);
+            let last = WIRE.time_for_tokens(&payload, time).as_seconds();
+            let chunk_s = (chunk / rate).get();
+            // The last tokens as late as they may be, each at least a step after the one before.
+            let gaps_s = gaps_ms.iter().map(|more_ms| (step_ms + more_ms) as f64 / 1e3);
+            let first = last - gaps_s.clone().sum::<f64>();
+            let mut token = first;
+            let mut sent = first + chunk_s;
+            for gap in gaps_s {
+                token += gap;
+                sent = sent.max(token) + chunk_s;
+            }
+            prop_assert!(sent <= time.as_seconds() + 1e-6, "{sent} s of {time}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What an answer takes of a downlink that is shared out, and what its caller is told about that.
+
+use hedgerow_core::allocator::{Payload, Wire};
+use hedgerow_core::output::{Outcome, Record, Rejection};
+use hedgerow_core::request::Link;
+use hedgerow_core::scheduler::Limit;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::{Bits, Bytes, Tokens};
+
+use super::{ApiError, App, Serving};
+use crate::link::Form;
+
+/// One answer on its way to be promised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending {
+    wire: Wire,
+    payload: Payload,
+    /// The most tokens that it may have.
+    output: Tokens,
+    /// From its arrival to its deadline.
+    time: Option<Span>,
+    /// The longest answer that the whole link carries in that time.
+    output_max: Tokens,
+}
+
+impl Sending {
+    /// `None` where the downlink is not shared out.
+    pub(super) fn new(
+        app: &App,
+        serving: &Serving,
+        form: Form,
+        (prompt, output): (Tokens, Tokens),
+        time: Option<Span>,
+        tpot: Option<Span>,
+    ) -> Option<Self> {
+        let wire = serving.node.wire()?;
+        let sizes = &app.0.sizes;
+        let payload = sizes.payload(form, output, serving.node.least_decoding(prompt, output), tpot);
+        let room = wire.downlink.get() * time.unwrap_or(Span::MAX).as_seconds();
+        Some(Self { wire, payload, output, time, output_max: sizes.tokens_in(form, Bits::new(room)) })
+    }
+
+    /// The rate that it is to have.
+    pub(super) fn link(&self) -> Link {
+        Link::Wire { downlink: self.wire.rate(&self.payload, self.time) }
+    }
+
+    /// From its arrival to when its last token has to be there, so that all of it is sent in time.
+    pub(super) fn time_for_tokens(&self) -> Option<Span> {
+        self.time.map(|time| self.wire.time_for_tokens(&self.payload, time))
+    }
+
+    /// A refusal in terms of the deadline that its caller knows, where sending has a part in it.
+    pub(super) fn refusal(&self, record: &Record) -> Option<ApiError> {
+        let Outcome::Rejected(rejection) = &record.outcome else { return None };
+        match (rejection, self.time) {
+            (Rejection::DeadlineInfeasible { fastest, .. }, Some(deadline)) => {
+                let fastest = self.wire.time_for_answer(&self.payload, *fastest);
+                Some(ApiError::from(&Rejection::DeadlineInfeasible { deadline, fastest }))
+            }
+            (Rejection::BandExceeded { limit: Limit::Downlink }, _)
+                if self.payload.fluent > self.wire.downlink =>
+            {
+                Some(self.too_fluent())
+            }
+            (Rejection::BandExceeded { limit: Limit::Downlink }, Some(time)) => Some(self.too_large(time)),
+            _ => None,
+        }
+    }
+
+    fn too_fluent(&self) -> ApiError {
+        let Self { wire: Wire { downlink, .. }, payload: Payload { fluent, .. }, .. } = self;
+        let times = fluent.get() / downlink.get();
+        let message = format!("its TPOT target needs {fluent:.0}, but the downlink carries {downlink}");
+        let hint = format!("ask for a TPOT target {times:.1} times as long, or for the answer in one piece");
+        ApiError::band_exceeded(Limit::Downlink, message, hint)
+    }
+
+    fn too_large(&self, time: Span) -> ApiError {
+        let needs = Bytes((self.payload.whole.get() / 8.0) as u64);
+        let carries = Bytes((self.wire.downlink.get() * time.as_seconds() / 8.0) as u64);
+        let (output, downlink) = (self.output, self.wire.downlink);
+        let message = format!(
+            "an answer of up to {output} is about {needs}, but the downlink of {downlink} carries {carries} \
+             in the {time} to its deadline",
+        );
+        let longer = Span::from(self.payload.whole / self.wire.downlink);
+        let shorter = (self.output_max > Tokens::ZERO)
+            .then(|| format!(", or lower `max_tokens` to {} or less", self.output_max.0));
+        let hint = format!("ask for a deadline later than {longer}{}", shorter.unwrap_or_default());
+        ApiError::band_exceeded(Limit::Downlink, message, hint)
+    }
+}

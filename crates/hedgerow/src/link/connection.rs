@@ -1,0 +1,217 @@
+//! Connections that count what they send and can be told how fast.
+
+use std::io::{IoSlice, Result};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use hedgerow_core::units::BitsPerSecond;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::pacing::{self, UNLIMITED};
+
+/// Where connections come in.
+pub(crate) struct Door {
+    listener: TcpListener,
+    sent_bytes: Counter,
+}
+
+impl Door {
+    /// A door whose connections count what they send in `sent_bytes`.
+    pub(crate) fn new(listener: TcpListener, sent_bytes: Counter) -> Self {
+        Self { listener, sent_bytes }
+    }
+}
+
+impl Listener for Door {
+    type Io = Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Stream, SocketAddr) {
+        let (socket, address) = Listener::accept(&mut self.listener).await;
+        // A token is a small packet that must not wait for the next one.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was refused");
+        }
+        let connection = Connection { wanted: Arc::new(AtomicU32::new(UNLIMITED)) };
+        (Stream { socket, connection, paced_at: UNLIMITED, sent_bytes: self.sent_bytes.clone() }, address)
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A handler's hold on the connection that its request came by.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    /// Bytes a second.
+    wanted: Arc<AtomicU32>,
+}
+
+impl Connection {
+    /// What is written from now on goes no faster than this.
+    pub(crate) fn pace(&self, rate: BitsPerSecond) {
+        // `as` saturates at the rate that means none. At 0 nothing would ever be sent.
+        self.wanted.store(((rate.get() / 8.0).ceil() as u32).max(1), Ordering::Relaxed);
+    }
+
+    /// What is written from now on goes as fast as the network takes it.
+    pub(crate) fn unpace(&self) {
+        self.wanted.store(UNLIMITED, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.io().connection.clone()
+    }
+}
+
+/// A connection as hyper sees it. It sets its socket's rate itself, just before it writes: so no handler
+/// holds a descriptor that may have become somebody else's.
+pub(crate) struct Stream {
+    socket: TcpStream,
+    connection: Connection,
+    paced_at: u32,
+    sent_bytes: Counter,
+}
+
+impl Stream {
+    fn before_writing(&mut self) {
+        let wanted = self.connection.wanted.load(Ordering::Relaxed);
+        if wanted != self.paced_at {
+            self.paced_at = wanted;
+            pacing::set(&self.socket, wanted);
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<Result<usize>> {
+        self.before_writing();
+        let written = ready!(Pin::new(&mut self.socket).poll_write(context, from))?;
+        self.sent_bytes.inc_by(written as u64);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.before_writing();
+        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, from))?;
+        self.sent_bytes.inc_by(written as u64);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::time::{Duration, Instant};
+
+    use axum::Router;
+    use axum::extract::ConnectInfo;
+    use axum::routing::get;
+
+    use super::*;
+
+    const BODY_BYTES: usize = 512 * 1024;
+    const A_MINUTE: Duration = Duration::from_secs(60);
+
+    /// Serves `/paced` at 512 kbit/s and `/free` unpaced, with large bodies; where, and what was sent.
+    async fn serve() -> (SocketAddr, Counter) {
+        let body = || vec![b'a'; BODY_BYTES];
+        let paced = move |ConnectInfo(connection): ConnectInfo<Connection>| async move {
+            connection.pace(BitsPerSecond::new(512e3));
+            body()
+        };
+        let free = move |ConnectInfo(connection): ConnectInfo<Connection>| async move {
+            connection.unpace();
+            body()
+        };
+        let router = Router::new().route("/paced", get(paced)).route("/free", get(free));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sent = Counter::default();
+        let door = Door::new(listener, sent.clone());
+        let service = router.into_make_service_with_connect_info::<Connection>();
+        tokio::spawn(async move { axum::serve(door, service).await });
+        (address, sent)
+    }
+
+    fn ask(stream: &mut std::net::TcpStream, path: &str) {
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    }
+
+    /// How many bytes come until so many are there or the time is over.
+    fn read(stream: &mut std::net::TcpStream, bytes: usize, within: Duration) -> usize {
+        let until = Instant::now() + within;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut here = 0;
+        while here < bytes {
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            stream.set_read_timeout(Some(left)).unwrap();
+            match stream.read(&mut buffer) {
+                Ok(count) => here += count,
+                Err(_) => break,
+            }
+        }
+        here
+    }
+
+    #[test]
+    fn a_paced_answer_comes_no_faster_than_its_rate_and_the_next_on_its_connection_at_once() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (address, sent) = runtime.block_on(serve());
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // Linux lets the first ten packets of a connection go as they are, and here each holds 64 kB.
+        for _ in 0..2 {
+            ask(&mut stream, "/free");
+            read(&mut stream, BODY_BYTES, A_MINUTE);
+        }
+        let began = Instant::now();
+        ask(&mut stream, "/paced");
+        // 64,000 bytes a second, in packets of about as many.
+        let soon = read(&mut stream, BODY_BYTES, Duration::from_secs(1));
+        assert!(soon < BODY_BYTES / 2, "{soon} bytes in {:?}", began.elapsed());
+        let rest = read(&mut stream, BODY_BYTES - soon, A_MINUTE);
+        assert!(soon + rest >= BODY_BYTES, "{soon} and {rest} bytes");
+        assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
+        let began = Instant::now();
+        ask(&mut stream, "/free");
+        let free = read(&mut stream, BODY_BYTES, A_MINUTE);
+        assert!(free >= BODY_BYTES && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(sent.get() >= 4 * BODY_BYTES as u64, "{} bytes counted", sent.get());
+    }
+}
