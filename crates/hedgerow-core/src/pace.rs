@@ -173,7 +173,7 @@ mod tests {
 
     fn load(prompt: u32, decode_count: u32) -> StepLoad {
         let prefill = if prompt > 0 { vec![ChunkLoad::whole(Tokens(prompt))] } else { Vec::new() };
-        StepLoad { prefill, decode_count, decode_kv: 0 }
+        StepLoad { prefill, decode_count, ..StepLoad::default() }
     }
 
     #[test]

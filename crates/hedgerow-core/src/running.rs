@@ -79,6 +79,7 @@ pub fn load_of(step: &Step, running: &[Running]) -> StepLoad {
         } else if step.decode.contains(&id) {
             load.decode_count += 1;
             load.decode_kv += u64::from(running.kv().0);
+            load.decode_longest = load.decode_longest.max(running.kv());
         }
     }
     load

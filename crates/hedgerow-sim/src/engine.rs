@@ -53,7 +53,9 @@ impl SimulatedEngine {
             load.prefill.push(ChunkLoad { tokens: chunk.tokens, start: sequence.prefilled, prompt });
         }
         for &request in &step.decode {
-            load.decode_kv += u64::from(self.sequences.get(request)?.kv().0);
+            let kv = self.sequences.get(request)?.kv();
+            load.decode_kv += u64::from(kv.0);
+            load.decode_longest = load.decode_longest.max(kv);
         }
         Ok(load)
     }

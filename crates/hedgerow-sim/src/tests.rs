@@ -344,6 +344,7 @@ proptest! {
                     prefill: vec![chunk],
                     decode_count: step.decode.len() as u32,
                     decode_kv: if is_decoding { decode_kv } else { 0 },
+                    ..StepLoad::default()
                 };
                 let report = engine.step(&step, &mut sink).unwrap();
                 prop_assert_eq!(report.elapsed, expected(&load));

@@ -66,7 +66,7 @@ fn time_to_spare(view: &View<'_>, running: &Running, batch: u32) -> Span {
         return Span::MAX;
     }
     let decode_kv = u64::from(batch) * u64::from(running.kv().0);
-    let load = StepLoad { decode_count: batch, decode_kv, ..StepLoad::default() };
+    let load = StepLoad { prefill: Vec::new(), decode_count: batch, decode_kv, decode_longest: running.kv() };
     let step = view.step_time(running.precision, &load);
     let own_path = (step * running.decodes_left()).scaled(view.stretch());
     running.request.slack(view.now).saturating_sub(own_path + view.node.downlink_slot())

@@ -296,8 +296,13 @@ impl Player<'_> {
     /// Time of one step of these decodes, their caches as they will be half-way to the next end.
     fn decode_time(&self, decoding: &[usize]) -> Span {
         let until_an_end = decoding.iter().map(|&lane| self.lanes[lane].decodes_left).min().unwrap_or(0);
-        let kv = decoding.iter().map(|&lane| u64::from(self.lanes[lane].kv.0 + until_an_end / 2)).sum();
-        let load = StepLoad { prefill: Vec::new(), decode_count: decoding.len() as u32, decode_kv: kv };
+        let kv = |&lane: &usize| self.lanes[lane].kv + Tokens(until_an_end / 2);
+        let load = StepLoad {
+            prefill: Vec::new(),
+            decode_count: decoding.len() as u32,
+            decode_kv: decoding.iter().map(|lane| u64::from(kv(lane).0)).sum(),
+            decode_longest: decoding.iter().map(kv).max().unwrap_or_default(),
+        };
         self.view.step_time(self.precision, &load)
     }
 }

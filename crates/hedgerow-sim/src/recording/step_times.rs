@@ -85,6 +85,7 @@ fn load_of(report: &StepReport, requests: &mut BTreeMap<RequestId, Progressed>) 
             load.decode_count += 1;
             let kv = request.prefilled + request.produced.saturating_sub(Tokens(1));
             load.decode_kv += u64::from(kv.0);
+            load.decode_longest = load.decode_longest.max(kv);
         } else {
             load.prefill.push(ChunkLoad {
                 tokens: progress.prefilled,

@@ -124,7 +124,12 @@ mod tests {
             quality: Quality::FULL,
         };
         let cost = FlopsCost { speed: FlopPerSecond::new(1e6), attention: Attention::Full };
-        let load = StepLoad { prefill: vec![ChunkLoad::whole(Tokens(10))], decode_count: 3, decode_kv: 30 };
+        let load = StepLoad {
+            prefill: vec![ChunkLoad::whole(Tokens(10))],
+            decode_count: 3,
+            decode_kv: 30,
+            decode_longest: Tokens(10),
+        };
         let full = cost.step(&classic(), &precision(1.0), &load);
         let half = cost.step(&classic(), &precision(0.5), &load);
         assert_eq!(half.0, full.0.div_ceil(2));

@@ -14,7 +14,8 @@ use crate::time::Span;
 pub struct MeasuredCost {
     /// Time of a chunk of so many tokens after so many others of its prompt.
     pub prefill: Surface,
-    /// Time of a decode step of so many requests that hold so many tokens, all together.
+    /// Time of a decode step of so many requests that hold so many tokens, all together, each as many as the
+    /// one that holds most.
     pub decode: Surface,
     /// What a step with chunks and decodes takes beyond the sum of both, in nanoseconds.
     pub mixed_ns: u64,
@@ -29,7 +30,9 @@ impl MeasuredCost {
             total += self.prefill.at(chunk.tokens.0, chunk.start.0.into());
         }
         if load.decode_count > 0 {
-            total += self.decode.at(load.decode_count, load.decode_kv);
+            // The cells that llama.cpp looks through are as many for each request as for the longest.
+            let looked_through = u64::from(load.decode_count) * u64::from(load.decode_longest.0);
+            total += self.decode.at(load.decode_count, looked_through);
             if !load.prefill.is_empty() {
                 total += Span(self.mixed_ns);
             }
@@ -61,7 +64,8 @@ mod tests {
     fn a_step_takes_the_sum_of_its_parts_and_more_when_it_has_both() {
         let chunks = StepLoad { prefill: vec![chunk(64, 500), chunk(32, 0)], ..StepLoad::default() };
         assert_eq!(cost().step(&chunks), Span(7_400 + 3_200));
-        let decodes = StepLoad { decode_count: 4, decode_kv: 2_000, ..StepLoad::default() };
+        let decodes =
+            StepLoad { decode_count: 4, decode_kv: 900, decode_longest: Tokens(500), ..StepLoad::default() };
         assert_eq!(cost().step(&decodes), Span(380));
         let both = StepLoad { prefill: chunks.prefill, ..decodes };
         assert_eq!(cost().step(&both), Span(7_400 + 3_200 + 380 + 11));

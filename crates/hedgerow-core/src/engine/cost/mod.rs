@@ -40,6 +40,8 @@ pub struct StepLoad {
     pub decode_count: u32,
     /// Tokens those requests hold in the KV cache, together.
     pub decode_kv: u64,
+    /// Tokens that the one holds which holds most: llama.cpp gives every request of a step as many cells.
+    pub decode_longest: Tokens,
 }
 
 /// One prompt chunk's cost.
@@ -99,6 +101,10 @@ impl CostModel {
     /// How long one decode step of `count` requests takes that hold `kv` tokens each.
     pub fn decode(&self, model: &ModelShape, precision: &Precision, count: u32, kv: Tokens) -> Span {
         let decode_kv = u64::from(count) * u64::from(kv.0);
-        self.step(model, precision, &StepLoad { prefill: Vec::new(), decode_count: count, decode_kv })
+        self.step(
+            model,
+            precision,
+            &StepLoad { prefill: Vec::new(), decode_count: count, decode_kv, decode_longest: kv },
+        )
     }
 }
