@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use hedgerow_core::allocator::Share;
 use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::pace::Pace;
 use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Tokens};
@@ -63,6 +64,7 @@ pub(crate) struct Metrics {
     downlink_bytes: Counter,
     downlink_share: Gauge<f64, AtomicU64>,
     pace: Gauge<f64, AtomicU64>,
+    margin: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -95,6 +97,7 @@ impl Metrics {
             downlink_bytes: Counter::default(),
             downlink_share: Gauge::default(),
             pace: Gauge::default(),
+            margin: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -156,6 +159,8 @@ impl Metrics {
         registry.register("downlink_share_in_use", help, metrics.downlink_share.clone());
         let help = "Time that the latest steps took over the time predicted";
         registry.register("step_time_ratio", help, metrics.pace.clone());
+        let help = "Part by which nine of ten of the latest seconds were at most slower than predicted";
+        registry.register("planning_margin", help, metrics.margin.clone());
         Self { registry, ..metrics }
     }
 
@@ -211,8 +216,9 @@ impl Metrics {
     }
 
     /// How many wait and run now, and how the engine keeps up with its cost model.
-    pub(crate) fn state(&self, waiting: usize, running: usize, pace: f64) {
-        self.pace.set(pace);
+    pub(crate) fn state(&self, waiting: usize, running: usize, pace: &Pace) {
+        self.pace.set(pace.factor());
+        self.margin.set(pace.margin());
         self.waiting.set(waiting as i64);
         self.running.set(running as i64);
     }

@@ -211,11 +211,7 @@ impl Driver {
         for order in orders {
             self.carry_out(now, order);
         }
-        self.metrics.state(
-            self.pipeline.queue_len(),
-            self.pipeline.running().len(),
-            self.pipeline.pace().factor(),
-        );
+        self.metrics.state(self.pipeline.queue_len(), self.pipeline.running().len(), self.pipeline.pace());
         let held = self.pipeline.running().iter().map(|running| running.grant.downlink);
         self.metrics.downlink(held.fold(Share::NONE, Add::add));
         if self.pipeline.is_idle() {

@@ -174,7 +174,7 @@ pub(crate) fn engine_options(config: &Config) -> EngineOptions {
         threads_batch: threads,
         micro_batch: Tokens(config.engine.micro_batch),
         kv_unified: false,
-        flash_attention: false,
+        flash_attention: true,
     }
 }
 
