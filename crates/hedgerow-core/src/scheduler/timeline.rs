@@ -76,7 +76,7 @@ impl Lane {
     fn of_planned(view: &View<'_>, request: &Request) -> Self {
         Self {
             urgency: request.urgency(),
-            due: Due::of(view, request, request.slack(view.now), None),
+            due: Due::of(view, request, view.slack_to_plan_with(request), None),
             ready: None,
             is_running: false,
             prompt: request.prompt,

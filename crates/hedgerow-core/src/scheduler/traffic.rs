@@ -24,7 +24,6 @@ const RESERVE_MOST: f64 = 0.95;
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
     recent: VecDeque<Asked>,
-    first: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +43,6 @@ impl Asked {
 impl Traffic {
     /// Notes an arrival: what it is worth and how much of the node's time it takes in a full batch.
     pub fn note(&mut self, now: Instant, work: Span, value: u32) {
-        self.first.get_or_insert(now);
         if self.recent.len() == MOST {
             self.recent.pop_front();
         }
@@ -59,14 +57,14 @@ impl Traffic {
     /// The part of the node's time, from 0 to below 1, that those are expected to take who are worth more for
     /// their work than `value` for `work`; 0 as long as all can be served.
     pub(super) fn reserve(&self, now: Instant, work: Span, value: u32) -> f64 {
-        let mut begin = Instant(now.0.saturating_sub(WINDOW.0)).max(self.first.unwrap_or(now));
-        if let Some(oldest) = self.recent.front().filter(|_| self.recent.len() == MOST) {
-            begin = begin.max(oldest.at);
-        }
+        // From the first who came within the window: after a pause callers come as they come now.
+        let earliest = Instant(now.0.saturating_sub(WINDOW.0));
+        let first = self.recent.partition_point(|asked| asked.at < earliest);
+        let begin = self.recent.get(first).map_or(now, |asked| asked.at);
         let window_s = now.since(begin).max(LEAST_WINDOW).as_seconds();
         let own = Asked { at: now, work, value }.density();
         let (mut all_s, mut denser_s) = (0.0, 0.0);
-        for asked in self.recent.iter().rev().take_while(|asked| asked.at >= begin) {
+        for asked in self.recent.range(first..) {
             all_s += asked.work.as_seconds();
             if asked.density() > own {
                 denser_s += asked.work.as_seconds();
@@ -111,6 +109,21 @@ mod tests {
         let mut traffic = Traffic::default();
         (0..20).for_each(|half_s| traffic.note(Instant(half_s * 500_000_000), SHORT, 1));
         assert_eq!(traffic.reserve(Instant(10_000_000_000), LONG, 1), 0.0);
+    }
+
+    #[test]
+    fn after_a_pause_callers_are_taken_to_come_as_they_come_now() {
+        let (before, now) = traffic(400);
+        let mut after = before.clone();
+        let resumed = now + Span::from_millis(55_000);
+        (0..40).for_each(|count| after.note(resumed + SHORT * count, SHORT, 1));
+        (0..10).for_each(|count| after.note(resumed + SHORT * (4 * count), LONG, 1));
+        let mut fresh = Traffic::default();
+        (0..40).for_each(|count| fresh.note(resumed + SHORT * count, SHORT, 1));
+        (0..10).for_each(|count| fresh.note(resumed + SHORT * (4 * count), LONG, 1));
+        let later = resumed + Span::from_millis(8_000);
+        assert!(after.reserve(later, LONG, 1) > 0.9, "{}", after.reserve(later, LONG, 1));
+        assert_eq!(after.reserve(later, LONG, 1), fresh.reserve(later, LONG, 1));
     }
 
     #[test]
