@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p hedgerow-sim --example plan_time -- RECORDING [WAITING]`
 
+#![expect(clippy::disallowed_methods, reason = "it measures wall time")]
+
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
@@ -39,13 +41,13 @@ fn main() {
     };
     let mut now = Instant::START;
     while pipeline.queue_len() < waiting {
-        now += Span::from_millis(1);
+        now = now + Span::from_millis(1);
         let next = request(now);
         pipeline.on_event(now, Event::Arrived(next));
     }
     let mut micros: Vec<u128> = (0..TIMED)
         .map(|_| {
-            now += Span::from_millis(1);
+            now = now + Span::from_millis(1);
             let next = request(now);
             let name = next.id;
             let start = std::time::Instant::now();
