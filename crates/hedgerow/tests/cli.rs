@@ -83,7 +83,7 @@ fn flags_stand_above_the_environment_and_that_above_the_file() {
     assert_eq!(told("server.port"), (2.into(), "--port".into()));
     assert_eq!(told("server.host"), ("127.0.0.3".into(), "HEDGEROW_HOST".into()));
     assert_eq!(told("engine.parallel"), (3.into(), path.display().to_string()));
-    assert_eq!(told("planning.policy"), ("dftsp".into(), "default".into()));
+    assert_eq!(told("planning.policy"), ("exact".into(), "default".into()));
 }
 
 #[test]
