@@ -27,7 +27,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The policies to compare
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "fifo,dftsp")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "fifo,exact")]
     policies: Vec<Policy>,
     /// Never use the network to get the model
     #[arg(long, env = "HEDGEROW_OFFLINE")]
