@@ -48,6 +48,12 @@ impl Program {
         budget: &mut Budget<'_>,
     ) -> Answer {
         self.begin(instance, committed);
+        if self.all_fit() {
+            // The ordinary case below capacity, and no program is needed for it.
+            let all = (0..instance.items.len()).collect();
+            let value = instance.items.iter().map(|item| u128::from(item.value)).sum();
+            return Answer::of(instance, all, value);
+        }
         let mut value_left: u128 = instance.items.iter().map(|item| u128::from(item.value)).sum();
         let (mut nodes, mut bound) = (0, 0);
         let mut is_over = false;
@@ -86,6 +92,15 @@ impl Program {
         self.due.clear();
         self.due.extend(requests.chain(committed.iter().map(|&demand| (demand, None))));
         self.due.sort_unstable();
+    }
+
+    /// Whether everybody can be served.
+    fn all_fit(&self) -> bool {
+        let mut work_us = 0_u64;
+        self.due.iter().all(|(demand, _)| {
+            work_us = work_us.saturating_add(demand.compute_us);
+            work_us <= demand.slack_us
+        })
     }
 
     /// A promise takes the same time from every state; those that it makes late are no choice.
