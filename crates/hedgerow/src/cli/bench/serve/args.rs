@@ -61,7 +61,7 @@ pub(crate) struct ServeArgs {
     /// Every request begins with the same so many tokens
     #[arg(long, value_name = "TOKENS", default_value_t = 0)]
     shared_prefix: u32,
-    /// How requests follow each other: poisson; gamma[:SHAPE], burstier than that below 1, and 0.5 unless it is
+    /// How requests follow each other: poisson; gamma or gamma:SHAPE, burstier than that below 1, and 0.5 unless it is
     /// said; trace:FILE, Azure's CSV or Mooncake's JSON lines
     #[arg(long, value_name = "HOW", default_value = "poisson")]
     arrivals: Process,
