@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::engine::StepLoad;
-use crate::time::Span;
+use crate::time::{Instant, Span};
 
 /// What is left of a step's weight after each later step: the last thirty or so count.
 const DECAY: f64 = 0.97;
@@ -15,8 +15,12 @@ const PRIOR_STEPS: f64 = 2.0;
 /// Predictions are compared with what happened over stretches this long: what a promise depends on is not
 /// one step but many.
 const STRETCH: Span = Span(1_000_000_000);
-/// So many stretches are remembered.
+/// So many stretches are remembered, and for so long: a node that was slow and therefore refuses nearly everybody
+/// has hardly any steps to learn from that it is fast again.
 const STRETCHES: usize = 60;
+const MEMORY: Span = Span(60_000_000_000);
+/// After so long without a step half of what the factors say is forgotten.
+const HALF_LIFE: Span = Span(60_000_000_000);
 /// Of them, the margin covers this part.
 const COVERED: f64 = 0.9;
 
@@ -35,9 +39,11 @@ pub struct Pace {
     factors: (f64, f64),
     /// The stretch that is going on: time taken, and time predicted as corrected at the time.
     stretch: (Span, Span),
-    /// Time taken over time predicted in each of the latest stretches.
-    stretches: VecDeque<f64>,
+    /// When each of the latest stretches ended, and its time taken over time predicted.
+    stretches: VecDeque<(Instant, f64)>,
     margin: f64,
+    /// Until when it knows of the engine: the latest step, or what was forgotten since.
+    known_until: Instant,
 }
 
 impl Default for Pace {
@@ -54,16 +60,18 @@ impl Default for Pace {
             stretch: (Span::ZERO, Span::ZERO),
             stretches: VecDeque::new(),
             margin: 0.0,
+            known_until: Instant::START,
         }
     }
 }
 
 impl Pace {
-    /// Notes a step: how long it took, and the cost model's word on loads.
-    pub fn note(&mut self, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
+    /// Notes a step that has ended: how long it took, and the cost model's word on loads.
+    pub fn note(&mut self, now: Instant, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
         let (prompts, decodes) = parts(load, &cost);
         let corrected = prompts * self.factors.0 + decodes * self.factors.1;
-        self.note_stretch(taken, Span::from_seconds(corrected));
+        self.note_stretch(now, taken, Span::from_seconds(corrected));
+        self.known_until = now;
         let (whole, taken_s) = (prompts + decodes, taken.as_seconds());
         if whole <= 0.0 {
             return;
@@ -79,6 +87,23 @@ impl Pace {
         }
         self.taken_s = DECAY * self.taken_s + taken_s;
         self.predicted_s = DECAY * self.predicted_s + whole;
+        self.factors = self.fit();
+    }
+
+    /// Forgets what is too long ago to say much about the next step.
+    pub fn forget(&mut self, now: Instant) {
+        let is_old = |&(ended, _): &(Instant, f64)| now.since(ended) > MEMORY;
+        if self.stretches.front().is_some_and(is_old) {
+            self.stretches.retain(|stretch| !is_old(stretch));
+            self.margin = self.margin_of_stretches();
+        }
+        let kept = 0.5_f64.powf(now.since(self.known_until).as_seconds() / HALF_LIFE.as_seconds());
+        self.known_until = now;
+        // Drawn towards what the sums would be had every step taken the time predicted.
+        let towards = |sum: f64, as_predicted: f64| as_predicted + (sum - as_predicted) * kept;
+        self.pt = towards(self.pt, self.pp + self.pd);
+        self.dt = towards(self.dt, self.pd + self.dd);
+        self.taken_s = towards(self.taken_s, self.predicted_s);
         self.factors = self.fit();
     }
 
@@ -98,7 +123,7 @@ impl Pace {
         if self.predicted_s > 0.0 { (self.taken_s / self.predicted_s).clamp(LIMITS.0, LIMITS.1) } else { 1.0 }
     }
 
-    fn note_stretch(&mut self, taken: Span, predicted: Span) {
+    fn note_stretch(&mut self, now: Instant, taken: Span, predicted: Span) {
         self.stretch = (self.stretch.0 + taken, self.stretch.1 + predicted);
         if self.stretch.0 < STRETCH {
             return;
@@ -106,12 +131,17 @@ impl Pace {
         if self.stretches.len() == STRETCHES {
             self.stretches.pop_front();
         }
-        self.stretches.push_back(self.stretch.0.as_seconds() / self.stretch.1.as_seconds().max(1e-9));
+        let ratio = self.stretch.0.as_seconds() / self.stretch.1.as_seconds().max(1e-9);
+        self.stretches.push_back((now, ratio));
         self.stretch = (Span::ZERO, Span::ZERO);
-        let mut sorted: Vec<f64> = self.stretches.iter().copied().collect();
+        self.margin = self.margin_of_stretches();
+    }
+
+    fn margin_of_stretches(&self) -> f64 {
+        let mut sorted: Vec<f64> = self.stretches.iter().map(|&(_, ratio)| ratio).collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        let rank = ((sorted.len() as f64 * COVERED).ceil() as usize).clamp(1, sorted.len());
-        self.margin = (sorted[rank - 1] - 1.0).max(0.0);
+        let rank = (sorted.len() as f64 * COVERED).ceil() as usize;
+        rank.checked_sub(1).map_or(0.0, |covered| (sorted[covered] - 1.0).max(0.0))
     }
 
     /// A load's time as the engine keeps up now; `cost` is the cost model's word.
@@ -183,7 +213,7 @@ mod tests {
         for step in 0..200 {
             let (prompt, decodes) = if step % 3 == 0 { (50, 2) } else { (0, 3) };
             let taken = Span::from_millis(u64::from(prompt + 15 * decodes));
-            pace.note(taken, &load(prompt, decodes), cost);
+            pace.note(Instant::START, taken, &load(prompt, decodes), cost);
         }
         let (prompts, decodes) = pace.factors();
         assert!((prompts - 1.0).abs() < 0.1 && (decodes - 1.5).abs() < 0.1, "{prompts} {decodes}");
@@ -194,7 +224,7 @@ mod tests {
     #[test]
     fn where_only_decodes_were_seen_prompts_are_taken_to_be_slowed_alike() {
         let mut pace = Pace::default();
-        (0..50).for_each(|_| pace.note(Span::from_millis(60), &load(0, 3), cost));
+        (0..50).for_each(|_| pace.note(Instant::START, Span::from_millis(60), &load(0, 3), cost));
         let (prompts, decodes) = pace.factors();
         assert!((prompts - 2.0).abs() < 0.01 && (decodes - 2.0).abs() < 0.01, "{prompts} {decodes}");
     }
@@ -205,8 +235,32 @@ mod tests {
         for stretch in 0..60 {
             // Every third second everything takes half as long again.
             let taken = if stretch % 3 == 0 { 45 } else { 30 };
-            (0..1000 / taken + 1).for_each(|_| pace.note(Span::from_millis(taken), &load(0, 3), cost));
+            let at = Instant::START + Span::from_seconds(f64::from(stretch));
+            (0..1000 / taken + 1).for_each(|_| pace.note(at, Span::from_millis(taken), &load(0, 3), cost));
         }
         assert!((0.1..0.6).contains(&pace.margin()), "{}", pace.margin());
+    }
+
+    #[test]
+    fn a_node_that_was_slow_and_then_refused_everybody_forgets_it() {
+        let mut pace = Pace::default();
+        let seconds = |seconds: u64| Instant::START + Span::from_millis(1000 * seconds);
+        for second in 0..20 {
+            // Ever slower, so that the margin is large too.
+            let taken = Span::from_millis(30 + 10 * second);
+            (0..1000 / (30 + 10 * second) + 1)
+                .for_each(|_| pace.note(seconds(second), taken, &load(0, 3), cost));
+        }
+        let slow = pace.factors().1;
+        assert!(slow > 4.0 && pace.margin() > 0.3, "{slow} {}", pace.margin());
+        pace.forget(seconds(20));
+        assert!(pace.factors().1 > 0.9 * slow && pace.margin() > 0.3, "a second later it still knows");
+        (21..200).for_each(|second| pace.forget(seconds(second)));
+        assert!(
+            pace.factors().1 < 1.0 + (slow - 1.0) / 7.0,
+            "after three minutes an eighth: {:?}",
+            pace.factors()
+        );
+        assert_eq!(pace.margin(), 0.0);
     }
 }

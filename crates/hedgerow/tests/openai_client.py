@@ -23,7 +23,10 @@ for chunk in stream:
         text += chunk.choices[0].delta.content or ""
     usage = chunk.usage or usage
 assert text == answer.choices[0].message.content, (text, answer)
-assert usage == answer.usage
+assert usage.prompt_tokens == answer.usage.prompt_tokens
+assert usage.completion_tokens == answer.usage.completion_tokens
+# The same question again: its prompt is known but for the last token, which has to be read anew.
+assert usage.prompt_tokens_details.cached_tokens == usage.prompt_tokens - 1, usage
 
 completion = client.completions.create(model="small", prompt="The capital of France is", max_tokens=4, temperature=0)
 assert "Paris" in completion.choices[0].text

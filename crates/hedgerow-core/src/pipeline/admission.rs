@@ -8,6 +8,7 @@ use crate::scheduler::Obstacle;
 impl Pipeline {
     /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
     pub(super) fn admit(&mut self, now: Instant, mut request: Request, orders: &mut Vec<Order>) {
+        self.pace.forget(now);
         progress::expect(&self.lengths, &self.settings, &mut request, Tokens::ZERO);
         if let Err(rejection) = self.check_arrival(now, &request) {
             orders.push(reject(now, request, rejection));

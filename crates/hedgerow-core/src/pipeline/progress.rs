@@ -19,7 +19,7 @@ impl Pipeline {
             }
             let load = load_of(&step, &self.running);
             let (node, precision) = (&self.node, &self.node.precisions[step.precision.0]);
-            self.pace.note(report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
+            self.pace.note(now, report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
             self.settle_with_best_effort(&step, report.elapsed);
         }
         let mut ended = Vec::new();
