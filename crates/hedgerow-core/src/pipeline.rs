@@ -18,7 +18,7 @@ use crate::quantization;
 use crate::queue::Queue;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
-use crate::scheduler::{self, InFlight, Plan, PlanReport, Standing, Traffic, View};
+use crate::scheduler::{self, InFlight, Plan, PlanReport, Planned, Standing, Traffic, View};
 use crate::settings::{Protocol, Settings};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;

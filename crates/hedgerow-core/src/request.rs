@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::quantization::PrecisionIndex;
 use crate::time::{Instant, Span};
 use crate::units::{Bits, BitsPerSecond, Quality, Tokens};
 
@@ -40,6 +41,9 @@ pub struct Request {
     pub tpot: Option<Span>,
     /// The least quality it accepts, `a_i`.
     pub min_quality: Quality,
+    /// The one precision that it insists on; `None` where any that is good enough will do.
+    #[serde(default)]
+    pub precision: Option<PrecisionIndex>,
     /// What serving it is worth, `v_i`; 1 unless somebody said otherwise.
     pub value: u32,
     /// How it reaches the node; `None` where nobody counts what it takes of the link.
@@ -72,6 +76,7 @@ impl Request {
             ttft: None,
             tpot: None,
             min_quality: Quality::NONE,
+            precision: None,
             value: 1,
             link: None,
         }

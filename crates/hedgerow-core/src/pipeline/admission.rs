@@ -16,8 +16,7 @@ impl Pipeline {
         }
         let fastest = self.fastest(&request);
         if !request.is_best_effort() {
-            let (node, precision) = (&self.node, PrecisionIndex::default());
-            let work = scheduler::work_in_batch(&request, node, &self.pace, precision, node.max_parallel);
+            let work = scheduler::least_work(&request, &self.node, &self.pace);
             self.traffic.note(now, work, request.value);
         }
         let latest_start = request
@@ -44,7 +43,7 @@ impl Pipeline {
         if needed > node.context {
             return Err(Rejection::ContextExceeded { needed, context: node.context });
         }
-        quantization::reachable(&node.precisions, request.min_quality)
+        quantization::reachable(&node.precisions, request)
             .map_err(|best| Rejection::QualityInfeasible { floor: request.min_quality, best })?;
         let needs = allocator::needs(request, request.prompt, node);
         if !self.ledger.could_ever_fit(&needs) {
@@ -101,7 +100,7 @@ impl Pipeline {
     fn fastest_by(&self, request: &Request, time: impl Fn(PrecisionIndex) -> Span) -> Span {
         quantization::fastest_first(&self.node.precisions)
             .into_iter()
-            .filter(|precision| self.node.precisions[precision.0].quality >= request.min_quality)
+            .filter(|&precision| quantization::suits(&self.node.precisions, precision, request))
             .map(time)
             .min()
             .unwrap_or(Span::MAX)
@@ -115,17 +114,14 @@ impl Pipeline {
         orders.push(Order::Planned(plan.report));
         let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
         if is_final {
-            let could_run = self.node.precisions[plan.precision.0].quality;
             let view = self.view(now, &waiting, &promised);
             let left_out: Vec<(RequestId, Obstacle)> = waiting
                 .iter()
-                .filter(|request| !plan.accepted.contains(&request.id))
-                // Who wants a better precision than the one that runs may have its turn yet.
-                .filter(|request| request.min_quality <= could_run)
+                .filter(|request| !plan.accepts(request.id))
                 .map(|request| (request.id, scheduler::obstacle(&view, &plan, request)))
                 .collect();
             self.turn_away(now, &left_out, plan.report.retry_after, orders);
-            plan.accepted.iter().for_each(|&id| self.queue.promise(id));
+            plan.accepted.iter().for_each(|planned| self.queue.promise(planned.id));
         }
         self.batch = plan.batch_limit;
         self.plan = Some(plan);

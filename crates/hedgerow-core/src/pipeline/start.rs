@@ -9,13 +9,13 @@ impl Pipeline {
             return;
         }
         let Some(mut plan) = self.plan.take() else { return };
-        while let Some(&id) = plan.accepted.front() {
+        while let Some(&planned) = plan.accepted.front() {
             // Who has left is passed over.
-            if let Some(request) = self.queue.get(id) {
+            if let Some(request) = self.queue.get(planned.id) {
                 if !self.has_place_for(now, request, plan.batch_limit) {
                     break;
                 }
-                let Some(running) = self.start(now, id, &plan) else { break };
+                let Some(running) = self.start(now, planned, plan.longest_prompt) else { break };
                 orders.push(Order::Start(running));
             }
             plan.accepted.pop_front();
@@ -56,13 +56,17 @@ impl Pipeline {
         if self.owed_ns <= 0 || running >= places.div_ceil(2) || self.running.len() >= places {
             return;
         }
-        let Some(id) = self.queue.iter().find(|request| request.is_best_effort()).map(|request| request.id)
+        let Some(planned) = plan
+            .accepted
+            .iter()
+            .copied()
+            .find(|planned| self.queue.get(planned.id).is_some_and(Request::is_best_effort))
         else {
             return;
         };
-        if let Some(running) = self.start(now, id, plan) {
+        if let Some(running) = self.start(now, planned, plan.longest_prompt) {
             orders.push(Order::Start(running));
-            plan.accepted.retain(|&accepted| accepted != id);
+            plan.accepted.retain(|&accepted| accepted != planned);
         }
     }
 
@@ -101,9 +105,10 @@ impl Pipeline {
     }
 
     /// Moves a request from the queue to the node, with its grant; `None` if its grant is not free yet.
-    fn start(&mut self, now: Instant, id: RequestId, plan: &Plan) -> Option<Running> {
+    fn start(&mut self, now: Instant, planned: Planned, longest_prompt: Tokens) -> Option<Running> {
+        let Planned { id, precision } = planned;
         let request = self.queue.get(id)?;
-        let prompt = self.settings.pad(request.prompt, plan.longest_prompt);
+        let prompt = self.settings.pad(request.prompt, longest_prompt);
         let grant = allocator::needs(request, prompt, &self.node);
         if !self.ledger.fits(&grant) {
             return None;
@@ -111,7 +116,7 @@ impl Pipeline {
         self.ledger.take(&grant);
         let request = self.queue.leave(id).expect("it was found just now");
         let running = Running {
-            precision: plan.precision,
+            precision,
             grant,
             prompt,
             started: now,

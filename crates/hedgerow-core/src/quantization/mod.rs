@@ -4,6 +4,7 @@
 //! - gives: which precision a request may run at, and which a batch does run at
 //! - never: loads, converts or measures a model
 
+use crate::request::Request;
 use crate::units::{Bytes, Quality};
 
 /// One quantized form of the model, and what it costs and loses on this node (`model.md §1`).
@@ -43,20 +44,25 @@ pub fn quality_by_agreement(agreeing: u64, all: u64) -> Option<Quality> {
     Quality::new(agreeing as f64 / all as f64)
 }
 
-/// Whether some resident precision reaches `floor`; the best there is otherwise.
+/// Whether a request may run at one of the node's precisions: it is as good as asked, and the one that was
+/// asked for if one was.
+pub fn suits(precisions: &[Precision], index: PrecisionIndex, request: &Request) -> bool {
+    request.precision.is_none_or(|only| only == index) && precisions[index.0].quality >= request.min_quality
+}
+
+/// Whether some precision suits a request.
 ///
 /// # Errors
 ///
-/// The best quality that is resident, when that is below the floor.
-pub fn reachable(precisions: &[Precision], floor: Quality) -> Result<(), Quality> {
-    let best = precisions
-        .iter()
-        .map(|precision| precision.quality)
-        .fold(Quality::NONE, |a, b| if b > a { b } else { a });
-    if best >= floor { Ok(()) } else { Err(best) }
+/// The best quality among those that it may run at, when that is below its floor.
+pub fn reachable(precisions: &[Precision], request: &Request) -> Result<(), Quality> {
+    let may_run = |&(index, _): &(usize, &Precision)| request.precision.is_none_or(|only| only.0 == index);
+    let qualities = precisions.iter().enumerate().filter(may_run).map(|(_, precision)| precision.quality);
+    let best = qualities.fold(Quality::NONE, |a, b| if b > a { b } else { a });
+    if best >= request.min_quality { Ok(()) } else { Err(best) }
 }
 
-/// The resident precisions in the order a planner should try them: fastest decode first, because
+/// Precisions in the order in which to try them when a batch runs at one: fastest decode first, because
 /// decode is where a batch spends its time; ties in the order they were listed.
 pub fn fastest_first(precisions: &[Precision]) -> Vec<PrecisionIndex> {
     let mut order: Vec<_> = (0..precisions.len()).map(PrecisionIndex).collect();
@@ -67,6 +73,9 @@ pub fn fastest_first(precisions: &[Precision]) -> Vec<PrecisionIndex> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::RequestId;
+    use crate::time::Instant;
+    use crate::units::Tokens;
 
     fn precision(name: &str, beta: f64, quality: f64) -> Precision {
         Precision {
@@ -87,11 +96,30 @@ mod tests {
         assert_eq!(names, ["Q4_0", "Q8_0", "F16"]);
     }
 
+    fn request(floor: Quality, only: Option<usize>) -> Request {
+        let request = Request::new(RequestId(0), Instant::START, Tokens(1), Tokens(1));
+        Request { min_quality: floor, precision: only.map(PrecisionIndex), ..request }
+    }
+
     #[test]
     fn names_the_best_quality_when_no_precision_reaches_the_floor() {
         let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
-        assert_eq!(reachable(&resident, Quality::new(0.99).unwrap()), Ok(()));
-        assert_eq!(reachable(&resident, Quality::FULL), Err(Quality::new(0.99).unwrap()));
+        let high = Quality::new(0.99).unwrap();
+        assert_eq!(reachable(&resident, &request(high, None)), Ok(()));
+        assert_eq!(reachable(&resident, &request(Quality::FULL, None)), Err(high));
+    }
+
+    #[test]
+    fn a_request_that_insists_on_a_precision_gets_that_or_none() {
+        let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
+        let low = Quality::new(0.9).unwrap();
+        assert_eq!(reachable(&resident, &request(low, Some(0))), Ok(()));
+        assert_eq!(reachable(&resident, &request(Quality::new(0.95).unwrap(), Some(0))), Err(low));
+        let suits =
+            |floor, only| [0, 1].map(|index| suits(&resident, PrecisionIndex(index), &request(floor, only)));
+        assert_eq!(suits(low, None), [true, true]);
+        assert_eq!(suits(low, Some(1)), [false, true]);
+        assert_eq!(suits(Quality::new(0.95).unwrap(), Some(0)), [false, false]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const LEAST_CHUNK: Tokens = Tokens(16);
 /// Composes the next step of those who are ready; empty when nobody is.
 ///
 /// - `epoch`: the whole batch's prompts first, then its decodes together, as the paper has it.
-/// - `continuous`: the most urgent, as many as the plan lets take part, decode beside chunks of their most
+/// - `continuous`: the most urgent and those of the same precision, as many as the plan lets take part, decode beside chunks of their most
 ///   urgent prompts; the others pause. A prompt takes no more time from a more urgent request's decodes than
 ///   that request can spare. Those who name no time go first when they are owed it.
 pub fn compose(view: &View<'_>) -> Step {
@@ -23,24 +23,32 @@ pub fn compose(view: &View<'_>) -> Step {
     if view.settings.policy.plans_for_all() {
         let is_owed = |request: &Request| view.owes_best_effort && request.is_best_effort();
         ready.sort_by_key(|running| (!is_owed(&running.request), running.request.urgency()));
+    }
+    // A step has one precision: that of the first.
+    let precision = ready.first().map(|running| running.precision).unwrap_or_default();
+    let rival = ready.iter().find(|running| running.precision != precision).map(|running| running.request.id);
+    let before_rival = ready.iter().take_while(|running| Some(running.request.id) != rival).count();
+    ready.retain(|running| running.precision == precision);
+    if view.settings.policy.plans_for_all() {
         ready.truncate(view.batch as usize);
     }
     let decoding = ready.iter().filter(|running| running.is_decoding());
     let decode: Vec<_> = decoding.map(|running| running.request.id).collect();
-    let precision = ready.first().map(|running| running.precision).unwrap_or_default();
-    let prefill = chunks(view, &ready);
+    let prefill = chunks(view, &ready, before_rival);
     match view.settings.protocol {
         Protocol::Epoch { .. } if !prefill.is_empty() => Step { precision, prefill, decode: Vec::new() },
         Protocol::Epoch { .. } | Protocol::Continuous => Step { precision, prefill, decode },
     }
 }
 
-fn chunks(view: &View<'_>, ready: &[&Running]) -> Vec<PrefillChunk> {
+/// The prompts of the first so many that are ready: a prompt waits for whoever is more urgent and needs steps
+/// of another precision.
+fn chunks(view: &View<'_>, ready: &[&Running], before_rival: usize) -> Vec<PrefillChunk> {
     let mut left = view.node.prefill_chunk;
     let mut spare = Span::MAX;
     let mut chunks = Vec::new();
     let batch = ready.len() as u32;
-    for running in ready {
+    for running in ready.iter().take(before_rival) {
         if running.is_decoding() {
             spare = spare.min(time_to_spare(view, running, batch));
             continue;

@@ -6,8 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
+use super::reduce::{self, Candidate};
 use super::timeline::{self, Lane};
 use super::view::View;
+use crate::quantization::PrecisionIndex;
 use crate::request::{Request, RequestId};
 use crate::time::{Instant, Span};
 
@@ -57,14 +59,13 @@ impl fmt::Display for Obstacle {
 
 /// Why a plan leaves a newcomer out.
 pub fn obstacle(view: &View<'_>, plan: &Plan, request: &Request) -> Obstacle {
-    let mut planned: Vec<&Request> =
-        view.waiting.iter().copied().filter(|waiting| plan.accepted.contains(&waiting.id)).collect();
-    planned.push(request);
+    let mut planned = candidates(view, |id| plan.precision_of(id));
+    planned.extend(candidate(view, request));
     // Asked as if it had a promise: with all of its slack, so that what is kept for others shows.
     let mut promised = view.promised.to_vec();
     promised.insert(promised.partition_point(|&id| id < request.id), request.id);
     let frankly = View { promised: &promised, ..*view };
-    let lanes = timeline::play(&frankly, plan.precision, plan.batch_limit, &planned);
+    let lanes = timeline::play(&frankly, plan.batch_limit, &planned);
     let own = lanes.iter().find(|lane| lane.urgency().1 == request.id);
     if let Some(lane) = own.filter(|lane| lane.is_late()) {
         let left = request.slack(view.now);
@@ -77,6 +78,25 @@ pub fn obstacle(view: &View<'_>, plan: &Plan, request: &Request) -> Obstacle {
         Some(lane) => Obstacle::BreaksPromise { to: lane.urgency().1 },
         None => Obstacle::Kept { part: view.part_kept_from(request) },
     }
+}
+
+/// Those who wait and are to be served.
+fn candidates<'a>(
+    view: &View<'a>,
+    precision_of: impl Fn(RequestId) -> Option<PrecisionIndex>,
+) -> Vec<Candidate<'a>> {
+    let planned = |&request: &&'a Request| {
+        let precision = precision_of(request.id)?;
+        Some(Candidate { request, precision, work: Span::ZERO })
+    };
+    view.waiting.iter().filter_map(planned).collect()
+}
+
+/// A request as it would be served if only its own time counted.
+fn candidate<'a>(view: &View<'_>, request: &'a Request) -> Option<Candidate<'a>> {
+    let all = (0..view.node.precisions.len()).map(PrecisionIndex);
+    let (precision, work) = reduce::cheapest(request, view.node, view.pace, all, 1)?;
+    Some(Candidate { request, precision, work })
 }
 
 /// How a request that has not ended stands.
@@ -103,10 +123,11 @@ pub fn standing(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<S
     let running = view.running.iter().find(|running| running.request.id == id);
     let waiting = view.waiting.iter().copied().find(|waiting| waiting.id == id);
     let request = running.map(|running| &running.request).or(waiting)?;
-    let is_planned = |waiting: &&&Request| plan.is_none_or(|plan| plan.accepted.contains(&waiting.id));
-    let planned: Vec<&Request> = view.waiting.iter().filter(is_planned).copied().collect();
-    let precision = running.map(|running| running.precision).or(plan.map(|plan| plan.precision));
-    let lanes = timeline::play(view, precision.unwrap_or_default(), view.batch.max(1), &planned);
+    let planned = match plan {
+        Some(plan) => candidates(view, |id| plan.precision_of(id)),
+        None => view.waiting.iter().filter_map(|waiting| candidate(view, waiting)).collect(),
+    };
+    let lanes = timeline::play(view, view.batch.max(1), &planned);
     let own = lanes.iter().find(|lane| lane.urgency().1 == id);
     Some(Standing {
         is_running: running.is_some(),

@@ -1,7 +1,7 @@
 //! Stage 2 of 6: the batch scheduler.
 //!
 //! - takes: a [`View`] of the node: who waits, who runs, what is free; and a [`Budget`]
-//! - gives: a [`Plan`]: who is to be served, in which order and at which precision; and, for each step,
+//! - gives: a [`Plan`]: who is to be served, in which order and each at which precision; and, for each step,
 //!   what it runs ([`compose`])
 //! - never: reads a clock, draws a random number, hands out a resource or talks to an engine
 //!
@@ -38,11 +38,11 @@ pub use dftsp::{is_exact_for as dftsp_is_exact_for, solve as dftsp};
 pub use exact::Exact;
 pub use explain::{Obstacle, Standing, obstacle, standing};
 pub use instance::{Capacity, Demand, Instance, Item, Limit, NUMBER_LIMIT, Timing};
-pub use plan::{Plan, PlanReport, choose};
+pub use plan::{Plan, PlanReport, Planned, choose};
 pub use policy::{Policy, UnknownPolicy};
 pub use prune::{Cuts, Rules};
 pub use reduce::time_alone;
-pub(crate) use reduce::work_in_batch;
+pub(crate) use reduce::least_work;
 pub use traffic::Traffic;
 pub use view::{InFlight, View};
 

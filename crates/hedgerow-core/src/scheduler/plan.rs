@@ -1,15 +1,16 @@
 //! One planning: from the node's state to who is served, in which order and at which precision.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::instance::Limit;
-use super::reduce::{self, Reduction};
+use super::reduce::{self, Candidate, Reduction};
 use super::timeline::{self, Lane};
 use super::view::View;
 use super::{Answer, Budget, Policy, binding, solve};
 use crate::engine::CostModel;
 use crate::quantization::{self, PrecisionIndex};
-use crate::request::{Request, RequestId};
+use crate::request::RequestId;
 use crate::settings::Protocol;
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
@@ -18,15 +19,34 @@ use crate::units::Tokens;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Who is to be served, in the order they should start.
-    pub accepted: VecDeque<RequestId>,
+    pub accepted: VecDeque<Planned>,
     /// The longest prompt among them, to which a batch may be padded.
     pub longest_prompt: Tokens,
-    /// The precision they run at.
-    pub precision: PrecisionIndex,
     /// How many requests take part in a step under this plan; more may run, and pause.
     pub batch_limit: u32,
     /// How the plan was found.
     pub report: PlanReport,
+}
+
+/// A request that a plan serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which.
+    pub id: RequestId,
+    /// The precision it is to run at.
+    pub precision: PrecisionIndex,
+}
+
+impl Plan {
+    /// Whether a request is to be served.
+    pub fn accepts(&self, id: RequestId) -> bool {
+        self.precision_of(id).is_some()
+    }
+
+    /// The precision at which a request is to be served, if it is.
+    pub fn precision_of(&self, id: RequestId) -> Option<PrecisionIndex> {
+        self.accepted.iter().find(|planned| planned.id == id).map(|planned| planned.precision)
+    }
 }
 
 /// How a plan was found, for metrics and traces.
@@ -50,26 +70,32 @@ pub struct PlanReport {
     pub retry_after: Span,
 }
 
-/// Plans: the best batch over the resident precisions and, in continuous batching, over how many requests
-/// take part in a step. Of equal ones it takes the fastest precision and the largest batch.
+/// Plans: the best batch over the precisions to use and, in continuous batching, over how many requests take
+/// part in a step. Of equal ones it takes the one with the least work, then the fastest precision and the
+/// largest batch.
 pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
     let mut best: Option<(Plan, i128)> = None;
     let mut nodes = 0;
     let mut budget = Budget::nodes(node_limit);
-    for precision in precisions(view) {
+    for among in precisions(view) {
+        let mut best_of_these: Option<(Plan, i128)> = None;
         for batch in batch_sizes(view) {
-            let reduction = reduce::reduce(view, precision, batch);
+            let reduction = reduce::reduce(view, &among, batch);
             let answer = answer(&reduction, view.settings.policy, &mut budget);
             nodes += answer.nodes;
-            let (plan, late) = plan(view, precision, batch, &reduction, &answer);
+            let (plan, late) = plan(view, batch, &reduction, &answer);
             let serves_all = plan.report.accepted == view.waiting.len() && late == 0;
             let worth = plan.report.value as i128 - late as i128;
-            if best.as_ref().is_none_or(|(_, most)| worth > *most) {
-                best = Some((plan, worth));
+            if best_of_these.as_ref().is_none_or(|(_, most)| worth > *most) {
+                best_of_these = Some((plan, worth));
             }
             if serves_all {
                 break;
             }
+        }
+        let rank = |(plan, worth): &(Plan, i128)| (*worth, Reverse(plan.report.retry_after));
+        if best.as_ref().map(rank) < best_of_these.as_ref().map(rank) {
+            best = best_of_these;
         }
     }
     let (mut plan, _) = best.expect("there is a precision and a batch size");
@@ -78,19 +104,14 @@ pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
 }
 
 /// Makes a plan of an instance's answer.
-fn plan(
-    view: &View<'_>,
-    precision: PrecisionIndex,
-    batch_limit: u32,
-    reduction: &Reduction<'_>,
-    answer: &Answer,
-) -> (Plan, u128) {
+fn plan(view: &View<'_>, batch_limit: u32, reduction: &Reduction<'_>, answer: &Answer) -> (Plan, u128) {
     let mut late = 0;
-    let mut accepted: Vec<&Request> = answer.chosen.iter().map(|&index| reduction.members[index]).collect();
+    let mut accepted: Vec<Candidate<'_>> =
+        answer.chosen.iter().map(|&index| reduction.members[index]).collect();
     if view.settings.policy.plans_for_all() {
-        accepted.sort_by_key(|request| request.urgency());
+        accepted.sort_by_key(|candidate| candidate.request.urgency());
         if view.settings.protocol == Protocol::Continuous {
-            late = keep_what_can_be_promised(view, precision, batch_limit, &mut accepted);
+            late = keep_what_can_be_promised(view, batch_limit, &mut accepted);
         }
     }
     let plan = Plan {
@@ -99,25 +120,46 @@ fn plan(
             waiting: view.waiting.len(),
             accepted: accepted.len(),
             nodes: 0,
-            value: accepted.iter().map(|request| u128::from(request.value)).sum(),
+            value: accepted.iter().map(|candidate| u128::from(candidate.request.value)).sum(),
             bound: answer.bound,
             binding: binding(&reduction.instance, &answer.chosen),
-            retry_after: reduce::time_to_drain(view, precision, batch_limit, &accepted),
+            retry_after: reduce::time_to_drain(view, &reduction.crowd, &accepted),
         },
-        longest_prompt: accepted.iter().map(|request| request.prompt).max().unwrap_or_default(),
-        accepted: accepted.iter().map(|request| request.id).collect(),
-        precision,
+        longest_prompt: accepted.iter().map(|candidate| candidate.request.prompt).max().unwrap_or_default(),
+        accepted: accepted
+            .iter()
+            .map(|candidate| Planned { id: candidate.request.id, precision: candidate.precision })
+            .collect(),
         batch_limit,
     };
     (plan, late)
 }
 
-/// A batch runs at one precision: while somebody runs it is theirs, otherwise any may be chosen.
-fn precisions(view: &View<'_>) -> Vec<PrecisionIndex> {
-    match view.running.first() {
-        Some(running) => vec![running.precision],
-        None => quantization::fastest_first(&view.node.precisions),
+/// With so many waiting or more precisions than this, only all precisions together are tried: planning must not
+/// take longer than a step.
+const FEW_WAITING: usize = 32;
+const FEW_PRECISIONS: usize = 3;
+
+/// The sets of precisions to try. Where requests of different precisions may run together, each set is one way
+/// to trade steps that more share against steps that are faster: all of them, and as long as there are few,
+/// each choice of some. Else a batch runs at one precision: while somebody runs it is theirs, otherwise any.
+fn precisions(view: &View<'_>) -> Vec<Vec<PrecisionIndex>> {
+    let fastest_first = || quantization::fastest_first(&view.node.precisions);
+    if !view.mixes_precisions() {
+        return match view.running.first() {
+            Some(running) => vec![vec![running.precision]],
+            None => fastest_first().into_iter().map(|precision| vec![precision]).collect(),
+        };
     }
+    let all = fastest_first();
+    if view.waiting.is_empty() || view.waiting.len() > FEW_WAITING || all.len() > FEW_PRECISIONS {
+        return vec![all];
+    }
+    let some = |set: u32| {
+        let is_in = |&(index, _): &(usize, &PrecisionIndex)| set & 1 << index != 0;
+        all.iter().enumerate().filter(is_in).map(|(_, &precision)| precision).collect()
+    };
+    (1..1_u32 << all.len()).rev().map(some).collect()
 }
 
 /// Batch sizes to try, the largest first: all who could run at once, then half of that, and so on. A smaller
@@ -156,19 +198,14 @@ fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) ->
 /// For the first who would be late, the dearest of those planned before it goes, as Moore and Hodgson
 /// have it, newcomers first; where nobody planned is before it, the dearest of all. Who runs and is late
 /// even with nobody planned cannot be helped.
-fn keep_what_can_be_promised(
-    view: &View<'_>,
-    precision: PrecisionIndex,
-    batch_limit: u32,
-    accepted: &mut Vec<&Request>,
-) -> u128 {
+fn keep_what_can_be_promised(view: &View<'_>, batch_limit: u32, accepted: &mut Vec<Candidate<'_>>) -> u128 {
     let mut is_late_anyway: Option<Vec<bool>> = None;
     loop {
-        let lanes = timeline::play(view, precision, batch_limit, accepted);
+        let lanes = timeline::play(view, batch_limit, accepted);
         let is_late_anyway = match (&is_late_anyway, lanes.iter().any(Lane::is_late)) {
             (_, false) => return 0,
             (Some(known), true) => known,
-            (None, true) => is_late_anyway.insert(late_with_nobody_planned(view, precision, batch_limit)),
+            (None, true) => is_late_anyway.insert(late_with_nobody_planned(view, batch_limit)),
         };
         let could_be_in_time = |index: usize, lane: &Lane| !lane.is_running || !is_late_anyway[index];
         let late =
@@ -177,19 +214,15 @@ fn keep_what_can_be_promised(
             let late = view.running.iter().zip(is_late_anyway).filter(|(_, is_late)| **is_late);
             return late.map(|(running, _)| u128::from(running.request.value)).sum();
         };
-        let before = accepted.iter().filter(|request| request.urgency() <= first).count();
+        let before = accepted.iter().filter(|candidate| candidate.request.urgency() <= first).count();
         let suspects = if before > 0 { before } else { accepted.len() };
         let dearest = (0..suspects)
-            .max_by_key(|&index| {
-                let work =
-                    reduce::work_in_batch(accepted[index], view.node, view.pace, precision, batch_limit);
-                (!view.is_promised(accepted[index]), work)
-            })
+            .max_by_key(|&index| (!view.is_promised(accepted[index].request), accepted[index].work))
             .expect("there is a suspect");
         accepted.remove(dearest);
     }
 }
 
-fn late_with_nobody_planned(view: &View<'_>, precision: PrecisionIndex, batch_limit: u32) -> Vec<bool> {
-    timeline::play(view, precision, batch_limit, &[]).iter().map(Lane::is_late).collect()
+fn late_with_nobody_planned(view: &View<'_>, batch_limit: u32) -> Vec<bool> {
+    timeline::play(view, batch_limit, &[]).iter().map(Lane::is_late).collect()
 }

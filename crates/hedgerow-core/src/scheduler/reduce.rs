@@ -5,7 +5,7 @@ use super::view::View;
 use crate::allocator;
 use crate::node::Node;
 use crate::pace::Pace;
-use crate::quantization::PrecisionIndex;
+use crate::quantization::{self, PrecisionIndex};
 use crate::request::Request;
 use crate::settings::Protocol;
 use crate::time::Span;
@@ -14,7 +14,36 @@ use crate::units::Tokens;
 /// An instance and the requests its items stand for.
 pub(super) struct Reduction<'a> {
     pub(super) instance: Instance,
-    pub(super) members: Vec<&'a Request>,
+    pub(super) members: Vec<Candidate<'a>>,
+    pub(super) crowd: Crowd,
+}
+
+/// A waiting request as a plan would serve it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) request: &'a Request,
+    pub(super) precision: PrecisionIndex,
+    /// Its part of the node's compute time.
+    pub(super) work: Span,
+}
+
+/// How many requests decode together at each precision: each precision takes steps of its own.
+pub(super) struct Crowd {
+    counts: Vec<u32>,
+    batch: u32,
+}
+
+impl Crowd {
+    fn new(view: &View<'_>, waiting: impl Iterator<Item = PrecisionIndex>, batch: u32) -> Self {
+        let mut counts = vec![0; view.node.precisions.len()];
+        let running = view.running.iter().map(|running| running.precision);
+        running.chain(waiting).for_each(|precision| counts[precision.0] += 1);
+        Self { counts, batch }
+    }
+
+    fn at(&self, precision: PrecisionIndex) -> u32 {
+        self.counts[precision.0].clamp(1, self.batch)
+    }
 }
 
 /// Compute that a request still needs.
@@ -69,34 +98,50 @@ pub fn time_alone(request: &Request, node: &Node, precision: PrecisionIndex) -> 
     node.uplink_slot() + work.prefill + work.decode_path + node.downlink_slot()
 }
 
-/// A request's part of the node's compute time when `batch` requests decode together.
-pub(crate) fn work_in_batch(
+/// The precision of `among` at which a request takes the least of the node's time when `batch` decode together,
+/// and that time; `None` where none suits it.
+pub(crate) fn cheapest(
     request: &Request,
     node: &Node,
     pace: &Pace,
-    precision: PrecisionIndex,
+    among: impl IntoIterator<Item = PrecisionIndex>,
     batch: u32,
-) -> Span {
+) -> Option<(PrecisionIndex, Span)> {
     let tokens = TokensLeft::of_waiting(request, request.prompt);
-    WorkLeft::new(node, pace, precision, &tokens, batch).compute()
+    let suitable =
+        among.into_iter().filter(|&precision| quantization::suits(&node.precisions, precision, request));
+    suitable
+        .map(|precision| (precision, WorkLeft::new(node, pace, precision, &tokens, batch).compute()))
+        .min_by_key(|&(_, work)| work)
 }
 
-/// Asks which of the waiting requests to serve at a precision, if `batch` requests run at once.
+/// The least that a request takes of the node's time, in a full batch at the precision that suits it best.
+pub(crate) fn least_work(request: &Request, node: &Node, pace: &Pace) -> Span {
+    let all = (0..node.precisions.len()).map(PrecisionIndex);
+    cheapest(request, node, pace, all, node.max_parallel).map_or(Span::MAX, |(_, work)| work)
+}
+
+/// Asks which of the waiting requests to serve, each at the precision of `among` that takes the least time, if
+/// `batch` requests run at once.
 ///
-/// Left out are requests that want a better precision, and those too late even for that batch size.
-pub(super) fn reduce<'a>(view: &View<'a>, precision: PrecisionIndex, batch: u32) -> Reduction<'a> {
+/// Left out are requests that none of these precisions suits, and those too late even for that batch size.
+pub(super) fn reduce<'a>(view: &View<'a>, among: &[PrecisionIndex], batch: u32) -> Reduction<'a> {
     let node = view.node;
     let longest = view.waiting.iter().map(|request| request.prompt).max().unwrap_or_default();
-    let mut reduction = Reduction { instance: Instance::default(), members: Vec::new() };
-    for &request in view.waiting {
-        if request.min_quality > node.precisions[precision.0].quality {
-            continue;
-        }
+    let suited = view.waiting.iter().filter_map(|&request| {
+        let (precision, _) = cheapest(request, node, view.pace, among.iter().copied(), batch)?;
+        Some((request, precision))
+    });
+    let suited: Vec<(&Request, PrecisionIndex)> = suited.collect();
+    let crowd = Crowd::new(view, suited.iter().map(|&(_, precision)| precision), batch);
+    let mut reduction = Reduction { instance: Instance::default(), members: Vec::new(), crowd };
+    for (request, precision) in suited {
         // Padding to the longest that waits, not to the longest that will be chosen: the instance's
         // needs must not depend on its answer, and a shorter batch only needs less.
         let prompt = view.settings.pad(request.prompt, longest);
         let needs = allocator::needs(request, prompt, node);
-        let work = WorkLeft::new(node, view.pace, precision, &TokensLeft::of_waiting(request, prompt), batch);
+        let tokens = TokensLeft::of_waiting(request, prompt);
+        let work = WorkLeft::new(node, view.pace, precision, &tokens, reduction.crowd.at(precision));
         let on_the_air = node.uplink_slot() + node.downlink_slot();
         let slack = slack(view, view.slack_to_plan_with(request), on_the_air);
         let own_path = (work.prefill + work.decode_path).scaled(view.stretch());
@@ -104,7 +149,7 @@ pub(super) fn reduce<'a>(view: &View<'a>, precision: PrecisionIndex, batch: u32)
         if is_continuous && own_path > slack {
             continue;
         }
-        reduction.members.push(request);
+        reduction.members.push(Candidate { request, precision, work: work.compute() });
         reduction.instance.items.push(Item {
             uplink: needs.uplink.0,
             downlink: needs.downlink.0,
@@ -128,7 +173,9 @@ pub(super) fn reduce<'a>(view: &View<'a>, precision: PrecisionIndex, batch: u32)
         }
         // Memory and band come back while requests wait, so they decide when a request starts, not
         // whether it is promised; that it could hold its grant at all was checked at its arrival.
-        Protocol::Continuous => (UNLIMITED, Timing::ByDeadline { committed: committed(view, batch) }),
+        Protocol::Continuous => {
+            (UNLIMITED, Timing::ByDeadline { committed: committed(view, &reduction.crowd) })
+        }
     };
     reduction
 }
@@ -142,7 +189,7 @@ const UNLIMITED: Capacity = Capacity {
 
 /// The work of those who run, by deadline. Where it is late already, its slack is set to what it takes:
 /// a new request cannot be blamed for that.
-fn committed(view: &View<'_>, batch: u32) -> Vec<Demand> {
+fn committed(view: &View<'_>, crowd: &Crowd) -> Vec<Demand> {
     let mut demands: Vec<Demand> = view
         .running
         .iter()
@@ -152,6 +199,7 @@ fn committed(view: &View<'_>, batch: u32) -> Vec<Demand> {
                 prefilled: running.prefilled,
                 decodes: running.decodes_left(),
             };
+            let batch = crowd.at(running.precision);
             let work = WorkLeft::new(view.node, view.pace, running.precision, &tokens, batch);
             let compute = work.compute().scaled(view.stretch());
             Demand {
@@ -191,14 +239,7 @@ fn micros_down(span: Span) -> u64 {
 }
 
 /// How long the node needs for what runs and for `planned`: when a new request may hope again.
-pub(super) fn time_to_drain(
-    view: &View<'_>,
-    precision: PrecisionIndex,
-    batch: u32,
-    planned: &[&Request],
-) -> Span {
-    let running_us = committed(view, batch).iter().map(|demand| demand.compute_us).sum();
-    let planned =
-        planned.iter().map(|request| work_in_batch(request, view.node, view.pace, precision, batch));
-    Span::from_micros(running_us) + planned.sum()
+pub(super) fn time_to_drain(view: &View<'_>, crowd: &Crowd, planned: &[Candidate<'_>]) -> Span {
+    let running_us = committed(view, crowd).iter().map(|demand| demand.compute_us).sum();
+    Span::from_micros(running_us) + planned.iter().map(|candidate| candidate.work).sum()
 }

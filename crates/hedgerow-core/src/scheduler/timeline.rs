@@ -5,6 +5,7 @@
 //! that only so many requests run at once. So in continuous batching nothing is promised that this
 //! does not confirm.
 
+use super::reduce::Candidate;
 use super::view::{InFlight, View};
 use crate::engine::StepLoad;
 use crate::engine::cost::ChunkLoad;
@@ -18,6 +19,7 @@ use crate::units::Tokens;
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     urgency: (Instant, RequestId),
+    precision: PrecisionIndex,
     due: Due,
     /// When its prompt is here; `None` until it has a place.
     ready: Option<Span>,
@@ -61,6 +63,7 @@ impl Lane {
     fn of_running(view: &View<'_>, running: &Running) -> Self {
         Self {
             urgency: running.request.urgency(),
+            precision: running.precision,
             due: Due::of(view, &running.request, running.request.slack(view.now), running.first_token),
             ready: Some(running.ready.since(view.now)),
             is_running: true,
@@ -73,9 +76,11 @@ impl Lane {
         }
     }
 
-    fn of_planned(view: &View<'_>, request: &Request) -> Self {
+    fn of_planned(view: &View<'_>, candidate: &Candidate<'_>) -> Self {
+        let Candidate { request, precision, .. } = *candidate;
         Self {
             urgency: request.urgency(),
+            precision,
             due: Due::of(view, request, view.slack_to_plan_with(request), None),
             ready: None,
             is_running: false,
@@ -120,21 +125,17 @@ impl Lane {
 /// Plays the steps to come, `batch` requests in each: those who run, and `planned` as they become urgent
 /// enough and places come free. The lanes of those who run come first, then those of `planned`, both in the
 /// order given.
-pub(super) fn play(
-    view: &View<'_>,
-    precision: PrecisionIndex,
-    batch: u32,
-    planned: &[&Request],
-) -> Vec<Lane> {
+pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Vec<Lane> {
     let running = view.running.iter().map(|running| Lane::of_running(view, running));
     // Those whom nobody awaits come last and are never late: more of them than have a place change nothing.
     let mut unawaited = view.node.max_parallel;
-    let matters = |request: &&&Request| {
-        let counts = !request.is_best_effort() || unawaited > 0;
-        unawaited = unawaited.saturating_sub(u32::from(request.is_best_effort()));
+    let matters = |candidate: &&Candidate<'_>| {
+        let is_best_effort = candidate.request.is_best_effort();
+        let counts = !is_best_effort || unawaited > 0;
+        unawaited = unawaited.saturating_sub(u32::from(is_best_effort));
         counts
     };
-    let planned = planned.iter().filter(matters).map(|request| Lane::of_planned(view, request));
+    let planned = planned.iter().filter(matters).map(|candidate| Lane::of_planned(view, candidate));
     let lanes: Vec<Lane> = running.chain(planned).collect();
     let mut open: Vec<usize> = (0..lanes.len()).collect();
     open.sort_unstable_by_key(|&lane| lanes[lane].urgency);
@@ -142,7 +143,7 @@ pub(super) fn play(
     let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
     let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
     let batch = batch as usize;
-    let mut player = Player { view, precision, batch, lanes, open, places, now: Span::ZERO };
+    let mut player = Player { view, batch, lanes, open, places, now: Span::ZERO };
     if let Some(in_flight) = view.in_flight {
         player.end_step(in_flight);
     }
@@ -151,7 +152,6 @@ pub(super) fn play(
 
 struct Player<'a> {
     view: &'a View<'a>,
-    precision: PrecisionIndex,
     batch: usize,
     lanes: Vec<Lane>,
     /// Who has not finished, the most urgent first.
@@ -165,7 +165,7 @@ impl Player<'_> {
     /// The step that the engine is running comes to its end before anything else.
     fn end_step(&mut self, in_flight: &InFlight) {
         let load = load_of(&in_flight.step, self.view.running);
-        let duration = self.view.step_time(self.precision, &load);
+        let duration = self.view.step_time(in_flight.step.precision, &load);
         self.now = duration.saturating_sub(self.view.now.since(in_flight.ordered));
         for (lane, running) in self.lanes.iter_mut().zip(self.view.running) {
             let id = running.request.id;
@@ -217,12 +217,21 @@ impl Player<'_> {
 
     /// Runs equal steps until something changes: a prompt is here or done, or a request is.
     fn phase(&mut self) {
-        let is_ready = |lane: &&usize| self.lanes[**lane].ready.is_some_and(|ready| ready <= self.now);
-        let ready: Vec<usize> = self.open.iter().filter(is_ready).take(self.batch).copied().collect();
+        let is_ready = |lane: &usize| self.lanes[*lane].ready.is_some_and(|ready| ready <= self.now);
+        let all_ready = || self.open.iter().copied().filter(is_ready);
+        let first = all_ready().next().expect("somebody is ready");
+        let precision = self.lanes[first].precision;
+        // A step has one precision: that of the most urgent.
+        let (ready, others): (Vec<usize>, Vec<usize>) =
+            all_ready().partition(|&lane| self.lanes[lane].precision == precision);
+        let ready = &ready[..ready.len().min(self.batch)];
         let decoding: Vec<usize> =
             ready.iter().copied().filter(|&lane| self.lanes[lane].is_decoding()).collect();
-        let decode = self.decode_time(&decoding);
-        let prompt = ready.iter().copied().find(|&lane| !self.lanes[lane].is_decoding());
+        let decode = self.decode_time(&decoding, precision);
+        // A prompt waits for whoever is more urgent and needs steps of another precision.
+        let rival = others.first().map(|&lane| self.lanes[lane].urgency);
+        let goes_first = |lane: usize| rival.is_none_or(|rival| self.lanes[lane].urgency < rival);
+        let prompt = ready.iter().copied().find(|&lane| !self.lanes[lane].is_decoding() && goes_first(lane));
         let chunks = prompt.map_or(0, |lane| self.chunks(lane, &decoding, decode));
         let prompt = prompt.filter(|_| chunks > 0);
         let step = decode + prompt.map_or(Span::ZERO, |lane| self.next_chunk_time(lane));
@@ -245,7 +254,7 @@ impl Player<'_> {
             lane.kv = lane.kv + Tokens(steps);
         }
         let now = self.now.scaled(self.view.stretch());
-        for lane in ready {
+        for &lane in ready {
             let lane = &mut self.lanes[lane];
             if lane.is_decoding() {
                 lane.first.get_or_insert(now);
@@ -288,13 +297,13 @@ impl Player<'_> {
     }
 
     fn next_chunk_time(&self, lane: usize) -> Span {
-        let Lane { prompt, prefilled, .. } = self.lanes[lane];
+        let Lane { precision, prompt, prefilled, .. } = self.lanes[lane];
         let tokens = self.view.node.prefill_chunk.min(prompt - prefilled);
-        self.view.chunk_time(self.precision, ChunkLoad { tokens, start: prefilled, prompt })
+        self.view.chunk_time(precision, ChunkLoad { tokens, start: prefilled, prompt })
     }
 
     /// Time of one step of these decodes, their caches as they will be half-way to the next end.
-    fn decode_time(&self, decoding: &[usize]) -> Span {
+    fn decode_time(&self, decoding: &[usize], precision: PrecisionIndex) -> Span {
         let until_an_end = decoding.iter().map(|&lane| self.lanes[lane].decodes_left).min().unwrap_or(0);
         let kv = |&lane: &usize| self.lanes[lane].kv + Tokens(until_an_end / 2);
         let load = StepLoad {
@@ -303,6 +312,6 @@ impl Player<'_> {
             decode_kv: decoding.iter().map(|lane| u64::from(kv(lane).0)).sum(),
             decode_longest: decoding.iter().map(kv).max().unwrap_or_default(),
         };
-        self.view.step_time(self.precision, &load)
+        self.view.step_time(precision, &load)
     }
 }

@@ -10,7 +10,7 @@ use crate::pace::Pace;
 use crate::quantization::PrecisionIndex;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
-use crate::settings::Settings;
+use crate::settings::{Protocol, Settings};
 use crate::time::{Instant, Span};
 
 /// What the scheduler sees.
@@ -75,6 +75,12 @@ impl View<'_> {
         self.promised.binary_search(&request.id).is_ok()
     }
 
+    /// Whether requests that run together may run at different precisions, in steps of their own: only where
+    /// those who wait are planned for beside those who run.
+    pub(super) fn mixes_precisions(&self) -> bool {
+        self.settings.policy.plans_for_all() && self.settings.protocol == Protocol::Continuous
+    }
+
     /// The time in which a waiting request must be done to be accepted: for a newcomer, what those who are
     /// worth more for their work are expected to leave of its slack.
     pub(super) fn slack_to_plan_with(&self, request: &Request) -> Span {
@@ -87,8 +93,7 @@ impl View<'_> {
 
     /// The part of the node's time that is kept for others than this newcomer.
     pub(super) fn part_kept_from(&self, request: &Request) -> f64 {
-        let precision = PrecisionIndex::default();
-        let work = reduce::work_in_batch(request, self.node, self.pace, precision, self.node.max_parallel);
+        let work = reduce::least_work(request, self.node, self.pace);
         self.traffic.reserve(self.now, work, request.value)
     }
 }
