@@ -13,8 +13,11 @@ pub struct Node {
     pub memory: Bytes,
     /// The model's shape.
     pub model: ModelShape,
-    /// The precisions held resident; their weights share [`Node::memory`]. Never empty.
+    /// The precisions that there are; their weights share [`Node::memory`]. Never empty.
     pub precisions: Vec<Precision>,
+    /// The most memory for weights at once; `None` where there is enough for those of all precisions.
+    #[serde(default)]
+    pub weights_limit: Option<Bytes>,
     /// How long a step takes.
     pub cost: CostModel,
     /// The most requests the engine runs at once.
@@ -30,9 +33,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Memory left for KV caches once the resident weights are in: `M − Σ α_q·weights` (`model.md §1`).
+    /// Memory for the weights that are held at once.
+    pub fn weights_memory(&self) -> Bytes {
+        let all = self.precisions.iter().map(|precision| precision.weights).sum();
+        self.weights_limit.map_or(all, |limit| limit.min(all))
+    }
+
+    /// Memory left for KV caches beside the weights: `M − Σ α_q·weights` (`model.md §1`).
     pub fn kv_memory(&self) -> Bytes {
-        self.memory.saturating_sub(self.precisions.iter().map(|precision| precision.weights).sum())
+        self.memory.saturating_sub(self.weights_memory())
     }
 
     /// Time a request spends on the air before its prompt is here, `T_U`.

@@ -14,7 +14,7 @@ use crate::lengths::Lengths;
 use crate::node::Node;
 use crate::output::{Outcome, Record, Rejection};
 use crate::pace::Pace;
-use crate::quantization;
+use crate::quantization::{self, Load, PrecisionIndex, Residents};
 use crate::queue::Queue;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
@@ -42,6 +42,13 @@ pub enum Event {
     StepDone(StepReport),
     /// The step last ordered could not be run; no request advanced.
     StepFailed(EngineError),
+    /// The precision last ordered to be loaded is in memory, or could not be loaded.
+    Loaded {
+        /// Which.
+        precision: PrecisionIndex,
+        /// Whether it is there.
+        is_there: bool,
+    },
     /// A moment asked for by [`Order::WakeAt`] has come. Coming early or for nothing does no harm.
     Woke,
     /// The node is to shut down: nobody new is admitted, and who cannot end by then is told.
@@ -60,6 +67,10 @@ pub enum Order {
     Stop(RequestId),
     /// Run a step and report it.
     Run(Step),
+    /// Drop a precision's weights: nobody runs at it.
+    Unload(PrecisionIndex),
+    /// Load a precision's weights and say [`Event::Loaded`]; until then no step is ordered.
+    Load(PrecisionIndex),
     /// The request has ended; this is the last word about it.
     End(Record),
     /// A plan was made.
@@ -78,7 +89,9 @@ pub struct Pipeline {
     /// Answers on the air: complete, not yet all there.
     delivering: Vec<Delivery>,
     ledger: Ledger,
-    /// The step that the engine is running.
+    /// Which precisions are in memory.
+    residents: Residents,
+    /// What the engine is doing.
     in_flight: Option<InFlight>,
     /// The latest plan, as far as it has not been carried out.
     plan: Option<Plan>,
@@ -118,6 +131,7 @@ impl Pipeline {
         Self {
             queue: Queue::new(settings.queue_capacity),
             ledger: Ledger::new(&node),
+            residents: Residents::new(&node),
             node,
             settings,
             running: Vec::new(),
@@ -143,6 +157,7 @@ impl Pipeline {
             Event::OpenFailed { request, error } => self.fail(now, request, &error, &mut orders),
             Event::StepDone(report) => self.take_report(now, &report),
             Event::StepFailed(error) => self.fail_step(now, &error, &mut orders),
+            Event::Loaded { precision, is_there } => self.take_in(now, precision, is_there, &mut orders),
             Event::Woke => {}
             Event::Drain { by } => self.drain(now, by, &mut orders),
         }
@@ -157,12 +172,55 @@ impl Pipeline {
     /// Plans: from the waiting requests to the step handed to the engine.
     fn plan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         self.start_planned(now, orders);
-        let step = scheduler::compose(&self.view(now, &[], &[]));
+        if let Some(load) = self.load_due() {
+            self.load(now, load, orders);
+            return;
+        }
+        let step = scheduler::compose(&self.view(now, &[], &[], &[]));
         if step.is_empty() {
             orders.extend(self.next_wake(now).map(Order::WakeAt));
         } else {
-            self.in_flight = Some(InFlight { step: step.clone(), ordered: now });
+            self.in_flight = Some(InFlight::Step { step: step.clone(), ordered: now });
             orders.push(Order::Run(step));
+        }
+    }
+
+    /// What is to be loaded now: what the plan says, once nobody who runs is more urgent than whoever needs it.
+    fn load_due(&mut self) -> Option<Load> {
+        let plan = self.plan.as_mut()?;
+        let needed = plan.load.as_ref()?.precision;
+        let first = plan.accepted.iter().find(|planned| planned.precision == needed)?;
+        let urgency = self.queue.get(first.id)?.urgency();
+        let is_first = self.running.iter().all(|running| urgency < running.request.urgency());
+        if is_first { plan.load.take() } else { None }
+    }
+
+    /// Changes what is in memory.
+    fn load(&mut self, now: Instant, load: Load, orders: &mut Vec<Order>) {
+        let Load { precision, unload, takes } = load;
+        for old in unload {
+            self.residents.note_unloaded(old);
+            orders.push(Order::Unload(old));
+        }
+        orders.push(Order::Load(precision));
+        self.in_flight = Some(InFlight::Load { precision, until: now + takes });
+    }
+
+    /// Takes in that a precision is in memory, or cannot be: then whom no other suits is told.
+    fn take_in(&mut self, now: Instant, precision: PrecisionIndex, is_there: bool, orders: &mut Vec<Order>) {
+        self.in_flight = None;
+        self.residents.note_loaded(now, precision, is_there);
+        if !is_there {
+            self.plan = None;
+            let waiting: Vec<RequestId> = self.queue.iter().map(|request| request.id).collect();
+            for id in waiting {
+                let Some(Err(rejection)) = self.queue.get(id).map(|request| self.check_quality(request))
+                else {
+                    continue;
+                };
+                let request = self.queue.leave(id).expect("it was found just now");
+                orders.push(admission::reject(now, request, rejection));
+            }
         }
     }
 
@@ -178,8 +236,8 @@ impl Pipeline {
 
     /// How a request that has not ended stands: whether it runs, and when it is expected to be done.
     pub fn standing(&self, now: Instant, id: RequestId) -> Option<Standing> {
-        let (waiting, promised) = (self.competing(now), self.queue.promised());
-        scheduler::standing(&self.view(now, &waiting, &promised), self.plan.as_ref(), id)
+        let (waiting, promised, held) = (self.competing(now), self.queue.promised(), self.held_soon());
+        scheduler::standing(&self.view(now, &waiting, &promised, &held), self.plan.as_ref(), id)
     }
 
     /// Whether nobody waits, runs or is being delivered to.
@@ -205,7 +263,9 @@ impl Pipeline {
     pub fn assert_conserved(&self) {
         let delivering = self.delivering.iter().map(|delivery| &delivery.running);
         self.ledger.assert_conserved(self.running.iter().chain(delivering).map(|running| &running.grant));
+        self.residents.assert_fits(&self.node);
         for running in &self.running {
+            assert!(self.residents.is_held(running.precision), "{} has no weights", running.request.id);
             assert!(!self.queue.contains(running.request.id), "{} waits and runs", running.request.id);
         }
     }

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use hedgerow_core::engine::{Engine as _, Sampling, Step, TokenId, Work};
 use hedgerow_core::node::Node;
 use hedgerow_core::output::Record;
+use hedgerow_core::quantization::{PrecisionIndex, Residency};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::running::Running;
 use hedgerow_core::scheduler::{PlanReport, Policy};
 use hedgerow_core::settings::Settings;
-use hedgerow_core::time::Instant;
+use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
 
@@ -153,6 +154,9 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             Order::Start(running) => self.open(&running),
             Order::Stop(request) => self.engine.close(request),
             Order::Run(step) => self.step(&step),
+            Order::Load(precision) => self.load(precision),
+            // Weights that are gone take no time.
+            Order::Unload(_) => {}
             Order::End(record) => self.close_the_book_on(record),
             Order::Planned(report) => self.run.plans.push(report),
             Order::WakeAt(at) => self.agenda.add(at, Event::Woke),
@@ -184,6 +188,15 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             Ok(report) => self.agenda.add(self.now + report.elapsed, Event::StepDone(report)),
             Err(error) => self.agenda.add(self.now, Event::StepFailed(error)),
         }
+    }
+
+    /// Loads at once; the pipeline is told when the time of it has passed.
+    fn load(&mut self, precision: PrecisionIndex) {
+        let takes = match self.node.precisions[precision.0].residency {
+            Residency::OnDemand { load, .. } => load,
+            Residency::Always => Span::ZERO,
+        };
+        self.agenda.add(self.now + takes, Event::Loaded { precision, is_there: true });
     }
 
     fn close_the_book_on(&mut self, record: Record) {

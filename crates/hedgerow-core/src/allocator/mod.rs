@@ -62,6 +62,7 @@ mod tests {
                 kv_number: Bytes(2),
             },
             precisions: Vec::new(),
+            weights_limit: None,
             cost: CostModel::Measured(MeasuredCost { prefill: instant(), decode: instant(), mixed_ns: 0 }),
             max_parallel: 8,
             context: Tokens(100),

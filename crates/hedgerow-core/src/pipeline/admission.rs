@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::output::Target;
-use crate::quantization::PrecisionIndex;
+use crate::quantization::Residency;
 use crate::scheduler::Obstacle;
 
 impl Pipeline {
@@ -14,11 +14,13 @@ impl Pipeline {
             orders.push(reject(now, request, rejection));
             return;
         }
-        let fastest = self.fastest(&request);
         if !request.is_best_effort() {
             let work = scheduler::least_work(&request, &self.node, &self.pace);
             self.traffic.note(now, work, request.value);
         }
+        // Without loading: that may have begun.
+        let fastest =
+            self.fastest_by(&request, |precision| scheduler::time_alone(&request, &self.node, precision));
         let latest_start = request
             .deadline
             .map_or(Instant(u64::MAX), |deadline| Instant(deadline.0 - fastest.0.min(deadline.0)));
@@ -43,8 +45,7 @@ impl Pipeline {
         if needed > node.context {
             return Err(Rejection::ContextExceeded { needed, context: node.context });
         }
-        quantization::reachable(&node.precisions, request)
-            .map_err(|best| Rejection::QualityInfeasible { floor: request.min_quality, best })?;
+        self.check_quality(request)?;
         let needs = allocator::needs(request, request.prompt, node);
         if !self.ledger.could_ever_fit(&needs) {
             return Err(if needs.memory > self.ledger.whole().memory {
@@ -70,6 +71,13 @@ impl Pipeline {
         self.check_targets(request)
     }
 
+    /// Whether there is a precision for a request.
+    pub(super) fn check_quality(&self, request: &Request) -> Result<(), Rejection> {
+        let is_usable = |index| self.residents.is_usable(index);
+        quantization::reachable(&self.node.precisions, is_usable, request)
+            .map_err(|best| Rejection::QualityInfeasible { floor: request.min_quality, best })
+    }
+
     /// Whether an idle node keeps the targets for an answer's pace.
     fn check_targets(&self, request: &Request) -> Result<(), Rejection> {
         for (target, asked) in [(Target::Ttft, request.ttft), (Target::Tpot, request.tpot)] {
@@ -91,9 +99,16 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The fastest that an idle node could serve a request, over the precisions that are good enough.
+    /// The fastest that an idle node could serve a request, over the precisions that are good enough: loading
+    /// first what is not in memory.
     fn fastest(&self, request: &Request) -> Span {
-        self.fastest_by(request, |precision| scheduler::time_alone(request, &self.node, precision))
+        self.fastest_by(request, |precision| {
+            let alone = scheduler::time_alone(request, &self.node, precision);
+            match self.node.precisions[precision.0].residency {
+                Residency::OnDemand { load, .. } if !self.residents.is_held(precision) => load + alone,
+                Residency::OnDemand { .. } | Residency::Always => alone,
+            }
+        })
     }
 
     /// The shortest of some time, over the precisions that are good enough for a request.
@@ -110,14 +125,18 @@ impl Pipeline {
     pub(super) fn replan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         let waiting = self.competing(now);
         let promised = self.queue.promised();
-        let plan = scheduler::choose(&self.view(now, &waiting, &promised), self.settings.node_limit);
+        let held = self.held_soon();
+        let loads = self.loads();
+        let view = self.view(now, &waiting, &promised, &held);
+        let plan = scheduler::choose(&view, &loads, self.settings.node_limit);
         orders.push(Order::Planned(plan.report));
         let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
         if is_final {
-            let view = self.view(now, &waiting, &promised);
             let left_out: Vec<(RequestId, Obstacle)> = waiting
                 .iter()
                 .filter(|request| !plan.accepts(request.id))
+                // Who names no time waits until the precision that it needs can be loaded.
+                .filter(|request| !request.is_best_effort())
                 .map(|request| (request.id, scheduler::obstacle(&view, &plan, request)))
                 .collect();
             self.turn_away(now, &left_out, plan.report.retry_after, orders);
@@ -125,6 +144,24 @@ impl Pipeline {
         }
         self.batch = plan.batch_limit;
         self.plan = Some(plan);
+    }
+
+    /// The precisions in memory, and the one that is being loaded.
+    pub(super) fn held_soon(&self) -> Vec<PrecisionIndex> {
+        let coming = match self.in_flight {
+            Some(InFlight::Load { precision, .. }) => Some(precision),
+            Some(InFlight::Step { .. }) | None => None,
+        };
+        self.residents.held().into_iter().chain(coming).collect()
+    }
+
+    /// What could be loaded now without taking a precision from anybody who runs.
+    fn loads(&self) -> Vec<Load> {
+        if self.in_flight.as_ref().is_some_and(InFlight::is_load) {
+            return Vec::new();
+        }
+        let is_used = |index| self.running.iter().any(|running| running.precision == index);
+        self.residents.loads(&self.node, is_used)
     }
 
     fn turn_away(
@@ -207,7 +244,8 @@ impl Pipeline {
 
     /// What a request that was refused may expect to wait: until what is running will have ended.
     fn time_to_drain(&self, now: Instant) -> Span {
-        scheduler::choose(&self.view(now, &[], &[]), 0).report.retry_after
+        let held = self.held_soon();
+        scheduler::choose(&self.view(now, &[], &[], &held), &[], 0).report.retry_after
     }
 }
 

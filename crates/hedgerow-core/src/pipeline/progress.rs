@@ -12,7 +12,7 @@ impl Pipeline {
     /// Takes in a step's report. Requests that have left since it was ordered are passed over.
     pub(super) fn take_report(&mut self, now: Instant, report: &StepReport) {
         self.note_cached(report);
-        if let Some(InFlight { mut step, .. }) = self.in_flight.take() {
+        if let Some(InFlight::Step { mut step, .. }) = self.in_flight.take() {
             for chunk in &mut step.prefill {
                 let progress = report.progress.iter().find(|progress| progress.request == chunk.request);
                 chunk.tokens = progress.map_or(chunk.tokens, |progress| progress.prefilled);
@@ -119,7 +119,7 @@ impl Pipeline {
 
     /// A step failed: everybody in it is told, and the rest goes on.
     pub(super) fn fail_step(&mut self, now: Instant, error: &EngineError, orders: &mut Vec<Order>) {
-        let Some(InFlight { step, .. }) = self.in_flight.take() else { return };
+        let Some(InFlight::Step { step, .. }) = self.in_flight.take() else { return };
         let taking_part = step.prefill.iter().map(|chunk| chunk.request).chain(step.decode);
         for id in taking_part {
             self.fail(now, id, error, orders);

@@ -1,5 +1,7 @@
 //! From a plan to running requests.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 impl Pipeline {
@@ -9,17 +11,26 @@ impl Pipeline {
             return;
         }
         let Some(mut plan) = self.plan.take() else { return };
-        while let Some(&planned) = plan.accepted.front() {
+        let mut left = VecDeque::new();
+        while let Some(planned) = plan.accepted.pop_front() {
             // Who has left is passed over.
-            if let Some(request) = self.queue.get(planned.id) {
-                if !self.has_place_for(now, request, plan.batch_limit) {
+            let Some(request) = self.queue.get(planned.id) else { continue };
+            // Who needs what is not there yet lets others go first.
+            if !self.residents.is_held(planned.precision) {
+                left.push_back(planned);
+                continue;
+            }
+            let has_place = self.has_place_for(now, request, plan.batch_limit);
+            match has_place.then(|| self.start(now, planned, plan.longest_prompt)).flatten() {
+                Some(running) => orders.push(Order::Start(running)),
+                None => {
+                    left.push_back(planned);
                     break;
                 }
-                let Some(running) = self.start(now, planned, plan.longest_prompt) else { break };
-                orders.push(Order::Start(running));
             }
-            plan.accepted.pop_front();
         }
+        left.append(&mut plan.accepted);
+        plan.accepted = left;
         self.start_owed(now, &mut plan, orders);
         // In epochs, who was not started competes for the next; else it stays planned.
         self.plan = (self.settings.protocol == Protocol::Continuous).then_some(plan);
@@ -60,6 +71,7 @@ impl Pipeline {
             .accepted
             .iter()
             .copied()
+            .filter(|planned| self.residents.is_held(planned.precision))
             .find(|planned| self.queue.get(planned.id).is_some_and(Request::is_best_effort))
         else {
             return;
@@ -128,6 +140,7 @@ impl Pipeline {
             last_token: None,
             request,
         };
+        self.residents.note_use(now, precision);
         self.running.push(running.clone());
         Some(running)
     }
@@ -155,11 +168,14 @@ impl Pipeline {
         now: Instant,
         waiting: &'a [&'a Request],
         promised: &'a [RequestId],
+        held: &'a [PrecisionIndex],
     ) -> View<'a> {
         View {
             now,
             waiting,
             promised,
+            held,
+            load: None,
             running: &self.running,
             in_flight: self.in_flight.as_ref(),
             ledger: &self.ledger,

@@ -1,5 +1,7 @@
 //! A pipeline and a scripted engine, told what happens and when.
 
+mod precisions;
+
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -7,7 +9,7 @@ use crate::allocator::{Channel, Radio};
 use crate::engine::cost::{Line, MeasuredCost, Surface};
 use crate::engine::{CostModel, Engine as _, EngineLimits, Sampling, ScriptedEngine, TokenId, Work};
 use crate::node::ModelShape;
-use crate::quantization::Precision;
+use crate::quantization::{Precision, Residency};
 use crate::request::Link;
 use crate::scheduler::Policy;
 use crate::settings::Padding;
@@ -15,6 +17,9 @@ use crate::units::{Bits, Bytes, Hertz, Quality, Watts};
 
 /// Every step of the scripted engine takes this long, and the cost model says so: 10 ms.
 const STEP: Span = Span::from_millis(10);
+
+/// Loading a precision takes this long.
+const LOAD: Span = Span::from_millis(30);
 
 /// A node on which a prompt takes one step and each further token another, however many run.
 fn node() -> Node {
@@ -36,7 +41,10 @@ fn node() -> Node {
             beta_prefill: 1.0,
             beta_decode: 1.0,
             quality: Quality::new(0.9).unwrap(),
+            residency: Residency::Always,
+            measured: None,
         }],
+        weights_limit: None,
         cost: CostModel::Measured(MeasuredCost {
             prefill: constant(1_000),
             decode: constant(8),
@@ -84,6 +92,7 @@ struct Driver {
     /// What is to happen: by time, then in the order it was said.
     agenda: std::collections::BTreeMap<(Instant, u64), Event>,
     said: u64,
+    loads_succeed: bool,
     story: String,
 }
 
@@ -92,7 +101,8 @@ impl Driver {
         let limits = EngineLimits { parallel: node.max_parallel, context: node.context, kv: Tokens(400) };
         let engine = ScriptedEngine::new(limits, STEP);
         let pipeline = Pipeline::new(node, settings);
-        Self { pipeline, engine, agenda: std::collections::BTreeMap::new(), said: 0, story: String::new() }
+        let agenda = std::collections::BTreeMap::new();
+        Self { pipeline, engine, agenda, said: 0, loads_succeed: true, story: String::new() }
     }
 
     fn at(&mut self, at_ms: u64, event: Event) {
@@ -152,6 +162,21 @@ impl Driver {
                 self.story += &format!("{at}: {} {}{reason}\n", record.request.id, record.outcome.name());
             }
             Order::WakeAt(at) => self.say(at, Event::Woke),
+            Order::Load(precision) => {
+                self.story += &format!(
+                    "{}: loads {}\n",
+                    Span(now.0),
+                    self.pipeline.node().precisions[precision.0].name
+                );
+                self.say(now + LOAD, Event::Loaded { precision, is_there: self.loads_succeed });
+            }
+            Order::Unload(precision) => {
+                self.story += &format!(
+                    "{}: unloads {}\n",
+                    Span(now.0),
+                    self.pipeline.node().precisions[precision.0].name
+                );
+            }
             Order::Planned(_) => {}
         }
     }
@@ -481,7 +506,7 @@ fn a_request_cut_off_before_its_first_step_has_had_nothing_from_the_cache() {
     let orders = pipeline.on_event(at, Event::Cancelled(RequestId(1)));
     let cached = orders.iter().find_map(|order| match order {
         Order::End(record) => Some(record.cached),
-        Order::Start(_) | Order::Stop(_) | Order::Run(_) | Order::Planned(_) | Order::WakeAt(_) => None,
+        _ => None,
     });
     assert_eq!(cached, Some(Tokens::ZERO));
 }

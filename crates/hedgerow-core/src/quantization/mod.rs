@@ -1,10 +1,16 @@
 //! Stage 4 of 6: quantization.
 //!
-//! - takes: the precisions held resident and what quality the requests ask for
-//! - gives: which precision a request may run at, and which a batch does run at
+//! - takes: the precisions there are and what quality the requests ask for
+//! - gives: which precision a request may run at, and which of them are in memory ([`Residents`])
 //! - never: loads, converts or measures a model
 
+mod residents;
+
+pub use residents::{Load, Residents};
+
+use crate::engine::cost::MeasuredCost;
 use crate::request::Request;
+use crate::time::Span;
 use crate::units::{Bytes, Quality};
 
 /// One quantized form of the model, and what it costs and loses on this node (`model.md §1`).
@@ -20,6 +26,28 @@ pub struct Precision {
     pub beta_decode: f64,
     /// `f(ΔPPL_q)`: see [`quality_by_perplexity`] and [`quality_by_agreement`].
     pub quality: Quality,
+    /// When its weights are in memory.
+    #[serde(default)]
+    pub residency: Residency,
+    /// Its own step times, for a node that measured each precision's; `None` where the cost model's hold for all.
+    #[serde(default)]
+    pub measured: Option<MeasuredCost>,
+}
+
+/// When a precision's weights are in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residency {
+    /// From the node's start to its end.
+    #[default]
+    Always,
+    /// While it is worth it.
+    OnDemand {
+        /// How long loading them takes, during which the engine runs nothing.
+        load: Span,
+        /// Whether they are there when the node starts.
+        at_start: bool,
+    },
 }
 
 /// The place of a precision in [`crate::node::Node::precisions`].
@@ -50,14 +78,20 @@ pub fn suits(precisions: &[Precision], index: PrecisionIndex, request: &Request)
     request.precision.is_none_or(|only| only == index) && precisions[index.0].quality >= request.min_quality
 }
 
-/// Whether some precision suits a request.
+/// Whether some usable precision suits a request.
 ///
 /// # Errors
 ///
 /// The best quality among those that it may run at, when that is below its floor.
-pub fn reachable(precisions: &[Precision], request: &Request) -> Result<(), Quality> {
-    let may_run = |&(index, _): &(usize, &Precision)| request.precision.is_none_or(|only| only.0 == index);
-    let qualities = precisions.iter().enumerate().filter(may_run).map(|(_, precision)| precision.quality);
+pub fn reachable(
+    precisions: &[Precision],
+    is_usable: impl Fn(PrecisionIndex) -> bool,
+    request: &Request,
+) -> Result<(), Quality> {
+    let indices = (0..precisions.len()).map(PrecisionIndex);
+    let may_run =
+        |&index: &PrecisionIndex| is_usable(index) && request.precision.is_none_or(|only| only == index);
+    let qualities = indices.filter(may_run).map(|index| precisions[index.0].quality);
     let best = qualities.fold(Quality::NONE, |a, b| if b > a { b } else { a });
     if best >= request.min_quality { Ok(()) } else { Err(best) }
 }
@@ -84,6 +118,8 @@ mod tests {
             beta_prefill: beta,
             beta_decode: beta,
             quality: Quality::new(quality).unwrap(),
+            residency: Residency::Always,
+            measured: None,
         }
     }
 
@@ -105,16 +141,16 @@ mod tests {
     fn names_the_best_quality_when_no_precision_reaches_the_floor() {
         let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
         let high = Quality::new(0.99).unwrap();
-        assert_eq!(reachable(&resident, &request(high, None)), Ok(()));
-        assert_eq!(reachable(&resident, &request(Quality::FULL, None)), Err(high));
+        assert_eq!(reachable(&resident, |_| true, &request(high, None)), Ok(()));
+        assert_eq!(reachable(&resident, |_| true, &request(Quality::FULL, None)), Err(high));
     }
 
     #[test]
     fn a_request_that_insists_on_a_precision_gets_that_or_none() {
         let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
         let low = Quality::new(0.9).unwrap();
-        assert_eq!(reachable(&resident, &request(low, Some(0))), Ok(()));
-        assert_eq!(reachable(&resident, &request(Quality::new(0.95).unwrap(), Some(0))), Err(low));
+        assert_eq!(reachable(&resident, |_| true, &request(low, Some(0))), Ok(()));
+        assert_eq!(reachable(&resident, |_| true, &request(Quality::new(0.95).unwrap(), Some(0))), Err(low));
         let suits =
             |floor, only| [0, 1].map(|index| suits(&resident, PrecisionIndex(index), &request(floor, only)));
         assert_eq!(suits(low, None), [true, true]);

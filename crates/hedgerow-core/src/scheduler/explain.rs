@@ -37,6 +37,8 @@ pub enum Obstacle {
         /// Which part, from 0 to 1.
         part: f64,
     },
+    /// The precision that it needs is not in memory, and could not be loaded in time or beside those in use.
+    NotInMemory,
     /// Its time ran out while it waited for a place.
     RanOut,
 }
@@ -52,6 +54,9 @@ impl fmt::Display for Obstacle {
                 "{:.0} % of the time is kept for callers who ask for less work for their worth",
                 100.0 * part
             ),
+            Self::NotInMemory => f.write_str(
+                "the precision that it needs is not in memory, and cannot be loaded in time or beside those in use",
+            ),
             Self::RanOut => f.write_str("its time ran out while it waited for a place"),
         }
     }
@@ -60,7 +65,8 @@ impl fmt::Display for Obstacle {
 /// Why a plan leaves a newcomer out.
 pub fn obstacle(view: &View<'_>, plan: &Plan, request: &Request) -> Obstacle {
     let mut planned = candidates(view, |id| plan.precision_of(id));
-    planned.extend(candidate(view, request));
+    let Some(candidate) = candidate(view, request) else { return Obstacle::NotInMemory };
+    planned.push(candidate);
     // Asked as if it had a promise: with all of its slack, so that what is kept for others shows.
     let mut promised = view.promised.to_vec();
     promised.insert(promised.partition_point(|&id| id < request.id), request.id);
@@ -94,8 +100,8 @@ fn candidates<'a>(
 
 /// A request as it would be served if only its own time counted.
 fn candidate<'a>(view: &View<'_>, request: &'a Request) -> Option<Candidate<'a>> {
-    let all = (0..view.node.precisions.len()).map(PrecisionIndex);
-    let (precision, work) = reduce::cheapest(request, view.node, view.pace, all, 1)?;
+    let held = view.held.iter().copied();
+    let (precision, work) = reduce::cheapest(request, view.node, view.pace, held, 1)?;
     Some(Candidate { request, precision, work })
 }
 

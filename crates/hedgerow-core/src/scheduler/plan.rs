@@ -9,7 +9,7 @@ use super::timeline::{self, Lane};
 use super::view::View;
 use super::{Answer, Budget, Policy, binding, solve};
 use crate::engine::CostModel;
-use crate::quantization::{self, PrecisionIndex};
+use crate::quantization::{self, Load, PrecisionIndex};
 use crate::request::RequestId;
 use crate::settings::Protocol;
 use crate::time::{Instant, Span};
@@ -24,6 +24,8 @@ pub struct Plan {
     pub longest_prompt: Tokens,
     /// How many requests take part in a step under this plan; more may run, and pause.
     pub batch_limit: u32,
+    /// What is to be loaded as soon as whoever needs it is the most urgent.
+    pub load: Option<Load>,
     /// How the plan was found.
     pub report: PlanReport,
 }
@@ -72,39 +74,78 @@ pub struct PlanReport {
 
 /// Plans: the best batch over the precisions to use and, in continuous batching, over how many requests take
 /// part in a step. Of equal ones it takes the one with the least work, then the fastest precision and the
-/// largest batch.
-pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
-    let mut best: Option<(Plan, i128)> = None;
-    let mut nodes = 0;
+/// largest batch. Something is loaded only where that is worth more than what is in memory.
+pub fn choose(view: &View<'_>, loads: &[Load], node_limit: u64) -> Plan {
     let mut budget = Budget::nodes(node_limit);
+    let mut best = best_of(view, None, &mut budget);
+    let mut nodes = best.plan.report.nodes;
+    let mixes = view.mixes_precisions();
+    for load in loads.iter().filter(|_| mixes) {
+        if best.plan.report.accepted == view.waiting.len() {
+            break;
+        }
+        let stays = |index: &PrecisionIndex| !load.unload.contains(index);
+        let held: Vec<_> = view.held.iter().copied().filter(stays).chain([load.precision]).collect();
+        let loaded = View { held: &held, load: Some((load.precision, load.takes)), ..*view };
+        let other = best_of(&loaded, Some(load), &mut budget);
+        nodes += other.plan.report.nodes;
+        if other.worth > best.worth {
+            best = other;
+        }
+    }
+    best.plan.report.nodes = nodes;
+    best.plan
+}
+
+/// A plan and what it is worth: what it serves less what it makes late.
+struct Ranked {
+    plan: Plan,
+    worth: i128,
+}
+
+impl Ranked {
+    fn rank(&self) -> (i128, Reverse<Span>) {
+        (self.worth, Reverse(self.plan.report.retry_after))
+    }
+}
+
+/// The best plan with what the view holds.
+fn best_of(view: &View<'_>, load: Option<&Load>, budget: &mut Budget<'_>) -> Ranked {
+    let mut best: Option<Ranked> = None;
+    let mut nodes = 0;
     for among in precisions(view) {
-        let mut best_of_these: Option<(Plan, i128)> = None;
+        let mut best_of_these: Option<Ranked> = None;
         for batch in batch_sizes(view) {
             let reduction = reduce::reduce(view, &among, batch);
-            let answer = answer(&reduction, view.settings.policy, &mut budget);
+            let answer = answer(&reduction, view.settings.policy, budget);
             nodes += answer.nodes;
-            let (plan, late) = plan(view, batch, &reduction, &answer);
+            let (plan, late) = plan(view, batch, &reduction, &answer, load);
             let serves_all = plan.report.accepted == view.waiting.len() && late == 0;
             let worth = plan.report.value as i128 - late as i128;
-            if best_of_these.as_ref().is_none_or(|(_, most)| worth > *most) {
-                best_of_these = Some((plan, worth));
+            if best_of_these.as_ref().is_none_or(|best| worth > best.worth) {
+                best_of_these = Some(Ranked { plan, worth });
             }
             if serves_all {
                 break;
             }
         }
-        let rank = |(plan, worth): &(Plan, i128)| (*worth, Reverse(plan.report.retry_after));
-        if best.as_ref().map(rank) < best_of_these.as_ref().map(rank) {
+        if best.as_ref().map(Ranked::rank) < best_of_these.as_ref().map(Ranked::rank) {
             best = best_of_these;
         }
     }
-    let (mut plan, _) = best.expect("there is a precision and a batch size");
-    plan.report.nodes = nodes;
-    plan
+    let mut best = best.expect("there is a precision and a batch size");
+    best.plan.report.nodes = nodes;
+    best
 }
 
 /// Makes a plan of an instance's answer.
-fn plan(view: &View<'_>, batch_limit: u32, reduction: &Reduction<'_>, answer: &Answer) -> (Plan, u128) {
+fn plan(
+    view: &View<'_>,
+    batch_limit: u32,
+    reduction: &Reduction<'_>,
+    answer: &Answer,
+    load: Option<&Load>,
+) -> (Plan, u128) {
     let mut late = 0;
     let mut accepted: Vec<Candidate<'_>> =
         answer.chosen.iter().map(|&index| reduction.members[index]).collect();
@@ -131,6 +172,7 @@ fn plan(view: &View<'_>, batch_limit: u32, reduction: &Reduction<'_>, answer: &A
             .map(|candidate| Planned { id: candidate.request.id, precision: candidate.precision })
             .collect(),
         batch_limit,
+        load: load.cloned(),
     };
     (plan, late)
 }
@@ -144,7 +186,11 @@ const FEW_PRECISIONS: usize = 3;
 /// to trade steps that more share against steps that are faster: all of them, and as long as there are few,
 /// each choice of some. Else a batch runs at one precision: while somebody runs it is theirs, otherwise any.
 fn precisions(view: &View<'_>) -> Vec<Vec<PrecisionIndex>> {
-    let fastest_first = || quantization::fastest_first(&view.node.precisions);
+    let fastest_first = || {
+        let mut order = quantization::fastest_first(&view.node.precisions);
+        order.retain(|index| view.held.contains(index));
+        order
+    };
     if !view.mixes_precisions() {
         return match view.running.first() {
             Some(running) => vec![vec![running.precision]],
@@ -152,7 +198,11 @@ fn precisions(view: &View<'_>) -> Vec<Vec<PrecisionIndex>> {
         };
     }
     let all = fastest_first();
-    if view.waiting.is_empty() || view.waiting.len() > FEW_WAITING || all.len() > FEW_PRECISIONS {
+    if all.is_empty()
+        || view.waiting.is_empty()
+        || view.waiting.len() > FEW_WAITING
+        || all.len() > FEW_PRECISIONS
+    {
         return vec![all];
     }
     let some = |set: u32| {

@@ -143,7 +143,9 @@ pub(super) fn reduce<'a>(view: &View<'a>, among: &[PrecisionIndex], batch: u32) 
         let tokens = TokensLeft::of_waiting(request, prompt);
         let work = WorkLeft::new(node, view.pace, precision, &tokens, reduction.crowd.at(precision));
         let on_the_air = node.uplink_slot() + node.downlink_slot();
-        let slack = slack(view, view.slack_to_plan_with(request), on_the_air);
+        let load =
+            view.load.filter(|&(loaded, _)| loaded == precision).map_or(Span::ZERO, |(_, takes)| takes);
+        let slack = slack(view, view.slack_to_plan_with(request), on_the_air + load);
         let own_path = (work.prefill + work.decode_path).scaled(view.stretch());
         let is_continuous = matches!(view.settings.protocol, Protocol::Continuous);
         if is_continuous && own_path > slack {

@@ -7,8 +7,8 @@
 
 use super::reduce::Candidate;
 use super::view::{InFlight, View};
-use crate::engine::StepLoad;
 use crate::engine::cost::ChunkLoad;
+use crate::engine::{Step, StepLoad};
 use crate::quantization::PrecisionIndex;
 use crate::request::{Request, RequestId};
 use crate::running::{Running, load_of};
@@ -143,9 +143,11 @@ pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Ve
     let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
     let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
     let batch = batch as usize;
-    let mut player = Player { view, batch, lanes, open, places, now: Span::ZERO };
-    if let Some(in_flight) = view.in_flight {
-        player.end_step(in_flight);
+    let mut player = Player { view, batch, lanes, open, places, load: view.load, now: Span::ZERO };
+    match view.in_flight {
+        Some(InFlight::Step { step, ordered }) => player.end_step(step, *ordered),
+        Some(InFlight::Load { until, .. }) => player.now = until.since(view.now),
+        None => {}
     }
     player.play()
 }
@@ -158,21 +160,23 @@ struct Player<'a> {
     open: Vec<usize>,
     /// Places that nobody holds.
     places: usize,
+    /// What is yet to be loaded.
+    load: Option<(PrecisionIndex, Span)>,
     now: Span,
 }
 
 impl Player<'_> {
     /// The step that the engine is running comes to its end before anything else.
-    fn end_step(&mut self, in_flight: &InFlight) {
-        let load = load_of(&in_flight.step, self.view.running);
-        let duration = self.view.step_time(in_flight.step.precision, &load);
-        self.now = duration.saturating_sub(self.view.now.since(in_flight.ordered));
+    fn end_step(&mut self, step: &Step, ordered: Instant) {
+        let load = load_of(step, self.view.running);
+        let duration = self.view.step_time(step.precision, &load);
+        self.now = duration.saturating_sub(self.view.now.since(ordered));
         for (lane, running) in self.lanes.iter_mut().zip(self.view.running) {
             let id = running.request.id;
-            if let Some(chunk) = in_flight.step.prefill.iter().find(|chunk| chunk.request == id) {
+            if let Some(chunk) = step.prefill.iter().find(|chunk| chunk.request == id) {
                 lane.prefilled = lane.prefilled + chunk.tokens;
                 lane.kv = lane.kv + chunk.tokens;
-            } else if in_flight.step.decode.contains(&id) {
+            } else if step.decode.contains(&id) {
                 lane.decodes_left -= 1;
                 lane.kv = lane.kv + Tokens(1);
             } else {
@@ -221,6 +225,10 @@ impl Player<'_> {
         let all_ready = || self.open.iter().copied().filter(is_ready);
         let first = all_ready().next().expect("somebody is ready");
         let precision = self.lanes[first].precision;
+        if let Some((_, takes)) = self.load.take_if(|(loaded, _)| *loaded == precision) {
+            self.now += takes;
+            return;
+        }
         // A step has one precision: that of the most urgent.
         let (ready, others): (Vec<usize>, Vec<usize>) =
             all_ready().partition(|&lane| self.lanes[lane].precision == precision);

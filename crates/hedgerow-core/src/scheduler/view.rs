@@ -22,9 +22,13 @@ pub struct View<'a> {
     pub waiting: &'a [&'a Request],
     /// Who of them was accepted by an earlier plan, in order of id.
     pub promised: &'a [RequestId],
+    /// The precisions to plan with: those in memory, or those that will be.
+    pub held: &'a [PrecisionIndex],
+    /// What of them has to be loaded before anybody runs at it, and how long that takes.
+    pub load: Option<(PrecisionIndex, Span)>,
     /// Who runs.
     pub running: &'a [Running],
-    /// The step that the engine is running, which none of the above shows yet.
+    /// What the engine is doing, which none of the above shows yet.
     pub in_flight: Option<&'a InFlight>,
     /// What is free.
     pub ledger: &'a Ledger,
@@ -42,13 +46,30 @@ pub struct View<'a> {
     pub batch: u32,
 }
 
-/// A step that was ordered and has not been reported.
+/// What the engine was told to do and has not reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InFlight {
-    /// The step.
-    pub step: Step,
-    /// When it was ordered.
-    pub ordered: Instant,
+pub enum InFlight {
+    /// To run a step.
+    Step {
+        /// The step.
+        step: Step,
+        /// When it was ordered.
+        ordered: Instant,
+    },
+    /// To load a precision.
+    Load {
+        /// Which.
+        precision: PrecisionIndex,
+        /// When it should be there.
+        until: Instant,
+    },
+}
+
+impl InFlight {
+    /// Whether the engine loads.
+    pub fn is_load(&self) -> bool {
+        matches!(self, Self::Load { .. })
+    }
 }
 
 impl View<'_> {

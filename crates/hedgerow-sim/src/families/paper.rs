@@ -7,7 +7,7 @@
 
 use hedgerow_core::allocator::{Channel, full_band_rate, share_needed};
 use hedgerow_core::engine::cost::{Attention, CostModel, FlopsCost};
-use hedgerow_core::quantization::Precision;
+use hedgerow_core::quantization::{Precision, Residency};
 use hedgerow_core::scheduler::{Capacity, Instance, Item, Timing};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, FlopPerSecond, Hertz, Quality, Tokens, Watts};
@@ -87,6 +87,8 @@ fn memory_and_compute(output: Tokens) -> (u64, u64) {
         beta_prefill: 1.0675,
         beta_decode: 0.5727,
         quality: Quality::new(1.0).expect("it is between 0 and 1"),
+        residency: Residency::Always,
+        measured: None,
     };
     let cost =
         CostModel::Flops(FlopsCost { speed: FlopPerSecond::new(20.0 * 1.33e12), attention: Attention::Full });

@@ -80,7 +80,12 @@ impl Recording {
                 match order {
                     Order::End(record) => replayed.push(record),
                     Order::Run(ordered) => step = Some(ordered),
-                    Order::Start(_) | Order::Stop(_) | Order::Planned(_) | Order::WakeAt(_) => {}
+                    Order::Start(_)
+                    | Order::Stop(_)
+                    | Order::Load(_)
+                    | Order::Unload(_)
+                    | Order::Planned(_)
+                    | Order::WakeAt(_) => {}
                 }
             }
             let is_last = index + 1 == self.told.len();

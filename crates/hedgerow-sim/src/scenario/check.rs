@@ -4,7 +4,7 @@ use hedgerow_core::allocator::{Channel, Radio};
 use hedgerow_core::engine::CostModel;
 use hedgerow_core::engine::cost::{Attention, FlopsCost, RooflineCost};
 use hedgerow_core::node::{ModelShape, Node};
-use hedgerow_core::quantization::{Precision, quality_by_perplexity};
+use hedgerow_core::quantization::{Precision, Residency, quality_by_perplexity};
 use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
@@ -87,6 +87,7 @@ fn node(raw: &Raw, radio: Option<Radio>) -> Checked<Node> {
         memory: Bytes((positive("node.memory_gb", raw.node.memory_gb)? * 1e9) as u64),
         model,
         precisions: resident(raw, &model)?,
+        weights_limit: None,
         cost: cost(&raw.cost, &raw.node)?,
         max_parallel: at_least_one("node.max_parallel", raw.node.max_parallel)?,
         context: Tokens(at_least_one("node.context_tokens", raw.node.context_tokens)?),
@@ -137,6 +138,8 @@ fn precision(raw: &RawPrecision, model: &ModelShape) -> Checked<Precision> {
         beta_prefill: positive(key("beta_prefill"), raw.beta_prefill)?,
         beta_decode: positive(key("beta_decode"), raw.beta_decode)?,
         quality,
+        residency: Residency::Always,
+        measured: None,
     })
 }
 

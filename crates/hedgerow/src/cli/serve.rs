@@ -36,7 +36,11 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     crate::logging::start(&config.log)?;
     let record = args.record.as_deref().map(serve::create_recording).transpose()?;
     // Few threads: the engine needs the cores more than the connections do.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .on_thread_start(serve::run_before_the_engine)
+        .build()?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     let outcome = runtime.block_on(async {

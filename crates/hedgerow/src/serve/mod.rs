@@ -6,6 +6,7 @@
 mod clock;
 mod driver;
 mod engine_thread;
+mod priority;
 mod recorder;
 mod ticket;
 
@@ -19,7 +20,7 @@ use hedgerow_core::Pipeline;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{CostModel, Engine as _, EngineLimits, Work};
-use hedgerow_core::quantization::Precision;
+use hedgerow_core::quantization::{Precision, Residency};
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
@@ -30,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) use clock::Clock;
 pub(crate) use driver::Explanation;
 use driver::{Command, Driver, Submission};
+pub(crate) use priority::run_before_the_engine;
 use recorder::Recorder;
 pub(crate) use recorder::create as create_recording;
 pub(crate) use ticket::{Ticket, Update};
@@ -89,14 +91,17 @@ pub(crate) fn start(
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (model, driver, kv_tokens) = (Arc::clone(&model), commands.clone(), metrics.kv_tokens());
         let options = engine_options(config);
-        move || match prepare(&model, &options, speed) {
-            Ok((mut engine, cost)) => {
-                // The starter waits for this; if it is gone there is nobody to serve.
-                if ready_sender.send(Ok((engine.limits(), cost, engine.prefixes()))).is_ok() {
-                    engine_thread::run(&mut engine, &engine_commands, &driver, &kv_tokens);
+        move || {
+            priority::run_as_usual();
+            match prepare(&model, &options, speed) {
+                Ok((mut engine, cost)) => {
+                    // The starter waits for this; if it is gone there is nobody to serve.
+                    if ready_sender.send(Ok((engine.limits(), cost, engine.prefixes()))).is_ok() {
+                        engine_thread::run(&mut engine, &engine_commands, &driver, &kv_tokens);
+                    }
                 }
+                Err(error) => drop(ready_sender.send(Err(error))),
             }
-            Err(error) => drop(ready_sender.send(Err(error))),
         }
     })?;
     let (limits, cost, prefixes) = ready.recv().context("the engine's thread ended while it started")??;
@@ -105,8 +110,10 @@ pub(crate) fn start(
     metrics.set_kv_capacity(limits.kv.0);
     let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
     let driver = Driver::new(pipeline, clock, engine_sender, prefixes, Arc::clone(metrics), recorder);
-    let driver =
-        std::thread::Builder::new().name("driver".into()).spawn(move || driver.run(&driver_commands))?;
+    let driver = std::thread::Builder::new().name("driver".into()).spawn(move || {
+        run_before_the_engine();
+        driver.run(&driver_commands);
+    })?;
     Ok(Node {
         model,
         shape,
@@ -197,7 +204,10 @@ fn describe(
             beta_prefill: 1.0,
             beta_decode: 1.0,
             quality: config.model.quality,
+            residency: Residency::Always,
+            measured: None,
         }],
+        weights_limit: None,
         cost: CostModel::Measured(cost.clone()),
         max_parallel: limits.parallel,
         context: limits.context,

@@ -27,7 +27,7 @@ pub enum CostModel {
     Flops(FlopsCost),
     /// Arithmetic or memory traffic, whichever is slower.
     Roofline(RooflineCost),
-    /// Tables measured on the node.
+    /// Tables measured on the node, for precisions that have none of their own.
     Measured(MeasuredCost),
 }
 
@@ -73,7 +73,7 @@ impl CostModel {
         match self {
             Self::Flops(cost) => cost.step(model, precision, load),
             Self::Roofline(cost) => cost.step(model, precision, load),
-            Self::Measured(cost) => cost.step(load),
+            Self::Measured(cost) => precision.measured.as_ref().unwrap_or(cost).step(load),
         }
     }
 
