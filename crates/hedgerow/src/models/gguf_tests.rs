@@ -76,6 +76,10 @@ fn tiny() -> Vec<u8> {
 }
 
 fn check(bytes: &[u8]) -> Result<GgufSummary, ModelError> {
+    whole(bytes).map(|(summary, _)| summary)
+}
+
+fn whole(bytes: &[u8]) -> Result<(GgufSummary, Vec<GgufTensor>), ModelError> {
     read(Cursor::new(bytes), bytes.len() as u64, Path::new("tiny.gguf"))
 }
 
