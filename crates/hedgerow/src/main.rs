@@ -1,6 +1,7 @@
 //! hedgerow: an LLM inference server for edge nodes that keeps its promises.
 
 mod api;
+mod catalogue;
 mod cli;
 mod config;
 mod demo;

@@ -30,8 +30,8 @@ fn said(output: &Output) -> String {
 }
 
 fn results(output: &Output) -> Vec<Value> {
-    let content: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", said(output)));
+    let content: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)));
     content["results"].as_array().unwrap_or_else(|| panic!("{content:#}")).clone()
 }
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{ApiError, App, Serving};
+use crate::catalogue::{self, Entry};
 
 impl Serving {
     /// What clients may call the model: its name, and its name pinned to the precision it has.
@@ -37,7 +38,7 @@ pub(super) async fn version() -> Json<Value> {
 /// `/v1/models`.
 pub(super) async fn models(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let serving = app.serving()?;
-    Ok(Json(json!({ "object": "list", "data": [describe(&app, serving)] })))
+    Ok(Json(json!({ "object": "list", "data": [describe(&app, serving).await] })))
 }
 
 /// `/v1/models/{id}`.
@@ -47,12 +48,14 @@ pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Res
     if !names.contains(&id) {
         return Err(ApiError::no_such_model(&id, &names));
     }
-    Ok(Json(describe(&app, serving)))
+    Ok(Json(describe(&app, serving).await))
 }
 
-fn describe(app: &App, serving: &Serving) -> Value {
+async fn describe(app: &App, serving: &Serving) -> Value {
     let info = serving.node.model().info();
     let limits = serving.node.limits();
+    let known = tokio::task::spawn_blocking(catalogue::saved).await.ok().and_then(Result::ok).flatten();
+    let entry = known.as_ref().and_then(|known| known.entry_of(info));
     json!({
         "id": serving.name, "object": "model", "created": app.0.started_unix_s, "owned_by": "hedgerow",
         "hedgerow": {
@@ -61,8 +64,18 @@ fn describe(app: &App, serving: &Serving) -> Value {
             "context_tokens": limits.context.0, "parallel": limits.parallel,
             "retained": app.0.config.engine.retained,
             "quality": app.0.config.model.quality.get(),
+            "catalogue": entry.map(without_places),
         },
     })
+}
+
+/// An entry without what is nobody's business outside this machine.
+fn without_places(entry: &Entry) -> Value {
+    let mut entry = json!(entry);
+    if let Some(fields) = entry.as_object_mut() {
+        fields.retain(|name, _| !["file", "modified_ns"].contains(&name.as_str()));
+    }
+    entry
 }
 
 /// `/metrics`.

@@ -7,6 +7,7 @@ mod demo;
 mod evaluate;
 mod explain;
 mod instances;
+mod list;
 #[cfg(feature = "milp")]
 mod milp;
 mod profile;
@@ -14,6 +15,7 @@ mod pull;
 mod quantize;
 mod replay;
 mod serve;
+mod show;
 mod simulate;
 mod solve;
 mod solver;
@@ -37,6 +39,10 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Measure how fast this machine runs a model, or show what was measured and saved
     Profile(profile::ProfileArgs),
+    /// List the models here: what each precision takes, how fast it is and what it loses
+    List(list::ListArgs),
+    /// Show all that is known of a model, and where each number is from
+    Show(show::ShowArgs),
     /// Get a model: the small default one, a Hugging Face repository's, or a file of your own
     Pull(pull::PullArgs),
     /// Store a model in fewer bits, by llama.cpp's own quantizer
@@ -68,6 +74,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Serve(args) => serve::run(&args, of_verb),
         Verb::Demo(args) => demo::run(&args, of_verb),
         Verb::Profile(args) => profile::run(&args, of_verb),
+        Verb::List(args) => list::run(&args),
+        Verb::Show(args) => show::run(&args),
         Verb::Pull(args) => pull::run(&args),
         Verb::Quantize(args) => quantize::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args};
 
+use crate::catalogue;
 use crate::config::{self, ConfigArgs};
 use crate::models::{Bar, FetchOptions};
 use crate::profile::Profiler;
@@ -55,6 +56,9 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
             tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
             let profiler = Profiler::new(&loaded, server.config())?;
             server.serve(&loaded.model, &loaded.name, Speed::Profile(Box::new(profiler)), record)?;
+            if let Err(error) = catalogue::refresh(&[&loaded.path]) {
+                tracing::warn!("the catalogue is not brought up to date: {error}");
+            }
             anyhow::Ok(server)
         });
         let server = tokio::select! {

@@ -28,6 +28,8 @@ pub(crate) struct GgufSummary {
     pub(crate) context_tokens: Option<u64>,
     /// The type of most tensors, like `Q4_1`.
     pub(crate) quantization: Option<String>,
+    /// Numbers in the cache for each token, keys and values of all layers.
+    pub(crate) cache_numbers: Option<u64>,
     /// How many tensors it has.
     pub(crate) tensor_count: u64,
     /// How many tensors have each type.
@@ -110,7 +112,8 @@ fn read(
     list.iter_mut().for_each(|tensor| tensor.at += data);
     let summary = GgufSummary {
         version,
-        context_tokens: kept.context_tokens(),
+        context_tokens: kept.number("context_length"),
+        cache_numbers: kept.cache_numbers(),
         architecture: kept.texts.remove("general.architecture"),
         name: kept.texts.remove("general.name"),
         quantization: kept.quantization(),
@@ -125,8 +128,8 @@ fn read(
 /// The values that the summary is made of.
 struct Kept {
     texts: BTreeMap<String, String>,
-    /// Every key that ends in `.context_length`: which one counts, the architecture says.
-    context_lengths: BTreeMap<String, u64>,
+    /// Every key that ends in one of [`Kept::NUMBERS`]: which one counts, the architecture says.
+    numbers: BTreeMap<String, u64>,
     file_type: Option<u64>,
     alignment: u64,
 }
@@ -134,16 +137,38 @@ struct Kept {
 impl Default for Kept {
     fn default() -> Kept {
         // 32 is the layout's own default.
-        Kept { texts: BTreeMap::new(), context_lengths: BTreeMap::new(), file_type: None, alignment: 32 }
+        Kept { texts: BTreeMap::new(), numbers: BTreeMap::new(), file_type: None, alignment: 32 }
     }
 }
 
 impl Kept {
     const TEXTS: [&str; 3] = ["general.architecture", "general.name", "tokenizer.chat_template"];
 
-    fn context_tokens(&self) -> Option<u64> {
+    const NUMBERS: [&str; 7] = [
+        ".context_length",
+        ".block_count",
+        ".embedding_length",
+        ".attention.head_count",
+        ".attention.head_count_kv",
+        ".attention.key_length",
+        ".attention.value_length",
+    ];
+
+    /// A number of the file's own architecture.
+    fn number(&self, name: &str) -> Option<u64> {
         let architecture = self.texts.get("general.architecture")?;
-        self.context_lengths.get(&format!("{architecture}.context_length")).copied()
+        self.numbers.get(&format!("{architecture}.{name}")).copied()
+    }
+
+    /// `layers · heads · (key + value)`; `None` where the file does not say it in single numbers, because layers
+    /// differ.
+    fn cache_numbers(&self) -> Option<u64> {
+        let heads = self.number("attention.head_count")?;
+        let usual = self.number("embedding_length")?.checked_div(heads)?;
+        let length = |name: &str| self.number(name).unwrap_or(usual);
+        let each = length("attention.key_length").checked_add(length("attention.value_length"))?;
+        let kv_heads = self.number("attention.head_count_kv")?;
+        self.number("block_count")?.checked_mul(kv_heads)?.checked_mul(each)
     }
 
     fn quantization(&self) -> Option<String> {
@@ -208,8 +233,8 @@ impl<R: BufRead> Reader<'_, R> {
             kept.alignment = number;
         } else if key == "general.file_type" {
             kept.file_type = Some(number);
-        } else if key.ends_with(".context_length") {
-            kept.context_lengths.insert(key, number);
+        } else if Kept::NUMBERS.iter().any(|name| key.ends_with(name)) {
+            kept.numbers.insert(key, number);
         }
         Ok(())
     }

@@ -43,6 +43,12 @@ pub(super) fn has(path: &Path, sha256: &str, verify: bool, report: Report<'_>) -
     Ok(false)
 }
 
+/// The file's checksum, if it was compared and the file has not changed since.
+pub(crate) fn known_sha256(path: &Path) -> Option<String> {
+    let mark = read_mark(path)?;
+    (mark_of(path, &mark.sha256)? == mark).then_some(mark.sha256)
+}
+
 /// Moves a finished, checked file to its place in one step.
 pub(crate) fn put(partial: &Path, path: &Path) -> Result<(), ModelError> {
     File::open(partial).and_then(|file| file.sync_all()).map_err(ModelError::io("writing", partial))?;
@@ -157,8 +163,11 @@ mod tests {
     fn a_changed_file_counts_as_absent_and_fails_verification() {
         let path = fresh_folder("store-changed").join("m.gguf");
         fs::write(&path, "hello").unwrap();
+        assert_eq!(known_sha256(&path), None);
         assert!(has(&path, HELLO, false, &|_| ()).unwrap());
+        assert_eq!(known_sha256(&path).as_deref(), Some(HELLO));
         fs::write(&path, "hellO!").unwrap();
+        assert_eq!(known_sha256(&path), None);
         assert!(!has(&path, HELLO, false, &|_| ()).unwrap());
         assert_eq!(has(&path, HELLO, true, &|_| ()).unwrap_err().code(), "wrong_checksum");
     }

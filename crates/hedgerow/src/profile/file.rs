@@ -108,6 +108,15 @@ impl Shelf {
         Ok(Some(profile))
     }
 
+    /// Every saved profile that can be used.
+    pub(crate) fn all(&self) -> Vec<Profile> {
+        // No folder: nothing was measured yet.
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let profile =
+            |path: &Path| -> Option<Profile> { serde_json::from_str(&fs::read_to_string(path).ok()?).ok() };
+        files.filter_map(|file| profile(&file.path())).filter(|profile| profile.format == FORMAT).collect()
+    }
+
     /// Saves a profile, whole or not at all.
     ///
     /// # Errors
@@ -163,6 +172,7 @@ pub(super) mod tests {
         assert!(shelf.find(&subject()).unwrap().is_none());
         shelf.save(&profile()).unwrap();
         assert_eq!(shelf.find(&subject()).unwrap(), Some(profile()));
+        assert_eq!(shelf.all(), [profile()]);
         assert_eq!(fs::read_dir(&shelf.folder).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(shelf.path(&subject())).unwrap(), profile().to_json());
     }
@@ -187,8 +197,10 @@ pub(super) mod tests {
             shelf.find(&subject()).unwrap_err().to_string()
         };
         assert!(why(&whole[..whole.len() / 2]).starts_with("it is damaged: "));
+        assert_eq!(shelf.all(), []);
         assert!(why("").starts_with("it is damaged: "));
         assert!(why(&whole.replace("profile/1", "profile/0")).contains("`hedgerow-profile/0`"));
+        assert_eq!(shelf.all(), []);
         assert!(why("[]").contains("its format is ``"));
         assert!(why(&whole.replace("Test CPU", "Other CPU")).contains("another machine"));
         // A surface that could not have been measured.

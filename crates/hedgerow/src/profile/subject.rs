@@ -117,7 +117,8 @@ impl ModelFile {
 }
 
 impl Machine {
-    fn this() -> Self {
+    /// The one that this runs on.
+    pub(crate) fn this() -> Self {
         let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         Self { cpu: cpu_name(&text).unwrap_or("unknown").to_owned(), cores }
@@ -149,7 +150,7 @@ const END_BYTES: u64 = 1 << 20;
 
 /// Tells model files apart without reading gigabytes at each start: the SHA-256 of the file's size, its
 /// first 16 MiB and its last MiB. It is no proof that a file is whole.
-fn fingerprint(path: &Path) -> std::io::Result<String> {
+pub(crate) fn fingerprint(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut hasher = Sha256::new();

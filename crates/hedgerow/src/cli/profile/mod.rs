@@ -12,6 +12,7 @@ use clap::{ArgMatches, Args};
 use hedgerow_llama::LlamaEngine;
 use indicatif::HumanDuration;
 
+use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::config::{self, ConfigArgs};
 use crate::hint::hinted;
@@ -64,6 +65,9 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
             profiler.measure(&mut engine)?
         }
     };
+    if known.is_saved {
+        catalogue::refresh(&[&loaded.path])?;
+    }
     if let Some(path) = &args.plot {
         write_whole(path, &plot::decode(&known.profile)).map_err(|error| {
             hinted(format!("cannot write {}: {error}", path.display()), "choose another file by `--plot`")

@@ -1,0 +1,87 @@
+//! A number, and where it is from.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a number is from. The least reliable comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// By a rule of thumb, which the source names.
+    Assumed,
+    /// By others, of a model like this one.
+    Published,
+    /// On this machine, with this file.
+    Measured,
+}
+
+/// Where a number is from, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    pub(crate) kind: Kind,
+    /// What was measured and how, who published it, or what is assumed.
+    pub(crate) what: String,
+    /// When it was measured, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) when_unix_s: Option<u64>,
+}
+
+/// A number with its source and, if it has one, its 95 % confidence interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figure<T = f64> {
+    pub(crate) value: T,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) low: Option<T>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) high: Option<T>,
+    pub(crate) source: Source,
+}
+
+impl Source {
+    pub(super) fn assumed(what: &str) -> Self {
+        Self { kind: Kind::Assumed, what: what.to_owned(), when_unix_s: None }
+    }
+
+    pub(super) fn published(what: String) -> Self {
+        Self { kind: Kind::Published, what, when_unix_s: None }
+    }
+
+    pub(super) fn measured(what: String, when_unix_s: u64) -> Self {
+        Self { kind: Kind::Measured, what, when_unix_s: Some(when_unix_s) }
+    }
+
+    /// The figure that it is the source of.
+    pub(super) fn of<T>(&self, value: T) -> Figure<T> {
+        Figure { value, low: None, high: None, source: self.clone() }
+    }
+}
+
+/// The one of two figures to believe: measured here before published before assumed. The first of two alike.
+pub(super) fn better<T>(one: Option<Figure<T>>, other: Option<Figure<T>>) -> Option<Figure<T>> {
+    match (one, other) {
+        (Some(one), Some(other)) if other.source.kind > one.source.kind => Some(other),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_replaces_what_was_published_and_that_what_was_assumed() {
+        let measured = || Some(Source::measured("here".into(), 1).of(1.0));
+        let published = || Some(Source::published("there".into()).of(2.0));
+        let assumed = || Some(Source::assumed("a rule").of(3.0));
+        for (one, other, expected) in [
+            (assumed(), published(), published()),
+            (published(), assumed(), published()),
+            (published(), measured(), measured()),
+            (measured(), assumed(), measured()),
+            (None, assumed(), assumed()),
+            (assumed(), None, assumed()),
+            (None, None, None),
+        ] {
+            assert_eq!(better(one, other), expected);
+        }
+    }
+}
