@@ -36,6 +36,10 @@ pub fn compose(view: &View<'_>) -> Step {
 }
 
 fn chunks(view: &View<'_>, ready: &[&Running]) -> Vec<PrefillChunk> {
+    // In most steps all decode, and then nobody needs to know what they can spare.
+    if ready.iter().all(|running| running.is_decoding()) {
+        return Vec::new();
+    }
     let mut left = view.node.prefill_chunk;
     let mut spare = Span::MAX;
     let mut chunks = Vec::new();
