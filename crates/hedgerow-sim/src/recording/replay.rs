@@ -12,7 +12,8 @@ use hedgerow_core::units::Tokens;
 
 use super::Recording;
 use crate::arrivals::Arrival;
-use crate::simulation::{Run, Simulation};
+use crate::simulation::Simulation;
+use crate::sink::Run;
 
 impl Recording {
     /// Plays the recorded arrivals under some settings, with an engine that takes `stretch` times as long as
