@@ -22,7 +22,7 @@ pub fn compose(view: &View<'_>) -> Step {
     let mut ready: Vec<&Running> = view.running.iter().filter(|running| running.ready <= view.now).collect();
     if view.settings.policy.plans_for_all() {
         let is_owed = |request: &Request| view.owes_best_effort && request.is_best_effort();
-        ready.sort_by_key(|running| (!is_owed(&running.request), running.request.urgency()));
+        ready.sort_by_cached_key(|running| (!is_owed(&running.request), running.request.urgency()));
         ready.truncate(view.batch as usize);
     }
     let decoding = ready.iter().filter(|running| running.is_decoding());

@@ -53,7 +53,7 @@ pub struct PlanReport {
 /// Plans: the best batch over the resident precisions and, in continuous batching, over how many requests
 /// take part in a step. Of equal ones it takes the fastest precision and the largest batch.
 pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
-    let mut best: Option<(Plan, i128)> = None;
+    let mut best: Option<Candidate<'_>> = None;
     let mut nodes = 0;
     let mut budget = Budget::nodes(node_limit);
     for precision in precisions(view) {
@@ -61,55 +61,75 @@ pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
             let reduction = reduce::reduce(view, precision, batch);
             let answer = answer(&reduction, view.settings.policy, &mut budget);
             nodes += answer.nodes;
-            let (plan, late) = plan(view, precision, batch, &reduction, &answer);
-            let serves_all = plan.report.accepted == view.waiting.len() && late == 0;
-            let worth = plan.report.value as i128 - late as i128;
-            if best.as_ref().is_none_or(|(_, most)| worth > *most) {
-                best = Some((plan, worth));
+            let candidate = Candidate::new(view, precision, batch, reduction, answer);
+            let serves_all = candidate.accepted.len() == view.waiting.len() && candidate.late == 0;
+            if best.as_ref().is_none_or(|best| candidate.worth() > best.worth()) {
+                best = Some(candidate);
             }
             if serves_all {
                 break;
             }
         }
     }
-    let (mut plan, _) = best.expect("there is a precision and a batch size");
-    plan.report.nodes = nodes;
-    plan
+    best.expect("there is a precision and a batch size").into_plan(view, nodes)
 }
 
-/// Makes a plan of an instance's answer.
-fn plan(
-    view: &View<'_>,
+/// The answer for one precision and batch size: what is needed to compare it, and to make a plan of it.
+struct Candidate<'a> {
     precision: PrecisionIndex,
     batch_limit: u32,
-    reduction: &Reduction<'_>,
-    answer: &Answer,
-) -> (Plan, u128) {
-    let mut late = 0;
-    let mut accepted: Vec<&Request> = answer.chosen.iter().map(|&index| reduction.members[index]).collect();
-    if view.settings.policy.plans_for_all() {
-        accepted.sort_by_key(|request| request.urgency());
-        if view.settings.protocol == Protocol::Continuous {
-            late = keep_what_can_be_promised(view, precision, batch_limit, &mut accepted);
+    reduction: Reduction<'a>,
+    answer: Answer,
+    accepted: Vec<&'a Request>,
+    value: u128,
+    /// Value of those who run and will be late.
+    late: u128,
+}
+
+impl<'a> Candidate<'a> {
+    fn new(
+        view: &View<'a>,
+        precision: PrecisionIndex,
+        batch_limit: u32,
+        reduction: Reduction<'a>,
+        answer: Answer,
+    ) -> Self {
+        let mut late = 0;
+        let mut accepted: Vec<&Request> =
+            answer.chosen.iter().map(|&index| reduction.members[index]).collect();
+        if view.settings.policy.plans_for_all() {
+            accepted.sort_by_key(|request| request.urgency());
+            if view.settings.protocol == Protocol::Continuous {
+                late = keep_what_can_be_promised(view, precision, batch_limit, &mut accepted);
+            }
+        }
+        let value = accepted.iter().map(|request| u128::from(request.value)).sum();
+        Self { precision, batch_limit, reduction, answer, accepted, value, late }
+    }
+
+    fn worth(&self) -> i128 {
+        self.value as i128 - self.late as i128
+    }
+
+    fn into_plan(self, view: &View<'_>, nodes: u64) -> Plan {
+        let Self { precision, batch_limit, reduction, answer, accepted, value, .. } = self;
+        Plan {
+            report: PlanReport {
+                at: view.now,
+                waiting: view.waiting.len(),
+                accepted: accepted.len(),
+                nodes,
+                value,
+                bound: answer.bound,
+                binding: binding(&reduction.instance, &answer.chosen),
+                retry_after: reduce::time_to_drain(view, precision, batch_limit, &accepted),
+            },
+            longest_prompt: accepted.iter().map(|request| request.prompt).max().unwrap_or_default(),
+            accepted: accepted.iter().map(|request| request.id).collect(),
+            precision,
+            batch_limit,
         }
     }
-    let plan = Plan {
-        report: PlanReport {
-            at: view.now,
-            waiting: view.waiting.len(),
-            accepted: accepted.len(),
-            nodes: 0,
-            value: accepted.iter().map(|request| u128::from(request.value)).sum(),
-            bound: answer.bound,
-            binding: binding(&reduction.instance, &answer.chosen),
-            retry_after: reduce::time_to_drain(view, precision, batch_limit, &accepted),
-        },
-        longest_prompt: accepted.iter().map(|request| request.prompt).max().unwrap_or_default(),
-        accepted: accepted.iter().map(|request| request.id).collect(),
-        precision,
-        batch_limit,
-    };
-    (plan, late)
 }
 
 /// A batch runs at one precision: while somebody runs it is theirs, otherwise any may be chosen.

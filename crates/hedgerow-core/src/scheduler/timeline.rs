@@ -142,7 +142,8 @@ pub(super) fn play(
     let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
     let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
     let batch = batch as usize;
-    let mut player = Player { view, precision, batch, lanes, open, places, now: Span::ZERO };
+    let (ready, decoding) = (Vec::new(), Vec::new());
+    let mut player = Player { view, precision, batch, lanes, open, ready, decoding, places, now: Span::ZERO };
     if let Some(in_flight) = view.in_flight {
         player.end_step(in_flight);
     }
@@ -156,6 +157,9 @@ struct Player<'a> {
     lanes: Vec<Lane>,
     /// Who has not finished, the most urgent first.
     open: Vec<usize>,
+    /// Room for those of them who take part in a phase, and for those of these who decode.
+    ready: Vec<usize>,
+    decoding: Vec<usize>,
     /// Places that nobody holds.
     places: usize,
     now: Span,
@@ -217,10 +221,12 @@ impl Player<'_> {
 
     /// Runs equal steps until something changes: a prompt is here or done, or a request is.
     fn phase(&mut self) {
+        let (mut ready, mut decoding) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.decoding));
+        ready.clear();
+        decoding.clear();
         let is_ready = |lane: &&usize| self.lanes[**lane].ready.is_some_and(|ready| ready <= self.now);
-        let ready: Vec<usize> = self.open.iter().filter(is_ready).take(self.batch).copied().collect();
-        let decoding: Vec<usize> =
-            ready.iter().copied().filter(|&lane| self.lanes[lane].is_decoding()).collect();
+        ready.extend(self.open.iter().filter(is_ready).take(self.batch));
+        decoding.extend(ready.iter().filter(|&&lane| self.lanes[lane].is_decoding()));
         let decode = self.decode_time(&decoding);
         let prompt = ready.iter().copied().find(|&lane| !self.lanes[lane].is_decoding());
         let chunks = prompt.map_or(0, |lane| self.chunks(lane, &decoding, decode));
@@ -239,13 +245,13 @@ impl Player<'_> {
         if let Some(lane) = prompt {
             self.prefill(lane, steps);
         }
-        for lane in decoding {
+        for &lane in &decoding {
             let lane = &mut self.lanes[lane];
             lane.decodes_left -= steps;
             lane.kv = lane.kv + Tokens(steps);
         }
         let now = self.now.scaled(self.view.stretch());
-        for lane in ready {
+        for &lane in &ready {
             let lane = &mut self.lanes[lane];
             if lane.is_decoding() {
                 lane.first.get_or_insert(now);
@@ -254,6 +260,7 @@ impl Player<'_> {
                 }
             }
         }
+        (self.ready, self.decoding) = (ready, decoding);
     }
 
     /// How many chunks of a prompt the next equal steps may take: to its end, or as many as the more
