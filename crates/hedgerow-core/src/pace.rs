@@ -184,7 +184,8 @@ fn parts(load: &StepLoad, cost: &impl Fn(&StepLoad) -> Span) -> (f64, f64) {
     if load.decode_count == 0 {
         return (whole, 0.0);
     }
-    let decodes = StepLoad { prefill: Vec::new(), ..load.clone() };
+    let StepLoad { decode_count, decode_kv, decode_longest, .. } = *load;
+    let decodes = StepLoad { prefill: Vec::new(), decode_count, decode_kv, decode_longest };
     let decodes = cost(&decodes).as_seconds().min(whole);
     (whole - decodes, decodes)
 }

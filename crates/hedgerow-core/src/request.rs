@@ -111,12 +111,14 @@ impl Request {
 
     /// Order of urgency: by the earliest time that it names, then first come; who names none is last.
     pub fn urgency(&self) -> (Instant, RequestId) {
-        let first = self.ttft.map(|ttft| self.arrived + ttft);
-        // Nobody said when such an answer is to begin, but every pause counts against it.
-        let paced =
-            self.tpot.filter(|_| self.ttft.is_none()).map(|tpot| self.arrived + tpot * self.max_output.0);
-        let due = [self.deadline, first, paced].into_iter().flatten().min();
-        (due.unwrap_or(Instant(u64::MAX)), self.id)
+        let mut due = self.deadline.unwrap_or(Instant(u64::MAX));
+        if let Some(ttft) = self.ttft {
+            due = due.min(self.arrived + ttft);
+        } else if let Some(tpot) = self.tpot {
+            // Nobody said when such an answer is to begin, but every pause counts against it.
+            due = due.min(self.arrived + tpot * self.max_output.0);
+        }
+        (due, self.id)
     }
 }
 

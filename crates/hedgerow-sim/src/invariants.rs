@@ -1,4 +1,4 @@
-//! What must be true whatever happens: checked after each event in debug builds and tests.
+//! What must be true whatever happens: checked after each event in debug builds and in this crate's tests.
 
 use hedgerow_core::Order;
 use hedgerow_core::allocator::{self, Share};
@@ -6,6 +6,9 @@ use hedgerow_core::engine::EndReason;
 use hedgerow_core::node::Node;
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::units::Tokens;
+
+/// Not where somebody waits for a result. Tests run as the release build does, so they ask for it themselves.
+pub(crate) const ARE_CHECKED: bool = cfg!(any(test, debug_assertions));
 
 /// The batch started by one event holds no more than the whole band, each way (`model.md §1`).
 pub(crate) fn assert_shares_fit(orders: &[Order]) {

@@ -2,8 +2,9 @@
 //!
 //! A [`Scenario`] (a commented TOML file) says who asks for what, over which channel, of which node.
 //! A [`Simulation`] plays it: [`Arrivals`] come, the core's `Pipeline` decides, a [`SimulatedEngine`]
-//! takes as long as the cost model says. What comes out is a [`Run`]: one record for each request and
-//! one report for each plan; a [`Report`] sums it up and [`write_files`] keeps it.
+//! takes as long as the cost model says. What happens goes to a [`Sink`]: a [`Run`] keeps it all, one record for
+//! each request and one report for each plan; an [`Output`] writes it to files and forgets it, so that ten million
+//! requests need no more room than their times. A [`Report`] sums up either.
 //!
 //! A [`Recording`] is a node's own story, kept by the server: it is replayed through the same decisions.
 //!
@@ -22,6 +23,7 @@ mod recording;
 mod report;
 mod scenario;
 mod simulation;
+mod sink;
 
 pub use arrivals::{Arrival, Arrivals};
 pub use channel::{Cell, Fading, path_loss_db};
@@ -30,9 +32,10 @@ pub use recording::{
     Comparison, Damage, Difference, Differs, Figures, Header, Identical, Line, Recording, RecordingError,
     StepTimes, Told, What, comparison_table,
 };
-pub use report::{FileError, Report, table, write_files};
+pub use report::{FileError, Output, Outputs, Report, Tally, cdf, table, write_files};
 pub use scenario::{Extent, Overrides, Range, Scenario, ScenarioError, Users};
-pub use simulation::{Run, Simulation};
+pub use simulation::Simulation;
+pub use sink::{Run, Sink};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use hedgerow_core::output::Record;
 use hedgerow_core::quantization::{PrecisionIndex, Residency};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::running::Running;
-use hedgerow_core::scheduler::{PlanReport, Policy};
+use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
@@ -21,6 +21,7 @@ use crate::engine::SimulatedEngine;
 use crate::invariants;
 use crate::recording::{Line, What};
 use crate::scenario::Scenario;
+use crate::sink::{Run, Sink};
 
 /// Wake-ups in a row that change nothing, after which those who wait are taken to wait for ever.
 const IDLE_WAKES_MAX: u32 = 10_000;
@@ -38,24 +39,10 @@ pub struct Simulation<I = Arrivals> {
     /// Who has arrived and not ended, and the tokens of their answers.
     here: BTreeMap<RequestId, Tokens>,
     idle_wakes: u32,
-    run: Run,
+    /// Requests that have ended.
+    ended: u64,
     /// What a node would have recorded, if that is wanted.
     lines: Option<Vec<Line>>,
-}
-
-/// What a simulation has seen.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Run {
-    /// One record for each request, in the order they ended.
-    pub records: Vec<Record>,
-    /// One report for each plan, in the order they were made.
-    pub plans: Vec<PlanReport>,
-    /// Steps that the engine ran.
-    pub steps: u64,
-    /// Requests that took part in them, added up over the steps.
-    pub requests_in_steps: u64,
-    /// Events that the pipeline was told.
-    pub events: u64,
 }
 
 impl Simulation {
@@ -77,7 +64,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             now: Instant::START,
             here: BTreeMap::new(),
             idle_wakes: 0,
-            run: Run::default(),
+            ended: 0,
             lines: None,
             policy: settings.policy,
             node: node.clone(),
@@ -104,33 +91,49 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     /// As [`Simulation::run`].
     pub fn run_recorded(mut self) -> (Run, Vec<Line>) {
         self.lines = Some(Vec::new());
-        self.play(|_| {});
-        (self.run, self.lines.unwrap_or_default())
+        let mut run = Run::default();
+        let Ok(()) = self.play(&mut run, |_| {});
+        (run, self.lines.unwrap_or_default())
     }
 
-    /// Plays it to its end. `progress` is told how many requests have ended, after each event.
+    /// Plays it to its end, and keeps all of it. `progress` is told how many requests have ended, after each
+    /// event.
     ///
     /// # Panics
     ///
     /// When an invariant is broken: time goes back, a request ends twice or never, something is still
-    /// held at the end; in debug builds also after each event.
+    /// held at the end; in debug builds and this crate's tests also after each event.
     pub fn run(mut self, progress: impl FnMut(u64)) -> Run {
-        self.play(progress);
-        self.run
+        let mut run = Run::default();
+        let Ok(()) = self.play(&mut run, progress);
+        run
     }
 
-    fn play(&mut self, mut progress: impl FnMut(u64)) {
+    /// Plays it to its end, and gives away whatever happens: nothing of it is kept.
+    ///
+    /// # Errors
+    ///
+    /// When the sink cannot take something; the rest is not played.
+    ///
+    /// # Panics
+    ///
+    /// As [`Simulation::run`].
+    pub fn run_into<S: Sink>(mut self, sink: &mut S, progress: impl FnMut(u64)) -> Result<(), S::Error> {
+        self.play(sink, progress)
+    }
+
+    fn play<S: Sink>(&mut self, sink: &mut S, mut progress: impl FnMut(u64)) -> Result<(), S::Error> {
         while let Some((at, event)) = self.agenda.next() {
-            self.happens(at, event);
-            progress(self.run.records.len() as u64);
+            self.happens(at, event, sink)?;
+            progress(self.ended);
         }
         self.assert_over();
+        Ok(())
     }
 
-    fn happens(&mut self, at: Instant, event: Event) {
+    fn happens<S: Sink>(&mut self, at: Instant, event: Event, sink: &mut S) -> Result<(), S::Error> {
         assert!(at >= self.now, "time goes back from {:?} to {at:?}", self.now);
         self.now = at;
-        self.run.events += 1;
         let is_wake = event == Event::Woke;
         if matches!(event, Event::Arrived(_)) {
             self.expect_next_arrival();
@@ -138,28 +141,40 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         if let Some(lines) = &mut self.lines {
             lines.push(Line { at, what: What::Event(event.clone()) });
         }
+        sink.decides();
         let orders = self.pipeline.on_event(at, event);
-        if cfg!(debug_assertions) {
+        sink.decided();
+        if invariants::ARE_CHECKED {
             self.pipeline.assert_conserved();
             invariants::assert_shares_fit(&orders);
         }
         self.watch_for_livelock(is_wake, &orders);
-        for order in orders {
-            self.carry_out(order);
-        }
+        orders.into_iter().try_for_each(|order| self.carry_out(order, sink))
     }
 
-    fn carry_out(&mut self, order: Order) {
+    fn carry_out<S: Sink>(&mut self, order: Order, sink: &mut S) -> Result<(), S::Error> {
         match order {
-            Order::Start(running) => self.open(&running),
-            Order::Stop(request) => self.engine.close(request),
-            Order::Run(step) => self.step(&step),
-            Order::Load(precision) => self.load(precision),
+            Order::Start(running) => {
+                self.open(&running);
+                sink.started(&running)
+            }
+            Order::Stop(request) => {
+                self.engine.close(request);
+                Ok(())
+            }
+            Order::Run(step) => self.step(&step, sink),
+            Order::Load(precision) => {
+                self.load(precision);
+                Ok(())
+            }
             // Weights that are gone take no time.
-            Order::Unload(_) => {}
-            Order::End(record) => self.close_the_book_on(record),
-            Order::Planned(report) => self.run.plans.push(report),
-            Order::WakeAt(at) => self.agenda.add(at, Event::Woke),
+            Order::Unload(_) => Ok(()),
+            Order::End(record) => self.close_the_book_on(record, sink),
+            Order::Planned(report) => sink.planned(&report),
+            Order::WakeAt(at) => {
+                self.agenda.add(at, Event::Woke);
+                Ok(())
+            }
         }
     }
 
@@ -181,13 +196,16 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     }
 
     /// Runs a step at once; the pipeline is told when its time has passed.
-    fn step(&mut self, step: &Step) {
-        self.run.steps += 1;
-        self.run.requests_in_steps += step.request_count() as u64;
+    fn step<S: Sink>(&mut self, step: &Step, sink: &mut S) -> Result<(), S::Error> {
+        let mut took = Span::ZERO;
         match self.engine.step(step, &mut |_: hedgerow_core::engine::Emission<'_>| {}) {
-            Ok(report) => self.agenda.add(self.now + report.elapsed, Event::StepDone(report)),
+            Ok(report) => {
+                took = report.elapsed;
+                self.agenda.add(self.now + took, Event::StepDone(report));
+            }
             Err(error) => self.agenda.add(self.now, Event::StepFailed(error)),
         }
+        sink.stepped(self.now, took, step)
     }
 
     /// Loads at once; the pipeline is told when the time of it has passed.
@@ -199,16 +217,17 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         self.agenda.add(self.now + takes, Event::Loaded { precision, is_there: true });
     }
 
-    fn close_the_book_on(&mut self, record: Record) {
+    fn close_the_book_on<S: Sink>(&mut self, record: Record, sink: &mut S) -> Result<(), S::Error> {
         let answer = self.here.remove(&record.request.id);
         let answer = answer.unwrap_or_else(|| panic!("{} ends twice", record.request.id));
-        if cfg!(debug_assertions) {
+        if invariants::ARE_CHECKED {
             invariants::assert_record(&record, answer, &self.node);
         }
         if let Some(lines) = &mut self.lines {
             lines.push(Line { at: self.now, what: What::End(Box::new(record.clone())) });
         }
-        self.run.records.push(record);
+        self.ended += 1;
+        sink.ended(record)
     }
 
     /// Puts the next arrival on the agenda: one at a time, so that the agenda stays small.

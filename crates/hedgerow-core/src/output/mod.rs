@@ -10,5 +10,5 @@ mod summary;
 mod text;
 
 pub use record::{Outcome, Record, Rejection, Target};
-pub use summary::{Percentiles, Summary};
+pub use summary::{Percentiles, Summary, Tally, Times};
 pub use text::TextStream;

@@ -41,33 +41,65 @@ pub struct Percentiles {
     pub p99: Option<Span>,
 }
 
+/// Adds up records one after the other: nothing of them is kept but three times each.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    summary: Summary,
+    /// The first arrival and the last end.
+    extent: Option<(Instant, Instant)>,
+    times: Times,
+}
+
+/// The times of a set of requests, the shortest first; of those that have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Time to first token.
+    pub ttft: Vec<Span>,
+    /// Time per output token after the first.
+    pub tpot: Vec<Span>,
+    /// Arrival to end, of whole answers.
+    pub e2e: Vec<Span>,
+}
+
+impl Tally {
+    /// Adds a record.
+    pub fn note(&mut self, record: &Record) {
+        let Self { summary, extent, times } = self;
+        summary.offered += 1;
+        match record.outcome {
+            Outcome::Met(_) => summary.met += 1,
+            Outcome::Late(_) | Outcome::Expired => summary.late += 1,
+            Outcome::Rejected(_) => summary.turned_away += 1,
+            Outcome::Cancelled | Outcome::Failed(_) | Outcome::ShutDown => summary.other += 1,
+        }
+        summary.admitted += u64::from(record.started.is_some());
+        summary.tokens += u64::from(record.produced.0);
+        let (first, last) = extent.get_or_insert((record.request.arrived, record.ended));
+        (*first, *last) = ((*first).min(record.request.arrived), (*last).max(record.ended));
+        times.ttft.extend(record.ttft());
+        times.tpot.extend(record.tpot());
+        times.e2e.extend(record.e2e());
+    }
+
+    /// What they come to.
+    pub fn finish(self) -> (Summary, Times) {
+        let Self { mut summary, extent, mut times } = self;
+        summary.duration = extent.map_or(Span::ZERO, |(first, last)| last.since(first));
+        let Times { ttft, tpot, e2e } = &mut times;
+        [&mut *ttft, &mut *tpot, &mut *e2e].into_iter().for_each(|spans| spans.sort_unstable());
+        summary.ttft = Percentiles::of_sorted(ttft);
+        summary.tpot = Percentiles::of_sorted(tpot);
+        summary.e2e = Percentiles::of_sorted(e2e);
+        (summary, times)
+    }
+}
+
 impl Summary {
     /// Sums up some records.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
-        let mut summary = Self::default();
-        let (mut ttft, mut tpot, mut e2e) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut first, mut last) = (Instant(u64::MAX), Instant::START);
-        for record in records {
-            summary.offered += 1;
-            match record.outcome {
-                Outcome::Met(_) => summary.met += 1,
-                Outcome::Late(_) | Outcome::Expired => summary.late += 1,
-                Outcome::Rejected(_) => summary.turned_away += 1,
-                Outcome::Cancelled | Outcome::Failed(_) | Outcome::ShutDown => summary.other += 1,
-            }
-            summary.admitted += u64::from(record.started.is_some());
-            summary.tokens += u64::from(record.produced.0);
-            first = first.min(record.request.arrived);
-            last = last.max(record.ended);
-            ttft.extend(record.ttft());
-            tpot.extend(record.tpot());
-            e2e.extend(record.e2e());
-        }
-        summary.duration = last.since(first);
-        summary.ttft = Percentiles::of(ttft);
-        summary.tpot = Percentiles::of(tpot);
-        summary.e2e = Percentiles::of(e2e);
-        summary
+        let mut tally = Tally::default();
+        records.into_iter().for_each(|record| tally.note(record));
+        tally.finish().0
     }
 
     /// Attainment: met / offered; rejected, failed and late all count as not met.
@@ -94,6 +126,10 @@ impl Percentiles {
     /// The percentiles of some spans, by nearest rank: each is one of them.
     pub fn of(mut spans: Vec<Span>) -> Self {
         spans.sort_unstable();
+        Self::of_sorted(&spans)
+    }
+
+    fn of_sorted(spans: &[Span]) -> Self {
         let rank = |percent: usize| {
             let rank = (spans.len() * percent).div_ceil(100);
             rank.checked_sub(1).map(|index| spans[index])

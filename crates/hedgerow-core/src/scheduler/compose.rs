@@ -22,7 +22,7 @@ pub fn compose(view: &View<'_>) -> Step {
     let mut ready: Vec<&Running> = view.running.iter().filter(|running| running.ready <= view.now).collect();
     if view.settings.policy.plans_for_all() {
         let is_owed = |request: &Request| view.owes_best_effort && request.is_best_effort();
-        ready.sort_by_key(|running| (!is_owed(&running.request), running.request.urgency()));
+        ready.sort_by_cached_key(|running| (!is_owed(&running.request), running.request.urgency()));
     }
     // A step has one precision: that of the first.
     let precision = ready.first().map(|running| running.precision).unwrap_or_default();
@@ -44,6 +44,10 @@ pub fn compose(view: &View<'_>) -> Step {
 /// The prompts of the first so many that are ready: a prompt waits for whoever is more urgent and needs steps
 /// of another precision.
 fn chunks(view: &View<'_>, ready: &[&Running], before_rival: usize) -> Vec<PrefillChunk> {
+    // In most steps all decode, and then nobody needs to know what they can spare.
+    if ready.iter().all(|running| running.is_decoding()) {
+        return Vec::new();
+    }
     let mut left = view.node.prefill_chunk;
     let mut spare = Span::MAX;
     let mut chunks = Vec::new();

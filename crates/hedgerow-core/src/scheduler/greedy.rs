@@ -17,8 +17,11 @@ pub(super) fn solve(instance: &Instance) -> Answer {
         Timing::Together => cheapest_first(instance),
         Timing::ByDeadline { .. } => drop_the_dearest(instance),
     };
-    let answer = Answer::of(instance, chosen, bound::upper_bound(instance));
-    if is_optimal_for(instance) { Answer { bound: answer.value, ..answer } } else { answer }
+    let bound = match is_optimal_for(instance) {
+        true => instance.value_of(&chosen),
+        false => bound::upper_bound(instance),
+    };
+    Answer::of(instance, chosen, bound)
 }
 
 /// Whether the rule of Moore and Hodgson is proven: each request has its own deadline, all are worth the

@@ -76,105 +76,116 @@ pub struct PlanReport {
 /// part in a step. Of equal ones it takes the one with the least work, then the fastest precision and the
 /// largest batch. Something is loaded only where that is worth more than what is in memory.
 pub fn choose(view: &View<'_>, loads: &[Load], node_limit: u64) -> Plan {
+    let held_after = |load: &Load| {
+        let stays = |index: &PrecisionIndex| !load.unload.contains(index);
+        view.held.iter().copied().filter(stays).chain([load.precision]).collect()
+    };
+    let loads: Vec<(&Load, Vec<PrecisionIndex>)> =
+        loads.iter().filter(|_| view.mixes_precisions()).map(|load| (load, held_after(load))).collect();
     let mut budget = Budget::nodes(node_limit);
-    let mut best = best_of(view, None, &mut budget);
-    let mut nodes = best.plan.report.nodes;
-    let mixes = view.mixes_precisions();
-    for load in loads.iter().filter(|_| mixes) {
-        if best.plan.report.accepted == view.waiting.len() {
+    let mut nodes = 0;
+    let mut best = propose(view, &mut budget, &mut nodes);
+    let mut to_load = None;
+    for (load, held) in &loads {
+        if best.accepted.len() == view.waiting.len() {
             break;
         }
-        let stays = |index: &PrecisionIndex| !load.unload.contains(index);
-        let held: Vec<_> = view.held.iter().copied().filter(stays).chain([load.precision]).collect();
-        let loaded = View { held: &held, load: Some((load.precision, load.takes)), ..*view };
-        let other = best_of(&loaded, Some(load), &mut budget);
-        nodes += other.plan.report.nodes;
-        if other.worth > best.worth {
-            best = other;
+        let loaded = View { held, load: Some((load.precision, load.takes)), ..*view };
+        let other = propose(&loaded, &mut budget, &mut nodes);
+        if other.worth() > best.worth() {
+            (best, to_load) = (other, Some((*load).clone()));
         }
     }
-    best.plan.report.nodes = nodes;
-    best.plan
+    best.into_plan(view, nodes, to_load)
 }
 
-/// A plan and what it is worth: what it serves less what it makes late.
-struct Ranked {
-    plan: Plan,
-    worth: i128,
-}
-
-impl Ranked {
-    fn rank(&self) -> (i128, Reverse<Span>) {
-        (self.worth, Reverse(self.plan.report.retry_after))
-    }
-}
-
-/// The best plan with what the view holds.
-fn best_of(view: &View<'_>, load: Option<&Load>, budget: &mut Budget<'_>) -> Ranked {
-    let mut best: Option<Ranked> = None;
-    let mut nodes = 0;
+/// The best answer with what the view holds.
+fn propose<'a>(view: &View<'a>, budget: &mut Budget<'_>, nodes: &mut u64) -> Proposal<'a> {
+    let mut best: Option<Proposal<'_>> = None;
     for among in precisions(view) {
-        let mut best_of_these: Option<Ranked> = None;
+        let mut best_of_these: Option<Proposal<'_>> = None;
         for batch in batch_sizes(view) {
             let reduction = reduce::reduce(view, &among, batch);
             let answer = answer(&reduction, view.settings.policy, budget);
-            nodes += answer.nodes;
-            let (plan, late) = plan(view, batch, &reduction, &answer, load);
-            let serves_all = plan.report.accepted == view.waiting.len() && late == 0;
-            let worth = plan.report.value as i128 - late as i128;
-            if best_of_these.as_ref().is_none_or(|best| worth > best.worth) {
-                best_of_these = Some(Ranked { plan, worth });
+            *nodes += answer.nodes;
+            let proposal = Proposal::new(view, batch, reduction, answer);
+            let serves_all = proposal.accepted.len() == view.waiting.len() && proposal.late == 0;
+            if best_of_these.as_ref().is_none_or(|best| proposal.worth() > best.worth()) {
+                best_of_these = Some(proposal);
             }
             if serves_all {
                 break;
             }
         }
-        if best.as_ref().map(Ranked::rank) < best_of_these.as_ref().map(Ranked::rank) {
-            best = best_of_these;
-        }
+        let rank = |proposal: &Proposal<'_>| (proposal.worth(), Reverse(proposal.time_to_drain(view)));
+        best = match (best, best_of_these) {
+            (Some(best), Some(other)) if rank(&best) >= rank(&other) => Some(best),
+            (best, other) => other.or(best),
+        };
     }
-    let mut best = best.expect("there is a precision and a batch size");
-    best.plan.report.nodes = nodes;
-    best
+    best.expect("there is a precision and a batch size")
 }
 
-/// Makes a plan of an instance's answer.
-fn plan(
-    view: &View<'_>,
+/// The answer for one choice of precisions and batch size: what is needed to compare it, and to make a plan of it.
+struct Proposal<'a> {
     batch_limit: u32,
-    reduction: &Reduction<'_>,
-    answer: &Answer,
-    load: Option<&Load>,
-) -> (Plan, u128) {
-    let mut late = 0;
-    let mut accepted: Vec<Candidate<'_>> =
-        answer.chosen.iter().map(|&index| reduction.members[index]).collect();
-    if view.settings.policy.plans_for_all() {
-        accepted.sort_by_key(|candidate| candidate.request.urgency());
-        if view.settings.protocol == Protocol::Continuous {
-            late = keep_what_can_be_promised(view, batch_limit, &mut accepted);
+    reduction: Reduction<'a>,
+    answer: Answer,
+    accepted: Vec<Candidate<'a>>,
+    value: u128,
+    /// Value of those who run and will be late.
+    late: u128,
+}
+
+impl<'a> Proposal<'a> {
+    fn new(view: &View<'a>, batch_limit: u32, reduction: Reduction<'a>, answer: Answer) -> Self {
+        let mut late = 0;
+        let mut accepted: Vec<Candidate<'_>> =
+            answer.chosen.iter().map(|&index| reduction.members[index]).collect();
+        if view.settings.policy.plans_for_all() {
+            accepted.sort_by_key(|candidate| candidate.request.urgency());
+            if view.settings.protocol == Protocol::Continuous {
+                late = keep_what_can_be_promised(view, batch_limit, &mut accepted);
+            }
+        }
+        let value = accepted.iter().map(|candidate| u128::from(candidate.request.value)).sum();
+        Self { batch_limit, reduction, answer, accepted, value, late }
+    }
+
+    fn worth(&self) -> i128 {
+        self.value as i128 - self.late as i128
+    }
+
+    fn time_to_drain(&self, view: &View<'_>) -> Span {
+        reduce::time_to_drain(view, &self.reduction.crowd, &self.accepted)
+    }
+
+    fn into_plan(self, view: &View<'_>, nodes: u64, load: Option<Load>) -> Plan {
+        let retry_after = self.time_to_drain(view);
+        let Self { batch_limit, reduction, answer, accepted, value, .. } = self;
+        let planned =
+            |candidate: &Candidate<'_>| Planned { id: candidate.request.id, precision: candidate.precision };
+        Plan {
+            report: PlanReport {
+                at: view.now,
+                waiting: view.waiting.len(),
+                accepted: accepted.len(),
+                nodes,
+                value,
+                bound: answer.bound,
+                binding: binding(&reduction.instance, &answer.chosen),
+                retry_after,
+            },
+            longest_prompt: accepted
+                .iter()
+                .map(|candidate| candidate.request.prompt)
+                .max()
+                .unwrap_or_default(),
+            accepted: accepted.iter().map(planned).collect(),
+            batch_limit,
+            load,
         }
     }
-    let plan = Plan {
-        report: PlanReport {
-            at: view.now,
-            waiting: view.waiting.len(),
-            accepted: accepted.len(),
-            nodes: 0,
-            value: accepted.iter().map(|candidate| u128::from(candidate.request.value)).sum(),
-            bound: answer.bound,
-            binding: binding(&reduction.instance, &answer.chosen),
-            retry_after: reduce::time_to_drain(view, &reduction.crowd, &accepted),
-        },
-        longest_prompt: accepted.iter().map(|candidate| candidate.request.prompt).max().unwrap_or_default(),
-        accepted: accepted
-            .iter()
-            .map(|candidate| Planned { id: candidate.request.id, precision: candidate.precision })
-            .collect(),
-        batch_limit,
-        load: load.cloned(),
-    };
-    (plan, late)
 }
 
 /// With so many waiting or more precisions than this, only all precisions together are tried: planning must not

@@ -143,7 +143,9 @@ pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Ve
     let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
     let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
     let batch = batch as usize;
-    let mut player = Player { view, batch, lanes, open, places, load: view.load, now: Span::ZERO };
+    let (ready, decoding) = (Vec::new(), Vec::new());
+    let mut player =
+        Player { view, batch, lanes, open, ready, decoding, places, load: view.load, now: Span::ZERO };
     match view.in_flight {
         Some(InFlight::Step { step, ordered }) => player.end_step(step, *ordered),
         Some(InFlight::Load { until, .. }) => player.now = until.since(view.now),
@@ -158,6 +160,9 @@ struct Player<'a> {
     lanes: Vec<Lane>,
     /// Who has not finished, the most urgent first.
     open: Vec<usize>,
+    /// Room for those of them who take part in a phase, and for those of these who decode.
+    ready: Vec<usize>,
+    decoding: Vec<usize>,
     /// Places that nobody holds.
     places: usize,
     /// What is yet to be loaded.
@@ -229,15 +234,16 @@ impl Player<'_> {
             self.now += takes;
             return;
         }
+        let (mut ready, mut decoding) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.decoding));
+        ready.clear();
+        decoding.clear();
         // A step has one precision: that of the most urgent.
-        let (ready, others): (Vec<usize>, Vec<usize>) =
-            all_ready().partition(|&lane| self.lanes[lane].precision == precision);
-        let ready = &ready[..ready.len().min(self.batch)];
-        let decoding: Vec<usize> =
-            ready.iter().copied().filter(|&lane| self.lanes[lane].is_decoding()).collect();
+        let has_it = |lane: &usize| self.lanes[*lane].precision == precision;
+        ready.extend(all_ready().filter(has_it).take(self.batch));
+        decoding.extend(ready.iter().filter(|&&lane| self.lanes[lane].is_decoding()));
         let decode = self.decode_time(&decoding, precision);
         // A prompt waits for whoever is more urgent and needs steps of another precision.
-        let rival = others.first().map(|&lane| self.lanes[lane].urgency);
+        let rival = all_ready().find(|lane| !has_it(lane)).map(|lane| self.lanes[lane].urgency);
         let goes_first = |lane: usize| rival.is_none_or(|rival| self.lanes[lane].urgency < rival);
         let prompt = ready.iter().copied().find(|&lane| !self.lanes[lane].is_decoding() && goes_first(lane));
         let chunks = prompt.map_or(0, |lane| self.chunks(lane, &decoding, decode));
@@ -256,13 +262,13 @@ impl Player<'_> {
         if let Some(lane) = prompt {
             self.prefill(lane, steps);
         }
-        for lane in decoding {
+        for &lane in &decoding {
             let lane = &mut self.lanes[lane];
             lane.decodes_left -= steps;
             lane.kv = lane.kv + Tokens(steps);
         }
         let now = self.now.scaled(self.view.stretch());
-        for &lane in ready {
+        for &lane in &ready {
             let lane = &mut self.lanes[lane];
             if lane.is_decoding() {
                 lane.first.get_or_insert(now);
@@ -271,6 +277,7 @@ impl Player<'_> {
                 }
             }
         }
+        (self.ready, self.decoding) = (ready, decoding);
     }
 
     /// How many chunks of a prompt the next equal steps may take: to its end, or as many as the more

@@ -12,7 +12,8 @@ use hedgerow_core::units::Tokens;
 
 use super::Recording;
 use crate::arrivals::Arrival;
-use crate::simulation::{Run, Simulation};
+use crate::simulation::Simulation;
+use crate::sink::Run;
 
 impl Recording {
     /// Plays the recorded arrivals under some settings, with an engine that takes `stretch` times as long as
@@ -51,6 +52,7 @@ impl Recording {
             | Event::OpenFailed { .. }
             | Event::StepDone(_)
             | Event::StepFailed(_)
+            | Event::Loaded { .. }
             | Event::Woke
             | Event::Drain { .. } => None,
         };
@@ -91,6 +93,7 @@ fn leaver(at: Instant, event: &Event) -> Option<(RequestId, Instant)> {
         | Event::OpenFailed { .. }
         | Event::StepDone(_)
         | Event::StepFailed(_)
+        | Event::Loaded { .. }
         | Event::Woke
         | Event::Drain { .. } => None,
     }

@@ -66,6 +66,7 @@ impl Recording {
                 Event::Cancelled(_)
                 | Event::OpenFailed { .. }
                 | Event::StepFailed(_)
+                | Event::Loaded { .. }
                 | Event::Woke
                 | Event::Drain { .. } => {}
             }

@@ -1,21 +1,20 @@
-//! A run in files: every request, every plan, and the summary.
+//! A run in files: every request, every plan, the distributions and the summary.
 //!
 //! Numbers have fixed decimals, so that the same run gives the same bytes: times are whole nanoseconds
 //! and shares whole billionths, and nothing of them is lost.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use hedgerow_core::allocator::Share;
+use hedgerow_core::allocator::Grant;
 use hedgerow_core::engine::EndReason;
-use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::node::Node;
+use hedgerow_core::output::{Outcome, Record, Times};
 use hedgerow_core::scheduler::{Limit, PlanReport};
-use hedgerow_core::time::Instant;
+use hedgerow_core::time::{Instant, Span};
 
-use super::{Report, is_proven};
-use crate::scenario::Scenario;
-use crate::simulation::Run;
+use super::{Report, cdf, is_proven};
 
 /// A result that could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +26,7 @@ pub struct FileError {
     pub source: io::Error,
 }
 
-const REQUESTS_HEADER: [&str; 17] = [
+const REQUESTS_HEADER: [&str; 18] = [
     "id",
     "arrival_s",
     "prompt",
@@ -38,6 +37,7 @@ const REQUESTS_HEADER: [&str; 17] = [
     "outcome",
     "reason",
     "start_s",
+    "uplink_end_s",
     "first_token_s",
     "last_token_s",
     "end_s",
@@ -47,69 +47,160 @@ const REQUESTS_HEADER: [&str; 17] = [
     "memory_bytes",
 ];
 
-const PLANS_HEADER: [&str; 8] =
-    ["time_s", "waiting", "accepted", "nodes", "value", "bound", "proven", "binding"];
+const PLANS_HEADER: [&str; 12] = [
+    "time_s",
+    "waiting",
+    "accepted",
+    "nodes",
+    "value",
+    "bound",
+    "proven",
+    "binding",
+    "started",
+    "uplink_share",
+    "downlink_share",
+    "memory_bytes",
+];
 
-/// Writes `requests.csv`, `plans.csv` and `summary.json` into a folder, which is made if need be, and
-/// says where they are. Each file appears whole or not at all.
-///
-/// # Errors
-///
-/// When the folder or a file cannot be written.
-pub fn write_files(
-    folder: &Path,
-    scenario: &Scenario,
-    run: &Run,
-    report: &Report,
-) -> Result<Vec<PathBuf>, FileError> {
-    std::fs::create_dir_all(folder).map_err(|source| FileError { path: folder.to_owned(), source })?;
-    let requests = run.records.iter().map(|record| request_row(record, scenario));
-    let plans = run.plans.iter().map(plan_row);
-    Ok(vec![
-        write_whole(folder.join("requests.csv"), |file| write_csv(file, REQUESTS_HEADER, requests))?,
-        write_whole(folder.join("plans.csv"), |file| write_csv(file, PLANS_HEADER, plans))?,
-        write_whole(folder.join("summary.json"), |file| writeln!(file, "{}", report.to_json()))?,
-    ])
+const CDFS_HEADER: [&str; 4] = ["metric", "time_s", "part_of_measured", "part_of_offered"];
+
+/// A file that is written under another name and renamed when it is complete; it appears whole or not at all.
+#[derive(Debug)]
+pub(super) struct Part {
+    path: PathBuf,
+    to: BufWriter<File>,
+    is_complete: bool,
 }
 
-/// Writes a file under another name and renames it when it is complete.
-fn write_whole(
-    path: PathBuf,
-    write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
-) -> Result<PathBuf, FileError> {
-    let unfinished = path.with_added_extension("part");
-    let written = File::create(&unfinished).and_then(|file| {
-        let mut file = io::BufWriter::new(file);
-        write(&mut file)?;
-        file.flush()?;
-        std::fs::rename(&unfinished, &path)
-    });
-    match written {
-        Ok(()) => Ok(path),
-        Err(source) => {
-            // It may not even exist; the first error is the one to tell.
-            let _ = std::fs::remove_file(&unfinished);
-            Err(FileError { path, source })
+impl Part {
+    pub(super) fn create(path: PathBuf) -> Result<Self, FileError> {
+        match File::create(unfinished(&path)) {
+            Ok(file) => Ok(Self { path, to: BufWriter::new(file), is_complete: false }),
+            Err(source) => Err(FileError { path, source }),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<PathBuf, FileError> {
+        let finished = self.to.flush().and_then(|()| std::fs::rename(unfinished(&self.path), &self.path));
+        self.is_complete = finished.is_ok();
+        let path = self.path.clone();
+        finished.map(|()| path.clone()).map_err(|source| FileError { path, source })
+    }
+}
+
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_complete {
+            // It may not even exist any more; why it is not complete has been said.
+            let _ = std::fs::remove_file(unfinished(&self.path));
         }
     }
 }
 
-fn write_csv<const N: usize>(
-    file: impl Write,
-    header: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> io::Result<()> {
-    let mut writer = csv::Writer::from_writer(file);
-    writer.write_record(header)?;
-    for row in rows {
-        writer.write_record(row)?;
-    }
-    writer.flush()
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_added_extension("part")
 }
 
-fn request_row(record: &Record, scenario: &Scenario) -> [String; 17] {
+/// The tables of a run, written while it goes on.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+    requests: Table,
+    plans: Table,
+    /// The latest plan, and what has been given to those whom it started: its line is written with the next.
+    plan: Option<(PlanReport, u64, Grant)>,
+    uplink_slot: Span,
+    precisions: Vec<String>,
+}
+
+impl Files {
+    pub(super) fn create(folder: &Path, node: &Node) -> Result<Self, FileError> {
+        std::fs::create_dir_all(folder).map_err(|source| FileError { path: folder.to_owned(), source })?;
+        Ok(Self {
+            requests: Table::create(folder.join("requests.csv"), REQUESTS_HEADER)?,
+            plans: Table::create(folder.join("plans.csv"), PLANS_HEADER)?,
+            folder: folder.to_owned(),
+            plan: None,
+            uplink_slot: node.uplink_slot(),
+            precisions: node.precisions.iter().map(|precision| precision.name.clone()).collect(),
+        })
+    }
+
+    pub(super) fn planned(&mut self, plan: &PlanReport) -> Result<(), FileError> {
+        let before = self.plan.replace((*plan, 0, Grant::default()));
+        before.map_or(Ok(()), |(plan, started, granted)| self.plans.put(plan_row(&plan, started, &granted)))
+    }
+
+    /// Notes what a request was given by the latest plan.
+    pub(super) fn started(&mut self, grant: &Grant) {
+        if let Some((_, started, granted)) = &mut self.plan {
+            *started += 1;
+            granted.uplink = granted.uplink + grant.uplink;
+            granted.downlink = granted.downlink + grant.downlink;
+            granted.memory = granted.memory + grant.memory;
+        }
+    }
+
+    pub(super) fn ended(&mut self, record: &Record) -> Result<(), FileError> {
+        self.requests.put(request_row(record, self.uplink_slot, &self.precisions))
+    }
+
+    /// Writes what is known only at the end, and says where everything is.
+    pub(super) fn finish(mut self, report: &Report, times: &Times) -> Result<Vec<PathBuf>, FileError> {
+        if let Some((plan, started, granted)) = self.plan.take() {
+            self.plans.put(plan_row(&plan, started, &granted))?;
+        }
+        let mut cdfs = Table::create(self.folder.join("cdfs.csv"), CDFS_HEADER)?;
+        cdf::rows(times, report.offered).try_for_each(|row| cdfs.put(row))?;
+        let path = self.folder.join("summary.json");
+        let mut summary = Part::create(path.clone())?;
+        writeln!(summary, "{}", report.to_json()).map_err(|source| FileError { path, source })?;
+        Ok(vec![self.requests.finish()?, self.plans.finish()?, cdfs.finish()?, summary.finish()?])
+    }
+}
+
+/// A file of CSV.
+#[derive(Debug)]
+struct Table {
+    path: PathBuf,
+    rows: csv::Writer<Part>,
+}
+
+impl Table {
+    fn create<const N: usize>(path: PathBuf, header: [&str; N]) -> Result<Self, FileError> {
+        let mut table = Self { rows: csv::Writer::from_writer(Part::create(path.clone())?), path };
+        table.put(header)?;
+        Ok(table)
+    }
+
+    fn put<const N: usize>(&mut self, row: [impl AsRef<[u8]>; N]) -> Result<(), FileError> {
+        self.rows
+            .write_record(row)
+            .map_err(|error| FileError { path: self.path.clone(), source: error.into() })
+    }
+
+    fn finish(self) -> Result<PathBuf, FileError> {
+        match self.rows.into_inner() {
+            Ok(part) => part.finish(),
+            Err(error) => Err(FileError { path: self.path, source: error.into_error() }),
+        }
+    }
+}
+
+fn request_row(record: &Record, uplink_slot: Span, precisions: &[String]) -> [String; 18] {
     let Record { request, grant, .. } = record;
-    let precision = record.precision.map(|index| scenario.node.precisions[index.0].name.clone());
+    // Who went away before its prompt was here never had it here.
+    let uplink_end = record.started.map(|at| at + uplink_slot).filter(|&at| at <= record.ended);
     [
         request.id.0.to_string(),
         seconds(request.arrived),
@@ -121,17 +212,18 @@ fn request_row(record: &Record, scenario: &Scenario) -> [String; 17] {
         record.outcome.name().to_owned(),
         reason(&record.outcome),
         moment(record.started),
+        moment(uplink_end),
         moment(record.first_token),
         moment(record.last_token),
         seconds(record.ended),
-        precision.unwrap_or_default(),
-        share(grant.uplink),
-        share(grant.downlink),
+        record.precision.map(|index| precisions[index.0].clone()).unwrap_or_default(),
+        billionths(grant.uplink.0),
+        billionths(grant.downlink.0),
         grant.memory.0.to_string(),
     ]
 }
 
-fn plan_row(plan: &PlanReport) -> [String; 8] {
+fn plan_row(plan: &PlanReport, started: u64, granted: &Grant) -> [String; 12] {
     [
         seconds(plan.at),
         plan.waiting.to_string(),
@@ -141,11 +233,15 @@ fn plan_row(plan: &PlanReport) -> [String; 8] {
         plan.bound.to_string(),
         is_proven(plan).to_string(),
         plan.binding.map_or("none", Limit::name).to_owned(),
+        started.to_string(),
+        billionths(granted.uplink.0),
+        billionths(granted.downlink.0),
+        granted.memory.0.to_string(),
     ]
 }
 
 /// Why it ended that way, where the outcome alone does not say it.
-fn reason(outcome: &Outcome) -> String {
+pub(super) fn reason(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => "stop".into(),
         Outcome::Met(EndReason::Length) | Outcome::Late(EndReason::Length) => "length".into(),
@@ -164,11 +260,7 @@ fn seconds(at: Instant) -> String {
     billionths(at.0)
 }
 
-fn share(share: Share) -> String {
-    billionths(share.0)
-}
-
 /// Written from the integer: a float would lose the last digits of a long run.
-fn billionths(value: u64) -> String {
+pub(super) fn billionths(value: u64) -> String {
     format!("{}.{:09}", value / 1_000_000_000, value % 1_000_000_000)
 }

@@ -1,20 +1,26 @@
 //! A run in a few numbers, in the field's words (`model.md §4`).
 
+mod cdf;
 mod files;
+mod output;
 mod table;
+mod tally;
+mod trace;
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::output::{Outcome, Percentiles, Record, Summary};
-use hedgerow_core::scheduler::{Limit, PlanReport};
-use hedgerow_core::settings::Protocol;
+use hedgerow_core::output::Percentiles;
+use hedgerow_core::scheduler::PlanReport;
 use serde::Serialize;
 
-pub use files::{FileError, write_files};
+pub use cdf::cdf;
+pub use files::FileError;
+pub use output::{Output, Outputs, write_files};
 pub use table::table;
+pub use tally::Tally;
 
 use crate::scenario::Scenario;
-use crate::simulation::Run;
+use crate::sink::Run;
 
 /// What became of a scenario's requests; also the form of `--json` and `summary.json`.
 ///
@@ -89,37 +95,7 @@ pub struct Quantiles {
 impl Report {
     /// Sums up a scenario's run.
     pub fn of(scenario: &Scenario, run: &Run) -> Self {
-        let summary = Summary::of(&run.records);
-        let serving: Vec<_> = run.plans.iter().filter(|plan| plan.accepted > 0).collect();
-        let planned: usize = serving.iter().map(|plan| plan.accepted).sum();
-        Self {
-            scenario: scenario.name.clone(),
-            policy: scenario.settings.policy.to_string(),
-            seed: scenario.seed,
-            offered: summary.offered,
-            met: summary.met,
-            late: summary.late,
-            turned_away: summary.turned_away,
-            other: summary.other,
-            admitted: summary.admitted,
-            tokens: summary.tokens,
-            duration_s: summary.duration.as_seconds(),
-            attainment: summary.attainment(),
-            admitted_attainment: summary.admitted_attainment(),
-            goodput_per_s: summary.goodput_per_s(),
-            met_per_epoch: mean(summary.met, epochs(scenario, &run.records)),
-            ttft_s: summary.ttft.into(),
-            tpot_s: summary.tpot.into(),
-            e2e_s: summary.e2e.into(),
-            plans: run.plans.len() as u64,
-            plans_proven: run.plans.iter().filter(|plan| is_proven(plan)).count() as u64,
-            nodes: run.plans.iter().map(|plan| plan.nodes).sum(),
-            requests_per_plan: mean(planned as u64, serving.len() as u64),
-            steps: run.steps,
-            requests_per_step: mean(run.requests_in_steps, run.steps),
-            binding: count(run.plans.iter().map(|plan| plan.binding.map_or("none", Limit::name))),
-            rejections: count(run.records.iter().filter_map(rejection)),
-        }
+        Tally::of(run).finish(scenario).0
     }
 
     /// The report as one line of JSON.
@@ -138,36 +114,4 @@ impl From<Percentiles> for Quantiles {
 /// Whether no batch of the plan's instance is worth more.
 fn is_proven(plan: &PlanReport) -> bool {
     plan.value == plan.bound
-}
-
-fn rejection(record: &Record) -> Option<&'static str> {
-    match &record.outcome {
-        Outcome::Rejected(rejection) => Some(rejection.code()),
-        Outcome::Met(_)
-        | Outcome::Late(_)
-        | Outcome::Expired
-        | Outcome::Cancelled
-        | Outcome::Failed(_)
-        | Outcome::ShutDown => None,
-    }
-}
-
-/// Epochs begun until the last request ended.
-fn epochs(scenario: &Scenario, records: &[Record]) -> u64 {
-    match scenario.settings.protocol {
-        Protocol::Continuous => 0,
-        Protocol::Epoch { length, .. } => {
-            records.iter().map(|record| record.ended.0.div_ceil(length.0)).max().unwrap_or(0)
-        }
-    }
-}
-
-fn mean(sum: u64, count: u64) -> Option<f64> {
-    (count > 0).then(|| sum as f64 / count as f64)
-}
-
-fn count(names: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, u64> {
-    let mut counts = BTreeMap::new();
-    names.for_each(|name| *counts.entry(name).or_default() += 1);
-    counts
 }

@@ -2,7 +2,7 @@
 
 use super::StepLoad;
 use crate::node::ModelShape;
-use crate::quantization::{Precision, Residency};
+use crate::quantization::Precision;
 use crate::time::Span;
 use crate::units::{Flop, FlopPerSecond};
 
@@ -122,7 +122,7 @@ mod tests {
             beta_prefill: beta,
             beta_decode: beta,
             quality: Quality::FULL,
-            residency: Residency::Always,
+            residency: crate::quantization::Residency::Always,
             measured: None,
         };
         let cost = FlopsCost { speed: FlopPerSecond::new(1e6), attention: Attention::Full };

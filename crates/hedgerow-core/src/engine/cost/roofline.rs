@@ -3,7 +3,7 @@
 use super::StepLoad;
 use super::flops::{Attention, decode_flop, prefill_flop};
 use crate::node::ModelShape;
-use crate::quantization::{Precision, Residency};
+use crate::quantization::Precision;
 use crate::time::Span;
 use crate::units::{BytesPerSecond, FlopPerSecond};
 
@@ -57,7 +57,7 @@ mod tests {
             beta_prefill: 1.0,
             beta_decode: 1.0,
             quality: Quality::FULL,
-            residency: Residency::Always,
+            residency: crate::quantization::Residency::Always,
             measured: None,
         };
         let cost = CostModel::Roofline(RooflineCost {

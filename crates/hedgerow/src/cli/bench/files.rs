@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// Rows as CSV, with a header.
-pub(super) fn csv_of<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
+pub(in crate::cli) fn csv_of<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;

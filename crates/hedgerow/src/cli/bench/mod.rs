@@ -1,9 +1,10 @@
 //! `hedgerow bench`: measures, reproducibly.
 
-mod files;
+pub(in crate::cli) mod files;
 mod serve;
+mod simulate;
 mod solvers;
-pub(super) mod style;
+pub(in crate::cli) mod style;
 
 use clap::{Args, Subcommand};
 
@@ -20,6 +21,8 @@ enum What {
     Solvers(solvers::SolversArgs),
     /// Offer a load to a server, or to two in turns, and count who was answered by the deadline
     Serve(Box<serve::ServeArgs>),
+    /// Time the simulator on one core, over how many requests it plays, and say what it keeps in memory
+    Simulate(simulate::SimulateArgs),
 }
 
 /// Measures what is asked for.
@@ -27,5 +30,6 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.what {
         What::Solvers(args) => solvers::run(args),
         What::Serve(args) => serve::run(args),
+        What::Simulate(args) => simulate::run(args),
     }
 }

@@ -1,4 +1,4 @@
-//! How lines look in every plot.
+//! How lines and ticks look in every plot.
 
 use kuva::plot::{LineStyle, MarkerShape};
 
@@ -20,3 +20,18 @@ pub(in crate::cli) const STYLES: [Style; 7] = [
     Style { color: "#E69F00", line: LineStyle::Dotted, marker: MarkerShape::TriangleDown },
     Style { color: "#56B4E9", line: LineStyle::DashDot, marker: MarkerShape::Plus },
 ];
+
+/// A tick of a time axis in milliseconds.
+pub(in crate::cli) fn time_tick(ms: f64) -> String {
+    if ms < 999.9 { format!("{} ms", (ms * 1e3).round() / 1e3) } else { format!("{} s", ms.round() / 1e3) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_has_the_unit_that_people_use() {
+        assert_eq!([0.5, 20.0, 1000.0, 2500.0].map(time_tick), ["0.5 ms", "20 ms", "1 s", "2.5 s"]);
+    }
+}

@@ -1,12 +1,18 @@
 //! `hedgerow simulate`: plays a scenario or a recording in virtual time and says what became of its requests.
 
+mod plan_times;
+mod plot;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use hedgerow_sim::{Overrides, Report, Scenario, ScenarioError, Simulation};
+use hedgerow_core::output::Times;
+use hedgerow_sim::{Output, Outputs, Overrides, Report, Scenario, ScenarioError, Simulation};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::plan_times::Timed;
+use super::instances::{cannot_write, write_whole};
 use super::replay::{self, ReplayArgs};
 use crate::hint::hinted;
 
@@ -33,10 +39,19 @@ pub(crate) struct SimulateArgs {
     /// Arrivals a second.
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "replay")]
     rate: Option<f64>,
-    /// Write requests.csv, plans.csv and summary.json into this folder; with several policies, into one folder
-    /// each within it.
+    /// Write what happened into this folder: requests.csv (a line for each request: when it arrived, started and
+    /// ended, how and why), plans.csv (a line for each plan: who waited, who was taken, what bound), cdfs.csv (the
+    /// distributions of TTFT, TPOT and E2E) and summary.json; with several policies, into one folder each within
+    /// it. cdfs.svg draws the distributions of all of them. docs/simulator.md lists every column.
     #[arg(long, value_name = "FOLDER", conflicts_with = "replay")]
     out: Option<PathBuf>,
+    /// Write a trace for ui.perfetto.dev or chrome://tracing into this file: each request's way (waiting, uplink,
+    /// prefill, decode, downlink) and each step. About 1 kB a request and 200 B a step; one policy only.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    trace: Option<PathBuf>,
+    /// Also write plan_times.csv: how long each plan took on this machine's clock, so not the same twice.
+    #[arg(long, requires = "out")]
+    plan_times: bool,
     /// Print one JSON object for each policy, one a line, instead of a table.
     #[arg(long)]
     json: bool,
@@ -51,13 +66,27 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         .iter()
         .map(|overrides| file.clone().with(overrides).map_err(with_hint))
         .collect::<anyhow::Result<_>>()?;
+    if args.trace.is_some() && scenarios.len() > 1 {
+        return Err(hinted(
+            format!("--trace writes one run, but --policy names {}", scenarios.len()),
+            "name one policy, or trace each in a run of its own",
+        ));
+    }
     let mut reports = Vec::new();
+    let mut times = Vec::new();
     for scenario in &scenarios {
-        let report = play(scenario, args, scenarios.len() > 1)?;
+        let (report, of_run) = play(scenario, args, scenarios.len() > 1)?;
         if args.json {
             writeln!(std::io::stdout(), "{}", report.to_json())?;
         }
+        // Three times a request: not to be held for every policy unless they are drawn.
+        times.extend(args.out.as_ref().map(|_| of_run));
         reports.push(report);
+    }
+    if let Some(folder) = &args.out {
+        let path = folder.join("cdfs.svg");
+        write_whole(&path, &plot::cdfs(&reports, &times)).map_err(|error| cannot_write(&path, &error))?;
+        eprintln!("wrote {}", path.display());
     }
     if !args.json {
         writeln!(std::io::stdout(), "{}", hedgerow_sim::table(&reports))?;
@@ -74,27 +103,32 @@ fn overrides(args: &SimulateArgs) -> Vec<Overrides> {
     args.policy.iter().map(with).collect()
 }
 
-fn play(scenario: &Scenario, args: &SimulateArgs, is_one_of_several: bool) -> anyhow::Result<Report> {
+fn play(
+    scenario: &Scenario,
+    args: &SimulateArgs,
+    is_one_of_several: bool,
+) -> anyhow::Result<(Report, Times)> {
+    let folder = args.out.as_ref().map(|folder| match is_one_of_several {
+        // A colon is not allowed in a folder's name everywhere.
+        true => folder.join(scenario.settings.policy.to_string().replace(':', "-")),
+        false => folder.clone(),
+    });
+    let outputs = Outputs { folder: folder.clone(), trace: args.trace.clone() };
+    let mut output = Timed::new(Output::new(scenario, &outputs)?, args.plan_times);
     let bar = progress_bar(scenario);
-    let run = Simulation::new(scenario).run(|ended| {
+    Simulation::new(scenario).run_into(&mut output, |ended| {
         if ended.is_multiple_of(PROGRESS_STRIDE) {
             bar.set_position(ended);
         }
-    });
+    })?;
     bar.finish_and_clear();
-    let report = Report::of(scenario, &run);
-    if let Some(folder) = &args.out {
-        let folder = if is_one_of_several {
-            // A colon is not allowed in a folder's name everywhere.
-            folder.join(report.policy.replace(':', "-"))
-        } else {
-            folder.clone()
-        };
-        for path in hedgerow_sim::write_files(&folder, scenario, &run, &report)? {
-            eprintln!("wrote {}", path.display());
-        }
+    let (output, plan_times) = output.into_parts();
+    let (report, times, mut paths) = output.finish(scenario)?;
+    if let Some((folder, plan_times)) = folder.zip(plan_times) {
+        paths.push(plan_times::write(&folder, &plan_times)?);
     }
-    Ok(report)
+    paths.iter().for_each(|path| eprintln!("wrote {}", path.display()));
+    Ok((report, times))
 }
 
 /// A bar on a terminal, nothing elsewhere.
@@ -106,6 +140,6 @@ fn progress_bar(scenario: &Scenario) -> ProgressBar {
         .with_message(scenario.settings.policy.to_string())
 }
 
-fn with_hint(error: ScenarioError) -> anyhow::Error {
+pub(super) fn with_hint(error: ScenarioError) -> anyhow::Error {
     hinted(&error, error.hint())
 }

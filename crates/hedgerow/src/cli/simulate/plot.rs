@@ -1,0 +1,77 @@
+//! Draws how long requests took.
+
+use std::sync::Arc;
+
+use hedgerow_core::output::Times;
+use hedgerow_core::time::Span;
+use hedgerow_sim::{Report, cdf};
+use kuva::backend::svg::SvgBackend;
+use kuva::plot::{LegendEntry, LegendShape, LinePlot};
+use kuva::render::figure::Figure;
+use kuva::render::layout::{Layout, TickFormat};
+use kuva::render::plots::Plot;
+
+use crate::cli::bench::style::{STYLES, time_tick};
+
+const PANEL: (f64, f64) = (360.0, 260.0);
+
+/// What is drawn: a title, and the sorted times of a run.
+type Timed = (&'static str, fn(&Times) -> &[Span]);
+
+const METRICS: [Timed; 3] =
+    [("TTFT", |times| &times.ttft), ("TPOT", |times| &times.tpot), ("E2E", |times| &times.e2e)];
+
+/// An SVG of three distributions, a line for each run: how many percent of all requests had their first token, a
+/// time per token, and their whole answer within a time. Who got none never gets there, so that a line ends at the
+/// part that was answered.
+pub(super) fn cdfs(reports: &[Report], times: &[Times]) -> String {
+    let runs = || reports.iter().zip(times).zip(STYLES.iter().cycle());
+    let mut cells = Vec::new();
+    let mut layouts = Vec::new();
+    for (title, pick) in METRICS {
+        let mut plots = Vec::new();
+        let (mut least_ms, mut most_ms) = (f64::INFINITY, 0.0_f64);
+        for ((report, times), style) in runs() {
+            let percent = |rank: usize| 100.0 * rank as f64 / report.offered as f64;
+            let points: Vec<(f64, f64)> =
+                cdf(pick(times)).map(|(time, rank)| (time.as_millis(), percent(rank))).collect();
+            for (ms, _) in &points {
+                (least_ms, most_ms) = (least_ms.min(*ms), most_ms.max(*ms));
+            }
+            // A line needs two points.
+            if points.len() > 1 {
+                let line = LinePlot::new().with_data(points).with_color(style.color);
+                plots.push(Plot::Line(line.with_stroke_width(1.8).with_line_style(style.line.clone())));
+            }
+        }
+        let layout = Layout::auto_from_plots(&plots)
+            .with_title(title)
+            .with_title_size(13)
+            .with_x_label("at most")
+            .with_y_label("% of offered")
+            .with_y_axis_min(0.0)
+            .with_y_axis_max(105.0);
+        // Nobody may have got anything.
+        let layout = if most_ms > 0.0 {
+            let (from_ms, to_ms) = (0.5 * least_ms.max(1e-3), 2.0 * most_ms);
+            layout.with_log_x().with_x_axis_min(from_ms).with_x_axis_max(to_ms)
+        } else {
+            layout
+        };
+        layouts.push(layout.with_x_tick_format(TickFormat::Custom(Arc::new(time_tick))));
+        cells.push(plots);
+    }
+    let legend = runs().map(|((report, _), style)| LegendEntry {
+        label: report.policy.clone(),
+        color: style.color.to_owned(),
+        shape: LegendShape::Line,
+        dasharray: style.line.dasharray(),
+    });
+    let figure = Figure::new(1, METRICS.len())
+        .with_plots(cells)
+        .with_layouts(layouts)
+        .with_cell_size(PANEL.0, PANEL.1)
+        .with_shared_legend_entries(legend.collect())
+        .with_shared_legend_bottom();
+    SvgBackend::new().render_scene(&figure.render())
+}
