@@ -112,18 +112,8 @@ impl<'m> LlamaEngine<'m> {
     ///
     /// When an option is out of range or the cache does not fit the memory.
     pub fn new(model: &'m LlamaModel, options: &EngineOptions) -> Result<Self, LlamaError> {
-        let backend = backend::get()?;
         let kv = check(model, options)?;
-        let context = log::with_reason(|| {
-            // llama.cpp may write to the model while it makes a context.
-            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-            let _turn = ONE_AT_A_TIME.lock();
-            model.inner.new_context(backend, parameters(options, kv))
-        })
-        .map_err(|reason| LlamaError::Memory {
-            needed: kv.bytes(model.info().shape.kv_per_token()),
-            reason,
-        })?;
+        let context = new_context(model, parameters(options, kv), kv)?;
         let limits = EngineLimits {
             parallel: options.parallel,
             context: options.context,
@@ -430,6 +420,22 @@ fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaErr
         Ok(cells) if cells <= i32::MAX as u32 && needed <= machine => Ok(Tokens(cells)),
         Ok(_) | Err(_) => Err(LlamaError::Memory { needed, reason: format!("this machine has {machine}") }),
     }
+}
+
+/// Makes llama.cpp's part of an engine, with a cache of so many tokens.
+pub(crate) fn new_context<'m>(
+    model: &'m LlamaModel,
+    parameters: LlamaContextParams,
+    kv: Tokens,
+) -> Result<LlamaContext<'m>, LlamaError> {
+    let backend = backend::get()?;
+    log::with_reason(|| {
+        // llama.cpp may write to the model while it makes a context.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock();
+        model.inner.new_context(backend, parameters)
+    })
+    .map_err(|reason| LlamaError::Memory { needed: kv.bytes(model.info().shape.kv_per_token()), reason })
 }
 
 fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {

@@ -75,6 +75,20 @@ pub enum LlamaError {
         /// llama.cpp's own words.
         reason: String,
     },
+    /// The quantizer refused or failed.
+    #[error("{} was not quantized: {reason}", path.display())]
+    Quantize {
+        /// The source.
+        path: PathBuf,
+        /// llama.cpp's own words.
+        reason: String,
+    },
+    /// A text could not be read by the model.
+    #[error("llama.cpp could not read the text: {reason}")]
+    Read {
+        /// llama.cpp's own words.
+        reason: String,
+    },
 }
 
 impl LlamaError {
@@ -92,6 +106,8 @@ impl LlamaError {
             Self::NoMetadata { .. } => "convert the model again with a current converter",
             Self::Parallel { .. } => "lower `max_parallel`",
             Self::Zero { .. } => "set it to 1 or more",
+            Self::Quantize { .. } => "choose another precision, or check the file with `hedgerow pull`",
+            Self::Read { .. } => "lower --ctx, or free some memory",
             Self::Memory { .. } => "lower `context` or `max_parallel`, or free some memory",
         }
     }
@@ -108,6 +124,8 @@ impl LlamaError {
             Self::NoMetadata { .. } => "model_metadata_missing",
             Self::Parallel { .. } => "parallel_out_of_range",
             Self::Zero { .. } => "option_zero",
+            Self::Quantize { .. } => "quantize_failed",
+            Self::Read { .. } => "text_not_read",
             Self::Memory { .. } => "kv_memory_exceeded",
         }
     }

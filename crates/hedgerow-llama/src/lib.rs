@@ -5,7 +5,8 @@
 //! - never: decides who runs, opens a socket, or keeps work between two steps
 //!
 //! Read [`LlamaModel::load`], then [`LlamaEngine`]'s `step`: one call of llama.cpp for a ragged batch
-//! of prompt chunks and decoding requests. Only `log.rs` says `unsafe`.
+//! of prompt chunks and decoding requests. [`quantize`] and [`WindowReader`] are for the workbench and not for
+//! serving. Only `log.rs` and `quantize.rs` say `unsafe`.
 
 mod backend;
 mod engine;
@@ -14,13 +15,17 @@ mod info;
 mod log;
 mod model;
 mod prefixes;
+mod quantize;
 mod sampling;
+mod windows;
 
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
 pub use info::{ModelInfo, precision_name};
 pub use model::{LlamaModel, LoadOptions};
 pub use prefixes::SharedPrefixes;
+pub use quantize::{Fallback, QuantizeOptions, QuantizePlan, plan_quantization, quantizable, quantize};
+pub use windows::{PIECE_MAX, WindowReader};
 
 /// The binding and its version: each brings one build of llama.cpp.
 pub const BINDING: &str = "llama-cpp-2 0.1.160";

@@ -1,6 +1,6 @@
 //! llama.cpp's log: into `tracing`, and the reason of a failure out of it.
 //!
-//! The only file of hedgerow that may say `unsafe`; everything it exports is safe. It exists because
+//! One of the two files of hedgerow that may say `unsafe`; everything it exports is safe. It exists because
 //! llama.cpp answers a failed load with nothing but a null pointer and says why only in its log, which
 //! the binding's own `send_logs_to_tracing` neither gives back nor lets through at other levels.
 #![expect(unsafe_code, reason = "llama.cpp calls back with a C string")]
@@ -17,7 +17,12 @@ thread_local! {
     /// The first error logged on this thread since [`with_reason`] began: later ones only say that
     /// something failed.
     static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
+
+    /// Who hears everything that is logged on this thread: see [`with_listener`].
+    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
 }
+
+type Listener = Box<dyn FnMut(&str)>;
 
 /// Sends the log of llama.cpp and of ggml beneath it to `tracing` from now on: errors and warnings as
 /// they are, all else as debug.
@@ -38,10 +43,24 @@ pub(crate) fn with_reason<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<T
     })
 }
 
+/// Runs a call into llama.cpp whose progress or findings are nowhere but in its log: each piece of text that it
+/// logs on this thread, often a part of a line, goes to `listener` as well.
+pub(crate) fn with_listener<T>(listener: impl FnMut(&str) + 'static, call: impl FnOnce() -> T) -> T {
+    LISTENER.set(Some(Box::new(listener)));
+    let result = call();
+    LISTENER.set(None);
+    result
+}
+
 extern "C" fn receive(level: ggml_log_level, text: *const c_char, _: *mut c_void) {
     // SAFETY: llama.cpp passes a string that ends with a zero byte and lives until this returns.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let text = text.trim_end();
+    // Taken out meanwhile: it may itself call llama.cpp.
+    if let Some(mut listener) = LISTENER.take() {
+        listener(text);
+        LISTENER.set(Some(listener));
+    }
     match level {
         GGML_LOG_LEVEL_ERROR => {
             REASON
@@ -86,5 +105,16 @@ mod tests {
         });
         assert_eq!(failed, Err("this".to_owned()));
         assert_eq!(with_reason(|| Err::<(), ()>(())), Err("llama.cpp gave no reason".to_owned()));
+    }
+
+    #[test]
+    fn a_listener_hears_what_is_logged_while_it_listens() {
+        let (heard, listening) = std::sync::mpsc::channel();
+        with_listener(
+            move |text| heard.send(text.to_owned()).unwrap(),
+            || receive(GGML_LOG_LEVEL_CONT, c"converting .. ".as_ptr(), std::ptr::null_mut()),
+        );
+        receive(GGML_LOG_LEVEL_CONT, c"later".as_ptr(), std::ptr::null_mut());
+        assert_eq!(listening.iter().collect::<Vec<_>>(), ["converting .."]);
     }
 }

@@ -118,7 +118,7 @@ impl Forbidden {
 }
 
 /// The size of the file, if it begins like a GGUF file.
-fn check_file(path: &Path) -> Result<Bytes, LlamaError> {
+pub(crate) fn check_file(path: &Path) -> Result<Bytes, LlamaError> {
     let unreadable = |kind| LlamaError::Unreadable { path: path.to_owned(), kind };
     if path.to_str().is_none_or(|text| text.contains('\0')) {
         // The binding hands llama.cpp a C string in UTF-8.

@@ -12,6 +12,8 @@ mod logging;
 mod metrics;
 mod models;
 mod profile;
+mod quality;
+mod quantize;
 mod serve;
 mod server;
 

@@ -4,12 +4,14 @@ mod bench;
 mod check;
 mod config;
 mod demo;
+mod evaluate;
 mod explain;
 mod instances;
 #[cfg(feature = "milp")]
 mod milp;
 mod profile;
 mod pull;
+mod quantize;
 mod replay;
 mod serve;
 mod simulate;
@@ -37,6 +39,10 @@ enum Verb {
     Profile(profile::ProfileArgs),
     /// Get a model: the small default one, a Hugging Face repository's, or a file of your own
     Pull(pull::PullArgs),
+    /// Store a model in fewer bits, by llama.cpp's own quantizer
+    Quantize(quantize::QuantizeArgs),
+    /// Measure what each precision of a model loses: perplexity, divergence, tokens that stay the same
+    Evaluate(evaluate::EvaluateArgs),
     /// Choose a batch for hedgerow-instance/1 files
     Solve(solve::SolveArgs),
     /// Check answers to a hedgerow-instance/1 file: every limit, the value, the bound and each other
@@ -63,6 +69,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Demo(args) => demo::run(&args, of_verb),
         Verb::Profile(args) => profile::run(&args, of_verb),
         Verb::Pull(args) => pull::run(&args),
+        Verb::Quantize(args) => quantize::run(&args),
+        Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Solve(args) => solve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Instances(args) => instances::run(&args),

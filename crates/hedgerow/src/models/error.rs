@@ -81,7 +81,7 @@ pub(crate) enum ModelError {
 
 impl ModelError {
     /// Makes an error of what the operating system said.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ModelError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ModelError {
         move |source| ModelError::Io { action, path: path.to_owned(), source }
     }
 

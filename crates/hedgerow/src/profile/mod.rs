@@ -22,7 +22,7 @@ use check::Verdict;
 use file::Around;
 pub(crate) use file::{Memory, Profile, Shelf};
 pub(crate) use measure::Probe;
-pub(crate) use subject::Subject;
+pub(crate) use subject::{ModelFile, Subject, version};
 
 use crate::config::{Config, SamplingDefaults};
 use crate::models;
@@ -179,8 +179,18 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     resident_in(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// Memory that new work can have without anything being swapped out; `None` where the system does not say.
+pub(crate) fn available_bytes() -> Option<u64> {
+    kibibytes_in(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
 fn resident_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kibibytes_in(status, "VmRSS:")
+}
+
+/// The value of a line like `VmRSS:  2048 kB`, in bytes.
+fn kibibytes_in(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 

@@ -69,17 +69,9 @@ impl Subject {
         options: &EngineOptions,
         prefill_chunk: Tokens,
     ) -> anyhow::Result<Self> {
-        let info = model.info();
-        let fingerprint =
-            fingerprint(path).with_context(|| format!("reading the model file {}", path.display()))?;
         Ok(Self {
             machine: Machine::this(),
-            model: ModelFile {
-                name: info.name.clone(),
-                precision: info.precision.clone(),
-                file_bytes: info.file.0,
-                fingerprint,
-            },
+            model: ModelFile::of(model, path)?,
             engine: EngineSetup {
                 version: version(),
                 llama_cpp: hedgerow_llama::BINDING.to_owned(),
@@ -105,6 +97,25 @@ impl Subject {
     }
 }
 
+impl ModelFile {
+    /// A model that was loaded from this file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read any more.
+    pub(crate) fn of(model: &LlamaModel, path: &Path) -> anyhow::Result<Self> {
+        let info = model.info();
+        let fingerprint =
+            fingerprint(path).with_context(|| format!("reading the model file {}", path.display()))?;
+        Ok(Self {
+            name: info.name.clone(),
+            precision: info.precision.clone(),
+            file_bytes: info.file.0,
+            fingerprint,
+        })
+    }
+}
+
 impl Machine {
     fn this() -> Self {
         let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -124,7 +135,7 @@ fn cpu_name(cpuinfo: &str) -> Option<&str> {
 }
 
 /// This build: one without optimizations is another machine, as far as speed goes.
-fn version() -> String {
+pub(crate) fn version() -> String {
     let build = if cfg!(debug_assertions) { ", debug" } else { "" };
     let variants = if cfg!(feature = "portable") { ", portable" } else { "" };
     format!("hedgerow {}{build}{variants}", env!("CARGO_PKG_VERSION"))

@@ -1,0 +1,258 @@
+//! llama.cpp's quantizer: one model file in, another out.
+//!
+//! - takes: a GGUF file, the precision to store it in, and perhaps an importance matrix
+//! - gives: the file, and which tensors could not be stored as asked
+//! - never: compares the two files' answers, or touches the source
+//!
+//! One of the two files that may say `unsafe`, because the safe binding does not offer
+//! `llama_model_quantize`; everything it exports is safe.
+#![expect(unsafe_code, reason = "the binding has no safe way to llama_model_quantize")]
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::path::Path;
+use std::rc::Rc;
+
+use hedgerow_core::units::Bytes;
+use llama_cpp_sys_2::{
+    llama_ftype, llama_model_imatrix_data, llama_model_quantize, llama_model_quantize_default_params,
+};
+
+use crate::info::precision_name;
+use crate::model::check_file;
+use crate::{LlamaError, backend, log};
+
+/// How to quantize.
+#[derive(Clone, Copy, Debug)]
+pub struct QuantizeOptions<'a> {
+    /// The precision: a name of [`quantizable`].
+    pub precision: &'static str,
+    /// How much each column of each tensor matters, by the tensor's name: an entry has a weight for each column
+    /// of each of its matrices. Empty for none.
+    pub importance: &'a [(String, Vec<f32>)],
+    /// Threads; 0 for one for each core.
+    pub threads: u32,
+}
+
+/// A tensor that was stored in another type than its precision asks for, because its rows cannot be cut into
+/// that type's blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Its name.
+    pub tensor: String,
+    /// The numbers in one of its rows.
+    pub columns: u64,
+    /// The type that was wanted, in upper case: `Q3_K`.
+    pub wanted: String,
+    /// The type that it got.
+    pub got: String,
+}
+
+/// What quantizing will come to, before anything is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizePlan {
+    /// Size of the weights in the new file.
+    pub weights: Bytes,
+    /// Whether llama.cpp refuses to do it without an importance matrix.
+    pub needs_importance: bool,
+    /// The tensors that cannot be stored as asked.
+    pub fallbacks: Vec<Fallback>,
+}
+
+/// The names of all precisions that a model can be quantized to, in the order of llama.cpp's numbers for them.
+pub fn quantizable() -> impl Iterator<Item = &'static str> {
+    // NVFP4 files exist, but llama.cpp does not make them.
+    (0..=FILE_TYPE_MAX).filter_map(precision_name).filter(|&name| name != "NVFP4")
+}
+
+/// The largest `llama_ftype` that [`precision_name`] knows.
+const FILE_TYPE_MAX: u64 = 41;
+
+/// Says what quantizing will come to: reads the file's table of tensors only.
+///
+/// # Errors
+///
+/// When the file cannot be read or is no model, or its rows fit no type that llama.cpp could fall back to.
+pub fn plan_quantization(source: &Path, options: &QuantizeOptions<'_>) -> Result<QuantizePlan, LlamaError> {
+    let heard = Rc::new(RefCell::new(Heard::default()));
+    let listening = Rc::clone(&heard);
+    call(source, Path::new("not-written"), options, true, move |text| listening.borrow_mut().hear(text))?;
+    let heard = heard.take();
+    Ok(QuantizePlan {
+        weights: Bytes((heard.mebibytes * f64::from(1 << 20)) as u64),
+        needs_importance: heard.needs_importance,
+        fallbacks: heard.fallbacks,
+    })
+}
+
+/// Quantizes `source` into the new file `target` and names each tensor to `on_tensor` before it begins with it.
+///
+/// Numbers that are quantized already are expanded and quantized again: what was lost before stays lost.
+///
+/// # Errors
+///
+/// When the file cannot be read or is no model, when it cannot be written, or when llama.cpp refuses. What is
+/// left of `target` then is not a model.
+pub fn quantize(
+    source: &Path,
+    target: &Path,
+    options: &QuantizeOptions<'_>,
+    mut on_tensor: impl FnMut(&str) + 'static,
+) -> Result<(), LlamaError> {
+    call(source, target, options, false, move |text| {
+        if let Some(name) = tensor_begun(text) {
+            on_tensor(name);
+        }
+    })
+}
+
+fn call(
+    source: &Path,
+    target: &Path,
+    options: &QuantizeOptions<'_>,
+    is_dry: bool,
+    listener: impl FnMut(&str) + 'static,
+) -> Result<(), LlamaError> {
+    check_file(source)?;
+    backend::get()?;
+    let path = |path: &Path| {
+        let text = path.to_str().and_then(|text| CString::new(text).ok());
+        text.ok_or_else(|| LlamaError::Unreadable {
+            path: path.to_owned(),
+            kind: std::io::ErrorKind::InvalidFilename,
+        })
+    };
+    let (from, to) = (path(source)?, path(target)?);
+    let refused = |reason: String| LlamaError::Quantize { path: source.to_owned(), reason };
+    let importance = Importance::new(options.importance).map_err(|name| {
+        refused(format!("the name {name:?} of the importance matrix cannot be passed to llama.cpp"))
+    })?;
+    let file_type = (0..=FILE_TYPE_MAX).find(|&number| precision_name(number) == Some(options.precision));
+    let file_type =
+        file_type.ok_or_else(|| refused(format!("no precision is called {}", options.precision)))?;
+    // SAFETY: it takes nothing and gives plain data.
+    let mut parameters = unsafe { llama_model_quantize_default_params() };
+    parameters.nthread = i32::try_from(options.threads).unwrap_or(i32::MAX);
+    parameters.ftype = file_type as llama_ftype;
+    parameters.allow_requantize = true;
+    parameters.dry_run = is_dry;
+    if !options.importance.is_empty() {
+        parameters.imatrix = importance.entries.as_ptr();
+    }
+    log::with_listener(listener, || {
+        log::with_reason(|| {
+            // SAFETY: both strings end with a zero byte; `parameters` is whole, and what it points to
+            // (`importance`, whose list ends with an entry without a name) lives until after the call.
+            // llama.cpp catches its exceptions and answers 1 instead.
+            let failed = unsafe { llama_model_quantize(from.as_ptr(), to.as_ptr(), &raw const parameters) };
+            if failed == 0 { Ok(()) } else { Err(()) }
+        })
+    })
+    .map_err(|reason| refused(reason.trim_start_matches("failed to quantize: ").trim().to_owned()))
+}
+
+/// An importance matrix as llama.cpp takes it: borrowed numbers and owned names.
+struct Importance<'a> {
+    entries: Vec<llama_model_imatrix_data>,
+    /// What the entries point to.
+    _names: Vec<CString>,
+    _numbers: std::marker::PhantomData<&'a [f32]>,
+}
+
+impl<'a> Importance<'a> {
+    /// The name that holds a zero byte, if there is one.
+    fn new(from: &'a [(String, Vec<f32>)]) -> Result<Self, &'a str> {
+        let name = |(name, _): &'a (String, Vec<f32>)| CString::new(name.as_str()).map_err(|_| name.as_str());
+        let names: Vec<CString> = from.iter().map(name).collect::<Result<_, _>>()?;
+        let mut entries: Vec<_> = from
+            .iter()
+            .zip(&names)
+            .map(|((_, numbers), name)| llama_model_imatrix_data {
+                name: name.as_ptr(),
+                data: numbers.as_ptr(),
+                size: numbers.len(),
+            })
+            .collect();
+        entries.push(llama_model_imatrix_data { name: std::ptr::null(), data: std::ptr::null(), size: 0 });
+        Ok(Self { entries, _names: names, _numbers: std::marker::PhantomData })
+    }
+}
+
+/// What llama.cpp logged of a dry run, in pieces of lines.
+#[derive(Debug, Default)]
+struct Heard {
+    mebibytes: f64,
+    needs_importance: bool,
+    fallbacks: Vec<Fallback>,
+}
+
+impl Heard {
+    fn hear(&mut self, text: &str) {
+        if let Some(fallback) = fallback_begun(text) {
+            self.fallbacks.push(fallback);
+        } else if let Some((_, got)) = text.split_once("-> falling back to") {
+            if let Some(last) = self.fallbacks.last_mut() {
+                last.got = got.trim().to_ascii_uppercase();
+            }
+        } else if let Some((_, size)) = text.split_once("quant size") {
+            let number = size.trim_start_matches([' ', '=']).split(' ').next();
+            self.mebibytes = number.and_then(|number| number.parse().ok()).unwrap_or(0.0);
+        } else if text.contains("will require an imatrix") {
+            self.needs_importance = true;
+        }
+    }
+}
+
+/// `warning: blk.0.attn_q.weight - ncols 576 not divisible by 256 (required for type q3_K) `
+fn fallback_begun(text: &str) -> Option<Fallback> {
+    let (tensor, rest) = text.strip_prefix("warning: ")?.split_once("- ncols ")?;
+    let (columns, rest) = rest.split_once("not divisible by")?;
+    let (_, wanted) = rest.split_once("required for type")?;
+    Some(Fallback {
+        tensor: tensor.trim().to_owned(),
+        columns: columns.trim().parse().ok()?,
+        wanted: wanted.trim().trim_end_matches(')').to_ascii_uppercase(),
+        got: String::new(),
+    })
+}
+
+/// `[   3/ 272] blk.0.attn_k.weight - [  576,   192,     1,     1], type =   q4_1, `
+fn tensor_begun(text: &str) -> Option<&str> {
+    let (count, rest) = text.strip_prefix('[')?.split_once("] ")?;
+    count.split_once('/')?;
+    Some(rest.split_once(" - [")?.0.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn understands_what_llama_cpp_says_of_a_tensor() {
+        let line =
+            "[   3/ 272] blk.0.attn_k.weight               - [  576,   192,     1,     1], type =   q4_1, ";
+        assert_eq!(tensor_begun(line), Some("blk.0.attn_k.weight"));
+        assert_eq!(tensor_begun("converting to q8_0 .. "), None);
+        let mut heard = Heard::default();
+        heard.hear(
+            "warning: blk.0.attn_q.weight - ncols    576 not divisible by 256 (required for type    q3_K) ",
+        );
+        heard.hear("-> falling back to    q4_0\n");
+        heard.hear("llama_model_quantize_impl: quant size  =    86.59 MiB (5.40 BPW)\n");
+        let (wanted, got) = ("Q3_K".to_owned(), "Q4_0".to_owned());
+        let tensor = "blk.0.attn_q.weight".to_owned();
+        assert_eq!(heard.fallbacks, [Fallback { tensor, columns: 576, wanted, got }]);
+        assert_eq!((heard.mebibytes, heard.needs_importance), (86.59, false));
+    }
+
+    #[test]
+    fn every_name_is_one_precision() {
+        let names: Vec<_> = quantizable().collect();
+        assert!(
+            ["F16", "Q8_0", "Q4_0", "Q4_K_M", "Q2_K"].iter().all(|name| names.contains(name)),
+            "{names:?}"
+        );
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
+        assert_eq!(precision_name(FILE_TYPE_MAX + 1), None, "a later one is to be offered too");
+    }
+}

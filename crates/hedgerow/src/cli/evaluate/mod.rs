@@ -1,0 +1,258 @@
+//! `hedgerow evaluate`: what each precision of a model loses.
+
+mod plot;
+mod table;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use hedgerow_core::units::Tokens;
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::cli::instances::write_whole;
+use crate::hint::hinted;
+use crate::models::{self, Bar, FetchOptions, ModelError};
+use crate::profile::{ModelFile, available_bytes};
+use crate::quality::{self, Evaluation, Quality, QualityError, Shelf, Subject, Text};
+use crate::quantize::{Ancestor, Origin};
+use crate::server::{self, LoadedModel};
+
+/// What `hedgerow evaluate` takes.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  hedgerow evaluate m.Q8_0.gguf m.Q4_0.gguf --reference m.F16.gguf --plot \
+quality.svg\n\nThe text is cut into windows of --ctx tokens that do not overlap; in each, what comes after the \
+first half is counted, as llama.cpp's llama-perplexity does. All models are in memory at once."
+)]
+pub(crate) struct EvaluateArgs {
+    /// The models: .gguf files of one model in several precisions, or names as `serve` takes them
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<String>,
+    /// The model they are compared with: the same in its best precision
+    #[arg(long, value_name = "MODEL", required_unless_present = "saved")]
+    reference: Option<String>,
+    /// Plain text to read [default: a State of the Union message, 219 kB, fetched once]
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Tokens of a window
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    ctx: u32,
+    /// Read only so many windows [default: all of the text]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    chunks: Option<u32>,
+    /// Threads; 0: one for each core
+    #[arg(short = 't', long, value_name = "N", default_value_t = 0)]
+    threads: u32,
+    /// Measure even what was measured and saved before
+    #[arg(long)]
+    force: bool,
+    /// Show what was saved of these models, and measure nothing
+    #[arg(long, conflicts_with_all = ["reference", "text", "force"])]
+    saved: bool,
+    /// Never use the network to get a model or the default text
+    #[arg(long, env = "HEDGEROW_OFFLINE")]
+    offline: bool,
+    /// Print one JSON object: `results`, or an `error` with its code and hint
+    #[arg(long)]
+    json: bool,
+    /// Draw quality over size
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+/// Measures what is not known yet, saves it, and prints all of it.
+pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let results = if args.saved { of_saved(args) } else { of_all(args) };
+    let results = results.map_err(|error| {
+        let Some((code, hint)) = code_and_hint(&error) else { return error };
+        if args.json {
+            let error = json!({ "error": { "code": code, "message": error.to_string(), "hint": hint } });
+            println!("{error:#}");
+        }
+        hinted(error, hint)
+    })?;
+    if let Some(path) = &args.plot {
+        write_whole(path, &plot::quality(&results)).map_err(|error| {
+            hinted(format!("cannot write {}: {error}", path.display()), "choose another file by `--plot`")
+        })?;
+        eprintln!("wrote {}", path.display());
+    }
+    let text = if args.json {
+        serde_json::to_string_pretty(&json!({ "results": results }))? + "\n"
+    } else {
+        table::table(&results)
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+}
+
+fn code_and_hint(error: &anyhow::Error) -> Option<(&'static str, String)> {
+    let of_quality = error.downcast_ref::<QualityError>().map(|error| (error.code(), error.hint()));
+    of_quality.or_else(|| error.downcast_ref::<ModelError>().map(|error| (error.code(), error.hint())))
+}
+
+fn of_saved(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
+    let mut results = Vec::new();
+    for loaded in load(&args.models, &fetch_options(args)?)? {
+        let file = ModelFile::of(&loaded.model, &loaded.path)?;
+        let found = quality::saved(&file.fingerprint)?;
+        if found.is_empty() {
+            let hint = "leave --saved out and name a --reference to measure it";
+            return Err(hinted(format!("nothing was saved of {}", loaded.path.display()), hint));
+        }
+        results.extend(found);
+    }
+    Ok(results)
+}
+
+fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
+    let options = fetch_options(args)?;
+    let text = text(args, &options)?;
+    let reference = args.reference.as_deref().context("clap requires a reference")?;
+    let reference = load_one(reference, &options)?;
+    let models = load(&args.models, &options)?;
+    for loaded in &models {
+        quality::kinship(&loaded.path, &loaded.model, &reference.model)?;
+    }
+    let window = Tokens(args.ctx);
+    let evaluation = Evaluation::new(&reference.model, &text, window, args.chunks, args.threads)?;
+    let shelf = Shelf::new(models::cache_folder()?.join("quality"));
+    let reference_file = ModelFile::of(&reference.model, &reference.path)?;
+    let subject = |loaded: &LoadedModel| -> anyhow::Result<Subject> {
+        let file = ModelFile::of(&loaded.model, &loaded.path)?;
+        Ok(Subject::of(file, reference_file.clone(), &text, &evaluation))
+    };
+    let subjects: Vec<Subject> = models.iter().map(subject).collect::<Result<_, _>>()?;
+    let mut results: Vec<Option<Quality>> =
+        subjects.iter().map(|subject| shelf.find(subject).filter(|_| !args.force)).collect();
+    let missing: Vec<usize> = (0..models.len()).filter(|&index| results[index].is_none()).collect();
+    let known = models.len() - missing.len();
+    if known > 0 {
+        eprintln!("{known} of {} measured before; --force measures again", models.len());
+    }
+    if !missing.is_empty() {
+        let loaded: Vec<_> = missing.iter().map(|&index| &*models[index].model).collect();
+        check_memory(&reference, &missing.iter().map(|&index| &models[index]).collect::<Vec<_>>())?;
+        let progress = Windows::new(evaluation.windows());
+        let measured = evaluation.run(&loaded, |done| progress.show(done));
+        progress.finish();
+        for (&index, measured) in missing.iter().zip(measured?) {
+            let quality = Quality::new(subjects[index].clone(), evaluation.counted(), measured);
+            if let Err(error) = shelf.save(&quality) {
+                eprintln!("warning: the result is not saved: {error}");
+            }
+            results[index] = Some(quality);
+        }
+    }
+    notes(&reference, &models);
+    Ok(results.into_iter().flatten().collect())
+}
+
+fn fetch_options(args: &EvaluateArgs) -> anyhow::Result<FetchOptions> {
+    let mut options = FetchOptions::from_environment()?;
+    options.offline = args.offline;
+    Ok(options)
+}
+
+fn text(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Text> {
+    let Some(path) = &args.text else {
+        let bar = Bar::new();
+        let fetched = models::fetch_default_text(options, &|progress| bar.show(progress));
+        bar.finish();
+        let fetched = fetched.map_err(|error| {
+            hinted(format!("the default text is not here: {error}"), "give a text of your own by --text FILE")
+        })?;
+        return Ok(Text::read(&fetched.path)?);
+    };
+    Ok(Text::read(path)?)
+}
+
+fn load(names: &[String], options: &FetchOptions) -> anyhow::Result<Vec<LoadedModel>> {
+    names.iter().map(|name| load_one(name, options)).collect()
+}
+
+fn load_one(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
+    let bar = Bar::new();
+    let loaded = server::load_model(name, options, &|progress| bar.show(progress));
+    bar.finish();
+    loaded
+}
+
+/// The files are mapped, so too little memory would not fail but crawl.
+fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), QualityError> {
+    let all = std::iter::once(reference).chain(models.iter().copied());
+    let needed: u64 = all.map(|loaded| loaded.model.info().file.0).sum();
+    match available_bytes() {
+        Some(available) if available < needed => {
+            let mb = |bytes: u64| bytes / 1_000_000;
+            Err(QualityError::Memory { needed_mb: mb(needed), available_mb: mb(available) })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What the figures do not mean.
+fn notes(reference: &LoadedModel, models: &[LoadedModel]) {
+    let precision = |loaded: &LoadedModel| loaded.model.info().precision.clone();
+    let mut descendants: Vec<(Ancestor, Vec<String>)> = Vec::new();
+    for loaded in std::iter::once(reference).chain(models) {
+        let Some(ancestor) = Origin::beside(&loaded.path).and_then(|origin| origin.no_better_than) else {
+            continue;
+        };
+        match descendants.iter_mut().find(|(known, _)| *known == ancestor) {
+            Some((_, names)) if names.contains(&precision(loaded)) => {}
+            Some((_, names)) => names.push(precision(loaded)),
+            None => descendants.push((ancestor, vec![precision(loaded)])),
+        }
+    }
+    for (ancestor, names) in &descendants {
+        eprintln!("note: {}", ancestor.warning(&names.join(", ")));
+    }
+    let best = precision(reference);
+    if !["F32", "F16", "BF16"].contains(&best.as_str()) {
+        eprintln!(
+            "note: the reference is {best}: losses are measured against that file, not against the weights that \
+             it was made from"
+        );
+    }
+}
+
+/// How many windows are done: a bar on a terminal, elsewhere a line every ten seconds.
+struct Windows {
+    bar: Option<ProgressBar>,
+    all: u32,
+    started: Instant,
+    line_due: std::cell::Cell<Instant>,
+}
+
+impl Windows {
+    const LINE_EVERY: Duration = Duration::from_secs(10);
+
+    fn new(all: u32) -> Self {
+        let style = ProgressStyle::with_template("reading [{bar:30}] {pos} of {len} windows {eta}")
+            .expect("the template is well formed");
+        let bar = || ProgressBar::new(all.into()).with_style(style.progress_chars("=> "));
+        let started = Instant::now();
+        let line_due = std::cell::Cell::new(started + Self::LINE_EVERY);
+        Self { bar: std::io::stderr().is_terminal().then(bar), all, started, line_due }
+    }
+
+    fn show(&self, done: u32) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done.into());
+        } else if Instant::now() >= self.line_due.get() {
+            self.line_due.set(Instant::now() + Self::LINE_EVERY);
+            let left = self.started.elapsed() * (self.all - done) / done.max(1);
+            eprintln!("read {done} of {} windows, {} left", self.all, HumanDuration(left));
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

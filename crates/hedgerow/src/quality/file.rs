@@ -1,0 +1,207 @@
+//! What was measured, on disk: one file for each comparison, in `quality` of the cache folder.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Estimate, Measured, Subject};
+use crate::models::{self, ModelError};
+
+/// The format of the files; another number means that older programs must not read them.
+const FORMAT: &str = "hedgerow-quality/1";
+
+/// What one model loses against a reference, and on what that was measured.
+///
+/// Both definitions of quality of `model.md §1` are here: [`Quality::ppl_ratio`] and [`Quality::same_top`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Quality {
+    format: String,
+    #[serde(flatten)]
+    pub(crate) subject: Subject,
+    /// Tokens that were counted.
+    pub(crate) counted: u64,
+    pub(crate) measured_unix_s: u64,
+    /// How long it took, with all models that were compared in the same run.
+    pub(crate) took_ms: u64,
+    /// Perplexity: `e` to the mean surprise at the next token.
+    pub(crate) ppl: Estimate,
+    /// The reference's.
+    pub(crate) ppl_reference: Estimate,
+    /// `PPL − PPL_ref`.
+    pub(crate) ppl_delta: Estimate,
+    /// `PPL_ref / PPL`: above 1 where the model happens to be less surprised than its reference.
+    pub(crate) ppl_ratio: Estimate,
+    /// Mean divergence from the reference, in nats a token.
+    pub(crate) kl_mean: Estimate,
+    /// The part of tokens at which its first choice is the reference's.
+    pub(crate) same_top: Estimate,
+}
+
+impl Quality {
+    pub(crate) fn new(subject: Subject, counted: u64, measured: Measured) -> Self {
+        let Measured {
+            ppl,
+            ppl_reference,
+            ppl_delta,
+            ppl_ratio,
+            kl_mean,
+            same_top,
+            took_ms,
+            measured_unix_s,
+        } = measured;
+        Self {
+            format: FORMAT.to_owned(),
+            subject,
+            counted,
+            measured_unix_s,
+            took_ms,
+            ppl,
+            ppl_reference,
+            ppl_delta,
+            ppl_ratio,
+            kl_mean,
+            same_top,
+        }
+    }
+}
+
+/// Everything that was measured of the model file with this fingerprint (`profile::fingerprint`), the latest
+/// first: against whichever references, on whichever texts. Files that cannot be read are passed over with a
+/// warning in the log.
+///
+/// # Errors
+///
+/// When there is no cache folder.
+pub(crate) fn saved(fingerprint: &str) -> Result<Vec<Quality>, ModelError> {
+    Ok(Shelf::new(models::cache_folder()?.join("quality")).of_model(fingerprint))
+}
+
+/// The folder of saved comparisons.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf {
+    folder: PathBuf,
+}
+
+impl Shelf {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Where a comparison lies, or would.
+    pub(crate) fn path(&self, subject: &Subject) -> PathBuf {
+        self.folder.join(subject.file_name())
+    }
+
+    /// The same comparison by the same program, if it was saved.
+    pub(crate) fn find(&self, subject: &Subject) -> Option<Quality> {
+        self.read(&self.path(subject)).filter(|quality| quality.subject == *subject)
+    }
+
+    fn of_model(&self, fingerprint: &str) -> Vec<Quality> {
+        // No folder: nothing was saved yet.
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|file| file.path());
+        let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
+        let mut found: Vec<_> = files
+            .filter_map(|path| self.read(&path))
+            .filter(|quality| quality.subject.model.fingerprint == fingerprint)
+            .collect();
+        found.sort_by_key(|quality| std::cmp::Reverse(quality.measured_unix_s));
+        found
+    }
+
+    fn read(&self, path: &std::path::Path) -> Option<Quality> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            read => read.map_err(|error| error.to_string()),
+        };
+        let quality = text.and_then(|text| {
+            let quality: Quality = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            if quality.format == FORMAT {
+                Ok(quality)
+            } else {
+                Err(format!("its format is `{}`", quality.format))
+            }
+        });
+        quality
+            .inspect_err(|why| tracing::warn!("the saved quality {} is not used: {why}", path.display()))
+            .ok()
+    }
+
+    /// Saves a comparison, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made or written to.
+    pub(crate) fn save(&self, quality: &Quality) -> Result<(), ModelError> {
+        models::create_folder(&self.folder)?;
+        let path = self.path(&quality.subject);
+        // Of this process alone, because several may measure the same thing at once.
+        let unfinished = path.with_added_extension(std::process::id().to_string());
+        let text = serde_json::to_string_pretty(quality).expect("a quality is plain data") + "\n";
+        let written = fs::write(&unfinished, text).map_err(ModelError::io("writing", &unfinished));
+        let saved = written.and_then(|()| models::put(&unfinished, &path));
+        if saved.is_err() {
+            // It may not even exist; the first error is the one to tell.
+            let _ = fs::remove_file(&unfinished);
+        }
+        saved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::subject::TextFile;
+    use super::*;
+    use crate::profile::ModelFile;
+
+    fn quality(fingerprint: &str, chunks: u32, at: u64) -> Quality {
+        let file = |fingerprint: &str| ModelFile {
+            name: "a model/of mine".into(),
+            precision: "Q4_1".into(),
+            file_bytes: 1,
+            fingerprint: fingerprint.into(),
+        };
+        let subject = Subject {
+            model: file(fingerprint),
+            reference: file("reference"),
+            text: TextFile { name: "text".into(), sha256: "00".into(), tokens: 1000 },
+            ctx: 512,
+            chunks,
+            bos: false,
+            engine: "hedgerow 0".into(),
+            llama_cpp: "binding 0".into(),
+        };
+        let one = Estimate { value: 1.0, low: 0.5, high: 1.5 };
+        let (ppl, kl_mean) = (one, one);
+        let measured = Measured {
+            ppl,
+            ppl_reference: ppl,
+            ppl_delta: one,
+            ppl_ratio: one,
+            kl_mean,
+            same_top: one,
+            took_ms: 1,
+            measured_unix_s: at,
+        };
+        Quality::new(subject, 255 * u64::from(chunks), measured)
+    }
+
+    #[test]
+    fn what_was_saved_of_a_model_is_found_by_its_fingerprint_the_latest_first() {
+        let folder = std::env::temp_dir().join(format!("hedgerow-quality-{}", std::process::id()));
+        let shelf = Shelf::new(folder.clone());
+        assert_eq!(shelf.of_model("a"), []);
+        let saved = [quality("a", 2, 100), quality("a", 4, 200), quality("b", 2, 300)];
+        saved.iter().for_each(|quality| shelf.save(quality).unwrap());
+        fs::write(folder.join("damaged.json"), "{").unwrap();
+        assert_eq!(shelf.of_model("a"), [saved[1].clone(), saved[0].clone()]);
+        assert_eq!(shelf.find(&saved[2].subject).as_ref(), Some(&saved[2]));
+        let mut newer = saved[2].subject.clone();
+        newer.engine = "hedgerow 1".into();
+        assert_eq!(shelf.find(&newer), None, "another program may find something else");
+        assert_eq!(shelf.path(&newer), shelf.path(&saved[2].subject), "and replaces it");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
