@@ -59,8 +59,7 @@ pub struct QuantizePlan {
     pub fallbacks: Vec<Fallback>,
 }
 
-/// The names of all precisions that a model can be quantized to, from the most bits to the fewest as far as
-/// their numbers go.
+/// The names of all precisions that a model can be quantized to, in the order of llama.cpp's numbers for them.
 pub fn quantizable() -> impl Iterator<Item = &'static str> {
     // NVFP4 files exist, but llama.cpp does not make them.
     (0..=FILE_TYPE_MAX).filter_map(precision_name).filter(|&name| name != "NVFP4")

@@ -76,6 +76,9 @@ impl QualityError {
         match self {
             Self::Llama(error) => error.hint().to_owned(),
             Self::NoText { .. } => "give a plain text file in UTF-8 by --text".to_owned(),
+            Self::TooShort { found, .. } if found.0 / 2 < Subject::WINDOW_MIN.0 => {
+                "give a longer text by --text".to_owned()
+            }
             Self::TooShort { found, .. } => {
                 format!("give a longer text by --text, or a --ctx of {} or less", found.0 / 2)
             }

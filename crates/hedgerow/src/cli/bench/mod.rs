@@ -4,7 +4,7 @@ pub(in crate::cli) mod files;
 mod serve;
 mod simulate;
 mod solvers;
-pub(in crate::cli) mod style;
+pub(super) mod style;
 
 use clap::{Args, Subcommand};
 

@@ -34,7 +34,7 @@ fn one(first: &Quality, group: &[&Quality]) -> String {
         "{} against its {} ({} MB) on {}\n{} windows of {} tokens{bos}; {} tokens counted; ± is half the 95 % interval\n\n",
         subject.model.name,
         subject.reference.precision,
-        subject.reference.file_bytes / 1_000_000,
+        megabytes(subject.reference.file_bytes),
         subject.text.name,
         subject.chunks,
         subject.ctx,
@@ -46,14 +46,14 @@ fn one(first: &Quality, group: &[&Quality]) -> String {
     let reference = first.ppl_reference;
     table.add_row([
         format!("{}, reference", subject.reference.precision),
-        (subject.reference.file_bytes / 1_000_000).to_string(),
+        megabytes(subject.reference.file_bytes),
         shown(reference, 1.0, 3),
     ]);
     for quality in group {
         let model = &quality.subject.model;
         table.add_row([
             model.precision.clone(),
-            (model.file_bytes / 1_000_000).to_string(),
+            megabytes(model.file_bytes),
             shown(quality.ppl, 1.0, 3),
             shown(quality.ppl_delta, 1.0, 3),
             shown(quality.ppl_ratio, 1.0, 4),
@@ -64,6 +64,10 @@ fn one(first: &Quality, group: &[&Quality]) -> String {
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     text.extend(table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n"));
     text
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
 }
 
 /// `12.34 ± 0.56`; the wider side where the interval is lopsided.
