@@ -58,6 +58,13 @@ pub struct EngineOptions {
     pub flash_attention: bool,
 }
 
+impl EngineOptions {
+    /// Tokens that the cache has room for.
+    pub fn cache(&self) -> Tokens {
+        Tokens(self.parallel * self.context.0)
+    }
+}
+
 /// An engine that runs a GGUF model through llama.cpp, at the one precision of its file.
 ///
 /// [`Step::precision`] is for whoever holds several engines and is not looked at here.
@@ -114,11 +121,8 @@ impl<'m> LlamaEngine<'m> {
     pub fn new(model: &'m LlamaModel, options: &EngineOptions) -> Result<Self, LlamaError> {
         let kv = check(model, options)?;
         let context = new_context(model, parameters(options, kv), kv)?;
-        let limits = EngineLimits {
-            parallel: options.parallel,
-            context: options.context,
-            kv: Tokens(options.parallel * options.context.0),
-        };
+        let limits =
+            EngineLimits { parallel: options.parallel, context: options.context, kv: options.cache() };
         Ok(Self {
             model,
             context,

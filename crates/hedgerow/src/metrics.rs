@@ -33,6 +33,11 @@ struct OutcomeLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PrecisionLabels {
+    precision: String,
+}
+
 /// Tokens in the KV cache: kept up to date by the engine's thread itself.
 pub(crate) type KvGauge = Gauge<u32, AtomicU32>;
 
@@ -41,6 +46,9 @@ pub(crate) type KvGauge = Gauge<u32, AtomicU32>;
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<OutcomeLabels, Counter>,
+    resident: Family<PrecisionLabels, Gauge>,
+    loads: Family<PrecisionLabels, Counter>,
+    starts: Family<PrecisionLabels, Counter>,
     waiting: Gauge,
     running: Gauge,
     kv_tokens: KvGauge,
@@ -98,6 +106,9 @@ impl Metrics {
             downlink_share: Gauge::default(),
             pace: Gauge::default(),
             margin: Gauge::default(),
+            resident: Family::default(),
+            loads: Family::default(),
+            starts: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -105,6 +116,11 @@ impl Metrics {
             "Requests that have ended, by outcome and reason",
             metrics.requests.clone(),
         );
+        let help = "Whether a precision is in memory";
+        registry.register("precision_resident", help, metrics.resident.clone());
+        registry.register("precision_loads", "Times that a precision was loaded", metrics.loads.clone());
+        let help = "Requests that started, by the precision they run at";
+        registry.register("precision_requests", help, metrics.starts.clone());
         registry.register("num_requests_waiting", "Requests that wait to be chosen", metrics.waiting.clone());
         registry.register("num_requests_running", "Requests that run", metrics.running.clone());
         registry.register("kv_cache_tokens", "Tokens in the KV cache", metrics.kv_tokens.clone());
@@ -169,6 +185,22 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Notes whether a precision is in memory.
+    pub(crate) fn resident(&self, precision: &str, is_there: bool) {
+        let labels = PrecisionLabels { precision: precision.to_owned() };
+        self.resident.get_or_create(&labels).set(i64::from(is_there));
+    }
+
+    /// Notes that a precision was loaded while serving.
+    pub(crate) fn loaded(&self, precision: &str) {
+        self.loads.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
+    }
+
+    /// Notes that a request starts at a precision.
+    pub(crate) fn started(&self, precision: &str) {
+        self.starts.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
     }
 
     /// The gauge of tokens in the KV cache.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::Quality;
 use hedgerow_llama::{LlamaModel, LoadOptions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -19,7 +21,7 @@ use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
 use crate::models::{self, FetchOptions, ModelSource, Report};
 use crate::profile::{self, Memory};
-use crate::serve::{self, Clock, NewRecording, Speed};
+use crate::serve::{self, Clock, NewRecording, Speed, Variant};
 
 /// A server that listens; it answers 503 until [`Server::serve`].
 pub(crate) struct Server {
@@ -66,7 +68,7 @@ impl Server {
         self.address
     }
 
-    /// Starts a node with the model and serves requests. Blocks meanwhile: some seconds if the engine has to
+    /// Starts a node with the precisions of a model and serves requests. Blocks meanwhile: some seconds if the engine has to
     /// be measured. What happens goes to `record`, if that is given.
     ///
     /// # Errors
@@ -74,12 +76,11 @@ impl Server {
     /// When the engine cannot be made or measured.
     pub(crate) fn serve(
         &self,
-        model: &Arc<LlamaModel>,
+        variants: Vec<Variant>,
         name: &str,
-        speed: Speed,
         record: Option<File>,
     ) -> anyhow::Result<()> {
-        let info = model.info();
+        let info = variants.first().context("there is no model")?.model.info().clone();
         let template = match &info.chat_template {
             None => Err("its file has no chat template".to_owned()),
             Some(source) => ChatTemplate::new(
@@ -91,7 +92,7 @@ impl Server {
         let name = self.config.model.alias.clone().unwrap_or_else(|| name.to_owned());
         let recording = record.map(|file| NewRecording { file, model: name.clone() });
         let (config, metrics) = (&self.config, &self.metrics);
-        let node = serve::start(Arc::clone(model), config, self.clock, metrics, speed, recording)?;
+        let node = serve::start(variants, config, self.clock, metrics, recording)?;
         self.app.is_ready(Serving { node, name, template });
         Ok(())
     }
@@ -129,7 +130,7 @@ impl Server {
 }
 
 /// A model in memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LoadedModel {
     pub(crate) model: Arc<LlamaModel>,
     /// What to call it.
@@ -140,6 +141,14 @@ pub(crate) struct LoadedModel {
     pub(crate) load_ms: u64,
     /// Before and after.
     pub(crate) memory: Memory,
+}
+
+impl LoadedModel {
+    /// It as a precision to serve.
+    pub(crate) fn variant(self, speed: Speed, quality: Quality) -> Variant {
+        let load = Span::from_millis(self.load_ms);
+        Variant { model: self.model, path: self.path, load, speed, quality }
+    }
 }
 
 /// Fetches and loads the model that the configuration names.

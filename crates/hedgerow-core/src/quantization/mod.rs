@@ -50,6 +50,16 @@ pub enum Residency {
     },
 }
 
+impl Residency {
+    /// Whether the weights are there when the node starts.
+    pub fn is_there_at_start(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnDemand { at_start, .. } => at_start,
+        }
+    }
+}
+
 /// The place of a precision in [`crate::node::Node::precisions`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize,

@@ -34,12 +34,11 @@ pub struct Load {
 impl Residents {
     /// What is in memory at a node's start.
     pub fn new(node: &Node) -> Self {
-        let at_start = |precision: &Precision| match precision.residency {
-            Residency::Always => true,
-            Residency::OnDemand { at_start, .. } => at_start,
+        let state = |precision: &Precision| State {
+            is_held: precision.residency.is_there_at_start(),
+            is_broken: false,
+            used: Instant::START,
         };
-        let state =
-            |precision| State { is_held: at_start(precision), is_broken: false, used: Instant::START };
         Self { states: node.precisions.iter().map(state).collect() }
     }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use hedgerow_core::engine::{EndReason, TokenId, Work};
 use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::{Length, Request};
 use hedgerow_core::units::Tokens;
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ pub(super) async fn answer(
     let Intake { serving, connection, id, arrived, place, headers, body } = intake;
     let body: CommonBody = body::read(&body)?;
     let config = &app.0.config;
-    check_model(serving, body.model.as_deref())?;
+    let precision = precision_asked(serving, body.model.as_deref())?;
     if body.n.is_some_and(|n| n != 1) {
         return Err(ApiError::bad_value(
             "n",
@@ -79,13 +80,14 @@ pub(super) async fn answer(
         ttft: demands.ttft,
         tpot: demands.tpot,
         min_quality: demands.min_quality,
+        precision,
         value: demands.value,
         link: sending.as_ref().map(Sending::link),
         ..Request::new(id, arrived, prompt_length, max_output)
     };
     let mut story = Story {
         ticket: serving.node.submit(request, work, place),
-        words: Words::new(kind, id.0, &serving.name),
+        words: Words::new(kind, id.0, serving),
         connection,
         sending,
         sizes: Arc::clone(&app.0.sizes),
@@ -104,13 +106,14 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// Whether the model asked for is the one served, by itself or pinned to its precision.
-fn check_model(serving: &Serving, asked: Option<&str>) -> Result<(), ApiError> {
+/// The precision to which the model asked for is pinned; `None` where any will do.
+fn precision_asked(serving: &Serving, asked: Option<&str>) -> Result<Option<PrecisionIndex>, ApiError> {
     let names = serving.names();
-    match asked {
-        Some(asked) if !names.iter().any(|name| name == asked) => Err(ApiError::no_such_model(asked, &names)),
-        Some(_) | None => Ok(()),
-    }
+    let Some(asked) = asked else { return Ok(None) };
+    let place = names.iter().position(|name| name == asked);
+    let place = place.ok_or_else(|| ApiError::no_such_model(asked, &names))?;
+    // The bare name comes first, then one for each precision.
+    Ok(place.checked_sub(1).map(PrecisionIndex))
 }
 
 /// A request's story on its way to the caller. Dropping it cancels the request.
@@ -247,15 +250,19 @@ struct Words {
     id: String,
     created: u64,
     model: String,
+    /// The precisions' names.
+    precisions: Vec<String>,
 }
 
 impl Words {
-    fn new(kind: Kind, number: u64, model: &str) -> Self {
+    fn new(kind: Kind, number: u64, serving: &Serving) -> Self {
         let prefix = match kind {
             Kind::Chat => "chatcmpl",
             Kind::Completion => "cmpl",
         };
-        Self { kind, id: format!("{prefix}-{number}"), created: unix_s(), model: model.to_owned() }
+        let precisions = serving.node.precisions().iter().map(|precision| precision.name.clone()).collect();
+        let id = format!("{prefix}-{number}");
+        Self { kind, id, created: unix_s(), model: serving.name.clone(), precisions }
     }
 
     fn object(&self, is_stream: bool, choices: Value) -> Value {
@@ -280,8 +287,14 @@ impl Words {
                 json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": reason })
             }
         };
-        let mut object = self.object(false, json!([choice]));
+        self.with_usage(self.object(false, json!([choice])), record)
+    }
+
+    /// What it took, and the precision that answered.
+    fn with_usage(&self, mut object: Value, record: &Record) -> Value {
         object["usage"] = usage(record);
+        let precision = record.precision.and_then(|precision| self.precisions.get(precision.0));
+        object["hedgerow"] = json!({ "precision": precision });
         object
     }
 
@@ -319,9 +332,7 @@ impl Words {
     }
 
     fn usage_only(&self, record: &Record) -> Value {
-        let mut object = self.object(true, json!([]));
-        object["usage"] = usage(record);
-        object
+        self.with_usage(self.object(true, json!([])), record)
     }
 }
 

@@ -10,10 +10,11 @@ use super::{ApiError, App, Serving};
 use crate::catalogue::{self, Entry};
 
 impl Serving {
-    /// What clients may call the model: its name, and its name pinned to the precision it has.
+    /// What clients may call the model: its name, and its name pinned to each precision it has.
     pub(crate) fn names(&self) -> Vec<String> {
-        let precision = &self.node.model().info().precision;
-        vec![self.name.clone(), format!("{}:{precision}", self.name)]
+        let pinned =
+            self.node.precisions().iter().map(|precision| format!("{}:{}", self.name, precision.name));
+        std::iter::once(self.name.clone()).chain(pinned).collect()
     }
 }
 

@@ -1,14 +1,17 @@
 //! `hedgerow serve`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{ArgMatches, Args};
+use hedgerow_core::units::Quality;
 
 use crate::catalogue;
-use crate::config::{self, ConfigArgs};
+use crate::config::{self, Config, ConfigArgs};
+use crate::hint::hinted;
 use crate::models::{Bar, FetchOptions};
 use crate::profile::Profiler;
-use crate::serve::{self, Speed};
+use crate::serve::{self, Speed, Variant};
 use crate::server::{self, Server};
 
 /// What `hedgerow serve` takes.
@@ -49,14 +52,10 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         let server = Server::listen(config).await?;
         tracing::info!(address = %server.address(), "listening; answers 503 until the model is loaded");
         let loading = tokio::task::spawn_blocking(move || {
-            let bar = Bar::new();
-            let loaded = server::load_model(&name, &options, &|progress| bar.show(progress));
-            bar.finish();
-            let loaded = loaded?;
-            tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
-            let profiler = Profiler::new(&loaded, server.config())?;
-            server.serve(&loaded.model, &loaded.name, Speed::Profile(Box::new(profiler)), record)?;
-            if let Err(error) = catalogue::refresh(&[&loaded.path]) {
+            let (loaded, variants) = load(&name, server.config(), &options)?;
+            let paths: Vec<PathBuf> = variants.iter().map(|variant| variant.path.clone()).collect();
+            server.serve(variants, &loaded, record)?;
+            if let Err(error) = catalogue::refresh(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
                 tracing::warn!("the catalogue is not brought up to date: {error}");
             }
             anyhow::Ok(server)
@@ -74,6 +73,63 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     // A download that is still going on must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// Loads the model and its other precisions; gives its name too.
+fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
+    let fetch = |name: &str| {
+        let bar = Bar::new();
+        let loaded = server::load_model(name, options, &|progress| bar.show(progress));
+        bar.finish();
+        let loaded = loaded?;
+        tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
+        let profiler = Profiler::new(&loaded, config)?;
+        anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))
+    };
+    let (first, speed) = fetch(name)?;
+    let called = first.name.clone();
+    let mut variants = vec![first.variant(speed, config.model.quality)];
+    for also in &config.model.also {
+        let (loaded, speed) = fetch(&also.name)?;
+        let (info, precision) = (variants[0].model.info(), &loaded.model.info().precision);
+        let is_kin =
+            info.shape == loaded.model.info().shape && info.architecture == loaded.model.info().architecture;
+        if !is_kin {
+            return Err(hinted(
+                format!("{} is not the same model as {name} in another precision", also.name),
+                "serve it by itself, or name another file in --also",
+            ));
+        }
+        if variants.iter().any(|variant| variant.model.info().precision == *precision) {
+            return Err(hinted(
+                format!("{} is {precision}, which is served already", also.name),
+                "name each precision once",
+            ));
+        }
+        let quality = match also.quality {
+            Some(quality) => quality,
+            None => measured_quality(&loaded.path)
+                .with_context(|| format!("finding the quality of {}", also.name))?,
+        };
+        variants.push(loaded.variant(speed, quality));
+    }
+    Ok((called, variants))
+}
+
+/// What `hedgerow evaluate` found: the ratio of perplexities.
+fn measured_quality(path: &Path) -> anyhow::Result<Quality> {
+    let catalogue = catalogue::refresh(&[path])?;
+    let figure = catalogue.entry(path).and_then(|entry| entry.quality_by_perplexity.as_ref());
+    let measured = figure.and_then(|figure| Quality::new(figure.value));
+    measured.ok_or_else(|| {
+        hinted(
+            "it has not been measured",
+            format!(
+                "`hedgerow evaluate {} --reference FILE` measures it; or say it as FILE=QUALITY",
+                path.display()
+            ),
+        )
+    })
 }
 
 /// Tokens that each request holds in the speeds that are reported.

@@ -20,6 +20,14 @@ pub(crate) struct ConfigArgs {
     /// What clients call the model
     #[arg(long, value_name = "NAME", env = "HEDGEROW_ALIAS")]
     alias: Option<String>,
+    /// Other precisions of the model to serve, as FILE or FILE=QUALITY, with commas between them; without a
+    /// quality, what `hedgerow evaluate` measured
+    #[arg(long, value_name = "FILES", env = "HEDGEROW_ALSO")]
+    also: Option<String>,
+    /// Memory for the weights and caches of all precisions, in GB: what does not fit is loaded when it is worth it;
+    /// 0: all stay in memory
+    #[arg(long, value_name = "GB", env = "HEDGEROW_WEIGHTS_GB")]
+    weights_gb: Option<String>,
     /// Requests that run at once
     #[arg(long, visible_alias = "np", value_name = "N", env = "HEDGEROW_PARALLEL")]
     parallel: Option<String>,
@@ -74,12 +82,14 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 22] = [
+pub(super) const KEYS: [(&str, &str, &str); 24] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
     ("port", "server", "port"),
     ("alias", "model", "alias"),
+    ("also", "model", "also"),
+    ("weights_gb", "model", "weights_gb"),
     ("parallel", "engine", "parallel"),
     ("ctx_size", "engine", "ctx_size"),
     ("retained", "engine", "retained"),

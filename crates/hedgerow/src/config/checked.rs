@@ -6,7 +6,7 @@ use hedgerow_core::allocator::Wire;
 use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
-use hedgerow_core::units::{BitsPerSecond, Quality, Tokens};
+use hedgerow_core::units::{BitsPerSecond, Bytes, Quality, Tokens};
 
 use super::raw::RawConfig;
 use crate::hint::hinted;
@@ -43,6 +43,19 @@ pub(crate) struct ModelConfig {
     /// What clients call it, if not by its own name.
     pub(crate) alias: Option<String>,
     pub(crate) quality: Quality,
+    /// Other precisions of it.
+    pub(crate) also: Vec<AlsoServed>,
+    /// Memory for weights; `None`: all precisions stay in memory.
+    pub(crate) weights_limit: Option<Bytes>,
+}
+
+/// Another precision of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AlsoServed {
+    /// As [`ModelConfig::name`].
+    pub(crate) name: String,
+    /// `None`: what was measured.
+    pub(crate) quality: Option<Quality>,
 }
 
 /// How the engine is set up.
@@ -146,6 +159,10 @@ impl Config {
                 name: text(&model.name),
                 alias: Some(alias).filter(|alias| !alias.is_empty()),
                 quality: Quality::new(quality).expect("it was checked"),
+                also: check.also(&text(&model.also))?,
+                weights_limit: Some(check.number("model", "weights_gb", model.weights_gb, 0.0, 1e6)?)
+                    .filter(|&gb| gb > 0.0)
+                    .map(|gb| Bytes((gb * 1e9) as u64)),
             },
             engine: EngineConfig {
                 parallel,
@@ -190,6 +207,27 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn also(&self, listed: &str) -> anyhow::Result<Vec<AlsoServed>> {
+        let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names
+            .map(|one| {
+                let Some((name, quality)) = one.rsplit_once('=') else {
+                    return Ok(AlsoServed { name: one.to_owned(), quality: None });
+                };
+                let quality = quality.parse().ok().and_then(Quality::new);
+                let quality = quality.ok_or_else(|| {
+                    self.wrong(
+                        "model",
+                        "also",
+                        one,
+                        "must be FILE or FILE=QUALITY, with a quality from 0 to 1",
+                    )
+                })?;
+                Ok(AlsoServed { name: name.to_owned(), quality: Some(quality) })
+            })
+            .collect()
+    }
+
     fn settings(&self, raw: &RawConfig) -> anyhow::Result<Settings> {
         let planning = &raw.planning;
         let policy = text(&planning.policy);

@@ -30,6 +30,8 @@ pub(super) struct RawModel {
     pub(super) name: Option<String>,
     pub(super) alias: Option<String>,
     pub(super) quality: Option<f64>,
+    pub(super) also: Option<String>,
+    pub(super) weights_gb: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

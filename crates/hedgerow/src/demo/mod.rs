@@ -4,7 +4,6 @@
 mod load;
 pub(crate) mod table;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -77,9 +76,10 @@ async fn start(
     let mut config = config.clone();
     config.settings.policy = policy;
     config.server.port = 0;
-    let server = Server::listen(config).await?;
-    let (model, name) = (Arc::clone(&loaded.model), loaded.name.clone());
-    tokio::task::spawn_blocking(move || server.serve(&model, &name, speed, None).map(|()| server)).await?
+    let server = Server::listen(config.clone()).await?;
+    let name = loaded.name.clone();
+    let variants = vec![loaded.clone().variant(speed, config.model.quality)];
+    tokio::task::spawn_blocking(move || server.serve(variants, &name, None).map(|()| server)).await?
 }
 
 /// Longer than any caller of the demo waits.

@@ -11,6 +11,7 @@ use hedgerow_core::allocator::Share;
 use hedgerow_core::engine::prefix::PrefixIndex;
 use hedgerow_core::engine::{EngineError, StepReport, Work};
 use hedgerow_core::output::Record;
+use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::scheduler::Standing;
 use hedgerow_core::time::Instant;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     OpenFailed { request: RequestId, error: EngineError },
     /// The engine has run a step, or could not.
     StepEnded(Result<StepReport, EngineError>),
+    /// The engine has loaded a precision, or could not.
+    Loaded { precision: PrecisionIndex, is_there: bool },
     /// The node is to shut down.
     Drain { by: Instant },
     /// Somebody asks how a request stands.
@@ -184,6 +187,11 @@ impl Driver {
                 tracing::error!(%error, "a step failed");
                 Event::StepFailed(error)
             }
+            Command::Loaded { precision, is_there } => {
+                self.metrics.resident(self.name_of(precision), is_there);
+                self.metrics.loaded(self.name_of(precision));
+                Event::Loaded { precision, is_there }
+            }
             Command::Drain { by } => Event::Drain { by },
             Command::Explain { request, answer } => {
                 // Whoever asked may have gone.
@@ -230,12 +238,23 @@ impl Driver {
                 // A reader who is gone has cancelled, which will be heard of in a moment.
                 let _ = reader.updates.send(Update::Started { rate });
                 let updates = reader.updates.clone();
-                self.tell_engine(EngineCommand::Open { request: id, work, updates });
+                let precision = running.precision;
+                self.metrics.started(self.name_of(precision));
+                self.tell_engine(EngineCommand::Open { request: id, precision, work, updates });
             }
             Order::Stop(id) => self.tell_engine(EngineCommand::Close(id)),
             Order::Run(step) => {
                 self.metrics.step(step.request_count());
                 self.tell_engine(EngineCommand::Step(step));
+            }
+            Order::Load(precision) => {
+                tracing::info!(precision = %self.name_of(precision), "loading");
+                self.tell_engine(EngineCommand::Load(precision));
+            }
+            Order::Unload(precision) => {
+                tracing::info!(precision = %self.name_of(precision), "unloading");
+                self.metrics.resident(self.name_of(precision), false);
+                self.tell_engine(EngineCommand::Unload(precision));
             }
             Order::End(record) => self.end(now, record),
             Order::Planned(report) => self.metrics.plan(&report),
@@ -256,6 +275,7 @@ impl Driver {
             prompt = record.request.prompt.0,
             cached = record.cached.0,
             produced = record.produced.0,
+            precision = record.precision.map(|precision| self.name_of(precision)),
             ttft_ms = record.ttft().map(|span| span.as_millis().round()),
             e2e_ms = record.ended.since(record.request.arrived).as_millis().round(),
             "request ended"
@@ -270,6 +290,10 @@ impl Driver {
             }
             let _ = reader.updates.send(Update::Ended(Box::new(record)));
         }
+    }
+
+    fn name_of(&self, precision: PrecisionIndex) -> &str {
+        &self.pipeline.node().precisions[precision.0].name
     }
 
     fn note_tokens(&mut self, report: &StepReport) {

@@ -5,27 +5,33 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
 
-use hedgerow_core::engine::{Emission, Engine, Step, TokenSink, Work};
+use hedgerow_core::engine::{Emission, Step, TokenSink, Work};
+use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::RequestId;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::driver::{Command, Update};
+use super::engines::Engines;
 use crate::metrics::KvGauge;
 
 /// What the driver asks of the engine, in order.
 #[derive(Debug)]
 pub(crate) enum EngineCommand {
-    /// Open a request; its tokens go to `updates`.
-    Open { request: RequestId, work: Work, updates: UnboundedSender<Update> },
+    /// Open a request at a precision; its tokens go to `updates`.
+    Open { request: RequestId, precision: PrecisionIndex, work: Work, updates: UnboundedSender<Update> },
     /// Close it.
     Close(RequestId),
     /// Run a step and report it.
     Step(Step),
+    /// Load a precision and report it.
+    Load(PrecisionIndex),
+    /// Drop one.
+    Unload(PrecisionIndex),
 }
 
 /// Serves commands until the driver is gone. `kv_tokens` shows the cache's use after each.
 pub(crate) fn run(
-    engine: &mut dyn Engine,
+    engines: &mut Engines,
     commands: &Receiver<EngineCommand>,
     driver: &Sender<Command>,
     kv_tokens: &KvGauge,
@@ -33,21 +39,34 @@ pub(crate) fn run(
     let mut readers = Readers::default();
     while let Ok(command) = commands.recv() {
         let report = match command {
-            EngineCommand::Open { request, work, updates } => match engine.open(request, work) {
-                Ok(()) => {
-                    readers.0.insert(request, updates);
-                    None
+            EngineCommand::Open { request, precision, work, updates } => {
+                match engines.open(request, precision, work) {
+                    Ok(()) => {
+                        readers.0.insert(request, updates);
+                        None
+                    }
+                    Err(error) => Some(Command::OpenFailed { request, error }),
                 }
-                Err(error) => Some(Command::OpenFailed { request, error }),
-            },
+            }
             EngineCommand::Close(request) => {
-                engine.close(request);
+                engines.close(request);
                 readers.0.remove(&request);
                 None
             }
-            EngineCommand::Step(step) => Some(Command::StepEnded(engine.step(&step, &mut readers))),
+            EngineCommand::Step(step) => Some(Command::StepEnded(engines.step(&step, &mut readers))),
+            EngineCommand::Load(precision) => {
+                let loaded = engines.load(precision);
+                if let Err(error) = &loaded {
+                    tracing::error!("a precision cannot be loaded: {error:#}");
+                }
+                Some(Command::Loaded { precision, is_there: loaded.is_ok() })
+            }
+            EngineCommand::Unload(precision) => {
+                engines.unload(precision);
+                None
+            }
         };
-        kv_tokens.set(engine.kv_used().0);
+        kv_tokens.set(engines.kv_used().0);
         if report.is_some_and(|report| driver.send(report).is_err()) {
             return;
         }

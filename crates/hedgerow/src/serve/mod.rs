@@ -1,14 +1,16 @@
 //! The node in wall time: a thread for decisions, a thread for the engine, and the way in and out.
 //!
-//! [`start`] builds it from a loaded model; the HTTP side hands requests to [`Node::submit`] and hears
+//! [`start`] builds it from the loaded precisions of a model; the HTTP side hands requests to [`Node::submit`] and hears
 //! their stories from a [`Ticket`].
 
 mod clock;
 mod driver;
 mod engine_thread;
+mod engines;
 mod priority;
 mod recorder;
 mod ticket;
+mod variants;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +21,12 @@ use anyhow::Context as _;
 use hedgerow_core::Pipeline;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::engine::cost::MeasuredCost;
-use hedgerow_core::engine::{CostModel, Engine as _, EngineLimits, Work};
-use hedgerow_core::quantization::{Precision, Residency};
+use hedgerow_core::engine::{CostModel, EngineLimits, Work};
+use hedgerow_core::quantization::Precision;
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
-use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel};
+use hedgerow_llama::{EngineOptions, LlamaModel};
 use hedgerow_sim::Header;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -35,11 +37,11 @@ pub(crate) use priority::run_before_the_engine;
 use recorder::Recorder;
 pub(crate) use recorder::create as create_recording;
 pub(crate) use ticket::{Ticket, Update};
+pub(crate) use variants::Variant;
 
 use crate::config::Config;
-use crate::hint::hinted;
 use crate::metrics::Metrics;
-use crate::profile::{Known, Profiler};
+use crate::profile::Profiler;
 
 /// A running node.
 pub(crate) struct Node {
@@ -47,7 +49,6 @@ pub(crate) struct Node {
     /// The node as the core sees it.
     shape: hedgerow_core::node::Node,
     limits: EngineLimits,
-    cost: MeasuredCost,
     commands: mpsc::Sender<Command>,
     places: Arc<Semaphore>,
     next_id: AtomicU64,
@@ -72,42 +73,50 @@ pub(crate) enum Speed {
     Profile(Box<Profiler>),
 }
 
-/// Starts a node: makes an engine of the model, finds out how fast it is, and begins to serve.
+/// Starts a node: makes an engine for each precision, finds out how fast it is, and begins to serve.
 ///
 /// # Errors
 ///
-/// When the engine cannot be made in the configured size, or fails while it is measured.
+/// When an engine cannot be made in the configured size, or fails while it is measured.
 pub(crate) fn start(
-    model: Arc<LlamaModel>,
+    variants: Vec<Variant>,
     config: &Config,
     clock: Clock,
     metrics: &Arc<Metrics>,
-    speed: Speed,
     recording: Option<NewRecording>,
 ) -> anyhow::Result<Node> {
+    let model = variants.first().map(|variant| Arc::clone(&variant.model)).context("there is no model")?;
     let (engine_sender, engine_commands) = mpsc::channel();
     let (commands, driver_commands) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel();
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
-        let (model, driver, kv_tokens) = (Arc::clone(&model), commands.clone(), metrics.kv_tokens());
-        let options = engine_options(config);
+        let (driver, kv_tokens) = (commands.clone(), metrics.kv_tokens());
+        let mut options = engine_options(config);
+        if variants.len() > 1 {
+            // What one precision has computed is nothing to another.
+            options.retained = 0;
+        }
+        let limit = config.model.weights_limit;
         move || {
             priority::run_as_usual();
-            match prepare(&model, &options, speed) {
-                Ok((mut engine, cost)) => {
+            match variants::prepare(variants, options, limit) {
+                Ok((mut engines, ready)) => {
                     // The starter waits for this; if it is gone there is nobody to serve.
-                    if ready_sender.send(Ok((engine.limits(), cost, engine.prefixes()))).is_ok() {
-                        engine_thread::run(&mut engine, &engine_commands, &driver, &kv_tokens);
+                    if ready_sender.send(Ok((engines.limits(), engines.prefixes(), ready))).is_ok() {
+                        engine_thread::run(&mut engines, &engine_commands, &driver, &kv_tokens);
                     }
                 }
                 Err(error) => drop(ready_sender.send(Err(error))),
             }
         }
     })?;
-    let (limits, cost, prefixes) = ready.recv().context("the engine's thread ended while it started")??;
-    let shape = describe(&model, config, limits, &cost);
+    let (limits, prefixes, ready) = ready.recv().context("the engine's thread ended while it started")??;
+    let shape = variants::describe(&model, &ready, config, limits);
     let pipeline = Pipeline::new(shape.clone(), config.settings.clone());
     metrics.set_kv_capacity(limits.kv.0);
+    for precision in &shape.precisions {
+        metrics.resident(&precision.name, precision.residency.is_there_at_start());
+    }
     let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
     let driver = Driver::new(pipeline, clock, engine_sender, prefixes, Arc::clone(metrics), recorder);
     let driver = std::thread::Builder::new().name("driver".into()).spawn(move || {
@@ -118,7 +127,6 @@ pub(crate) fn start(
         model,
         shape,
         limits,
-        cost,
         commands,
         places: Arc::new(Semaphore::new(config.settings.queue_capacity)),
         next_id: AtomicU64::new(0),
@@ -145,30 +153,6 @@ fn start_recorder(
     Ok((recorder, Some(writer)))
 }
 
-fn prepare<'m>(
-    model: &'m LlamaModel,
-    options: &EngineOptions,
-    speed: Speed,
-) -> anyhow::Result<(LlamaEngine<'m>, MeasuredCost)> {
-    let mut engine = LlamaEngine::new(model, options).map_err(|error| hinted(&error, error.hint()))?;
-    let cost = match speed {
-        Speed::Known(cost) => *cost,
-        Speed::Profile(profiler) => {
-            let known = profiler.profile(&mut engine)?;
-            let path = profiler.path();
-            match known {
-                Known { is_new: false, .. } => tracing::info!("its speed is known from {}", path.display()),
-                Known { is_saved: true, .. } => {
-                    tracing::info!("its speed is measured; saved as {}", path.display())
-                }
-                Known { .. } => {}
-            }
-            known.profile.cost
-        }
-    };
-    Ok((engine, cost))
-}
-
 /// The engine that a configuration asks for.
 pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
@@ -185,38 +169,6 @@ pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     }
 }
 
-/// The node as the core sees it.
-fn describe(
-    model: &LlamaModel,
-    config: &Config,
-    limits: EngineLimits,
-    cost: &MeasuredCost,
-) -> hedgerow_core::node::Node {
-    let info = model.info();
-    // The cache of running requests only: what is retained of ended ones lies beside it and is nobody's.
-    let kv = limits.kv.bytes(info.shape.kv_per_token());
-    hedgerow_core::node::Node {
-        memory: info.weights + kv,
-        model: info.shape,
-        precisions: vec![Precision {
-            name: info.precision.clone(),
-            weights: info.weights,
-            beta_prefill: 1.0,
-            beta_decode: 1.0,
-            quality: config.model.quality,
-            residency: Residency::Always,
-            measured: None,
-        }],
-        weights_limit: None,
-        cost: CostModel::Measured(cost.clone()),
-        max_parallel: limits.parallel,
-        context: limits.context,
-        prefill_chunk: config.engine.prefill_chunk,
-        radio: None,
-        wire: config.link.wire,
-    }
-}
-
 impl Node {
     /// The model it serves.
     pub(crate) fn model(&self) -> &Arc<LlamaModel> {
@@ -228,9 +180,17 @@ impl Node {
         self.limits
     }
 
-    /// How fast its engine was measured to be.
+    /// The precisions that it serves.
+    pub(crate) fn precisions(&self) -> &[Precision] {
+        &self.shape.precisions
+    }
+
+    /// How fast its engine was measured to be, at the first precision.
     pub(crate) fn cost(&self) -> &MeasuredCost {
-        &self.cost
+        match &self.shape.cost {
+            CostModel::Measured(cost) => cost,
+            CostModel::Flops(_) | CostModel::Roofline(_) => unreachable!("a node that serves is measured"),
+        }
     }
 
     /// The link it shares out, if it is to.

@@ -1,0 +1,165 @@
+//! The engines of a node that holds several precisions: one each, and every request in one of them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hedgerow_core::engine::{Engine, EngineError, EngineLimits, Step, StepReport, TokenSink, Work};
+use hedgerow_core::quantization::PrecisionIndex;
+use hedgerow_core::request::RequestId;
+use hedgerow_core::units::Tokens;
+use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions, SharedPrefixes};
+use self_cell::self_cell;
+
+use crate::hint::hinted;
+
+self_cell!(
+    /// An engine and the model that it borrows.
+    struct Seated {
+        owner: Arc<LlamaModel>,
+        #[not_covariant]
+        dependent: LlamaEngine,
+    }
+);
+
+/// One precision: its file, and its engine while it is in memory.
+struct Seat {
+    path: PathBuf,
+    engine: Option<Seated>,
+}
+
+/// The engines, by precision.
+pub(crate) struct Engines {
+    seats: Vec<Seat>,
+    options: EngineOptions,
+    /// Who is open, and where.
+    open: BTreeMap<RequestId, PrecisionIndex>,
+}
+
+impl Engines {
+    /// No engine yet, each to be made with these options.
+    pub(crate) fn new(options: EngineOptions) -> Self {
+        Self { seats: Vec::new(), options, open: BTreeMap::new() }
+    }
+
+    /// Adds a precision that is in memory already.
+    ///
+    /// # Errors
+    ///
+    /// When its cache does not fit the memory.
+    pub(crate) fn add(&mut self, path: PathBuf, model: Arc<LlamaModel>) -> anyhow::Result<PrecisionIndex> {
+        let engine = Some(self.seat(model)?);
+        self.seats.push(Seat { path, engine });
+        Ok(PrecisionIndex(self.seats.len() - 1))
+    }
+
+    fn seat(&self, model: Arc<LlamaModel>) -> anyhow::Result<Seated> {
+        Seated::try_new(model, |model| LlamaEngine::new(model, &self.options))
+            .map_err(|error| hinted(&error, error.hint()))
+    }
+
+    /// Loads a precision from its file.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not as it was, or the memory does not suffice.
+    pub(crate) fn load(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
+        let path = &self.seats[precision.0].path;
+        let model = LlamaModel::load(path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
+            .map_err(|error| hinted(&error, error.hint()))?;
+        let engine = self.seat(Arc::new(model))?;
+        self.seats[precision.0].engine = Some(engine);
+        Ok(())
+    }
+
+    /// Drops a precision's weights and cache.
+    pub(crate) fn unload(&mut self, precision: PrecisionIndex) {
+        self.seats[precision.0].engine = None;
+    }
+
+    /// Gives one engine to whoever measures it.
+    ///
+    /// # Errors
+    ///
+    /// What `work` says.
+    pub(crate) fn with<T>(
+        &mut self,
+        precision: PrecisionIndex,
+        work: impl FnOnce(&mut dyn Engine) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let seated = self.seats.get_mut(precision.0).and_then(|seat| seat.engine.as_mut());
+        let Some(seated) = seated else { anyhow::bail!("the precision is not in memory") };
+        seated.with_dependent_mut(|_, engine| work(engine))
+    }
+
+    /// What each of them can hold; they are all alike.
+    pub(crate) fn limits(&self) -> EngineLimits {
+        let limits = |seat: &Seat| Some(seat.engine.as_ref()?.with_dependent(|_, engine| engine.limits()));
+        self.seats.iter().find_map(limits).expect("a node starts with an engine")
+    }
+
+    /// What the first of them keeps of ended requests.
+    pub(crate) fn prefixes(&self) -> SharedPrefixes {
+        let prefixes =
+            |seat: &Seat| Some(seat.engine.as_ref()?.with_dependent(|_, engine| engine.prefixes()));
+        self.seats.iter().find_map(prefixes).expect("a node starts with an engine")
+    }
+
+    /// As [`Engine::open`], at a precision.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::open`].
+    pub(crate) fn open(
+        &mut self,
+        request: RequestId,
+        precision: PrecisionIndex,
+        work: Work,
+    ) -> Result<(), EngineError> {
+        self.at(precision, |engine| engine.open(request, work))?;
+        self.open.insert(request, precision);
+        Ok(())
+    }
+
+    /// As [`Engine::step`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::step`].
+    pub(crate) fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+        let mut report = self.at(step.precision, |engine| engine.step(step, sink))?;
+        for ended in report.progress.iter().filter(|progress| progress.end.is_some()) {
+            self.open.remove(&ended.request);
+        }
+        report.kv_used = self.kv_used();
+        Ok(report)
+    }
+
+    /// As [`Engine::close`].
+    pub(crate) fn close(&mut self, request: RequestId) {
+        if let Some(precision) = self.open.remove(&request) {
+            let closed = self.at(precision, |engine| {
+                engine.close(request);
+                Ok(())
+            });
+            debug_assert!(closed.is_ok(), "a precision is not dropped while somebody runs at it");
+        }
+    }
+
+    /// Tokens held in all caches.
+    pub(crate) fn kv_used(&self) -> Tokens {
+        let engines = self.seats.iter().filter_map(|seat| seat.engine.as_ref());
+        engines.map(|seated| seated.with_dependent(|_, engine| engine.kv_used())).sum()
+    }
+
+    fn at<T>(
+        &mut self,
+        precision: PrecisionIndex,
+        work: impl FnOnce(&mut dyn Engine) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let missing = || EngineError::Backend { what: "finding the precision in memory".into(), code: 0 };
+        let seated =
+            self.seats.get_mut(precision.0).and_then(|seat| seat.engine.as_mut()).ok_or_else(missing)?;
+        seated.with_dependent_mut(|_, engine| work(engine))
+    }
+}

@@ -1,0 +1,146 @@
+//! The precisions that a node is to serve, and the node that the core plans for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hedgerow_core::engine::cost::MeasuredCost;
+use hedgerow_core::engine::{CostModel, EngineLimits};
+use hedgerow_core::node::Node;
+use hedgerow_core::quantization::{Precision, Residency};
+use hedgerow_core::time::Span;
+use hedgerow_core::units::{Bytes, Quality};
+use hedgerow_llama::{EngineOptions, LlamaModel};
+
+use super::Speed;
+use super::engines::Engines;
+use crate::config::Config;
+use crate::hint::hinted;
+use crate::profile::Known;
+
+/// One precision to serve, in memory.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    pub(crate) model: Arc<LlamaModel>,
+    /// Its file, to load it from again.
+    pub(crate) path: PathBuf,
+    /// How long loading its weights took.
+    pub(crate) load: Span,
+    pub(crate) speed: Speed,
+    pub(crate) quality: Quality,
+}
+
+/// A precision whose engine was made and measured.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    name: String,
+    weights: Bytes,
+    quality: Quality,
+    cost: MeasuredCost,
+    load: Span,
+}
+
+/// Makes an engine for each precision and finds out how fast it is. Those that do not fit the memory for weights
+/// beside the ones before them are dropped again, until they are worth loading.
+///
+/// # Errors
+///
+/// When an engine cannot be made in the configured size or fails while it is measured, or when the memory for
+/// weights does not suffice for the first precision, or for another beside it.
+pub(super) fn prepare(
+    variants: Vec<Variant>,
+    options: EngineOptions,
+    limit: Option<Bytes>,
+) -> anyhow::Result<(Engines, Vec<Ready>)> {
+    let mut engines = Engines::new(options);
+    let mut ready: Vec<Ready> = Vec::new();
+    let mut held = Bytes::ZERO;
+    for Variant { model, path, load, speed, quality } in variants {
+        let (info, started) = (model.info().clone(), Instant::now());
+        // The first one's cache is what requests are given shares of; the others' come on top.
+        let cache = options.cache().bytes(info.shape.kv_per_token());
+        let weights = if ready.is_empty() { info.weights } else { info.weights + cache };
+        let needed = ready.first().map_or(weights, |first| first.weights + weights);
+        if let Some(limit) = limit.filter(|&limit| limit < needed) {
+            return Err(hinted(
+                format!(
+                    "{} needs {needed} of memory for weights, more than `model.weights_gb`: {limit}",
+                    info.precision
+                ),
+                "raise --weights-gb, lower --ctx-size, or leave the precision out; the first one always stays in memory",
+            ));
+        }
+        let precision = engines.add(path, model)?;
+        let load = load + Span::from_seconds(started.elapsed().as_secs_f64());
+        let cost = measured(speed, &mut engines, precision)?;
+        if limit.is_some_and(|limit| held + weights > limit) {
+            engines.unload(precision);
+        } else {
+            held = held + weights;
+        }
+        ready.push(Ready { name: info.precision, weights, quality, cost, load });
+    }
+    Ok((engines, ready))
+}
+
+fn measured(
+    speed: Speed,
+    engines: &mut Engines,
+    precision: hedgerow_core::quantization::PrecisionIndex,
+) -> anyhow::Result<MeasuredCost> {
+    let profiler = match speed {
+        Speed::Known(cost) => return Ok(*cost),
+        Speed::Profile(profiler) => profiler,
+    };
+    let known = engines.with(precision, |engine| profiler.profile(engine))?;
+    let path = profiler.path();
+    match known {
+        Known { is_new: false, .. } => tracing::info!("its speed is known from {}", path.display()),
+        Known { is_saved: true, .. } => tracing::info!("its speed is measured; saved as {}", path.display()),
+        Known { .. } => {}
+    }
+    Ok(known.profile.cost)
+}
+
+/// The node as the core sees it.
+pub(super) fn describe(model: &LlamaModel, ready: &[Ready], config: &Config, limits: EngineLimits) -> Node {
+    let shape = model.info().shape;
+    let limit = config.model.weights_limit;
+    let mut held = Bytes::ZERO;
+    let mut residency = |index: usize, ready: &Ready| {
+        let at_start = limit.is_none_or(|limit| held + ready.weights <= limit);
+        held = if at_start { held + ready.weights } else { held };
+        match limit {
+            Some(_) if index > 0 => Residency::OnDemand { load: ready.load, at_start },
+            Some(_) | None => Residency::Always,
+        }
+    };
+    let precisions: Vec<Precision> = ready
+        .iter()
+        .enumerate()
+        .map(|(index, ready)| Precision {
+            name: ready.name.clone(),
+            weights: ready.weights,
+            beta_prefill: 1.0,
+            beta_decode: 1.0,
+            quality: ready.quality,
+            residency: residency(index, ready),
+            measured: (index > 0).then(|| ready.cost.clone()),
+        })
+        .collect();
+    let mut node = Node {
+        memory: Bytes::ZERO,
+        model: shape,
+        precisions,
+        weights_limit: limit,
+        cost: CostModel::Measured(ready[0].cost.clone()),
+        max_parallel: limits.parallel,
+        context: limits.context,
+        prefill_chunk: config.engine.prefill_chunk,
+        radio: None,
+        wire: config.link.wire,
+    };
+    // The cache of running requests only: what is retained of ended ones lies beside it and is nobody's.
+    node.memory = node.weights_memory() + limits.kv.bytes(shape.kv_per_token());
+    node
+}
