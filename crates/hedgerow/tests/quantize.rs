@@ -87,7 +87,10 @@ fn makes_checked_files_that_say_what_they_are_and_what_they_were_made_from() {
     assert_eq!((of_width(576), of_width(1536)), (fallbacks.len(), 0));
     let count = |kind: &str| three["tensors"][kind]["count"].as_u64().unwrap_or(0);
     let fell_to = |kind: &str| fallbacks.iter().filter(|one| one["got"] == kind).count() as u64;
-    assert!(fell_to("Q4_0") > 0 && count("Q4_0") == fell_to("Q4_0"), "the file's own table says so: {three:#}");
+    assert!(
+        fell_to("Q4_0") > 0 && count("Q4_0") == fell_to("Q4_0"),
+        "the file's own table says so: {three:#}"
+    );
 
     for file in [eight, three] {
         let checked = std::fs::read_to_string(format!("{}.checked.json", file["path"].as_str().unwrap()));
@@ -101,7 +104,10 @@ fn makes_checked_files_that_say_what_they_are_and_what_they_were_made_from() {
     let second = Path::new(eight["path"].as_str().unwrap());
     let made = json(&quantize(second, &out, &["--to", "q4_0"]));
     let file = &made["files"][0];
-    assert_eq!((&file["source"]["precision"], &file["no_better_than"]["precision"]), (&"Q8_0".into(), &"Q4_1".into()));
+    assert_eq!(
+        (&file["source"]["precision"], &file["no_better_than"]["precision"]),
+        (&"Q8_0".into(), &"Q4_1".into())
+    );
 }
 
 #[test]
@@ -117,7 +123,10 @@ fn what_cannot_be_made_is_refused_before_anything_is_written() {
     let text = out.0.join("text.gguf");
     std::fs::write(&text, "dear hedgehog").unwrap();
     assert_eq!(refused(&quantize(&text, &out, &["--to", "q8_0"])), "not_gguf");
-    assert_eq!(refused(&quantize(Path::new("/no/such.gguf"), &out, &["--to", "q8_0"])), "model_file_not_found");
+    assert_eq!(
+        refused(&quantize(Path::new("/no/such.gguf"), &out, &["--to", "q8_0"])),
+        "model_file_not_found"
+    );
     assert_eq!(out.files(), ["text.gguf"]);
 }
 
@@ -167,7 +176,8 @@ fn matrix(tensors: &[(String, usize)]) -> Vec<u8> {
 /// The matrices of the small model's layers.
 fn layers() -> Vec<(String, usize)> {
     let of_layer = |layer: usize| {
-        let wide = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up"].map(|name| (name, 576));
+        let wide =
+            ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up"].map(|name| (name, 576));
         let all = wide.into_iter().chain([("ffn_down", 1536)]);
         all.map(move |(name, columns)| (format!("blk.{layer}.{name}.weight"), columns))
     };
@@ -183,17 +193,17 @@ fn an_importance_matrix_is_used_if_it_is_one_of_this_model() {
         quantize(&model, &out, &[&["--imatrix", path.to_str().unwrap(), "--force"], arguments].concat())
     };
     std::fs::write(&path, matrix(&layers())).unwrap();
-    let weighted = json(&with(&["--to", "iq4_nl"]));
-    let plain = json(&quantize(&model, &out, &["--to", "iq4_nl", "--force"]));
+    let weighted = json(&with(&["--to", "q5_1"]));
+    let plain = json(&quantize(&model, &out, &["--to", "q5_1", "--force"]));
     assert_ne!(weighted["files"][0]["sha256"], plain["files"][0]["sha256"], "it makes a difference");
     assert!(weighted["files"][0]["importance"].as_str().is_some_and(|path| path.ends_with("matrix")));
 
     let mut narrow = layers();
     narrow[0].1 = 64;
     std::fs::write(&path, matrix(&narrow)).unwrap();
-    assert_eq!(refused(&with(&["--to", "iq4_nl"])), "importance_matrix_of_another_model");
+    assert_eq!(refused(&with(&["--to", "q5_1"])), "importance_matrix_of_another_model");
     std::fs::write(&path, matrix(&[("elsewhere.weight".to_owned(), 64)])).unwrap();
-    assert_eq!(refused(&with(&["--to", "iq4_nl"])), "importance_matrix_of_another_model");
+    assert_eq!(refused(&with(&["--to", "q5_1"])), "importance_matrix_of_another_model");
     std::fs::write(&path, "not a matrix").unwrap();
-    assert_eq!(refused(&with(&["--to", "iq4_nl"])), "not_an_importance_matrix");
+    assert_eq!(refused(&with(&["--to", "q5_1"])), "not_an_importance_matrix");
 }
