@@ -193,17 +193,17 @@ fn an_importance_matrix_is_used_if_it_is_one_of_this_model() {
         quantize(&model, &out, &[&["--imatrix", path.to_str().unwrap(), "--force"], arguments].concat())
     };
     std::fs::write(&path, matrix(&layers())).unwrap();
-    let weighted = json(&with(&["--to", "iq4_nl"]));
-    let plain = json(&quantize(&model, &out, &["--to", "iq4_nl", "--force"]));
+    let weighted = json(&with(&["--to", "q5_1"]));
+    let plain = json(&quantize(&model, &out, &["--to", "q5_1", "--force"]));
     assert_ne!(weighted["files"][0]["sha256"], plain["files"][0]["sha256"], "it makes a difference");
     assert!(weighted["files"][0]["importance"].as_str().is_some_and(|path| path.ends_with("matrix")));
 
     let mut narrow = layers();
     narrow[0].1 = 64;
     std::fs::write(&path, matrix(&narrow)).unwrap();
-    assert_eq!(refused(&with(&["--to", "iq4_nl"])), "importance_matrix_of_another_model");
+    assert_eq!(refused(&with(&["--to", "q5_1"])), "importance_matrix_of_another_model");
     std::fs::write(&path, matrix(&[("elsewhere.weight".to_owned(), 64)])).unwrap();
-    assert_eq!(refused(&with(&["--to", "iq4_nl"])), "importance_matrix_of_another_model");
+    assert_eq!(refused(&with(&["--to", "q5_1"])), "importance_matrix_of_another_model");
     std::fs::write(&path, "not a matrix").unwrap();
-    assert_eq!(refused(&with(&["--to", "iq4_nl"])), "not_an_importance_matrix");
+    assert_eq!(refused(&with(&["--to", "q5_1"])), "not_an_importance_matrix");
 }

@@ -90,7 +90,7 @@ fn make(args: &QuantizeArgs, bar: &Bar) -> Result<Vec<Made>, QuantizeError> {
 
 /// The lines for people.
 fn describe(made: &Made) -> String {
-    let bytes = HumanBytes(made.bytes);
+    let bytes = HumanBytes(made.origin.bytes);
     let mix: Vec<String> = made
         .tensors
         .iter()
@@ -99,7 +99,7 @@ fn describe(made: &Made) -> String {
     let mut lines = vec![
         ("precision", format!("{}, {:.2} bits a weight", made.origin.precision, made.bits_per_weight)),
         ("path", made.path.display().to_string()),
-        ("size", format!("{bytes} ({} bytes)", made.bytes)),
+        ("size", format!("{bytes} ({} bytes)", made.origin.bytes)),
         ("sha256", made.origin.sha256.clone()),
         ("tensors", mix.join(", ")),
         ("from", format!("{}, {}", made.origin.source.name, made.origin.source.precision)),
@@ -124,8 +124,9 @@ fn fell_back(made: &Made) -> Option<String> {
     let line = |((wanted, got, columns), names): (&(&str, &str, u64), &Vec<&str>)| {
         let named: Vec<&str> = names.iter().copied().take(2).collect();
         let more = if names.len() > named.len() { ", …" } else { "" };
+        let is = if names.len() == 1 { "tensor is" } else { "tensors are" };
         format!(
-            "{} tensors are {got} and not {wanted}, because rows of {columns} numbers do not fill its blocks \
+            "{} {is} {got} and not {wanted}, because rows of {columns} numbers do not fill its blocks \
              ({}{more})",
             names.len(),
             named.join(", ")

@@ -104,6 +104,18 @@ fn reads_what_the_model_is() {
 }
 
 #[test]
+fn reads_where_each_tensor_lies() {
+    let bytes = tiny();
+    let (_, tensors) = whole(&bytes).unwrap();
+    let [first, second] = tensors.as_slice() else { panic!("{tensors:?}") };
+    assert_eq!((first.name.as_str(), first.kind.as_str(), first.bytes), ("blk.0.weight", "Q4_1", 40));
+    assert_eq!(first.lengths, [32, 2]);
+    assert_eq!((second.name.as_str(), second.kind.as_str(), second.bytes), ("norm.weight", "F32", 32));
+    let data = bytes.len() as u64 - 64 - 32;
+    assert_eq!((first.at, second.at), (data, data + 64));
+}
+
+#[test]
 fn one_missing_byte_is_noticed_and_counted() {
     let whole = tiny();
     let error = check(&whole[..whole.len() - 1]).unwrap_err();

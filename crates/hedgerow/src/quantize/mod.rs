@@ -20,7 +20,7 @@ pub(crate) use error::QuantizeError;
 pub(crate) use imatrix::Importance;
 pub(crate) use origin::{Ancestor, Made, Origin};
 
-use crate::models::{self, FetchedModel, GgufSummary, GgufTensor, Progress, Report};
+use crate::models::{self, FetchedModel, GgufSummary, GgufTensor, ModelError, Progress, Report};
 
 /// What to make of which file, and where.
 #[derive(Debug)]
@@ -165,6 +165,7 @@ impl Planned<'_> {
         let origin = Origin {
             format: origin::FORMAT.to_owned(),
             precision: self.precision.to_owned(),
+            bytes: std::fs::metadata(partial).map_err(ModelError::io("reading", partial))?.len(),
             sha256: sha256.clone(),
             no_better_than: job.ancestor(&source_sha256),
             source: Ancestor {

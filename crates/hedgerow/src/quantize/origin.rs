@@ -15,7 +15,9 @@ pub(crate) struct Origin {
     pub(super) format: String,
     /// The precision that was asked for.
     pub(crate) precision: String,
-    /// The checksum of the file that this is about.
+    /// The size of the file that this is about.
+    pub(crate) bytes: u64,
+    /// Its checksum.
     pub(crate) sha256: String,
     /// What it was made from.
     pub(crate) source: Ancestor,
@@ -54,7 +56,6 @@ pub(crate) struct FellBack {
 #[derive(Debug, Serialize)]
 pub(crate) struct Made {
     pub(crate) path: PathBuf,
-    pub(crate) bytes: u64,
     /// Bits of a weight, on average over all tensors.
     pub(crate) bits_per_weight: f64,
     /// The file's own table of tensors, by type.
@@ -75,10 +76,12 @@ pub(crate) struct Share {
 }
 
 impl Origin {
-    /// What lies beside a model; `None` if nothing does, or something about another file.
+    /// What lies beside a model; `None` if nothing does, or something about a file of another size.
     pub(crate) fn beside(model: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(place(model)).ok()?;
-        serde_json::from_str::<Self>(&text).ok().filter(|origin| origin.format == FORMAT)
+        let bytes = std::fs::metadata(model).ok()?.len();
+        let is_of_it = |origin: &Self| origin.format == FORMAT && origin.bytes == bytes;
+        serde_json::from_str(&text).ok().filter(is_of_it)
     }
 
     pub(super) fn save(&self, model: &Path) -> Result<(), ModelError> {
@@ -90,12 +93,18 @@ impl Origin {
     }
 
     /// The sentence that goes with a file whose weights were quantized before.
-    pub(crate) fn warning(&self) -> Option<String> {
-        let ancestor = self.no_better_than.as_ref()?;
-        Some(format!(
-            "{} descends from {}, which is {}: what was lost there stays lost, so it is no better than that file",
-            self.precision, ancestor.name, ancestor.precision
-        ))
+    fn warning(&self) -> Option<String> {
+        self.no_better_than.as_ref().map(|ancestor| ancestor.warning(&self.precision))
+    }
+}
+
+impl Ancestor {
+    /// What is to be said of files that descend from this one.
+    pub(crate) fn warning(&self, descendants: &str) -> String {
+        format!(
+            "no better than {}, which is {}, though made from it: {descendants}; what was lost there stays lost",
+            self.name, self.precision
+        )
     }
 }
 
@@ -110,7 +119,6 @@ impl Made {
         }
         let sum = |of: fn(&Share) -> u64| shares.values().map(of).sum::<u64>() as f64;
         Self {
-            bytes: std::fs::metadata(&path).map_or(0, |about| about.len()),
             bits_per_weight: 8.0 * sum(|share| share.bytes) / sum(|share| share.weights).max(1.0),
             warning: origin.warning(),
             tensors: shares,

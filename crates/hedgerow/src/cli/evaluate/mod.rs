@@ -15,10 +15,10 @@ use serde_json::json;
 
 use crate::cli::instances::write_whole;
 use crate::hint::hinted;
-use crate::models::{self, Bar, FetchOptions};
+use crate::models::{self, Bar, FetchOptions, ModelError};
 use crate::profile::{ModelFile, available_bytes};
 use crate::quality::{self, Evaluation, Quality, QualityError, Shelf, Subject, Text};
-use crate::quantize::Origin;
+use crate::quantize::{Ancestor, Origin};
 use crate::server::{self, LoadedModel};
 
 /// What `hedgerow evaluate` takes.
@@ -67,16 +67,13 @@ pub(crate) struct EvaluateArgs {
 /// Measures what is not known yet, saves it, and prints all of it.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let results = if args.saved { of_saved(args) } else { of_all(args) };
-    let results = results.map_err(|error| match error.downcast_ref::<QualityError>() {
-        Some(known) => {
-            let (code, hint) = (known.code(), known.hint());
-            if args.json {
-                let error = json!({ "error": { "code": code, "message": known.to_string(), "hint": hint } });
-                println!("{error:#}");
-            }
-            hinted(known, hint)
+    let results = results.map_err(|error| {
+        let Some((code, hint)) = code_and_hint(&error) else { return error };
+        if args.json {
+            let error = json!({ "error": { "code": code, "message": error.to_string(), "hint": hint } });
+            println!("{error:#}");
         }
-        None => error,
+        hinted(error, hint)
     })?;
     if let Some(path) = &args.plot {
         write_whole(path, &plot::quality(&results)).map_err(|error| {
@@ -90,6 +87,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         table::table(&results)
     };
     std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+}
+
+fn code_and_hint(error: &anyhow::Error) -> Option<(&'static str, String)> {
+    let of_quality = error.downcast_ref::<QualityError>().map(|error| (error.code(), error.hint()));
+    of_quality.or_else(|| error.downcast_ref::<ModelError>().map(|error| (error.code(), error.hint())))
 }
 
 fn of_saved(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
@@ -194,19 +196,27 @@ fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), 
 
 /// What the figures do not mean.
 fn notes(reference: &LoadedModel, models: &[LoadedModel]) {
-    let precision = &reference.model.info().precision;
-    match Origin::beside(&reference.path).and_then(|origin| origin.warning()) {
-        Some(warning) => eprintln!("note: the reference {warning}"),
-        None if !["F32", "F16", "BF16"].contains(&precision.as_str()) => eprintln!(
-            "note: the reference is {precision}: losses are measured against that file, not against the weights \
-             that it was made from"
-        ),
-        None => {}
-    }
-    for loaded in models {
-        if let Some(warning) = Origin::beside(&loaded.path).and_then(|origin| origin.warning()) {
-            eprintln!("note: {warning}");
+    let precision = |loaded: &LoadedModel| loaded.model.info().precision.clone();
+    let mut descendants: Vec<(Ancestor, Vec<String>)> = Vec::new();
+    for loaded in std::iter::once(reference).chain(models) {
+        let Some(ancestor) = Origin::beside(&loaded.path).and_then(|origin| origin.no_better_than) else {
+            continue;
+        };
+        match descendants.iter_mut().find(|(known, _)| *known == ancestor) {
+            Some((_, names)) if names.contains(&precision(loaded)) => {}
+            Some((_, names)) => names.push(precision(loaded)),
+            None => descendants.push((ancestor, vec![precision(loaded)])),
         }
+    }
+    for (ancestor, names) in &descendants {
+        eprintln!("note: {}", ancestor.warning(&names.join(", ")));
+    }
+    let best = precision(reference);
+    if !["F32", "F16", "BF16"].contains(&best.as_str()) {
+        eprintln!(
+            "note: the reference is {best}: losses are measured against that file, not against the weights that \
+             it was made from"
+        );
     }
 }
 
