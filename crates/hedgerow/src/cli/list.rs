@@ -76,7 +76,7 @@ fn row(model: &str, entry: &Entry) -> [String; 9] {
     [
         model.to_owned(),
         entry.facts.precision.clone(),
-        (entry.facts.bytes / 1_000_000).to_string(),
+        format!("{:.0}", entry.facts.bytes as f64 / 1e6),
         figure(Some(&entry.alpha), 2),
         prefill,
         decode.join("  "),
@@ -115,8 +115,12 @@ fn hints(catalogue: &Catalogue) -> Vec<String> {
         let file = entry.facts.file.display();
         format!("`hedgerow profile {file}` with the flags of the other precisions makes its times comparable")
     });
-    let unjudged = without(|entry| entry.quality_by_perplexity.is_none())
-        .map(|entry| format!("`hedgerow evaluate {}` measures quality", entry.facts.file.display()));
+    let unjudged = catalogue.models.iter().find_map(|model| {
+        let unknown = model.precisions.iter().find(|entry| entry.quality_by_perplexity.is_none())?;
+        let judge = model.precisions.iter().find(|entry| entry.quality_by_perplexity.is_some())?;
+        let (file, reference) = (unknown.facts.file.display(), judge.facts.file.display());
+        Some(format!("`hedgerow evaluate {file} --reference {reference}` measures what it loses"))
+    });
     [unmeasured, apart, unjudged].into_iter().flatten().collect()
 }
 
