@@ -31,7 +31,9 @@ pub(crate) use gguf::{GgufSummary, GgufTensor, read_tensors, validate_gguf};
 pub(crate) use options::{FetchOptions, cache_folder};
 pub(crate) use progress::{Bar, Progress, Report};
 pub(crate) use source::{BUILTIN_MODELS, ModelSource};
-pub(crate) use store::{create_folder, hex, lock, put, remember, remove, sha256_of, with_suffix};
+pub(crate) use store::{
+    create_folder, hex, known_sha256, lock, put, remember, remove, sha256_of, with_suffix,
+};
 
 /// A model file that is here and can be loaded.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]

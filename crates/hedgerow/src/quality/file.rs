@@ -99,14 +99,17 @@ impl Shelf {
         self.read(&self.path(subject)).filter(|quality| quality.subject == *subject)
     }
 
-    fn of_model(&self, fingerprint: &str) -> Vec<Quality> {
+    /// Every saved comparison that can be used.
+    pub(crate) fn all(&self) -> Vec<Quality> {
         // No folder: nothing was saved yet.
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|file| file.path());
         let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
-        let mut found: Vec<_> = files
-            .filter_map(|path| self.read(&path))
-            .filter(|quality| quality.subject.model.fingerprint == fingerprint)
-            .collect();
+        files.filter_map(|path| self.read(&path)).collect()
+    }
+
+    fn of_model(&self, fingerprint: &str) -> Vec<Quality> {
+        let mut found = self.all();
+        found.retain(|quality| quality.subject.model.fingerprint == fingerprint);
         found.sort_by_key(|quality| std::cmp::Reverse(quality.measured_unix_s));
         found
     }
