@@ -11,6 +11,7 @@ mod milp;
 mod profile;
 mod pull;
 mod replay;
+mod scenario;
 mod serve;
 mod simulate;
 mod solve;
@@ -45,6 +46,8 @@ enum Verb {
     Instances(instances::InstancesArgs),
     /// Measure: how long solvers take, and how many requests a server answers in time
     Bench(bench::BenchArgs),
+    /// Write, check or show scenario files
+    Scenario(scenario::ScenarioArgs),
     /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
     /// Say why a server admitted, delayed or refused a request
@@ -67,6 +70,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Check(args) => check::run(&args),
         Verb::Instances(args) => instances::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Scenario(args) => scenario::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
