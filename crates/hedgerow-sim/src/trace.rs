@@ -49,8 +49,11 @@ pub struct TraceError {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TraceFault {
     /// The file cannot be read.
-    #[error("{0}")]
-    Unreadable(std::io::ErrorKind),
+    #[error("{message}")]
+    Unreadable {
+        /// Why not, in the system's words.
+        message: String,
+    },
     /// A line is not what it should be.
     #[error("line {line}: {message}")]
     Line {
@@ -119,7 +122,8 @@ impl Trace {
     ///
     /// When it cannot be read or is none of them; the message names the line.
     pub fn load(path: &Path) -> Result<Self, TraceError> {
-        let text = std::fs::read_to_string(path).map_err(|error| TraceFault::Unreadable(error.kind()));
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| TraceFault::Unreadable { message: error.to_string() });
         text.and_then(|text| Self::parse(&text)).map_err(|why| TraceError { path: path.to_owned(), why })
     }
 

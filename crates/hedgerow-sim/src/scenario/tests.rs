@@ -441,7 +441,7 @@ fn what_a_choice_needs_is_asked_for() {
     "#]]
     .assert_eq(&refused("[arrivals]\nprocess = \"trace\""));
     expect![[r#"
-        error: cannot use the trace no-such.csv: entity not found (in `arrivals.trace`)
+        error: cannot use the trace no-such.csv: No such file or directory (os error 2) (in `arrivals.trace`)
         hint: give a CSV with TIMESTAMP,ContextTokens,GeneratedTokens (Azure) or arrival_timestamp,prompt_size,token_size (Splitwise), or JSON lines with timestamp, input_length and output_length (Mooncake)
     "#]].assert_eq(&refused("[arrivals]\nprocess = \"trace\"\ntrace = \"no-such.csv\""));
     expect![[r#"
