@@ -16,6 +16,7 @@ use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
 
 use crate::agenda::Agenda;
+use crate::air::Air;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::engine::SimulatedEngine;
 use crate::invariants;
@@ -38,6 +39,8 @@ pub struct Simulation<I = Arrivals> {
     now: Instant,
     /// Who has arrived and not ended, and the tokens of their answers.
     here: BTreeMap<RequestId, Tokens>,
+    /// What becomes of those whose channels the node does not know.
+    air: Air,
     idle_wakes: u32,
     /// Requests that have ended.
     ended: u64,
@@ -48,7 +51,8 @@ pub struct Simulation<I = Arrivals> {
 impl Simulation {
     /// A scenario about to begin.
     pub fn new(scenario: &Scenario) -> Self {
-        Self::replay(&scenario.node, &scenario.settings, Arrivals::new(scenario))
+        Self::begin(&scenario.node, &scenario.settings, Air::of(scenario), Arrivals::new(scenario))
+            .stretched(scenario.knowledge.engine_factor)
     }
 }
 
@@ -56,6 +60,10 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     /// An idle node to which these arrivals come: a trace, or a story to be told again. They must be in the
     /// order in which the node hears of them, each request with an id of its own.
     pub fn replay(node: &Node, settings: &Settings, arrivals: I) -> Self {
+        Self::begin(node, settings, Air::default(), arrivals)
+    }
+
+    fn begin(node: &Node, settings: &Settings, air: Air, arrivals: I) -> Self {
         let mut simulation = Self {
             arrivals,
             agenda: Agenda::default(),
@@ -63,6 +71,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             engine: SimulatedEngine::new(node),
             now: Instant::START,
             here: BTreeMap::new(),
+            air,
             idle_wakes: 0,
             ended: 0,
             lines: None,
@@ -169,7 +178,10 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             }
             // Weights that are gone take no time.
             Order::Unload(_) => Ok(()),
-            Order::End(record) => self.close_the_book_on(record, sink),
+            Order::End(record) => {
+                let record = self.air.deliver(record);
+                self.close_the_book_on(record, sink)
+            }
             Order::Planned(report) => sink.planned(&report),
             Order::WakeAt(at) => {
                 self.agenda.add(at, Event::Woke);
@@ -235,6 +247,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         let Some(arrival) = self.arrivals.next() else { return };
         let id = arrival.request.id;
         self.here.insert(id, arrival.answer);
+        self.air.expect(&arrival);
         if let Some(leaves) = arrival.leaves {
             self.agenda.add(leaves, Event::Cancelled(id));
         }

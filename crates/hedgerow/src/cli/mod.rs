@@ -14,6 +14,7 @@ mod profile;
 mod pull;
 mod quantize;
 mod replay;
+mod scenario;
 mod serve;
 mod show;
 mod simulate;
@@ -57,6 +58,8 @@ enum Verb {
     Instances(instances::InstancesArgs),
     /// Measure: how long solvers take, and how many requests a server answers in time
     Bench(bench::BenchArgs),
+    /// Write, check or show scenario files
+    Scenario(scenario::ScenarioArgs),
     /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
     /// Say why a server admitted, delayed or refused a request
@@ -83,6 +86,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Check(args) => check::run(&args),
         Verb::Instances(args) => instances::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Scenario(args) => scenario::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),

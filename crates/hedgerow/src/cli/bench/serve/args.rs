@@ -62,7 +62,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TOKENS", default_value_t = 0)]
     shared_prefix: u32,
     /// How requests follow each other: poisson; gamma or gamma:SHAPE, burstier than that below 1, and 0.5 unless it is
-    /// said; trace:FILE, Azure's CSV or Mooncake's JSON lines
+    /// said; trace:FILE, Azure's or Splitwise's CSV or Mooncake's JSON lines
     #[arg(long, value_name = "HOW", default_value = "poisson")]
     arrivals: Process,
     /// Where in the trace to begin; else anywhere, by seed
@@ -141,7 +141,7 @@ impl ServeArgs {
                 ));
             }
             Process::Trace(path) => Arrivals::Trace {
-                trace: Trace::load(path)?,
+                trace: Trace::load(path).map_err(|error| hinted(&error, error.hint()))?,
                 start: self.trace_start,
                 fit: TraceFit {
                     scale_prompt: self.scale_prompt.unwrap_or(1.0),
