@@ -520,7 +520,13 @@ fn a_request_cut_off_before_its_first_step_has_had_nothing_from_the_cache() {
     let orders = pipeline.on_event(at, Event::Cancelled(RequestId(1)));
     let cached = orders.iter().find_map(|order| match order {
         Order::End(record) => Some(record.cached),
-        _ => None,
+        Order::Start(_)
+        | Order::Stop(_)
+        | Order::Run(_)
+        | Order::Load(_)
+        | Order::Unload(_)
+        | Order::Planned(_)
+        | Order::WakeAt(_) => None,
     });
     assert_eq!(cached, Some(Tokens::ZERO));
 }

@@ -65,6 +65,10 @@ async fn describe(app: &App, serving: &Serving) -> Value {
             "context_tokens": limits.context.0, "parallel": limits.parallel,
             "retained": app.0.config.engine.retained,
             "quality": app.0.config.model.quality.get(),
+            "precisions": serving.node.precisions().iter().map(|precision| json!({
+                "id": format!("{}:{}", serving.name, precision.name), "precision": precision.name,
+                "quality": precision.quality.get(), "weights_bytes": precision.weights.0,
+            })).collect::<Vec<_>>(),
             "catalogue": entry.map(without_places),
         },
     })
