@@ -1,10 +1,6 @@
 //! The models that scenarios name, as their published configurations have them.
 
-use hedgerow_core::node::ModelShape;
-use hedgerow_core::units::Bytes;
-
-/// A 16-bit KV cache.
-const KV_16_BIT: Bytes = Bytes(2);
+use hedgerow_core::node::{KvType, ModelShape};
 
 /// Models by name. Shapes: the `config.json` of each model (BLOOM: feed-forward 4 × hidden).
 const MODELS: [(&str, ModelShape); 3] = [
@@ -17,7 +13,7 @@ const MODELS: [(&str, ModelShape); 3] = [
             feed_forward: 10_240,
             gated: false,
             vocabulary: 250_880,
-            kv_number: KV_16_BIT,
+            kv_type: KvType::F16,
         },
     ),
     (
@@ -29,7 +25,7 @@ const MODELS: [(&str, ModelShape); 3] = [
             feed_forward: 16_384,
             gated: false,
             vocabulary: 250_880,
-            kv_number: KV_16_BIT,
+            kv_type: KvType::F16,
         },
     ),
     (
@@ -41,7 +37,7 @@ const MODELS: [(&str, ModelShape); 3] = [
             feed_forward: 20_480,
             gated: false,
             vocabulary: 50_272,
-            kv_number: KV_16_BIT,
+            kv_type: KvType::F16,
         },
     ),
 ];

@@ -175,6 +175,7 @@ pub(crate) fn engine_options(config: &Config) -> EngineOptions {
         micro_batch: Tokens(config.engine.micro_batch),
         kv_unified: false,
         flash_attention: true,
+        kv_type: config.engine.kv_type,
     }
 }
 
@@ -187,10 +188,11 @@ fn describe(
 ) -> hedgerow_core::node::Node {
     let info = model.info();
     // The cache of running requests only: what is retained of ended ones lies beside it and is nobody's.
-    let kv = limits.kv.bytes(info.shape.kv_per_token());
+    let shape = hedgerow_core::node::ModelShape { kv_type: config.engine.kv_type, ..info.shape };
+    let kv = limits.kv.bytes(shape.kv_per_token());
     hedgerow_core::node::Node {
         memory: info.weights + kv,
-        model: info.shape,
+        model: shape,
         precisions: vec![Precision {
             name: info.precision.clone(),
             weights: info.weights,
