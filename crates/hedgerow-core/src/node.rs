@@ -70,8 +70,46 @@ pub struct ModelShape {
     pub gated: bool,
     /// Vocabulary size `V`.
     pub vocabulary: u32,
-    /// Bytes of one key or value number in the cache, `b_kv`: 2 for 16 bits.
-    pub kv_number: Bytes,
+    /// How a key or value number lies in the cache, `b_kv`.
+    #[serde(default)]
+    pub kv_type: KvType,
+}
+
+/// How the numbers of the KV cache are stored, in the field's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KvType {
+    /// 16 bits each.
+    #[default]
+    F16,
+    /// 8 bits each; 32 of them share a scale of 16 bits.
+    Q8_0,
+    /// 4 bits each; 32 of them share a scale of 16 bits.
+    Q4_0,
+}
+
+impl KvType {
+    /// All of them, the most exact first.
+    pub const ALL: [Self; 3] = [Self::F16, Self::Q8_0, Self::Q4_0];
+
+    /// Its name: `f16`, `q8_0`, `q4_0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+        }
+    }
+
+    /// What so many numbers take. They fill whole blocks in every model that can be stored so.
+    pub fn bytes(self, numbers: u64) -> Bytes {
+        let (block, size) = match self {
+            Self::F16 => (1, 2),
+            Self::Q8_0 => (32, 34),
+            Self::Q4_0 => (32, 18),
+        };
+        Bytes(numbers.div_ceil(block).saturating_mul(size))
+    }
 }
 
 impl ModelShape {
@@ -90,7 +128,7 @@ impl ModelShape {
 
     /// KV cache of one token: `2 L d_kv b_kv` bytes (`model.md §1`).
     pub fn kv_per_token(&self) -> Bytes {
-        Bytes(2 * u64::from(self.layers) * u64::from(self.kv_width) * self.kv_number.0)
+        self.kv_type.bytes(2 * u64::from(self.layers) * u64::from(self.kv_width))
     }
 }
 
@@ -106,7 +144,7 @@ mod tests {
         feed_forward: 10240,
         gated: false,
         vocabulary: 250_880,
-        kv_number: Bytes(2),
+        kv_type: KvType::F16,
     };
 
     #[test]
@@ -118,5 +156,8 @@ mod tests {
     #[test]
     fn a_token_of_bloom_3b_takes_307_200_bytes_of_kv_cache() {
         assert_eq!(BLOOM_3B.kv_per_token(), Bytes(307_200));
+        let per_token = |kv_type| ModelShape { kv_type, ..BLOOM_3B }.kv_per_token();
+        assert_eq!(per_token(KvType::Q8_0), Bytes(307_200 / 2 * 34 / 32));
+        assert_eq!(per_token(KvType::Q4_0), Bytes(307_200 / 2 * 18 / 32));
     }
 }

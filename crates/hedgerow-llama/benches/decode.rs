@@ -223,6 +223,7 @@ fn engine_options(parallel: u32, threads: u32) -> EngineOptions {
         retained: 0,
         kv_unified: false,
         flash_attention: false,
+        kv_type: hedgerow_core::node::KvType::F16,
     }
 }
 

@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         retained: 0,
         kv_unified: false,
         flash_attention: false,
+        kv_type: hedgerow_core::node::KvType::F16,
     };
     let mut engine = LlamaEngine::new(&model, &options)?;
 

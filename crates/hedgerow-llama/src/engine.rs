@@ -9,13 +9,14 @@ use hedgerow_core::engine::sequences::{Sequence, Sequences};
 use hedgerow_core::engine::{
     Emission, Engine, EngineError, EngineLimits, Step, StepReport, TokenId, TokenSink, Work,
 };
+use hedgerow_core::node::{KvType, ModelShape};
 use hedgerow_core::output::TextStream;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bytes, Tokens};
 use llama_cpp_2::DecodeError;
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
@@ -56,6 +57,9 @@ pub struct EngineOptions {
     /// Attention without a table of all its weights: less memory. On a CPU it makes no difference at 200
     /// tokens; at 2000 it prefills faster and decodes slower.
     pub flash_attention: bool,
+    /// How keys and values are stored. Less than 16 bits need flash attention, and heads of whole blocks of 32
+    /// numbers.
+    pub kv_type: KvType,
 }
 
 impl EngineOptions {
@@ -120,7 +124,8 @@ impl<'m> LlamaEngine<'m> {
     /// When an option is out of range or the cache does not fit the memory.
     pub fn new(model: &'m LlamaModel, options: &EngineOptions) -> Result<Self, LlamaError> {
         let kv = check(model, options)?;
-        let context = new_context(model, parameters(options, kv), kv)?;
+        let needed = kv.bytes(kv_per_token(model, options));
+        let context = new_context(model, parameters(options, kv), needed)?;
         let limits =
             EngineLimits { parallel: options.parallel, context: options.context, kv: options.cache() };
         Ok(Self {
@@ -417,7 +422,7 @@ fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaErr
     const CELLS_STEP: u64 = 256;
     let cells = u64::from(options.context.0).next_multiple_of(CELLS_STEP) * u64::from(options.parallel);
     let retained = u64::from(options.context.0) * u64::from(options.retained);
-    let needed = Bytes(cells.saturating_add(retained).saturating_mul(model.info().shape.kv_per_token().0));
+    let needed = Bytes(cells.saturating_add(retained).saturating_mul(kv_per_token(model, options).0));
     // Asked for too much, llama.cpp would begin to fill the memory, and the system would end the process.
     let machine = backend::memory();
     match u32::try_from(cells) {
@@ -426,11 +431,11 @@ fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaErr
     }
 }
 
-/// Makes llama.cpp's part of an engine, with a cache of so many tokens.
+/// Makes llama.cpp's part of an engine, whose cache needs so much memory.
 pub(crate) fn new_context<'m>(
     model: &'m LlamaModel,
     parameters: LlamaContextParams,
-    kv: Tokens,
+    needed: Bytes,
 ) -> Result<LlamaContext<'m>, LlamaError> {
     let backend = backend::get()?;
     log::with_reason(|| {
@@ -439,12 +444,22 @@ pub(crate) fn new_context<'m>(
         let _turn = ONE_AT_A_TIME.lock();
         model.inner.new_context(backend, parameters)
     })
-    .map_err(|reason| LlamaError::Memory { needed: kv.bytes(model.info().shape.kv_per_token()), reason })
+    .map_err(|reason| LlamaError::Memory { needed, reason })
+}
+
+/// What a token takes in the cache of such an engine.
+fn kv_per_token(model: &LlamaModel, options: &EngineOptions) -> Bytes {
+    ModelShape { kv_type: options.kv_type, ..model.info().shape }.kv_per_token()
 }
 
 fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
     // `llama_flash_attn_type`, which the binding passes on as a number: 0 off, 1 on.
     let flash_attention = i32::from(options.flash_attention);
+    let kv_type = match options.kv_type {
+        KvType::F16 => KvCacheType::F16,
+        KvType::Q8_0 => KvCacheType::Q8_0,
+        KvType::Q4_0 => KvCacheType::Q4_0,
+    };
     let threads = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(kv.0))
@@ -456,6 +471,8 @@ fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
         .with_n_threads_batch(threads(options.threads_batch))
         .with_kv_unified(options.kv_unified)
         .with_flash_attention_policy(flash_attention)
+        .with_type_k(kv_type)
+        .with_type_v(kv_type)
         .with_no_perf(true)
 }
 

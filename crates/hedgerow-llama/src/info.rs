@@ -1,6 +1,6 @@
 //! What a GGUF file says about its model.
 
-use hedgerow_core::node::ModelShape;
+use hedgerow_core::node::{KvType, ModelShape};
 use hedgerow_core::units::{Bytes, Tokens};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
@@ -35,9 +35,6 @@ pub struct ModelInfo {
     /// Whether a text should begin with [`ModelInfo::bos`].
     pub add_bos: bool,
 }
-
-/// A key or value number in the cache: llama.cpp keeps 16 bits unless told otherwise, and nobody tells it.
-const KV_NUMBER: Bytes = Bytes(2);
 
 impl ModelInfo {
     pub(crate) fn read(model: &LlamaModel, file: Bytes) -> Result<Self, LlamaError> {
@@ -100,7 +97,8 @@ fn shape(model: &LlamaModel, architecture: &str) -> Result<ModelShape, LlamaErro
             .ok_or_else(|| missing("feed_forward_length"))?,
         gated: !UNGATED.contains(&architecture),
         vocabulary: model.n_vocab().unsigned_abs(),
-        kv_number: KV_NUMBER,
+        // Unless an engine is told otherwise.
+        kv_type: KvType::F16,
     })
 }
 

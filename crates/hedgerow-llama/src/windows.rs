@@ -49,7 +49,7 @@ impl<'m> WindowReader<'m> {
             .with_n_threads(threads)
             .with_n_threads_batch(threads)
             .with_no_perf(true);
-        let context = new_context(model, parameters, window)?;
+        let context = new_context(model, parameters, window.bytes(model.info().shape.kv_per_token()))?;
         let batch = LlamaBatch::new(piece as usize, 1);
         Ok(Self { context, batch, done: 0, window: window.0 as usize, scored_from: 0, piece: 0 })
     }

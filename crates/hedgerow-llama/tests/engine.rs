@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use common::{Answer, chunk, decode, engine, greedy, model, options, prefill, run};
 use hedgerow_core::engine::{EndReason, Engine, EngineError, Step, TokenId, Work, conformance};
+use hedgerow_core::node::KvType;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel};
@@ -21,6 +22,17 @@ fn keeps_the_rules_of_an_engine() {
     for (kv_unified, flash_attention, retained) in [(false, false, 0), (false, false, 3), (true, true, 1)] {
         let context = Tokens(64);
         let options = EngineOptions { kv_unified, flash_attention, retained, context, ..options(4) };
+        let mut engine = LlamaEngine::new(model, &options).unwrap();
+        conformance::check(&mut engine, &|length| text_of(model, length));
+    }
+}
+
+#[test]
+fn keeps_them_with_a_quantized_cache() {
+    let Some((model, _turn)) = model() else { return };
+    for kv_type in [KvType::Q8_0, KvType::Q4_0] {
+        let options =
+            EngineOptions { kv_type, flash_attention: true, retained: 1, context: Tokens(64), ..options(4) };
         let mut engine = LlamaEngine::new(model, &options).unwrap();
         conformance::check(&mut engine, &|length| text_of(model, length));
     }

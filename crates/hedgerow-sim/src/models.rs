@@ -4,13 +4,10 @@
 
 use std::sync::LazyLock;
 
-use hedgerow_core::node::ModelShape;
+use hedgerow_core::node::{KvType, ModelShape};
 use hedgerow_core::units::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-
-/// A 16-bit KV cache.
-const KV_16_BIT: Bytes = Bytes(2);
 
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| rows(include_str!("../data/models.csv")));
 static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| rows(include_str!("../data/devices.csv")));
@@ -69,7 +66,7 @@ impl Model {
             feed_forward: self.feed_forward,
             gated: self.gated,
             vocabulary: self.vocabulary,
-            kv_number: KV_16_BIT,
+            kv_type: KvType::F16,
         }
     }
 

@@ -54,6 +54,9 @@ fn says_what_it_serves(server: &Server) {
     let models = server.get("/v1/models").json();
     assert_eq!(models["data"][0]["id"], "small");
     assert_eq!(models["data"][0]["hedgerow"]["precision"], "Q4_1");
+    let known = &models["data"][0]["hedgerow"]["catalogue"];
+    assert_eq!(known["decode"][0]["tokens_per_s"]["source"]["kind"], "measured");
+    assert_eq!(known["file"], serde_json::Value::Null, "where it lies is nobody's business");
     assert_eq!(server.get("/v1/models/small:Q4_1").json(), models["data"][0]);
     assert_eq!(server.get("/v1/models/large").code(), "model_not_found");
 }

@@ -61,7 +61,7 @@ mod tests {
                 feed_forward: 1,
                 gated: false,
                 vocabulary: 1,
-                kv_number: Bytes(2),
+                kv_type: crate::node::KvType::F16,
             },
             precisions: Vec::new(),
             weights_limit: None,

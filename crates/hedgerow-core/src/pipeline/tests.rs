@@ -33,7 +33,7 @@ fn node() -> Node {
             feed_forward: 1,
             gated: false,
             vocabulary: 1,
-            kv_number: Bytes(2),
+            kv_type: crate::node::KvType::F16,
         },
         precisions: vec![Precision {
             name: "Q4_0".into(),

@@ -52,6 +52,7 @@ pub(crate) fn options(parallel: u32) -> EngineOptions {
         retained: 0,
         kv_unified: false,
         flash_attention: false,
+        kv_type: hedgerow_core::node::KvType::F16,
     }
 }
 

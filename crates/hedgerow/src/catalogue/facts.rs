@@ -98,7 +98,7 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Gguf, fresh_cache};
+    use super::super::tests::{Gguf, fresh_cache, made_from};
     use super::*;
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!((facts.model_name().as_str(), facts.precision.as_str()), ("Tiny-1B", "Q4_1"));
         // 64 numbers of Q4_1 in two blocks of 20 bytes, and 8 of F32.
         assert_eq!((facts.parameters, facts.weights_bytes), (72, 72));
-        assert_eq!(facts.cache_numbers, Some(3 * 2 * (4 + 4)), "layers, key/value heads, their widths");
+        assert_eq!(facts.cache_numbers, Some(3 * 2 * (32 + 32)), "layers, key/value heads, their widths");
         assert_eq!((facts.sha256.as_ref(), facts.no_better_than.as_ref()), (None, None));
     }
 
@@ -149,8 +149,7 @@ mod tests {
         let cache = fresh_cache("facts-origin");
         let path = cache.join("models/Tiny.F16.gguf");
         Gguf::default().write(&path);
-        let origin = super::super::tests::origin("Tiny.Q4_1");
-        std::fs::write(cache.join("models/Tiny.F16.gguf.origin.json"), origin).unwrap();
+        made_from("Tiny.Q4_1", &path);
         assert_eq!(Facts::of(&path, None).unwrap().no_better_than.as_deref(), Some("Tiny.Q4_1"));
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hedgerow_core::engine::cost::Surface;
+use hedgerow_core::node::KvType;
 use hedgerow_core::time::Span;
 
 use super::figure::{Figure, Source, better};
 use super::published::{self, Published};
-use super::{Entry, Facts, KvType, Model, Pace};
+use super::{Cache, Entry, Facts, Model, Pace};
 use crate::profile::{EngineSetup, Profile};
 use crate::quality::{self, Estimate, Quality};
 
@@ -101,7 +102,7 @@ fn entry(facts: &Facts, speeds: &Speeds<'_>, judge: Option<&str>, losses: &[Qual
         decode: decode(facts, profile, against, published),
         quality_by_perplexity: by_perplexity,
         quality_by_agreement: by_agreement,
-        kv_types: kv_types(facts),
+        kv_types: caches(facts),
         setup: profile.map(|profile| profile.subject.engine.clone()),
         facts: facts.clone(),
     }
@@ -248,14 +249,7 @@ fn qualities(
     )
 }
 
-/// The cache types of llama.cpp that hedgerow offers, with the bytes of so many numbers: blocks of 32 numbers
-/// share a scale of 16 bits.
-const KV_TYPES: [(&str, u64, u64); 3] = [("f16", 2, 1), ("q8_0", 34, 32), ("q4_0", 18, 32)];
-
-fn kv_types(facts: &Facts) -> Vec<KvType> {
-    let types = KV_TYPES.iter().filter_map(|&(name, bytes, numbers)| {
-        let bytes_per_token = facts.cache_numbers?.checked_mul(bytes)? / numbers;
-        Some(KvType { name: name.to_owned(), bytes_per_token })
-    });
-    types.collect()
+fn caches(facts: &Facts) -> Vec<Cache> {
+    let Some(numbers) = facts.cache_numbers else { return Vec::new() };
+    KvType::ALL.map(|kv_type| Cache { kv_type, bytes_per_token: kv_type.bytes(numbers).0 }).to_vec()
 }

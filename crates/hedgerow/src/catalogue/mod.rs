@@ -17,6 +17,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use hedgerow_core::node::KvType;
 use hedgerow_llama::ModelInfo;
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +76,7 @@ pub(crate) struct Entry {
     /// `f` = share of tokens on which its first choice is the reference's (`model.md §1`).
     pub(crate) quality_by_agreement: Option<Figure>,
     /// What a token takes in the cache, by how that is stored.
-    pub(crate) kv_types: Vec<KvType>,
+    pub(crate) kv_types: Vec<Cache>,
 }
 
 /// How fast steps of one size are.
@@ -90,8 +91,9 @@ pub(crate) struct Pace {
 
 /// A way to store the cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct KvType {
-    pub(crate) name: String,
+pub(crate) struct Cache {
+    #[serde(rename = "name")]
+    pub(crate) kv_type: KvType,
     pub(crate) bytes_per_token: u64,
 }
 

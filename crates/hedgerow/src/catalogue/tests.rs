@@ -49,7 +49,7 @@ impl Gguf {
         let numbers = [
             ("general.file_type", file_type),
             ("llama.block_count", 3),
-            ("llama.embedding_length", 16),
+            ("llama.embedding_length", 128),
             ("llama.attention.head_count", 4),
             ("llama.attention.head_count_kv", 2),
         ];
@@ -93,14 +93,14 @@ pub(super) fn facts(name: &str, precision: &str) -> Facts {
     .unwrap()
 }
 
-/// What `hedgerow quantize` notes beside a file made from that quantized one.
-pub(super) fn origin(ancestor: &str) -> String {
+/// Notes beside a file, as `hedgerow quantize` does, that it was made from that quantized one.
+pub(super) fn made_from(ancestor: &str, file: &Path) {
     let ancestor = json!({"name": ancestor, "precision": "Q4_1", "sha256": "00"});
     let origin = json!({
-        "format": "hedgerow-origin/1", "precision": "any", "sha256": "01", "source": ancestor,
+        "format": "hedgerow-origin/1", "precision": "any", "bytes": fs::metadata(file).unwrap().len(), "sha256": "01", "source": ancestor,
         "no_better_than": ancestor, "importance": null, "fallbacks": [], "llama_cpp": "binding 0",
     });
-    origin.to_string()
+    fs::write(file.with_added_extension("origin.json"), origin.to_string()).unwrap();
 }
 
 fn machine() -> Machine {
@@ -179,8 +179,8 @@ fn a_model_that_nobody_has_measured_is_listed_with_what_is_known() {
     assert_eq!(beta(&q8.prefill, 128), Some((1.0, Kind::Assumed)));
     assert_eq!(beta(&q8.decode, 1), Some((100.0 / 144.0, Kind::Assumed)));
     assert_eq!((q8.load_ms, q8.quality_by_perplexity, q8.quality_by_agreement), (None, None, None));
-    let kv: Vec<_> = q8.kv_types.iter().map(|kv| (kv.name.as_str(), kv.bytes_per_token)).collect();
-    assert_eq!(kv, [("f16", 96), ("q8_0", 51), ("q4_0", 27)]);
+    let kv: Vec<_> = q8.kv_types.iter().map(|kv| (kv.kv_type.name(), kv.bytes_per_token)).collect();
+    assert_eq!(kv, [("f16", 768), ("q8_0", 408), ("q4_0", 216)]);
     let f16 = precision(&catalogue, "F16").quality_by_perplexity.unwrap();
     assert_eq!((f16.value, f16.source.kind), (1.0, Kind::Assumed), "it is its own reference");
 }
@@ -243,8 +243,7 @@ fn quality_is_told_against_one_reference_and_never_above_it() {
 fn a_file_made_from_a_worse_one_is_not_called_the_reference() {
     let cache = three_precisions("ancestor");
     for file in ["Tiny.F16.gguf", "Tiny.Q8_0.gguf"] {
-        let path = cache.join("models").join(format!("{file}.origin.json"));
-        fs::write(path, origin("Tiny.Q4_1")).unwrap();
+        made_from("Tiny.Q4_1", &cache.join("models").join(file));
     }
     let catalogue = refresh_in(&cache, &machine(), &[]).unwrap();
     assert_eq!(precision(&catalogue, "F16").quality_by_perplexity, None);

@@ -111,8 +111,12 @@ fn lines(entry: &Entry) -> Vec<Line> {
     }
     if let Some(setup) = &entry.setup {
         let value = format!(
-            "{} requests of {} tokens, {} threads, {}",
-            setup.parallel, setup.context, setup.threads, setup.version
+            "{} requests of {} tokens, {} cache, {} threads, {}",
+            setup.parallel,
+            setup.context,
+            setup.kv_type.name(),
+            setup.threads,
+            setup.version
         );
         lines.push(plain("measured with", value));
     }
@@ -131,7 +135,10 @@ fn lines(entry: &Entry) -> Vec<Line> {
     lines.extend(quality("quality, perplexity", &entry.quality_by_perplexity));
     lines.extend(quality("quality, same choice", &entry.quality_by_agreement));
     for kv in &entry.kv_types {
-        lines.push(plain(&format!("cache in {}", kv.name), format!("{} bytes a token", kv.bytes_per_token)));
+        lines.push(plain(
+            &format!("cache in {}", kv.kv_type.name()),
+            format!("{} bytes a token", kv.bytes_per_token),
+        ));
     }
     lines
 }

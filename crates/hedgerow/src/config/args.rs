@@ -46,6 +46,9 @@ pub(crate) struct ConfigArgs {
     /// Most prompt tokens that one step prefills
     #[arg(long, value_name = "TOKENS", env = "HEDGEROW_PREFILL_CHUNK")]
     prefill_chunk: Option<String>,
+    /// How the KV cache is stored: f16, q8_0 or q4_0
+    #[arg(long, value_name = "TYPE", env = "HEDGEROW_KV_TYPE")]
+    kv_type: Option<String>,
     /// How batches are chosen: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
     #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
     policy: Option<String>,
@@ -82,7 +85,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 24] = [
+pub(super) const KEYS: [(&str, &str, &str); 25] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -96,6 +99,7 @@ pub(super) const KEYS: [(&str, &str, &str); 24] = [
     ("threads", "engine", "threads"),
     ("ubatch_size", "engine", "ubatch_size"),
     ("prefill_chunk", "engine", "prefill_chunk"),
+    ("kv_type", "engine", "kv_type"),
     ("policy", "planning", "policy"),
     ("protocol", "planning", "protocol"),
     ("max_queue", "planning", "max_queue"),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use hedgerow_core::allocator::Wire;
+use hedgerow_core::node::KvType;
 use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
@@ -70,6 +71,7 @@ pub(crate) struct EngineConfig {
     pub(crate) threads: Option<u32>,
     pub(crate) micro_batch: u32,
     pub(crate) prefill_chunk: Tokens,
+    pub(crate) kv_type: KvType,
 }
 
 /// What the link to the callers carries, as far as it is to be looked after.
@@ -126,6 +128,8 @@ impl Config {
         let threads = check.whole("engine", "threads", engine.threads, 0, 1024)? as u32;
         let host = text(&server.host);
         let alias = text(&model.alias);
+        let kv_name = text(&engine.kv_type);
+        let kv_type = KvType::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(&kv_name));
         let quality = check.number("model", "quality", model.quality, 0.0, 1.0)?;
         Ok(Self {
             server: ServerConfig {
@@ -177,6 +181,8 @@ impl Config {
                     1,
                     65_536,
                 )? as u32),
+                kv_type: kv_type
+                    .ok_or_else(|| check.wrong("engine", "kv_type", &kv_name, "must be f16, q8_0 or q4_0"))?,
             },
             settings: check.settings(raw)?,
             default_deadline: Some(check.number(

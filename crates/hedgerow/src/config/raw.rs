@@ -43,6 +43,7 @@ pub(super) struct RawEngine {
     pub(super) threads: Option<i64>,
     pub(super) ubatch_size: Option<i64>,
     pub(super) prefill_chunk: Option<i64>,
+    pub(super) kv_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

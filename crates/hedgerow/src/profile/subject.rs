@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::Context as _;
+use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaModel};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,13 @@ pub(crate) struct EngineSetup {
     pub(crate) prefill_chunk: u32,
     pub(crate) kv_unified: bool,
     pub(crate) flash_attention: bool,
+    /// How the cache is stored. Not written where it is what it always was before it could be chosen.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub(crate) kv_type: KvType,
+}
+
+fn is_usual(kv_type: &KvType) -> bool {
+    *kv_type == KvType::default()
 }
 
 impl Subject {
@@ -82,6 +90,7 @@ impl Subject {
                 prefill_chunk: prefill_chunk.0,
                 kv_unified: options.kv_unified,
                 flash_attention: options.flash_attention,
+                kv_type: options.kv_type,
             },
         })
     }
@@ -188,18 +197,20 @@ pub(super) mod tests {
                 prefill_chunk: 128,
                 kv_unified: false,
                 flash_attention: false,
+                kv_type: KvType::F16,
             },
         }
     }
 
     #[test]
     fn every_difference_makes_another_file_name() {
-        let (own, mut threads, mut machine) = (subject(), subject(), subject());
+        let (own, mut threads, mut machine, mut kv) = (subject(), subject(), subject(), subject());
         threads.engine.threads = 1;
         machine.machine.cores = 4;
-        let names = [&own, &threads, &machine].map(Subject::file_name);
+        kv.engine.kv_type = KvType::Q8_0;
+        let names = [&own, &threads, &machine, &kv].map(Subject::file_name);
         assert!(names[0].starts_with("A-model-of-mine-") && names[0].ends_with(".json"), "{}", names[0]);
-        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{names:?}");
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{names:?}");
         assert_eq!(own.file_name(), subject().file_name());
     }
 

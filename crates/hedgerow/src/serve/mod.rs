@@ -166,6 +166,7 @@ pub(crate) fn engine_options(config: &Config) -> EngineOptions {
         micro_batch: Tokens(config.engine.micro_batch),
         kv_unified: false,
         flash_attention: true,
+        kv_type: config.engine.kv_type,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{CostModel, EngineLimits};
-use hedgerow_core::node::Node;
+use hedgerow_core::node::{ModelShape, Node};
 use hedgerow_core::quantization::{Precision, Residency};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bytes, Quality};
@@ -58,7 +58,8 @@ pub(super) fn prepare(
     for Variant { model, path, load, speed, quality } in variants {
         let (info, started) = (model.info().clone(), Instant::now());
         // The first one's cache is what requests are given shares of; the others' come on top.
-        let cache = options.cache().bytes(info.shape.kv_per_token());
+        let shape = ModelShape { kv_type: options.kv_type, ..info.shape };
+        let cache = options.cache().bytes(shape.kv_per_token());
         let weights = if ready.is_empty() { info.weights } else { info.weights + cache };
         let needed = ready.first().map_or(weights, |first| first.weights + weights);
         if let Some(limit) = limit.filter(|&limit| limit < needed) {
@@ -104,7 +105,7 @@ fn measured(
 
 /// The node as the core sees it.
 pub(super) fn describe(model: &LlamaModel, ready: &[Ready], config: &Config, limits: EngineLimits) -> Node {
-    let shape = model.info().shape;
+    let shape = ModelShape { kv_type: config.engine.kv_type, ..model.info().shape };
     let limit = config.model.weights_limit;
     let mut held = Bytes::ZERO;
     let mut residency = |index: usize, ready: &Ready| {

@@ -86,7 +86,7 @@ mod tests {
             feed_forward: 32,
             gated: false,
             vocabulary: 100,
-            kv_number: Bytes(2),
+            kv_type: crate::node::KvType::F16,
         }
     }
 

@@ -49,7 +49,7 @@ mod tests {
             feed_forward: 10240,
             gated: false,
             vocabulary: 250_880,
-            kv_number: Bytes(2),
+            kv_type: crate::node::KvType::F16,
         };
         let precision = Precision {
             name: "F16".into(),
