@@ -1,6 +1,6 @@
 //! One planning: from the node's state to who is served, in which order and at which precision.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::instance::Limit;
 use super::reduce::{self, Reduction};
@@ -10,7 +10,7 @@ use super::{Answer, Budget, Policy, binding, solve};
 use crate::engine::CostModel;
 use crate::quantization::{self, PrecisionIndex};
 use crate::request::{Request, RequestId};
-use crate::settings::Protocol;
+use crate::settings::{Padding, Protocol};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
 
@@ -50,29 +50,45 @@ pub struct PlanReport {
     pub retry_after: Span,
 }
 
-/// Plans: the best batch over the resident precisions and, in continuous batching, over how many requests
-/// take part in a step. Of equal ones it takes the fastest precision and the largest batch.
+/// With prompts padded to the longest of the batch, so many lengths are tried as that longest.
+const PADDED_LENGTHS_MAX: usize = 8;
+
+/// Plans: the best batch over the resident precisions, over how many requests take part in a step in continuous
+/// batching, and over the length that prompts are padded to. Of equal ones it takes the fastest precision, the
+/// largest batch and the longest prompts.
 pub fn choose(view: &View<'_>, node_limit: u64) -> Plan {
     let mut best: Option<(Plan, i128)> = None;
     let mut nodes = 0;
     let mut budget = Budget::nodes(node_limit);
+    let lengths = padded_lengths(view);
     for precision in precisions(view) {
-        for batch in batch_sizes(view) {
-            let reduction = reduce::reduce(view, precision, batch);
-            let answer = answer(&reduction, view.settings.policy, &mut budget);
-            nodes += answer.nodes;
-            let (plan, late) = plan(view, precision, batch, &reduction, &answer);
-            let serves_all = plan.report.accepted == view.waiting.len() && late == 0;
-            let worth = plan.report.value as i128 - late as i128;
-            if best.as_ref().is_none_or(|(_, most)| worth > *most) {
-                best = Some((plan, worth));
-            }
-            if serves_all {
-                break;
+        'sizes: for batch in batch_sizes(view) {
+            let mut bound = 0;
+            for &longest in &lengths {
+                let reduction = reduce::reduce(view, precision, batch, longest);
+                let answer = answer(&reduction, view.settings.policy, &mut budget);
+                nodes += answer.nodes;
+                let (mut plan, late) = plan(view, precision, batch, &reduction, &answer);
+                // What is shown of one length holds for its instance only.
+                bound = plan.report.bound.max(bound);
+                plan.report.bound = bound;
+                let serves_all = plan.report.accepted == view.waiting.len() && late == 0;
+                let worth = plan.report.value as i128 - late as i128;
+                match &mut best {
+                    Some((best, most)) if worth <= *most => {
+                        if (best.precision, best.batch_limit) == (precision, batch) {
+                            best.report.bound = bound;
+                        }
+                    }
+                    _ => best = Some((plan, worth)),
+                }
+                if serves_all {
+                    break 'sizes;
+                }
             }
         }
     }
-    let (mut plan, _) = best.expect("there is a precision and a batch size");
+    let (mut plan, _) = best.expect("there is a precision, a batch size and a length");
     plan.report.nodes = nodes;
     plan
 }
@@ -138,6 +154,16 @@ fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
     let halves =
         std::iter::successors(Some(most), |size| Some(size / 2)).take_while(move |&size| size > least);
     halves.chain([least])
+}
+
+/// Lengths that prompts may be padded to, the longest first. A batch without the longest prompts is padded to
+/// less, so that it may hold more; a policy that does not plan takes them as they come.
+fn padded_lengths(view: &View<'_>) -> Vec<Tokens> {
+    let lengths: BTreeSet<Tokens> = view.waiting.iter().map(|request| request.prompt).collect();
+    let lengths: Vec<Tokens> = lengths.into_iter().rev().collect();
+    let is_choice = view.settings.padding == Padding::BatchMax && view.settings.policy.plans_for_all();
+    let tried = if is_choice { lengths.len().clamp(1, PADDED_LENGTHS_MAX) } else { 1 };
+    (0..tried).map(|index| lengths.get(index * lengths.len() / tried).copied().unwrap_or_default()).collect()
 }
 
 fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) -> Answer {

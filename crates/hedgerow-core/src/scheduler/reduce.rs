@@ -1,5 +1,6 @@
 //! From the node's state to an instance: what each request needs, in the solvers' integers.
 
+use super::Policy;
 use super::instance::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
 use super::view::View;
 use crate::allocator;
@@ -81,18 +82,26 @@ pub(crate) fn work_in_batch(
     WorkLeft::new(node, pace, precision, &tokens, batch).compute()
 }
 
-/// Asks which of the waiting requests to serve at a precision, if `batch` requests run at once.
+/// Asks which of the waiting requests to serve at a precision, if `batch` requests run at once and the longest
+/// prompt of the batch is `longest`.
 ///
-/// Left out are requests that want a better precision, and those too late even for that batch size.
-pub(super) fn reduce<'a>(view: &View<'a>, precision: PrecisionIndex, batch: u32) -> Reduction<'a> {
+/// Left out are requests that want a better precision, those too late even for that batch size, and longer
+/// prompts.
+pub(super) fn reduce<'a>(
+    view: &View<'a>,
+    precision: PrecisionIndex,
+    batch: u32,
+    longest: Tokens,
+) -> Reduction<'a> {
     let node = view.node;
-    let longest = view.waiting.iter().map(|request| request.prompt).max().unwrap_or_default();
+    // Without batching nobody shares a decode.
+    let batch = if matches!(view.settings.policy, Policy::None { .. }) { 1 } else { batch };
     let mut reduction = Reduction { instance: Instance::default(), members: Vec::new() };
     for &request in view.waiting {
-        if request.min_quality > node.precisions[precision.0].quality {
+        if request.min_quality > node.precisions[precision.0].quality || request.prompt > longest {
             continue;
         }
-        // Padding to the longest that waits, not to the longest that will be chosen: the instance's
+        // Padding to a length that is set before, not to the longest that will be chosen: the instance's
         // needs must not depend on its answer, and a shorter batch only needs less.
         let prompt = view.settings.pad(request.prompt, longest);
         let needs = allocator::needs(request, prompt, node);
