@@ -22,6 +22,7 @@ mod recording;
 mod report;
 mod scenario;
 mod simulation;
+pub mod sweep;
 
 pub use arrivals::{Arrival, Arrivals};
 pub use channel::{Cell, Fading, path_loss_db};

@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod config;
 mod demo;
+mod figures;
 mod hint;
 mod instance_file;
 mod link;

@@ -1,10 +1,11 @@
 //! The command line: one file a verb.
 
-mod bench;
+pub(crate) mod bench;
 mod check;
 mod config;
 mod demo;
 mod explain;
+mod figures;
 mod instances;
 #[cfg(feature = "milp")]
 mod milp;
@@ -15,6 +16,7 @@ mod serve;
 mod simulate;
 mod solve;
 mod solver;
+pub(crate) mod sweep;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -47,6 +49,10 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
+    /// Play many scenarios: a grid or list of changes, for several policies and seeds
+    Sweep(sweep::SweepArgs),
+    /// Draw the figures: the paper's, or those beyond it
+    Figures(figures::FiguresArgs),
     /// Say why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
     /// Show the configuration in force and where each value comes from
@@ -68,6 +74,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Instances(args) => instances::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Sweep(args) => sweep::run(&args),
+        Verb::Figures(args) => figures::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
     }

@@ -3,7 +3,7 @@
 mod files;
 mod serve;
 mod solvers;
-mod style;
+pub(crate) mod style;
 
 use clap::{Args, Subcommand};
 

@@ -3,15 +3,15 @@
 use kuva::plot::{LineStyle, MarkerShape};
 
 /// A line's look.
-pub(super) struct Style {
-    pub(super) color: &'static str,
-    pub(super) line: LineStyle,
-    pub(super) marker: MarkerShape,
+pub(crate) struct Style {
+    pub(crate) color: &'static str,
+    pub(crate) line: LineStyle,
+    pub(crate) marker: MarkerShape,
 }
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito), each with its own marker and dashes, so that
 /// they can also be told apart in grey.
-pub(super) const STYLES: [Style; 7] = [
+pub(crate) const STYLES: [Style; 7] = [
     Style { color: "#0072B2", line: LineStyle::Solid, marker: MarkerShape::Circle },
     Style { color: "#D55E00", line: LineStyle::Dashed, marker: MarkerShape::Square },
     Style { color: "#009E73", line: LineStyle::Dotted, marker: MarkerShape::Triangle },
