@@ -121,8 +121,12 @@ impl Request {
 pub enum Link {
     /// By radio, during one scheduling interval (`model.md §1`).
     Radio {
-        /// Channel power gain `g_i`, path loss and fading together; the same both ways.
+        /// Channel power gain `g_i`, path loss and fading together, as far as the node knows it; the same
+        /// both ways unless `downlink_gain` says otherwise.
         gain: f64,
+        /// The gain of the way down, where it is another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        downlink_gain: Option<f64>,
         /// Payload up, `b·s_i`.
         uplink: Bits,
         /// Payload down, `b·n_i`.

@@ -11,6 +11,7 @@
 //! the same bytes. It uses only what the core shows to everybody.
 
 mod agenda;
+mod air;
 mod arrivals;
 mod channel;
 mod engine;
@@ -23,17 +24,24 @@ mod report;
 mod scenario;
 mod simulation;
 pub mod sweep;
+mod trace;
 
-pub use arrivals::{Arrival, Arrivals};
-pub use channel::{Cell, Fading, path_loss_db};
+pub use arrivals::{Arrival, Arrivals, Lengths, Process, RateBy, Replay};
+pub use channel::{
+    Cell, ChannelKnowledge, Direct, Fading, Gains, PathLoss, Propagation, Shadowing, Sight, path_loss_db,
+};
 pub use engine::SimulatedEngine;
 pub use recording::{
     Comparison, Damage, Difference, Differs, Figures, Header, Identical, Line, Recording, RecordingError,
     StepTimes, Told, What, comparison_table,
 };
 pub use report::{FileError, Report, table, write_files};
-pub use scenario::{Extent, Overrides, Range, Scenario, ScenarioError, Users};
+pub use scenario::{
+    Class, Extent, Knowledge, OutputKnowledge, Overrides, PROFILE_FORMAT, Range, Scenario, ScenarioError,
+    Section, Users,
+};
 pub use simulation::{Run, Simulation};
+pub use trace::{Trace, TraceError, TraceFault, TraceFit, TraceRow};
 
 #[cfg(test)]
 mod tests;

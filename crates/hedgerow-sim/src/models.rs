@@ -1,59 +1,108 @@
-//! The models that scenarios name, as their published configurations have them.
+//! The models and devices that scenarios name: small tables of published figures, embedded in the program.
+//!
+//! Each row names its source; `data/devices.csv` also says whether its figures were checked against it.
+
+use std::sync::LazyLock;
 
 use hedgerow_core::node::ModelShape;
 use hedgerow_core::units::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// A 16-bit KV cache.
 const KV_16_BIT: Bytes = Bytes(2);
 
-/// Models by name. Shapes: the `config.json` of each model (BLOOM: feed-forward 4 × hidden).
-const MODELS: [(&str, ModelShape); 3] = [
-    (
-        "BLOOM-3B",
-        ModelShape {
-            layers: 30,
-            hidden: 2560,
-            kv_width: 2560,
-            feed_forward: 10_240,
-            gated: false,
-            vocabulary: 250_880,
-            kv_number: KV_16_BIT,
-        },
-    ),
-    (
-        "BLOOM-7.1B",
-        ModelShape {
-            layers: 30,
-            hidden: 4096,
-            kv_width: 4096,
-            feed_forward: 16_384,
-            gated: false,
-            vocabulary: 250_880,
-            kv_number: KV_16_BIT,
-        },
-    ),
-    (
-        "OPT-13B",
-        ModelShape {
-            layers: 40,
-            hidden: 5120,
-            kv_width: 5120,
-            feed_forward: 20_480,
-            gated: false,
-            vocabulary: 50_272,
-            kv_number: KV_16_BIT,
-        },
-    ),
-];
+static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| rows(include_str!("../data/models.csv")));
+static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| rows(include_str!("../data/devices.csv")));
 
-/// Every name.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    MODELS.iter().map(|(name, _)| *name)
+/// A language model as its published configuration has it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    name: String,
+    layers: u32,
+    hidden: u32,
+    kv_width: u32,
+    feed_forward: u32,
+    vocabulary: u32,
+    #[serde(deserialize_with = "yes_or_no")]
+    gated: bool,
+    /// Whether words are read and written with the same matrix.
+    #[serde(deserialize_with = "yes_or_no")]
+    tied: bool,
+    /// The most tokens that it was trained for.
+    pub(crate) context: u32,
+    pub(crate) source: String,
 }
 
-/// The shape of a model.
-pub(crate) fn shape(name: &str) -> Option<ModelShape> {
-    MODELS.iter().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
+/// An accelerator, or a processor that serves as one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    /// Peak arithmetic, in 16 bits where it has that.
+    pub(crate) tflops: Option<f64>,
+    pub(crate) memory_gb: f64,
+    pub(crate) bandwidth_gb_per_s: f64,
+    /// Whether the figures were checked against the source: `yes`, `partly`, `no` or `computed`.
+    pub(crate) checked: String,
+    pub(crate) source: String,
+}
+
+impl Model {
+    /// By its name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        MODELS.iter().find(|model| model.name == name)
+    }
+
+    /// Every name.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        MODELS.iter().map(|model| model.name.as_str())
+    }
+
+    /// The dimensions that its cost follows from.
+    pub(crate) fn shape(&self) -> ModelShape {
+        ModelShape {
+            layers: self.layers,
+            hidden: self.hidden,
+            kv_width: self.kv_width,
+            feed_forward: self.feed_forward,
+            gated: self.gated,
+            vocabulary: self.vocabulary,
+            kv_number: KV_16_BIT,
+        }
+    }
+
+    /// All weights in 16 bits, with the second matrix of words where it is another one.
+    pub(crate) fn weights_16_bit(&self) -> Bytes {
+        let words = if self.tied { 0 } else { 2 * u64::from(self.hidden) * u64::from(self.vocabulary) };
+        self.shape().weights_16_bit() + Bytes(words)
+    }
+}
+
+impl Device {
+    /// By its name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        DEVICES.iter().find(|device| device.name == name)
+    }
+
+    /// Every name.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        DEVICES.iter().map(|device| device.name.as_str())
+    }
+}
+
+fn rows<T: DeserializeOwned>(table: &str) -> Vec<T> {
+    let rows = csv::Reader::from_reader(table.as_bytes()).into_deserialize();
+    rows.collect::<Result<_, _>>().expect("a test reads the embedded table")
+}
+
+fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match <&str>::deserialize(deserializer)? {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => Err(serde::de::Error::invalid_value(serde::de::Unexpected::Str(other), &"`yes` or `no`")),
+    }
 }
 
 #[cfg(test)]
@@ -63,9 +112,33 @@ mod tests {
     #[test]
     fn a_models_weights_add_up_to_its_name() {
         // Counted by hand from blocks and vocabulary; biases, norms and positions are left out.
-        let weights = |name| shape(name).unwrap().weights_16_bit().0 / 2;
+        let weights = |name| Model::named(name).unwrap().weights_16_bit().0 / 2;
         assert_eq!(weights("BLOOM-3B"), 3_001_548_800);
         assert_eq!(weights("BLOOM-7.1B"), 7_067_402_240);
         assert_eq!(weights("OPT-13B"), 12_840_304_640);
+        // Names that say how many billions: within 7 % of what is counted.
+        for model in MODELS.iter() {
+            let said = model.name.rsplit('-').next().unwrap();
+            let (number, unit) = said.split_at(said.len() - 1);
+            let said = number.parse::<f64>().unwrap() * if unit == "M" { 1e6 } else { 1e9 };
+            let counted = model.weights_16_bit().0 as f64 / 2.0;
+            assert!((counted / said - 1.0).abs() < 0.09, "{}: {counted} weights", model.name);
+        }
+    }
+
+    #[test]
+    fn a_token_of_llama_3_70b_takes_327_680_bytes_of_kv_cache() {
+        // 80 layers, 8 heads of 128, keys and values of 2 bytes.
+        assert_eq!(Model::named("Llama-3-70B").unwrap().shape().kv_per_token(), Bytes(327_680));
+    }
+
+    #[test]
+    fn every_device_has_memory_and_its_speed() {
+        assert!(Device::names().count() >= 10);
+        for device in DEVICES.iter() {
+            assert!(device.memory_gb > 0.0 && device.bandwidth_gb_per_s > 0.0, "{device:?}");
+            assert!(device.tflops.is_none_or(|tflops| tflops > 0.0), "{device:?}");
+            assert!(["yes", "partly", "no", "computed"].contains(&device.checked.as_str()), "{device:?}");
+        }
     }
 }

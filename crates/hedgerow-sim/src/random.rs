@@ -27,6 +27,30 @@ pub(crate) enum Purpose {
     Fading = 7,
     /// How long users wait before they go away.
     Patience = 8,
+    /// Which way users stand from the node.
+    Angles = 9,
+    /// Which of the users who walk about asks.
+    Walkers = 10,
+    /// Where they walk.
+    Headings = 11,
+    /// What stands in the way.
+    Shadows = 12,
+    /// Who sees the node.
+    Sight = 13,
+    /// What becomes of the channel between an estimate and its use.
+    Meanwhile = 14,
+    /// Errors of the node's estimates.
+    Estimates = 15,
+    /// Which class a request is of.
+    Classes = 16,
+    /// Payload besides the tokens.
+    Payloads = 17,
+    /// What callers expect of their answers' lengths.
+    Hints = 18,
+    /// How long bursts and pauses are.
+    Bursts = 19,
+    /// Which requests of a trace, or of a busy hour, come.
+    Thinning = 20,
 }
 
 /// The stream of a seed for a purpose. ChaCha8 gives the same values on every machine and in every version.

@@ -15,6 +15,7 @@ use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
 
 use crate::agenda::Agenda;
+use crate::air::Air;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::engine::SimulatedEngine;
 use crate::invariants;
@@ -36,6 +37,8 @@ pub struct Simulation<I = Arrivals> {
     now: Instant,
     /// Who has arrived and not ended, and the tokens of their answers.
     here: BTreeMap<RequestId, Tokens>,
+    /// What becomes of those whose channels the node does not know.
+    air: Air,
     idle_wakes: u32,
     run: Run,
     /// What a node would have recorded, if that is wanted.
@@ -60,7 +63,8 @@ pub struct Run {
 impl Simulation {
     /// A scenario about to begin.
     pub fn new(scenario: &Scenario) -> Self {
-        Self::replay(&scenario.node, &scenario.settings, Arrivals::new(scenario))
+        Self::begin(&scenario.node, &scenario.settings, Air::of(scenario), Arrivals::new(scenario))
+            .stretched(scenario.knowledge.engine_factor)
     }
 }
 
@@ -68,6 +72,10 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     /// An idle node to which these arrivals come: a trace, or a story to be told again. They must be in the
     /// order in which the node hears of them, each request with an id of its own.
     pub fn replay(node: &Node, settings: &Settings, arrivals: I) -> Self {
+        Self::begin(node, settings, Air::default(), arrivals)
+    }
+
+    fn begin(node: &Node, settings: &Settings, air: Air, arrivals: I) -> Self {
         let mut simulation = Self {
             arrivals,
             agenda: Agenda::default(),
@@ -75,6 +83,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             engine: SimulatedEngine::new(node),
             now: Instant::START,
             here: BTreeMap::new(),
+            air,
             idle_wakes: 0,
             run: Run::default(),
             lines: None,
@@ -153,7 +162,10 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             Order::Start(running) => self.open(&running),
             Order::Stop(request) => self.engine.close(request),
             Order::Run(step) => self.step(&step),
-            Order::End(record) => self.close_the_book_on(record),
+            Order::End(record) => {
+                let record = self.air.deliver(record);
+                self.close_the_book_on(record);
+            }
             Order::Planned(report) => self.run.plans.push(report),
             Order::WakeAt(at) => self.agenda.add(at, Event::Woke),
         }
@@ -203,6 +215,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         let Some(arrival) = self.arrivals.next() else { return };
         let id = arrival.request.id;
         self.here.insert(id, arrival.answer);
+        self.air.expect(&arrival);
         if let Some(leaves) = arrival.leaves {
             self.agenda.add(leaves, Event::Cancelled(id));
         }

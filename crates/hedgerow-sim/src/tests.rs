@@ -8,7 +8,7 @@ use hedgerow_core::engine::{Engine as _, conformance};
 use hedgerow_core::engine::{PrefillChunk, Sampling, Step, StepLoad, TokenId, Work};
 use hedgerow_core::output::{Outcome, Rejection};
 use hedgerow_core::quantization::PrecisionIndex;
-use hedgerow_core::request::{Request, RequestId};
+use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::scheduler::{Limit, time_alone};
 use hedgerow_core::settings::{Padding, Protocol};
 use hedgerow_core::time::Span;
@@ -179,7 +179,7 @@ fn arrivals_come_at_their_rate_and_ask_for_what_the_scenario_says() {
     let span_s = arrivals.last().unwrap().request.arrived.as_seconds();
     assert!((20_000.0 / span_s / 10.0 - 1.0).abs() < 0.03, "{span_s} s for 20,000 arrivals at 10/s");
     assert!(arrivals.is_sorted_by_key(|arrival| arrival.request.arrived));
-    for Arrival { request, told, answer, leaves } in &arrivals {
+    for Arrival { request, told, answer, leaves, .. } in &arrivals {
         assert_eq!(*told, request.arrived);
         assert!(scenario.users.prompts.contains(&request.prompt));
         assert_eq!((*answer, *leaves), (request.max_output, None));
@@ -286,7 +286,7 @@ fn plays_of_prompts(scenario: &Scenario, prompts: &[u32]) -> Run {
     let arrival = |(id, &prompt): (u64, &u32)| {
         let request =
             Request::new(RequestId(id), hedgerow_core::time::Instant::START, Tokens(prompt), Tokens(128));
-        Arrival { told: request.arrived, answer: request.max_output, request, leaves: None }
+        Arrival::of(request, Tokens(128))
     };
     let arrivals = (0..).zip(prompts).map(arrival).collect::<Vec<_>>().into_iter();
     Simulation::replay(&scenario.node, &scenario.settings, arrivals).run(|_| {})
@@ -413,7 +413,7 @@ fn a_new_promise_breaks_no_older_one() {
             deadline: Some(arrived + Span::from_millis(latency_ms)),
             ..Request::new(RequestId(id), arrived, Tokens(prompt), Tokens(output))
         };
-        Arrival { answer: request.max_output, told: arrived, request, leaves: None }
+        Arrival::of(request, Tokens(output))
     };
     // The second prompt is long enough to push the first answer's decodes past their deadline.
     let arrivals = vec![arrival(0, 0, 128, 256, 750), arrival(1, 100, 512, 128, 480)];
@@ -421,4 +421,87 @@ fn a_new_promise_breaks_no_older_one() {
     let outcomes: Vec<_> =
         run.records.iter().map(|record| (record.request.id.0, record.outcome.name())).collect();
     assert_eq!(outcomes, [(1, "rejected"), (0, "met")]);
+}
+
+fn with_knowledge(text: &str, knowledge: &str) -> Run {
+    let text = format!("{text}\n[knowledge]\n{knowledge}\n").replace("[1.0, 1.0]", "[0.1, 1.0]");
+    let overrides = Overrides { requests: Some(400), ..Overrides::default() };
+    play(&Scenario::parse(&text).unwrap().with(&overrides).unwrap())
+}
+
+fn met(run: &Run) -> usize {
+    run.records.iter().filter(|record| record.is_met()).count()
+}
+
+#[test]
+fn an_oracle_of_lengths_serves_more_than_limits_do() {
+    for text in [PAPER, CONTINUOUS] {
+        let limits = with_knowledge(text, "output_length = \"limit\"");
+        let oracle = with_knowledge(text, "output_length = \"oracle\"");
+        assert!(met(&oracle) > met(&limits), "{} against {}", met(&oracle), met(&limits));
+        // The answers themselves are the same.
+        let whole = |run: &Run| {
+            let whole = run.records.iter().filter(|record| record.is_met());
+            whole
+                .map(|record| (record.request.id, record.produced))
+                .collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let (limits, oracle) = (whole(&limits), whole(&oracle));
+        assert!(limits.iter().all(|(id, produced)| oracle.get(id).is_none_or(|known| known == produced)));
+    }
+}
+
+#[test]
+fn hints_are_off_by_the_factor_and_the_error_that_were_asked_for() {
+    let text = CONTINUOUS.replace("[1.0, 1.0]", "[0.1, 0.3]");
+    let knowledge = "[knowledge]\noutput_length = \"hint\"\nhint_factor = 1.5\nhint_sigma = 0.2\n";
+    let scenario = Scenario::parse(&format!("{text}\n{knowledge}")).unwrap();
+    let error = |arrival: Arrival| {
+        let Length::Hinted(hint) = arrival.request.length else { panic!("no hint: {arrival:?}") };
+        (f64::from(hint.0) / f64::from(arrival.answer.0)).ln()
+    };
+    let errors: Vec<f64> = Arrivals::new(&scenario).map(error).collect();
+    let count = errors.len() as f64;
+    let mean = errors.iter().sum::<f64>() / count;
+    let sigma = (errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>() / count).sqrt();
+    assert!((mean - 1.5_f64.ln()).abs() < 0.03 && (sigma - 0.2).abs() < 0.02, "{mean} ± {sigma}");
+}
+
+#[test]
+fn an_engine_slower_than_its_cost_model_makes_promises_late() {
+    let exact = with_knowledge(CONTINUOUS, "engine_factor = 1.0");
+    let slow = with_knowledge(CONTINUOUS, "engine_factor = 1.5");
+    assert!(met(&slow) < met(&exact), "{} against {}", met(&slow), met(&exact));
+}
+
+#[test]
+fn classes_come_as_often_as_their_weights_say_and_ask_for_what_is_theirs() {
+    let classes = "[[class]]\nname = \"short\"\nweight = 3\nprompt_tokens = { least = 10, most = 20 }\nvalue = 5\n\
+                   [[class]]\nname = \"long\"\nweight = 1\ndeadline_s = [9.0, 9.0]\npayload_bytes = [1e6, 1e6]\n";
+    let overrides = Overrides { requests: Some(8_000), ..Overrides::default() };
+    let scenario = Scenario::parse(&format!("{PAPER}\n{classes}")).unwrap().with(&overrides).unwrap();
+    let arrivals: Vec<Arrival> = Arrivals::new(&scenario).collect();
+    let (short, long): (Vec<_>, Vec<_>) = arrivals.iter().partition(|arrival| arrival.class == 0);
+    assert!((5_840..6_160).contains(&short.len()), "{} of 8,000", short.len());
+    for Arrival { request, .. } in short {
+        assert!((10..=20).contains(&request.prompt.0) && request.value == 5);
+        assert!(request.slack(request.arrived).as_seconds() <= 2.000_000_001, "as [users] has it");
+    }
+    for Arrival { request, .. } in long {
+        assert!(scenario.users.prompts.contains(&request.prompt) && request.value == 1);
+        assert_eq!(request.slack(request.arrived), Span::from_millis(9_000));
+        let Some(Link::Radio { uplink, .. }) = request.link else { panic!() };
+        assert_eq!(uplink.get(), f64::from(request.prompt.0) * 32.0 + 8e6);
+    }
+}
+
+#[test]
+fn a_city_keeps_every_invariant_under_every_policy() {
+    let city = include_str!("../../../scenarios/city.toml");
+    for policy in POLICIES {
+        for seed in 0..3 {
+            let run = play(&scenario(city, policy, seed, 60));
+            assert_eq!(run.records.len(), 60, "{policy}, seed {seed}");
+        }
+    }
 }

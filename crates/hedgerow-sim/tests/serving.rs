@@ -74,7 +74,8 @@ fn arrivals(classes: &[Class], rate_per_s: f64, seed: u64) -> Vec<Arrival> {
             deadline: deadline.map(|deadline| arrived + deadline),
             ..Request::new(id, arrived, tokens(prompt), tokens(output))
         };
-        arrivals.push(Arrival { answer: request.max_output, told: arrived, leaves: None, request });
+        let answer = request.max_output;
+        arrivals.push(Arrival::of(request, answer));
     }
 }
 

@@ -5,11 +5,13 @@
 //! - never: decides who deserves it; the scheduler asks first whether a batch fits
 
 mod ledger;
+mod modem;
 mod radio;
 mod wire;
 
 pub use ledger::{Grant, Ledger};
-pub use radio::{Channel, Radio, Share, full_band_rate, share_needed};
+pub use modem::{CQI_EFFICIENCIES, Coding, Modem, PowerOver};
+pub use radio::{Channel, Radio, Share, full_band_rate, rate_on, share_for, share_needed};
 pub use wire::{Payload, Wire};
 
 use crate::node::Node;
@@ -25,9 +27,9 @@ use crate::units::Tokens;
 pub fn needs(request: &Request, prompt: Tokens, node: &Node) -> Grant {
     let memory = (prompt + request.max_output).bytes(node.model.kv_per_token());
     let (uplink, downlink) = match (&request.link, &node.radio, &node.wire) {
-        (Some(Link::Radio { gain, uplink, downlink }), Some(radio), _) => (
-            share_needed(*uplink, radio.uplink_slot, full_band_rate(&radio.uplink, *gain)),
-            share_needed(*downlink, radio.downlink_slot, full_band_rate(&radio.downlink, *gain)),
+        (Some(Link::Radio { gain, downlink_gain, uplink, downlink }), Some(radio), _) => (
+            share_for(&radio.uplink, *uplink, radio.uplink_slot, *gain),
+            share_for(&radio.downlink, *downlink, radio.downlink_slot, downlink_gain.unwrap_or(*gain)),
         ),
         (Some(Link::Wire { downlink }), _, Some(wire)) => (Share::NONE, wire.share(*downlink)),
         (None, _, _) | (Some(Link::Radio { .. }), None, _) | (Some(Link::Wire { .. }), _, None) => {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 
+use super::modem::{Modem, PowerOver};
 use crate::time::Span;
 use crate::units::{Bits, BitsPerSecond, Hertz, Watts};
 
@@ -28,18 +29,53 @@ pub struct Channel {
     pub transmit_power: Watts,
     /// Noise density `N0`, in watts per hertz.
     pub noise_density_w_per_hz: f64,
+    /// How its power becomes bits.
+    #[serde(default)]
+    pub modem: Modem,
 }
 
-/// Rate of one user on the whole band (Shannon capacity).
+impl Channel {
+    /// Ratio of signal to noise of a sender on the whole band.
+    pub fn snr(&self, gain: f64) -> f64 {
+        let noise_w = self.noise_density_w_per_hz * self.bandwidth.get();
+        self.transmit_power.get() * gain / noise_w
+    }
+}
+
+/// Rate of one user on the whole band.
 ///
 /// ```text
-/// R = B · log2(1 + p·g / (N0·B))                                        model.md §1
+/// R = B · log2(1 + p·g / (N0·B))         Shannon; else as Modem::efficiency    model.md §1
 /// ```
 pub fn full_band_rate(channel: &Channel, gain: f64) -> BitsPerSecond {
-    let bandwidth_hz = channel.bandwidth.get();
-    let noise_w = channel.noise_density_w_per_hz * bandwidth_hz;
-    let received_w = channel.transmit_power.get() * gain;
-    BitsPerSecond::new(bandwidth_hz * (1.0 + received_w / noise_w).log2())
+    BitsPerSecond::new(channel.bandwidth.get() * channel.modem.efficiency(channel.snr(gain)))
+}
+
+/// Rate of one user on its share of the band.
+pub fn rate_on(channel: &Channel, share: Share, gain: f64) -> BitsPerSecond {
+    let fraction = share.fraction();
+    match channel.modem.power_over {
+        PowerOver::Band => full_band_rate(channel, gain) * fraction,
+        PowerOver::Share if share == Share::NONE => BitsPerSecond::new(0.0),
+        PowerOver::Share => {
+            let efficiency = channel.modem.efficiency(channel.snr(gain) / fraction);
+            BitsPerSecond::new(channel.bandwidth.get() * fraction * efficiency)
+        }
+    }
+}
+
+/// The least share of the band that carries a payload within a slot for a user with this gain, rounded up;
+/// more than [`Share::WHOLE`] where not even the whole band does.
+pub fn share_for(channel: &Channel, payload: Bits, slot: Span, gain: f64) -> Share {
+    match channel.modem.power_over {
+        PowerOver::Band => share_needed(payload, slot, full_band_rate(channel, gain)),
+        PowerOver::Share if payload.get() == 0.0 => Share::NONE,
+        PowerOver::Share => {
+            let needed = payload.get() / (slot.as_seconds() * channel.bandwidth.get());
+            let fraction = channel.modem.concentrated_fraction(channel.snr(gain), needed);
+            fraction.map_or(Share::NEVER, Share::of)
+        }
+    }
 }
 
 /// The least share of the band that carries a payload within a slot, rounded up.
@@ -108,7 +144,28 @@ mod tests {
     use super::*;
 
     fn channel() -> Channel {
-        Channel { bandwidth: Hertz::new(1e6), transmit_power: Watts::new(1.0), noise_density_w_per_hz: 1e-9 }
+        Channel {
+            bandwidth: Hertz::new(1e6),
+            transmit_power: Watts::new(1.0),
+            noise_density_w_per_hz: 1e-9,
+            modem: Modem::IDEAL,
+        }
+    }
+
+    #[test]
+    fn a_share_carries_its_payload_within_the_slot_however_power_is_spread() {
+        use super::super::modem::Coding;
+        for coding in [Coding::Shannon, Coding::Cqi] {
+            for power_over in [PowerOver::Band, PowerOver::Share] {
+                let channel = Channel { modem: Modem { coding, power_over, ..Modem::IDEAL }, ..channel() };
+                let slot = Span::from_millis(250);
+                let share = share_for(&channel, Bits::new(1e5), slot, 3e-3);
+                let sent = rate_on(&channel, share, 3e-3).get() * slot.as_seconds();
+                assert!((1e5 * (1.0 - 1e-6)..1e5 * (1.0 + 1e-6)).contains(&sent), "{channel:?}: {sent}");
+                assert!(share_for(&channel, Bits::new(1e7), slot, 3e-3) > Share::WHOLE);
+                assert_eq!(share_for(&channel, Bits::new(0.0), slot, 3e-3), Share::NONE);
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::allocator::{Channel, Radio};
+use crate::allocator::{Channel, Modem, Radio};
 use crate::engine::cost::{Line, MeasuredCost, Surface};
 use crate::engine::{CostModel, Engine as _, EngineLimits, Sampling, ScriptedEngine, TokenId, Work};
 use crate::node::ModelShape;
@@ -402,8 +402,12 @@ fn a_shutdown_ends_what_can_end_in_time_and_tells_the_rest() {
 
 #[test]
 fn prompts_travel_before_and_answers_after_the_computing() {
-    let channel =
-        Channel { bandwidth: Hertz::new(1e6), transmit_power: Watts::new(1.0), noise_density_w_per_hz: 1e-9 };
+    let channel = Channel {
+        bandwidth: Hertz::new(1e6),
+        transmit_power: Watts::new(1.0),
+        noise_density_w_per_hz: 1e-9,
+        modem: Modem::IDEAL,
+    };
     let radio = Radio {
         uplink: channel.clone(),
         downlink: channel,
@@ -413,11 +417,21 @@ fn prompts_travel_before_and_answers_after_the_computing() {
     let node = Node { radio: Some(radio), ..node() };
     // 2 Mbit/s on the whole band: 30 kbit need 60 % of the uplink, so two do not fit at once.
     let over_the_air = |id| Request {
-        link: Some(Link::Radio { gain: 3e-3, uplink: Bits::new(30_000.0), downlink: Bits::new(8_000.0) }),
+        link: Some(Link::Radio {
+            gain: 3e-3,
+            downlink_gain: None,
+            uplink: Bits::new(30_000.0),
+            downlink: Bits::new(8_000.0),
+        }),
         ..request(id, 0, 1, Some(500))
     };
     let dead = Request {
-        link: Some(Link::Radio { gain: 0.0, uplink: Bits::new(1.0), downlink: Bits::new(1.0) }),
+        link: Some(Link::Radio {
+            gain: 0.0,
+            downlink_gain: None,
+            uplink: Bits::new(1.0),
+            downlink: Bits::new(1.0),
+        }),
         ..over_the_air(3)
     };
     check_on(

@@ -5,17 +5,17 @@
 //! slacks grow with the number of requests, needs do not. Prompts are padded to the longest for memory and
 //! compute, and travel as they are, as `reduce` has it.
 
-use hedgerow_core::allocator::{Channel, full_band_rate, share_needed};
+use hedgerow_core::allocator::{Channel, Modem, full_band_rate, share_needed};
 use hedgerow_core::engine::cost::{Attention, CostModel, FlopsCost};
 use hedgerow_core::quantization::Precision;
 use hedgerow_core::scheduler::{Capacity, Instance, Item, Timing};
-use hedgerow_core::time::Span;
+use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Bits, Bytes, FlopPerSecond, Hertz, Quality, Tokens, Watts};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::channel::{Cell, Fading, GainDraws};
-use crate::models;
+use crate::channel::{Cell, ChannelKnowledge, Fading, GainDraws};
+use crate::models::Model;
 
 /// How many requests share one epoch of one node.
 const REQUESTS_AN_EPOCH: u64 = 24;
@@ -24,8 +24,7 @@ const LENGTHS: [u64; 3] = [128, 256, 512];
 const PADDED_PROMPT: Tokens = Tokens(512);
 
 /// `model.md §5` has 4 bytes of text for a token.
-const CELL: Cell =
-    Cell { min_distance_m: 10.0, radius_m: 250.0, fading: Fading::Rayleigh, bits_per_token: 32.0 };
+const CELL: Cell = Cell::simple(10.0, 250.0, Fading::Rayleigh, 32.0);
 
 /// What the weights leave for caches; the paper's node would have some ten times that.
 const KV_MEMORY: u64 = 2_700_000_000;
@@ -38,13 +37,13 @@ const DOWNLINK_SLOT: Span = Span::from_millis(30);
 const BANDWIDTH_HZ: f64 = 180e3;
 
 pub(super) fn draw(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
-    let mut gains = GainDraws::new(CELL, draws.random());
+    let mut gains = GainDraws::new(&CELL, ChannelKnowledge::default(), draws.random());
     let needs = LENGTHS.map(|output| (output, memory_and_compute(Tokens(output as u32))));
     let grown = |number: u64| number * requests as u64 / REQUESTS_AN_EPOCH;
     let mut item = || {
         let prompt = LENGTHS[draws.random_range(0..LENGTHS.len())];
         let (output, (memory, compute_us)) = needs[draws.random_range(0..needs.len())];
-        let gain = gains.draw();
+        let gain = gains.draw(Instant::START).known.uplink;
         Item {
             uplink: share(20.0, UPLINK_SLOT, prompt, gain),
             downlink: share(43.0, DOWNLINK_SLOT, output, gain),
@@ -73,6 +72,7 @@ fn share(power_dbm: f64, slot: Span, tokens: u64, gain: f64) -> u64 {
         transmit_power: Watts::new(10_f64.powf((power_dbm - 30.0) / 10.0)),
         // −174 dBm/Hz.
         noise_density_w_per_hz: 10_f64.powf(-20.4),
+        modem: Modem::IDEAL,
     };
     let payload = Bits::new(tokens as f64 * CELL.bits_per_token);
     share_needed(payload, slot, full_band_rate(&channel, gain)).0
@@ -80,7 +80,7 @@ fn share(power_dbm: f64, slot: Span, tokens: u64, gain: f64) -> u64 {
 
 /// What a request of so many output tokens holds and computes: BLOOM-3B in 8 bits on the paper's node.
 fn memory_and_compute(output: Tokens) -> (u64, u64) {
-    let model = models::shape("BLOOM-3B").expect("it is in the table");
+    let model = Model::named("BLOOM-3B").expect("it is in the table").shape();
     let precision = Precision {
         name: "W8A16".to_owned(),
         weights: Bytes(model.weights_16_bit().0 / 2),

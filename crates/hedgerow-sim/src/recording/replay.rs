@@ -43,6 +43,8 @@ impl Recording {
             told,
             answer: answers.get(&request.id).copied().unwrap_or(request.max_output).min(request.max_output),
             leaves: leaves.get(&request.id).copied(),
+            class: 0,
+            truth: None,
             request: request.clone(),
         };
         let arrived = |told: &super::Told| match &told.event {

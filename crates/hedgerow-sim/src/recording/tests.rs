@@ -61,6 +61,7 @@ fn request() -> Request {
         value: 2,
         link: Some(Link::Radio {
             gain: 1.234_567_890_123_456_7e-13,
+            downlink_gain: Some(0.1),
             uplink: Bits::new(0.1),
             downlink: Bits::new(1e300),
         }),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use hedgerow_core::scheduler::UnknownPolicy;
 use hedgerow_core::units::{Bytes, Tokens};
 
+use crate::trace::TraceError;
+
 /// Beside a guess, all words are listed only where they are this few.
 const KNOWN_SHOWN_MAX: usize = 4;
 
@@ -74,6 +76,40 @@ pub enum ScenarioError {
         /// The other.
         other: String,
     },
+    /// A key has no effect.
+    #[error("`{key}` has no effect: {because}")]
+    Unused {
+        /// Which key.
+        key: String,
+        /// Why not.
+        because: &'static str,
+    },
+    /// A file that the scenario names cannot be used.
+    #[error("`{key}` names {}, which cannot be used: {why}", path.display())]
+    File {
+        /// Which key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The trace cannot be used.
+    #[error("{source} (in `arrivals.trace`)")]
+    Trace {
+        /// What is wrong with it.
+        source: TraceError,
+    },
+    /// A trace that is only thinned is to come faster than it did.
+    #[error(
+        "the trace has {trace_per_s:.2} requests a second, fewer than `users.rate_per_s` = {asked_per_s}"
+    )]
+    TraceTooSlow {
+        /// What is asked for.
+        asked_per_s: f64,
+        /// What there is.
+        trace_per_s: f64,
+    },
     /// The resident weights leave no memory for KV caches.
     #[error("the resident weights of {weights} do not fit the memory of {memory}")]
     NoMemory {
@@ -125,10 +161,20 @@ impl ScenarioError {
                 None => format!("choose one of {}", known.join(", ")),
             },
             Self::Policy { .. } => "`static:8` sets a batch size, `none:20` a number of accelerators".into(),
-            Self::Form { .. } => "`scenarios/paper.toml` has every key, with its unit and meaning".into(),
+            Self::Form { .. } => {
+                "`hedgerow scenario new` writes a file with every key, its unit and its meaning".into()
+            }
             Self::Value { key, must_be, .. } => format!("set `{key}` to {must_be}"),
             Self::Missing { key, .. } => format!("add `{key}`"),
             Self::Conflict { key, other } => format!("remove `{key}` or `{other}`"),
+            Self::Unused { key, .. } => format!("remove `{key}`"),
+            Self::File { key, .. } => {
+                format!("set `{key}` to a file that is there, as seen from the scenario's folder")
+            }
+            Self::Trace { source } => source.hint().into(),
+            Self::TraceTooSlow { .. } => {
+                "lower `users.rate_per_s`, or set `arrivals.rate_by` to \"stretching\"".into()
+            }
             Self::NoMemory { .. } => {
                 "raise `node.memory_gb`, or name fewer or smaller precisions in `node.resident`".into()
             }
@@ -157,6 +203,10 @@ impl ScenarioError {
 /// The known word that was probably meant.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let distance = |known: &String| strsim::damerau_levenshtein(name, known);
+    // A name cut short is more likely than one letter for another.
+    if let Some(whole) = known.iter().find(|known| known.starts_with(name)) {
+        return Some(whole);
+    }
     let nearest = known.iter().min_by_key(|known| distance(known))?;
     // Half of the letters wrong is another word.
     (distance(nearest) <= name.len().max(nearest.len()) / 2).then_some(nearest)

@@ -1,22 +1,26 @@
 //! Scenarios: everything about a simulation that somebody chose.
 //!
 //! A file is read in two forms, [`raw`] as it is written and [`Scenario`] checked and in SI units; the
-//! rest of the crate sees only the second. No value has a default here: a scenario file says them all.
+//! rest of the crate sees only the second. `docs/scenarios.md` has every key; those with a default are what
+//! was added to the paper's model, and by default it is not there.
 
 mod check;
 mod error;
 mod raw;
+mod show;
 
 use std::path::Path;
 
 use hedgerow_core::node::Node;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Span;
-use hedgerow_core::units::Tokens;
 
+pub use check::PROFILE_FORMAT;
 pub use error::ScenarioError;
+pub use show::Section;
 
-use crate::channel::Cell;
+use crate::arrivals::{Lengths, Process};
+use crate::channel::{Cell, ChannelKnowledge};
 
 /// A simulation's whole input, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,12 +33,22 @@ pub struct Scenario {
     pub extent: Extent,
     /// The node.
     pub node: Node,
+    /// Its model's name.
+    pub model: String,
+    /// What its accelerators are, if the scenario named a device.
+    pub device: Option<String>,
     /// How many accelerators the node's arithmetic is made of: what the policy `none` divides by.
     pub accelerators: u32,
     /// How the pipeline plans.
     pub settings: Settings,
-    /// Who asks for what.
+    /// Who asks for what, and how often all of them together.
     pub users: Users,
+    /// Kinds of users, each asking for something else; empty where all are of one kind.
+    pub classes: Vec<Class>,
+    /// When they come.
+    pub process: Process,
+    /// What the node knows of all this.
+    pub knowledge: Knowledge,
     /// Where they stand, when they come by radio.
     pub cell: Option<Cell>,
 }
@@ -51,20 +65,72 @@ pub enum Extent {
 /// Who asks for what (`model.md §5`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Users {
-    /// Arrivals a second of the Poisson process, above 0.
+    /// Arrivals a second on average, above 0.
     pub rate_per_s: f64,
-    /// Prompt lengths `s_i`, all as likely; never empty.
-    pub prompts: Vec<Tokens>,
-    /// Output limits `n_i`, all as likely; never empty.
-    pub outputs: Vec<Tokens>,
+    /// Prompt lengths `s_i`.
+    pub prompts: Lengths,
+    /// Output limits `n_i`.
+    pub outputs: Lengths,
+    /// How prompt and output go together, from -1 to 1; `None`: not at all.
+    pub length_correlation: Option<f64>,
     /// The part of its limit that an answer takes.
     pub answer_part: Range,
     /// Latency requirement `τ_i` from arrival, in seconds; `None` where nobody has one.
     pub deadline_s: Option<Range>,
     /// Accuracy requirement `a_i`, within 0..=1.
     pub min_quality: Range,
+    /// What serving one of them is worth, `v_i`.
+    pub value: u32,
+    /// What is sent up besides the prompt's tokens, in bytes.
+    pub payload_bytes: Option<Range>,
+    /// What is sent down besides the answer's tokens, in bytes.
+    pub answer_bytes: Option<Range>,
     /// After how many seconds a user goes away unserved; `None` where nobody does.
     pub patience_s: Option<Range>,
+}
+
+/// A kind of users.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// Its part of all requests.
+    pub part: f64,
+    /// What they ask for; the rate is their part of all.
+    pub users: Users,
+}
+
+/// What the node knows, and what it is wrong about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knowledge {
+    /// Of the answers' lengths.
+    pub output: OutputKnowledge,
+    /// How many times as long the engine takes as the node's cost model says.
+    pub engine_factor: f64,
+    /// Of the channels.
+    pub channel: ChannelKnowledge,
+}
+
+impl Default for Knowledge {
+    fn default() -> Self {
+        Self { output: OutputKnowledge::Limit, engine_factor: 1.0, channel: ChannelKnowledge::default() }
+    }
+}
+
+/// What the node knows of the answers' lengths beforehand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OutputKnowledge {
+    /// Their limits.
+    Limit,
+    /// The lengths themselves.
+    Oracle,
+    /// What callers expect: the length times a factor, times a log-normal error of a median of 1.
+    Hint {
+        /// Above 1 they expect too much.
+        factor: f64,
+        /// Standard deviation of the error's logarithm.
+        sigma: f64,
+    },
 }
 
 /// The uniform distribution between two numbers, or one number when both are the same.
@@ -98,17 +164,26 @@ impl Scenario {
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ScenarioError::Unreadable { path: path.to_owned(), kind: source.kind() })?;
-        Self::parse(&text)
+        Self::parse_in(&text, path.parent().unwrap_or(Path::new("")))
     }
 
-    /// Reads a scenario from its text.
+    /// Reads a scenario from its text; files that it names are looked for from the current folder.
     ///
     /// # Errors
     ///
     /// When it is not TOML, has an unknown or missing key, or a value that makes no sense; each error
     /// names the key.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        check::scenario(raw::parse(text)?)
+        Self::parse_in(text, Path::new(""))
+    }
+
+    /// Reads a scenario from its text; files that it names are looked for from a folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scenario::parse`].
+    pub fn parse_in(text: &str, folder: &Path) -> Result<Self, ScenarioError> {
+        check::scenario(raw::parse(text)?, folder)
     }
 
     /// The same scenario with some values changed.
@@ -128,6 +203,8 @@ impl Scenario {
         }
         if let Some(rate_per_s) = overrides.rate_per_s {
             self.users.rate_per_s = check::positive("users.rate_per_s", rate_per_s)?;
+            self.classes.iter_mut().for_each(|class| class.users.rate_per_s = class.part * rate_per_s);
+            check::rate_can_be_had(&self)?;
         }
         Ok(self)
     }

@@ -1,8 +1,12 @@
 //! The file as written: every unit in its key's name.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::ScenarioError;
+use crate::arrivals::RateBy;
+use crate::channel::{PathLoss, Sight};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +21,10 @@ pub(super) struct Raw {
     pub(super) cost: RawCost,
     pub(super) radio: Option<RawRadio>,
     pub(super) users: RawUsers,
+    #[serde(default)]
+    pub(super) class: Vec<RawClass>,
+    pub(super) arrivals: Option<RawArrivals>,
+    pub(super) knowledge: Option<RawKnowledge>,
     pub(super) protocol: RawProtocol,
     pub(super) planning: RawPlanning,
 }
@@ -24,9 +32,10 @@ pub(super) struct Raw {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawNode {
-    pub(super) memory_gb: f64,
+    pub(super) device: Option<String>,
+    pub(super) memory_gb: Option<f64>,
     pub(super) accelerators: u32,
-    pub(super) accelerator_tflops: f64,
+    pub(super) accelerator_tflops: Option<f64>,
     pub(super) accelerator_bandwidth_gb_per_s: Option<f64>,
     pub(super) resident: Vec<String>,
     pub(super) max_parallel: u32,
@@ -57,6 +66,7 @@ pub(super) struct RawPrecision {
 pub(super) struct RawCost {
     pub(super) model: RawCostModel,
     pub(super) attention: Option<RawAttention>,
+    pub(super) profile: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -64,6 +74,7 @@ pub(super) struct RawCost {
 pub(super) enum RawCostModel {
     Flops,
     Roofline,
+    Measured,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -87,25 +98,141 @@ pub(super) struct RawRadio {
     pub(super) min_distance_m: f64,
     pub(super) cell_radius_m: f64,
     pub(super) fading: RawFading,
+    pub(super) fading_step_ms: Option<f64>,
+    pub(super) rician_k_db: Option<f64>,
+    pub(super) rician_k_sigma_db: Option<f64>,
+    pub(super) path_loss: Option<PathLoss>,
+    pub(super) carrier_ghz: Option<f64>,
+    pub(super) node_height_m: Option<f64>,
+    pub(super) user_height_m: Option<f64>,
+    pub(super) line_of_sight: Option<Sight>,
+    pub(super) shadowing_db: Option<f64>,
+    pub(super) shadowing_distance_m: Option<f64>,
+    pub(super) walkers: Option<u32>,
+    pub(super) speed_km_h: Option<f64>,
+    pub(super) coding: Option<RawCoding>,
+    pub(super) snr_gap_db: Option<f64>,
+    pub(super) payload_part: Option<f64>,
+    pub(super) uplink_power_over: Option<RawPowerOver>,
+    pub(super) node_noise_figure_db: Option<f64>,
+    pub(super) user_noise_figure_db: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawFading {
     None,
     Rayleigh,
+    Rician,
+    Jakes,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawCoding {
+    Shannon,
+    Cqi,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawPowerOver {
+    Band,
+    Share,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUsers {
     pub(super) rate_per_s: f64,
-    pub(super) prompt_tokens: Vec<u32>,
-    pub(super) output_tokens: Vec<u32>,
+    pub(super) prompt_tokens: RawLengths,
+    pub(super) output_tokens: RawLengths,
     pub(super) answer_part: [f64; 2],
     pub(super) deadline_s: Option<[f64; 2]>,
     pub(super) min_quality: [f64; 2],
     pub(super) patience_s: Option<[f64; 2]>,
+    pub(super) length_correlation: Option<f64>,
+    pub(super) value: Option<u32>,
+    pub(super) payload_bytes: Option<[f64; 2]>,
+    pub(super) answer_bytes: Option<[f64; 2]>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawClass {
+    pub(super) name: String,
+    pub(super) weight: f64,
+    pub(super) prompt_tokens: Option<RawLengths>,
+    pub(super) output_tokens: Option<RawLengths>,
+    pub(super) answer_part: Option<[f64; 2]>,
+    pub(super) deadline_s: Option<[f64; 2]>,
+    pub(super) min_quality: Option<[f64; 2]>,
+    pub(super) patience_s: Option<[f64; 2]>,
+    pub(super) length_correlation: Option<f64>,
+    pub(super) value: Option<u32>,
+    pub(super) payload_bytes: Option<[f64; 2]>,
+    pub(super) answer_bytes: Option<[f64; 2]>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a list of lengths, `{ least = 24, most = 48 }` or \
+                 `{ median = 300, sigma = 0.8, most = 4096 }`"
+)]
+pub(super) enum RawLengths {
+    OneOf(Vec<u32>),
+    Uniform { least: u32, most: u32 },
+    LogNormal { median: f64, sigma: f64, most: u32 },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawArrivals {
+    pub(super) process: RawProcess,
+    pub(super) cv: Option<f64>,
+    pub(super) on_s: Option<f64>,
+    pub(super) off_s: Option<f64>,
+    pub(super) period_s: Option<f64>,
+    pub(super) amplitude: Option<f64>,
+    pub(super) peak_s: Option<f64>,
+    pub(super) trace: Option<PathBuf>,
+    pub(super) start_s: Option<f64>,
+    pub(super) rate_by: Option<RateBy>,
+    pub(super) scale_prompt: Option<f64>,
+    pub(super) scale_output: Option<f64>,
+    pub(super) max_prompt_tokens: Option<u32>,
+    pub(super) max_output_tokens: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawProcess {
+    Poisson,
+    Gamma,
+    OnOff,
+    Diurnal,
+    Trace,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKnowledge {
+    pub(super) output_length: Option<RawOutputLength>,
+    pub(super) hint_factor: Option<f64>,
+    pub(super) hint_sigma: Option<f64>,
+    pub(super) engine_factor: Option<f64>,
+    pub(super) channel_error_db: Option<f64>,
+    pub(super) channel_delay_ms: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawOutputLength {
+    Limit,
+    Oracle,
+    Hint,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,6 +11,7 @@ use super::{Overrides, Scenario, ScenarioError};
 
 const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
 const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
+const CITY: &str = include_str!("../../../../scenarios/city.toml");
 
 /// Replaces one passage of the paper's scenario.
 fn edited(passage: &str, by: &str) -> String {
@@ -68,7 +69,7 @@ fn an_unknown_key_is_told_the_nearest_one() {
         "rate_per_s = 10.0",
         "rate_per_sec = 10.0",
         expect![[r#"
-            error: unknown key `rate_per_sec` on line 104
+            error: unknown key `rate_per_sec` on line 151
             hint: did you mean `rate_per_s`?
         "#]],
     );
@@ -80,9 +81,9 @@ fn a_key_that_is_like_no_other_is_told_all() {
         "fading = \"rayleigh\"",
         "zzz = 1",
         expect![[r#"
-        error: unknown key `zzz` on line 100
-        hint: choose one of uplink_bandwidth_mhz, downlink_bandwidth_mhz, user_power_dbm, node_power_dbm, noise_dbm_per_hz, uplink_slot_ms, downlink_slot_ms, bits_per_token, min_distance_m, cell_radius_m, fading
-    "#]],
+            error: unknown key `zzz` on line 108
+            hint: choose one of uplink_bandwidth_mhz, downlink_bandwidth_mhz, user_power_dbm, node_power_dbm, noise_dbm_per_hz, uplink_slot_ms, downlink_slot_ms, bits_per_token, min_distance_m, cell_radius_m, fading, fading_step_ms, rician_k_db, rician_k_sigma_db, path_loss, carrier_ghz, node_height_m, user_height_m, line_of_sight, shadowing_db, shadowing_distance_m, walkers, speed_km_h, coding, snr_gap_db, payload_part, uplink_power_over, node_noise_figure_db, user_noise_figure_db
+        "#]],
     );
 }
 
@@ -92,7 +93,7 @@ fn an_unknown_kind_is_told_the_nearest_one() {
         "kind = \"epoch\"",
         "kind = \"epochs\"",
         expect![[r#"
-            error: unknown value `epochs` on line 119
+            error: unknown value `epochs` on line 222
             hint: did you mean `epoch`? there are epoch, continuous
         "#]],
     );
@@ -104,8 +105,8 @@ fn a_missing_key_is_named() {
         "memory_gb = 32.0",
         "",
         expect![[r#"
-            error: `node`, line 13: missing field `memory_gb`
-            hint: `scenarios/paper.toml` has every key, with its unit and meaning
+            error: `node.memory_gb` is missing: a node without a `device` says its memory itself
+            hint: add `node.memory_gb`
         "#]],
     );
 }
@@ -116,8 +117,8 @@ fn a_text_where_a_number_belongs_is_refused() {
         "rate_per_s = 10.0",
         "rate_per_s = \"ten\"",
         expect![[r#"
-            error: `users.rate_per_s`, line 104: invalid type: string "ten", expected f64
-            hint: `scenarios/paper.toml` has every key, with its unit and meaning
+            error: `users.rate_per_s`, line 151: invalid type: string "ten", expected f64
+            hint: `hedgerow scenario new` writes a file with every key, its unit and its meaning
         "#]],
     );
 }
@@ -136,8 +137,8 @@ fn a_negative_number_is_refused() {
         "max_parallel = 256",
         "max_parallel = -1",
         expect![[r#"
-            error: `node.max_parallel`, line 26: invalid value: integer `-1`, expected u32
-            hint: `scenarios/paper.toml` has every key, with its unit and meaning
+            error: `node.max_parallel`, line 30: invalid value: integer `-1`, expected u32
+            hint: `hedgerow scenario new` writes a file with every key, its unit and its meaning
         "#]],
     );
 }
@@ -189,7 +190,7 @@ fn an_unknown_model_is_told_the_nearest_one() {
         "name = \"BLOOM-7B\"",
         expect![[r#"
             error: unknown model `BLOOM-7B` in `model.name`
-            hint: did you mean `BLOOM-3B`? there are BLOOM-3B, BLOOM-7.1B, OPT-13B
+            hint: did you mean `BLOOM-3B`?
         "#]],
     );
 }
@@ -313,4 +314,237 @@ fn fixed_padding_has_a_length() {
         hint: add `planning.padding_tokens`
     "#]],
     );
+}
+
+/// Every key of a table, as an unknown one is told.
+fn keys_of(text: &str, table: &str) -> Vec<String> {
+    let with_nonsense = match text.contains(&format!("\n{table}\n")) {
+        true => text.replacen(&format!("\n{table}\n"), &format!("\n{table}\nno_such_key = 1\n"), 1),
+        false => format!("{text}\n{table}\nno_such_key = 1\n"),
+    };
+    match Scenario::parse(&with_nonsense) {
+        Err(ScenarioError::Unknown { name, known, .. }) if name == "no_such_key" => known,
+        other => panic!("{table}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_file_names_every_key() {
+    for (file, text) in [("paper", PAPER), ("continuous", CONTINUOUS), ("city", CITY)] {
+        let tables =
+            ["node", "model", "cost", "radio", "users", "arrivals", "knowledge", "protocol", "planning"];
+        for table in tables.map(|table| format!("[{table}]")) {
+            for key in keys_of(text, &table) {
+                let stands = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+                assert!(text.lines().any(stands), "{file}: {table} has no `{key}`");
+            }
+        }
+        let page = include_str!("../../../../docs/scenarios.md");
+        for table in tables.map(|table| format!("[{table}]")) {
+            for key in keys_of(text, &table) {
+                assert!(page.contains(&key), "docs/scenarios.md says nothing of `{key}` in {table}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_behind_a_hash_is_the_default() {
+    // Those that change nothing when the # is taken away.
+    let defaults = [
+        "path_loss = \"macro\"",
+        "line_of_sight = \"drawn\"",
+        "shadowing_db = 0.0",
+        "walkers = 0",
+        "speed_km_h = 0.0",
+        "coding = \"shannon\"",
+        "snr_gap_db = 0.0",
+        "payload_part = 1.0",
+        "uplink_power_over = \"band\"",
+        "node_noise_figure_db = 0.0",
+        "user_noise_figure_db = 0.0",
+        "value = 1",
+    ];
+    let plain = Scenario::parse(PAPER).unwrap();
+    for default in defaults {
+        let written = edited(&format!("# {default}\n"), &format!("{default}\n"));
+        assert_eq!(Scenario::parse(&written).unwrap(), plain, "{default}");
+    }
+    let knowledge = PAPER.replace("# [knowledge]", "[knowledge]");
+    for default in ["output_length = \"limit\"", "engine_factor = 1.0", "channel_error_db = 0.0"] {
+        let written = knowledge.replace(&format!("# {default}\n"), &format!("{default}\n"));
+        assert_ne!(written, knowledge);
+        assert_eq!(Scenario::parse(&written).unwrap(), plain, "{default}");
+    }
+}
+
+#[test]
+fn a_device_says_its_speed_and_memory_for_each_accelerator() {
+    let scenario = Scenario::parse(CITY).unwrap();
+    assert_eq!(scenario.node.memory, Bytes(64_000_000_000));
+    let four = CITY.replace("accelerators = 1 ", "accelerators = 4 ");
+    assert_eq!(Scenario::parse(&four).unwrap().node.memory, Bytes(256_000_000_000));
+    let own = CITY.replace("# memory_gb = 64.0", "memory_gb = 32.0");
+    assert_eq!(Scenario::parse(&own).unwrap().node.memory, Bytes(32_000_000_000), "its own word goes first");
+    check_refused(
+        "memory_gb = 32.0",
+        "device = \"Jetson Orin\"",
+        expect![[r#"
+            error: unknown device `Jetson Orin` in `node.device`
+            hint: did you mean `Jetson Orin Nano 8GB`?
+        "#]],
+    );
+    // Nobody says how much arithmetic it does.
+    check_refused(
+        "accelerator_tflops = 1.33",
+        "device = \"Jetson AGX Thor 128GB\"",
+        expect![[r#"
+            error: `node.accelerator_tflops` is missing: the cost model needs the speed of the arithmetic, and no `device` says it
+            hint: add `node.accelerator_tflops`
+        "#]],
+    );
+}
+
+#[test]
+fn a_key_without_effect_is_refused() {
+    let refused = |text: &str| Scenario::parse(&format!("{PAPER}\n{text}")).unwrap_err();
+    expect![[r#"
+        error: `arrivals.cv` has no effect: only the process `gamma` uses it
+        hint: remove `arrivals.cv`
+    "#]]
+    .assert_eq(&told(&refused("[arrivals]\nprocess = \"poisson\"\ncv = 2.0")));
+    expect![[r#"
+        error: `knowledge.hint_sigma` has no effect: only with `knowledge.output_length` = "hint" is anything hinted
+        hint: remove `knowledge.hint_sigma`
+    "#]].assert_eq(&told(&refused("[knowledge]\nhint_sigma = 0.5")));
+    check_refused(
+        "fading = \"rayleigh\"",
+        "fading = \"rayleigh\"\nrician_k_db = 3.0",
+        expect![[r#"
+        error: `radio.rician_k_db` has no effect: only the fadings `rician` and `jakes` have a direct path
+        hint: remove `radio.rician_k_db`
+    "#]],
+    );
+}
+
+#[test]
+fn what_a_choice_needs_is_asked_for() {
+    let refused = |text: &str| told(&Scenario::parse(&format!("{PAPER}\n{text}")).unwrap_err());
+    expect![[r#"
+        error: `arrivals.cv` is missing: the process in `arrivals.process` needs it
+        hint: add `arrivals.cv`
+    "#]]
+    .assert_eq(&refused("[arrivals]\nprocess = \"gamma\""));
+    expect![[r#"
+        error: `arrivals.trace` is missing: the process `trace` plays a file
+        hint: add `arrivals.trace`
+    "#]]
+    .assert_eq(&refused("[arrivals]\nprocess = \"trace\""));
+    expect![[r#"
+        error: cannot use the trace no-such.csv: entity not found (in `arrivals.trace`)
+        hint: give a CSV with TIMESTAMP,ContextTokens,GeneratedTokens (Azure) or arrival_timestamp,prompt_size,token_size (Splitwise), or JSON lines with timestamp, input_length and output_length (Mooncake)
+    "#]].assert_eq(&refused("[arrivals]\nprocess = \"trace\"\ntrace = \"no-such.csv\""));
+    expect![[r#"
+        error: `class.a.weight` is 0, but must be a number above 0
+        hint: set `class.a.weight` to a number above 0
+    "#]]
+    .assert_eq(&refused("[[class]]\nname = \"a\"\nweight = 0.0"));
+    check_refused(
+        "fading = \"rayleigh\"",
+        "fading = \"jakes\"",
+        expect![[r#"
+        error: `radio.carrier_ghz` is missing: how fast a channel changes depends on the carrier
+        hint: add `radio.carrier_ghz`
+    "#]],
+    );
+    check_refused(
+        "fading = \"rayleigh\"",
+        "fading = \"none\"\npath_loss = \"umi\"",
+        expect![[r#"
+        error: `radio.carrier_ghz` is missing: the path losses of 3GPP depend on the carrier
+        hint: add `radio.carrier_ghz`
+    "#]],
+    );
+    check_refused(
+        "prompt_tokens = [128, 256, 512]",
+        "prompt_tokens = { median = 300 }",
+        expect![[r#"
+            error: `users.prompt_tokens`, line 153: expected a list of lengths, `{ least = 24, most = 48 }` or `{ median = 300, sigma = 0.8, most = 4096 }`
+            hint: `hedgerow scenario new` writes a file with every key, its unit and its meaning
+        "#]],
+    );
+    check_refused(
+        "model = \"flops\"",
+        "model = \"measured\"",
+        expect![[r#"
+        error: `cost.profile` is missing: the cost model `measured` reads what `hedgerow profile` saved
+        hint: add `cost.profile`
+    "#]],
+    );
+}
+
+#[test]
+fn a_profile_gives_the_step_times_and_is_found_from_the_scenarios_folder() {
+    let folder = std::env::temp_dir().join(format!("hedgerow-scenario-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let line = r#"[{"count": 1, "times_ns": [[0, 7000000]]}]"#;
+    let profile = |format: &str| {
+        let cost = format!(r#"{{"prefill": {line}, "decode": {line}, "mixed_ns": 5}}"#);
+        format!(r#"{{"format": "{format}", "machine": {{}}, "cost": {cost}}}"#)
+    };
+    std::fs::write(folder.join("mine.json"), profile("hedgerow-profile/1")).unwrap();
+    std::fs::write(folder.join("old.json"), profile("hedgerow-profile/0")).unwrap();
+    let text = |name: &str| {
+        edited("model = \"flops\"", &format!("model = \"measured\"\nprofile = \"{name}\""))
+            .replace("accelerator_tflops", "# accelerator_tflops")
+    };
+    std::fs::write(folder.join("mine.toml"), text("mine.json")).unwrap();
+    let scenario = Scenario::load(&folder.join("mine.toml")).unwrap();
+    let hedgerow_core::engine::CostModel::Measured(cost) = &scenario.node.cost else { panic!("measured") };
+    assert_eq!(cost.decode.at(1, 0), Span::from_millis(7));
+    let why = |name| Scenario::parse_in(&text(name), &folder).unwrap_err().to_string();
+    assert!(why("old.json").ends_with("its format is `hedgerow-profile/0`, not `hedgerow-profile/1`"));
+    assert!(why("none.json").ends_with("cannot be used: entity not found"), "{}", why("none.json"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_trace_cannot_be_thinned_to_a_higher_rate() {
+    let folder = std::env::temp_dir().join(format!("hedgerow-traced-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let rows: String = (0..100).map(|second| format!("{second}.0,100,{}\n", 50 + second)).collect();
+    std::fs::write(folder.join("t.csv"), format!("arrival_timestamp,prompt_size,token_size\n{rows}"))
+        .unwrap();
+    let with = |rate_by: &str| {
+        let text =
+            format!("{PAPER}\n[arrivals]\nprocess = \"trace\"\ntrace = \"t.csv\"\nrate_by = \"{rate_by}\"");
+        Scenario::parse_in(&text, &folder)
+    };
+    expect![[r#"
+        error: the trace has 1.00 requests a second, fewer than `users.rate_per_s` = 10
+        hint: lower `users.rate_per_s`, or set `arrivals.rate_by` to "stretching"
+    "#]]
+    .assert_eq(&told(&with("thinning").unwrap_err()));
+    let stretched = with("stretching").unwrap();
+    let arrivals: Vec<_> = crate::Arrivals::new(&stretched).collect();
+    assert_eq!((arrivals.len(), arrivals[99].answer), (100, Tokens(149)));
+    assert_eq!(arrivals[99].request.arrived.as_seconds(), 9.9);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_scenario_is_shown_with_its_defaults_and_what_follows() {
+    let sections = Scenario::parse(CITY).unwrap().sections();
+    let shown = |name: &str, key: &str| {
+        let section = sections.iter().find(|section| section.name == name).unwrap();
+        section.values.iter().find(|(known, _)| *known == key).unwrap().1.to_string()
+    };
+    assert_eq!(shown("node", "memory_gb"), "64.0");
+    assert_eq!(shown("cost", "node_tflops"), "10.65");
+    assert_eq!(shown("radio", "snr_gap_db"), "7.43");
+    assert_eq!(shown("radio", "shadowing_db"), "[4.0,7.82]");
+    assert_eq!(shown("radio", "uplink_noise_dbm_per_hz"), "-169.0");
+    assert_eq!(shown("radio.at_the_edge", "line_of_sight_probability"), "0.093518");
+    assert_eq!(shown("class.voice", "rate_per_s"), "0.4");
+    assert_eq!(shown("class.picture", "prompt_tokens"), shown("users", "prompt_tokens"));
 }

@@ -76,16 +76,18 @@ impl Sweep {
                 .map_err(|source| SweepError::Unreadable { path: path.to_owned(), source })
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&read(path)?, |scenario| read(&folder.join(scenario)))
+        Self::parse(&read(path)?, folder, |scenario| read(&folder.join(scenario)))
     }
 
-    /// Reads a sweep from its text; `read` gives the text of each scenario that it names.
+    /// Reads a sweep from its text; `read` gives the text of each scenario that it names. Files that scenarios
+    /// name are looked for beside them, as if the sweep lay in `folder`.
     ///
     /// # Errors
     ///
     /// When it is not TOML, has an unknown key, or a cell's scenario is wrong; each error names the place.
     pub fn parse(
         text: &str,
+        folder: &Path,
         mut read: impl FnMut(&Path) -> Result<String, SweepError>,
     ) -> Result<Self, SweepError> {
         let raw: RawSweep = toml::from_str(text).map_err(form)?;
@@ -114,7 +116,8 @@ impl Sweep {
                 set(&mut base, &key, value)?;
             }
             let case = case.name.as_deref();
-            sweep.add_grid(&base, case, &axes, &policies, &seeds)?;
+            let folder = folder.join(path).parent().unwrap_or(folder).to_owned();
+            sweep.add_grid(&base, &folder, case, &axes, &policies, &seeds)?;
         }
         Ok(sweep)
     }
@@ -137,6 +140,7 @@ impl Sweep {
     fn add_grid(
         &mut self,
         base: &Table,
+        folder: &Path,
         case: Option<&str>,
         axes: &[Axis],
         policies: &[Option<String>],
@@ -163,9 +167,8 @@ impl Sweep {
                         set(&mut scenario, "seed", Value::Integer(seed))?;
                     }
                     let text = toml::to_string(&scenario).expect("a table can be written");
-                    let scenario = Scenario::parse(&text).map_err(|source| SweepError::Scenario {
-                        cell: Cell::label(case, &self.keys, &values),
-                        source,
+                    let scenario = Scenario::parse_in(&text, folder).map_err(|source| {
+                        SweepError::Scenario { cell: Cell::label(case, &self.keys, &values), source }
                     })?;
                     self.cells.push(Cell { case: case.map(str::to_owned), values: values.clone(), scenario });
                 }

@@ -23,7 +23,7 @@ model.name = ["BLOOM-3B"]
 "#;
 
 fn sweep(text: &str) -> Result<Sweep, SweepError> {
-    Sweep::parse(text, |_| Ok(PAPER.to_owned()))
+    Sweep::parse(text, Path::new(""), |_| Ok(PAPER.to_owned()))
 }
 
 fn rows(sweep: &Sweep, jobs: NonZero<usize>) -> Vec<Row> {

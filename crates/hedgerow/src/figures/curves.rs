@@ -2,7 +2,7 @@
 
 use hedgerow_sim::sweep::{Field, Table, mean_95};
 
-use super::{Lines, Measure, Part};
+use super::{End, Lines, Measure, Part};
 
 /// What can keep a request out of a plan; `none` where nothing did.
 const LIMITS: [&str; 6] = ["deadline", "compute", "memory", "uplink", "downlink", "none"];
@@ -103,8 +103,10 @@ fn points(
     rows: &[&Vec<Field>],
     value: impl Fn(&Vec<Field>) -> Option<f64>,
 ) -> Vec<Point> {
-    let mut samples: Vec<(f64, f64)> =
-        rows.iter().filter_map(|row| Some((place(field(cells, row, part.x.0)?)?, value(row)?))).collect();
+    let mut samples: Vec<(f64, f64)> = rows
+        .iter()
+        .filter_map(|row| Some((place(field(cells, row, part.x.column)?, part.x.end)?, value(row)?)))
+        .collect();
     samples.sort_by(|one, other| one.0.total_cmp(&other.0));
     samples
         .chunk_by(|one, other| one.0 == other.0)
@@ -129,12 +131,16 @@ fn value(cells: &Table, row: &[Field], measure: Measure, limit: &str) -> Option<
     }
 }
 
-/// Where a value stands on an axis: a number, or the last number of a range such as `[0.5, 2.0]`.
-fn place(field: &Field) -> Option<f64> {
+/// Where a value stands on an axis: a number, or an end of a range such as `[0.5, 2.0]`.
+fn place(field: &Field, end: End) -> Option<f64> {
     match field {
         Field::Text(text) => {
             let words = text.split(|sign: char| !(sign.is_ascii_digit() || sign == '.'));
-            words.filter_map(|word| word.parse().ok()).next_back()
+            let mut numbers = words.filter_map(|word| word.parse().ok());
+            match end {
+                End::Lower => numbers.next(),
+                End::Upper => numbers.next_back(),
+            }
         }
         Field::Missing | Field::Count(_) | Field::Number(_) => field.number(),
     }
@@ -144,8 +150,13 @@ fn field<'a>(cells: &Table, row: &'a [Field], name: &str) -> Option<&'a Field> {
     cells.column(name).map(|column| &row[column])
 }
 
+/// A value as people read it: `none` by itself, since nodes differ in their accelerators, and lists without signs.
 fn text(cells: &Table, row: &[Field], name: &str) -> String {
-    field(cells, row, name).map(Field::to_string).unwrap_or_default()
+    let text = field(cells, row, name).map(Field::to_string).unwrap_or_default();
+    if text.starts_with("none:") {
+        return "none".to_owned();
+    }
+    text.trim_start_matches("[\"").trim_end_matches("\"]").to_owned()
 }
 
 /// What a column holds, each once, in the order of the sweep.
@@ -165,9 +176,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_stands_at_its_upper_end() {
-        assert_eq!(place(&Field::Text("[0.5, 2.0]".into())), Some(2.0));
-        assert_eq!(place(&Field::Count(3)), Some(3.0));
-        assert_eq!(place(&Field::Text("dftsp".into())), None);
+    fn a_range_stands_at_one_of_its_ends() {
+        let range = Field::Text("[0.5, 2.0]".into());
+        assert_eq!((place(&range, End::Lower), place(&range, End::Upper)), (Some(0.5), Some(2.0)));
+        assert_eq!(place(&Field::Count(3), End::Lower), Some(3.0));
+        assert_eq!(place(&Field::Text("dftsp".into()), End::Upper), None);
     }
 }

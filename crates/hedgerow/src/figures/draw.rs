@@ -37,10 +37,8 @@ pub(super) fn draw(panels: &[(&Part, Panel)]) -> anyhow::Result<Drawn> {
             names.push(&curve.name);
         }
     }
-    let style = |name: &str| {
-        let index = names.iter().position(|known| *known == name).unwrap_or_default();
-        &STYLES[index % STYLES.len()]
-    };
+    let rank = |name: &str| names.iter().position(|known| *known == name).unwrap_or_default();
+    let style = |name: &str| &STYLES[rank(name) % STYLES.len()];
     let legend = names.iter().map(|name| {
         let style = style(name);
         LegendEntry {
@@ -51,7 +49,7 @@ pub(super) fn draw(panels: &[(&Part, Panel)]) -> anyhow::Result<Drawn> {
         }
     });
     let (plots, layouts): (Vec<_>, Vec<_>) =
-        panels.iter().map(|(part, panel)| drawn(part, panel, &style)).unzip();
+        panels.iter().map(|(part, panel)| drawn(part, panel, &|name| (style(name), rank(name)))).unzip();
     let columns = plots.len().clamp(1, if plots.len() == 4 { 2 } else { COLUMNS_MAX });
     let page = Page::new(plots.len().div_ceil(columns), columns)
         .with_plots(plots)
@@ -64,7 +62,7 @@ pub(super) fn draw(panels: &[(&Part, Panel)]) -> anyhow::Result<Drawn> {
     Ok(Drawn { svg: SvgBackend::new().render_scene(&scene), png: png.map_err(|error| anyhow!(error))? })
 }
 
-fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> &'a Style) -> (Vec<Plot>, Layout) {
+fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> (&'a Style, usize)) -> (Vec<Plot>, Layout) {
     let mut plots = Vec::new();
     for curve in &panel.curves {
         plots.extend(marks(part, curve, style(&curve.name)));
@@ -77,11 +75,11 @@ fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> &'a Style) -> 
     let layout = Layout::auto_from_plots(&plots)
         .with_title(panel.title.clone())
         .with_title_size(13)
-        .with_x_label(part.x.1)
+        .with_x_label(part.x.label)
         .with_x_tick_format(TickFormat::Custom(Arc::new(number)))
         .with_y_tick_format(TickFormat::Custom(Arc::new(number)));
     let layout = if part.panel.is_some() { layout.with_y_label(part.label) } else { layout };
-    let layout = if part.is_log_x {
+    let layout = if part.x.is_log {
         layout.with_log_x().with_x_axis_min(0.8 * least).with_x_axis_max(1.25 * most)
     } else {
         layout.with_x_axis_min(0.0).with_x_axis_max((1.05 * most).max(f64::MIN_POSITIVE))
@@ -95,18 +93,20 @@ fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> &'a Style) -> 
 }
 
 /// A line through a curve's points, and markers with the confidence interval as a bar.
-fn marks(part: &Part, curve: &Curve, style: &Style) -> Vec<Plot> {
+fn marks(part: &Part, curve: &Curve, (style, rank): (&Style, usize)) -> Vec<Plot> {
+    // Later ones are thinner, so that those beneath can be seen where they are the same.
+    let width = (4.0 - 0.5 * rank as f64).max(1.2);
     // Nothing stands at zero on a logarithmic axis.
     let points = curve.points.iter().filter(|point| !part.is_log_y || point.y > 0.0);
     let points: Vec<_> = points.copied().collect();
     let data: Vec<(f64, f64)> = points.iter().map(|point| (point.x, point.y)).collect();
     let mut plots = Vec::new();
     if data.len() > 1 {
-        let line = LinePlot::new().with_data(data.clone()).with_color(style.color).with_stroke_width(1.7);
+        let line = LinePlot::new().with_data(data.clone()).with_color(style.color).with_stroke_width(width);
         plots.push(Plot::Line(line.with_line_style(style.line.clone())));
     }
     if !data.is_empty() {
-        let markers = ScatterPlot::new().with_data(data).with_color(style.color).with_size(4.0);
+        let markers = ScatterPlot::new().with_data(data).with_color(style.color).with_size(width + 2.2);
         let bars = points.iter().map(|point| point.half.unwrap_or(0.0));
         let markers = if part.is_log_y { markers } else { markers.with_y_err(bars) };
         plots.push(Plot::Scatter(markers.with_marker(style.marker)));

@@ -13,8 +13,9 @@ use crate::cli::sweep::{cells_bar, with_hint};
 use crate::hint::hinted;
 
 /// Scenarios that the sweeps change, by the name under which they name them.
-const SCENARIOS: [(&str, &str); 2] = [
+const SCENARIOS: [(&str, &str); 3] = [
     ("../paper.toml", include_str!("../../../../scenarios/paper.toml")),
+    ("../city.toml", include_str!("../../../../scenarios/city.toml")),
     ("../continuous.toml", include_str!("../../../../scenarios/continuous.toml")),
 ];
 
@@ -127,7 +128,9 @@ fn read(embedded: &Embedded, quick_s: Option<f64>) -> anyhow::Result<Sweep> {
             source: std::io::ErrorKind::NotFound.into(),
         })
     };
-    Sweep::parse(&text, scenario).map_err(with_hint).with_context(|| format!("in {}", embedded.name))
+    Sweep::parse(&text, Path::new(""), scenario)
+        .map_err(with_hint)
+        .with_context(|| format!("in {}", embedded.name))
 }
 
 /// Every point that is drawn.
@@ -139,7 +142,7 @@ fn csv_of(panels: &[(&Part, Panel)]) -> anyhow::Result<String> {
             for point in &curve.points {
                 let (x, y) = (point.x.to_string(), point.y.to_string());
                 let half = point.half.map(|half| half.to_string()).unwrap_or_default();
-                writer.write_record([&panel.title, &curve.name, part.x.1, &x, part.label, &y, &half])?;
+                writer.write_record([&panel.title, &curve.name, part.x.label, &x, part.label, &y, &half])?;
             }
         }
     }

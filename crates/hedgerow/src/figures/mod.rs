@@ -33,9 +33,7 @@ pub(crate) struct Figure {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) sweep: &'static Embedded,
-    /// Along the page: a column of the sweep, and its name for people.
-    pub(crate) x: (&'static str, &'static str),
-    pub(crate) is_log_x: bool,
+    pub(crate) x: Axis,
     /// Which column's values have a panel each.
     pub(crate) panel: Option<&'static str>,
     pub(crate) lines: Lines,
@@ -45,6 +43,24 @@ pub(crate) struct Part {
     pub(crate) is_log_y: bool,
     /// Whether it is one where the paper's order of policies is to be seen.
     pub(crate) is_claimed: bool,
+}
+
+/// What stands along the page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Axis {
+    /// A column of the sweep. Of a range, such as `[0.5, 2.0]`, one end counts.
+    pub(crate) column: &'static str,
+    pub(crate) end: End,
+    /// Its name for people.
+    pub(crate) label: &'static str,
+    pub(crate) is_log: bool,
+}
+
+/// An end of a range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    Lower,
+    Upper,
 }
 
 /// A sweep file in this program.

@@ -1,6 +1,6 @@
 //! The paper's figure families.
 
-use super::{Embedded, Figure, Lines, Measure, Part};
+use super::{Axis, Embedded, End, Figure, Lines, Measure, Part};
 
 macro_rules! sweep {
     ($name:literal) => {
@@ -17,8 +17,7 @@ const THROUGHPUT: Measure = Measure::Column("met_per_epoch");
 
 const OVER_RATE: Part = Part {
     sweep: sweep!("a-arrival-rate"),
-    x: ("users.rate_per_s", "requests/s offered"),
-    is_log_x: true,
+    x: Axis { column: "users.rate_per_s", end: End::Upper, label: "requests/s offered", is_log: true },
     panel: Some("case"),
     lines: POLICIES,
     y: THROUGHPUT,
@@ -29,8 +28,7 @@ const OVER_RATE: Part = Part {
 
 const LIMITS: Part = Part {
     sweep: sweep!("e-bandwidth"),
-    x: ("radio.uplink_bandwidth_mhz", "uplink, MHz"),
-    is_log_x: true,
+    x: Axis { column: "radio.uplink_bandwidth_mhz", end: End::Upper, label: "uplink, MHz", is_log: true },
     panel: None,
     lines: Lines::Limits,
     y: Measure::Binding,
@@ -58,8 +56,12 @@ pub(crate) const PAPER: &[Figure] = &[
                   slots 0.5 s, so that requirements of 1 s are hardly ever met by anybody.",
         parts: &[Part {
             sweep: sweep!("b-latency"),
-            x: ("users.deadline_s", "latency requirement, s"),
-            is_log_x: false,
+            x: Axis {
+                column: "users.deadline_s",
+                end: End::Upper,
+                label: "latency requirement, s",
+                is_log: false,
+            },
             panel: Some("model.name"),
             ..OVER_RATE
         }],
@@ -111,21 +113,29 @@ pub(crate) const PAPER: &[Figure] = &[
             LIMITS,
             Part {
                 sweep: sweep!("e-payload"),
-                x: ("radio.bits_per_token", "bits a token"),
+                x: Axis {
+                    column: "radio.bits_per_token",
+                    end: End::Upper,
+                    label: "bits a token",
+                    is_log: true,
+                },
                 label: "% of plans bound, over payload",
                 ..LIMITS
             },
             Part {
                 sweep: sweep!("e-memory"),
-                x: ("node.memory_gb", "memory, GB"),
-                is_log_x: false,
+                x: Axis { column: "node.memory_gb", end: End::Upper, label: "memory, GB", is_log: false },
                 label: "% of plans bound, over memory",
                 ..LIMITS
             },
             Part {
                 sweep: sweep!("e-deadline"),
-                x: ("users.deadline_s", "latency requirement, s"),
-                is_log_x: false,
+                x: Axis {
+                    column: "users.deadline_s",
+                    end: End::Upper,
+                    label: "latency requirement, s",
+                    is_log: false,
+                },
                 label: "% of plans bound, over deadlines",
                 ..LIMITS
             },
@@ -135,15 +145,14 @@ pub(crate) const PAPER: &[Figure] = &[
 
 const QUALITY: Part = Part {
     sweep: sweep!("c-quality-policies"),
-    x: ("users.min_quality", "least quality asked for"),
-    is_log_x: false,
+    x: Axis { column: "users.min_quality", end: End::Lower, label: "least quality asked for", is_log: false },
     panel: Some("node.resident"),
     ..OVER_RATE
 };
 
 const NODES: Part = Part {
     sweep: sweep!("d-search"),
-    is_log_x: false,
+    x: Axis { is_log: false, ..OVER_RATE.x },
     panel: Some("model.name"),
     y: Measure::PerPlan("nodes"),
     label: "tree nodes a plan",

@@ -8,7 +8,7 @@ use hedgerow_core::scheduler::{Budget, Policy, solve};
 use hedgerow_sim::families::{self, Family};
 
 use super::curves::{Curve, Panel, Point};
-use super::{Embedded, Lines, Measure, Part, draw};
+use super::{Axis, Embedded, End, Lines, Measure, Part, draw};
 
 /// Requests of an instance: brute force over more would take minutes.
 const SIZES: [usize; 6] = [4, 8, 12, 16, 18, 20];
@@ -16,8 +16,7 @@ const INSTANCES: u64 = 5;
 
 const PART: Part = Part {
     sweep: &Embedded { name: "", text: "" },
-    x: ("requests", "requests"),
-    is_log_x: false,
+    x: Axis { column: "requests", end: End::Upper, label: "requests", is_log: false },
     panel: None,
     lines: Lines::By("policy"),
     y: Measure::Column("ms"),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use hedgerow_sim::{Trace, TraceFit, TraceRow};
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, Gamma};
 
 use super::draw::{Purpose, stream};
-use super::trace::{Row, Trace};
 use crate::hint::hinted;
 
 /// How requests follow each other.
@@ -28,33 +28,6 @@ pub(crate) enum Arrivals {
         /// How its lengths are made to fit.
         fit: TraceFit,
     },
-}
-
-/// How a trace's lengths are made to fit a small machine.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct TraceFit {
-    /// Questions are so many times as long.
-    pub(crate) scale_prompt: f64,
-    /// Answers are so many times as long.
-    pub(crate) scale_output: f64,
-    /// No question is longer.
-    pub(crate) max_prompt: u32,
-    /// No answer is longer.
-    pub(crate) max_output: u32,
-}
-
-impl TraceFit {
-    /// Lengths of question and answer; never 0.
-    pub(super) fn lengths(&self, row: Row) -> (u32, u32) {
-        // A float that is too large for an integer becomes the largest.
-        let fit = |tokens: u32, scale: f64, most: u32| {
-            ((f64::from(tokens) * scale).round() as u32).clamp(1, most.max(1))
-        };
-        (
-            fit(row.prompt_tokens, self.scale_prompt, self.max_prompt),
-            fit(row.output_tokens, self.scale_output, self.max_output),
-        )
-    }
 }
 
 /// The times of a renewal process with gamma gaps, up to, but without, `duration`.
@@ -84,7 +57,7 @@ pub(super) fn thinned(
     rate_per_s: f64,
     duration: Duration,
     seed: u64,
-) -> anyhow::Result<Vec<(Duration, Row)>> {
+) -> anyhow::Result<Vec<(Duration, TraceRow)>> {
     let keep = rate_per_s / trace.rate_per_s();
     if keep > 1.0 {
         return Err(hinted(
@@ -160,7 +133,7 @@ mod tests {
 
     /// 600 bursts of ten requests within a second, ten seconds apart: one request a second.
     fn bursts() -> Trace {
-        let rows = (0..6000).map(|index| Row {
+        let rows = (0..6000).map(|index| TraceRow {
             at_s: f64::from(index / 10 * 10) + f64::from(index % 10) * 0.1,
             prompt_tokens: 400,
             output_tokens: 100,
@@ -201,13 +174,5 @@ mod tests {
         };
         assert_eq!(said(3.0, 60), "the trace has 1.00 requests a second, fewer than 3");
         assert_eq!(said(0.5, 6000), "the trace is 5991 s long, which is less than 0 s + 6000 s");
-    }
-
-    #[test]
-    fn lengths_are_scaled_and_then_capped() {
-        let fit = TraceFit { scale_prompt: 0.25, scale_output: 0.001, max_prompt: 90, max_output: 50 };
-        let row = |prompt_tokens, output_tokens| Row { at_s: 0.0, prompt_tokens, output_tokens };
-        assert_eq!(fit.lengths(row(200, 100)), (50, 1));
-        assert_eq!(fit.lengths(row(4000, 4_000_000)), (90, 50));
     }
 }

@@ -12,19 +12,18 @@ mod outcome;
 mod probe;
 mod stream;
 mod summary;
-mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use arrivals::{Arrivals, TraceFit};
+pub(crate) use arrivals::Arrivals;
 pub(crate) use class::Class;
 pub(crate) use client::Client;
 pub(crate) use draw::{Pattern, Seeds};
+pub(crate) use hedgerow_sim::{Trace, TraceFit};
 pub(crate) use offer::{Offer, Patience, Run};
 pub(crate) use outcome::{Outcome, Record};
 pub(crate) use summary::{Series, Tally, failures, milliseconds};
-pub(crate) use trace::Trace;
 
 pub(crate) use class::BUILT_IN as BUILT_IN_CLASSES;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 
 /// The format of the files; another number means that older programs must not read them.
-const FORMAT: &str = "hedgerow-profile/1";
+const FORMAT: &str = hedgerow_sim::PROFILE_FORMAT;
 
 /// What was measured, of what, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

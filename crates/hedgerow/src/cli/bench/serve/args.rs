@@ -141,7 +141,7 @@ impl ServeArgs {
                 ));
             }
             Process::Trace(path) => Arrivals::Trace {
-                trace: Trace::load(path)?,
+                trace: Trace::load(path).map_err(|error| hinted(&error, error.hint()))?,
                 start: self.trace_start,
                 fit: TraceFit {
                     scale_prompt: self.scale_prompt.unwrap_or(1.0),

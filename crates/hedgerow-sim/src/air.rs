@@ -1,0 +1,197 @@
+//! The air between users and node, where the node does not know it exactly: who was granted too little is late.
+//!
+//! The node plans with its estimate of a channel, and the grant that follows is what its user sends on. If
+//! the channel is worse, the payload is not through when its slot ends. Under `continuous` a request keeps
+//! its share until its end, so it goes on; under `epoch` the rest waits for the same slot of the next epochs.
+//! The node's own clock goes on meanwhile: it computes as if the prompt were there, and what was late on the
+//! way up comes on top of every later moment. So it is judged when the request ends, and the record says it:
+//! its moments are those of the air, and `met` means in time by them.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::allocator::{Channel, Radio, Share, rate_on};
+use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::request::{Link, RequestId};
+use hedgerow_core::settings::Protocol;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::Bits;
+
+use crate::arrivals::Arrival;
+use crate::channel::Gains;
+use crate::scenario::Scenario;
+
+/// After so many slots a user is given up: by then the channel is another one.
+const SLOTS_MAX: f64 = 100.0;
+/// A share is rounded to billionths, so nobody is late by less than this part of a slot.
+const TOLERANCE: f64 = 1e-6;
+
+/// What the air does to those whose channels the node does not know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Air {
+    rules: Option<Rules>,
+    truths: BTreeMap<RequestId, Gains>,
+}
+
+#[derive(Clone, Debug)]
+struct Rules {
+    radio: Radio,
+    /// From one slot to the next, where the rest has to wait for it.
+    epoch: Option<Span>,
+    bits_per_token: f64,
+}
+
+impl Air {
+    pub(crate) fn of(scenario: &Scenario) -> Self {
+        let epoch = match scenario.settings.protocol {
+            Protocol::Continuous => None,
+            Protocol::Epoch { length, .. } => Some(length),
+        };
+        let rules = scenario.node.radio.clone().zip(scenario.cell.as_ref()).map(|(radio, cell)| Rules {
+            radio,
+            epoch,
+            bits_per_token: cell.bits_per_token,
+        });
+        Self { rules, truths: BTreeMap::new() }
+    }
+
+    /// Takes note of somebody whose channel the node does not know.
+    pub(crate) fn expect(&mut self, arrival: &Arrival) {
+        self.truths.extend(arrival.truth.map(|truth| (arrival.request.id, truth)));
+    }
+
+    /// What the record of a request says once the air has had its part in it.
+    pub(crate) fn deliver(&mut self, mut record: Record) -> Record {
+        let (Some(rules), Some(truth)) = (&self.rules, self.truths.remove(&record.request.id)) else {
+            return record;
+        };
+        let (Outcome::Met(end) | Outcome::Late(end)) = record.outcome else { return record };
+        let (up, down) = rules.overtime(&record, truth);
+        for moment in [&mut record.first_token, &mut record.last_token] {
+            *moment = moment.map(|at| at + up);
+        }
+        record.ended = record.ended + up + down;
+        let is_kept = record.request.is_kept(record.first_token, record.tpot(), record.ended);
+        record.outcome = if is_kept { Outcome::Met(end) } else { Outcome::Late(end) };
+        record
+    }
+}
+
+impl Rules {
+    /// How much longer than its slots a request's payload took, up and down.
+    fn overtime(&self, record: &Record, truth: Gains) -> (Span, Span) {
+        let Some(Link::Radio { uplink, downlink, .. }) = record.request.link else {
+            return (Span::ZERO, Span::ZERO);
+        };
+        let Radio { uplink: up, downlink: down, uplink_slot, downlink_slot } = &self.radio;
+        // An answer shorter than its limit sends less than was granted.
+        let unsent = f64::from((record.request.max_output - record.produced).0) * self.bits_per_token;
+        let answer = Bits::new((downlink.get() - unsent).max(0.0));
+        let grant = &record.grant;
+        (
+            self.late(up, uplink, *uplink_slot, grant.uplink, truth.uplink),
+            self.late(down, answer, *downlink_slot, grant.downlink, truth.downlink),
+        )
+    }
+
+    /// How long after its slot's end a payload is through.
+    fn late(&self, channel: &Channel, payload: Bits, slot: Span, share: Share, gain: f64) -> Span {
+        let in_one_slot = rate_on(channel, share, gain).get() * slot.as_seconds();
+        // Nothing in none is no slot.
+        let slots = if payload.get() == 0.0 { 0.0 } else { payload.get() / in_one_slot };
+        if slots <= 1.0 + TOLERANCE {
+            return Span::ZERO;
+        }
+        let slots = slots.min(SLOTS_MAX);
+        match self.epoch {
+            None => slot.scaled(slots - 1.0),
+            // The last of them may be done before its slot ends, but an answer is complete when the slot is.
+            Some(epoch) => epoch * (slots.ceil() as u32 - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Overrides;
+    use crate::simulation::Simulation;
+
+    const PAPER: &str = include_str!("../../../scenarios/paper.toml");
+    const CONTINUOUS: &str = include_str!("../../../scenarios/continuous.toml");
+
+    fn scenario(text: &str, knowledge: &str) -> Scenario {
+        let overrides = Overrides { requests: Some(300), ..Overrides::default() };
+        Scenario::parse(&format!("{text}\n{knowledge}")).unwrap().with(&overrides).unwrap()
+    }
+
+    fn records(scenario: &Scenario) -> Vec<Record> {
+        Simulation::new(scenario).run(|_| {}).records
+    }
+
+    fn met(records: &[Record]) -> usize {
+        records.iter().filter(|record| record.is_met()).count()
+    }
+
+    #[test]
+    fn who_was_granted_too_little_is_late_by_what_is_missing() {
+        for text in [PAPER, CONTINUOUS] {
+            let exact = records(&scenario(text, ""));
+            let record = exact.into_iter().find(Record::is_met).expect("somebody is served");
+            let mut air = Air::of(&scenario(text, ""));
+            let Some(Link::Radio { gain, .. }) = record.request.link else { panic!("it came by radio") };
+            // A rate three eighths lower: 1.6 slots instead of one, up and down.
+            let channel = &air.rules.as_ref().unwrap().radio.uplink;
+            let snr = channel.snr(gain);
+            let worse = |gain: f64| gain * ((1.0 + snr).powf(1.0 / 1.6) - 1.0) / snr;
+            air.truths.insert(record.request.id, Gains { uplink: worse(gain), downlink: gain });
+            let told = air.deliver(record.clone());
+            let late = told.ended.since(record.ended);
+            let expected_ms = if text == PAPER { 2000.0 } else { 0.6 * 250.0 };
+            assert!((late.as_millis() / expected_ms - 1.0).abs() < 1e-3, "{late}");
+            assert_eq!(told.first_token.unwrap(), record.first_token.unwrap() + late);
+            let is_in_time = told.ended <= record.request.deadline.unwrap();
+            assert_eq!(told.is_met(), is_in_time, "met means in time by the air's own clock");
+        }
+    }
+
+    #[test]
+    fn a_better_channel_than_was_known_changes_nothing() {
+        let record = records(&scenario(PAPER, "")).into_iter().find(Record::is_met).unwrap();
+        let mut air = Air::of(&scenario(PAPER, ""));
+        air.truths.insert(record.request.id, Gains { uplink: 1.0, downlink: 1.0 });
+        assert_eq!(air.deliver(record.clone()), record);
+    }
+
+    #[test]
+    fn a_dead_channel_is_given_up_after_a_hundred_slots() {
+        let record = records(&scenario(CONTINUOUS, "")).into_iter().find(Record::is_met).unwrap();
+        let mut air = Air::of(&scenario(CONTINUOUS, ""));
+        air.truths.insert(record.request.id, Gains { uplink: 0.0, downlink: 1.0 });
+        let told = air.deliver(record.clone());
+        assert_eq!(told.ended, record.ended + Span::from_millis(99 * 250));
+        assert!(matches!(told.outcome, Outcome::Late(_)), "{told:#?}");
+    }
+
+    #[test]
+    fn knowing_channels_worse_loses_answers_that_were_promised_and_changes_no_request() {
+        for text in [PAPER, CONTINUOUS] {
+            let exact = records(&scenario(text, ""));
+            let perfect = records(&scenario(text, "[knowledge]\nchannel_error_db = 0.0"));
+            assert_eq!(perfect, exact, "no error is no change");
+            // Shares have no spare, so every second estimate is too good. That costs an epoch, which is more
+            // than anybody has; under `continuous` it costs some milliseconds, which only some do not have.
+            let rough = records(&scenario(text, "[knowledge]\nchannel_error_db = 3.0"));
+            let left = if text == PAPER { 0.8 } else { 1.0 };
+            assert!((met(&rough) as f64) < left * met(&exact) as f64, "{} of {}", met(&rough), met(&exact));
+            let asked = |records: &[Record]| {
+                let mut asked: Vec<_> = records
+                    .iter()
+                    .map(|record| (record.request.id, record.request.arrived, record.request.prompt))
+                    .collect();
+                asked.sort();
+                asked
+            };
+            assert_eq!(asked(&rough), asked(&exact));
+        }
+    }
+}

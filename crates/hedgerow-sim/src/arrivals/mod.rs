@@ -1,0 +1,217 @@
+//! Users: who comes when, and what they ask for.
+
+mod lengths;
+mod process;
+
+use hedgerow_core::request::{Length, Link, Request, RequestId};
+use hedgerow_core::time::{Instant, Span};
+use hedgerow_core::units::{Bits, Quality, Tokens};
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
+
+pub use lengths::Lengths;
+pub use process::{Process, RateBy, Replay};
+
+use crate::channel::{GainDraws, Gains};
+use crate::random::{self, Purpose};
+use crate::scenario::{Extent, OutputKnowledge, Range, Scenario, Users};
+use process::Times;
+
+/// A request and what only its user knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrival {
+    /// What the node is told.
+    pub request: Request,
+    /// When it is told: not before the request has arrived, and later where somebody had to read it first.
+    pub told: Instant,
+    /// Tokens after which the answer ends by itself; at most what was asked for.
+    pub answer: Tokens,
+    /// When the user goes away; `None` means never.
+    pub leaves: Option<Instant>,
+    /// Index of its class in [`Scenario::classes`]; 0 where there are none.
+    pub class: usize,
+    /// Its channel's true gains; `None` where the node knows them.
+    pub truth: Option<Gains>,
+}
+
+impl Arrival {
+    /// A request of which the node is told at once, whose user waits for all of an answer of this length, and
+    /// which has nothing else to hide.
+    pub fn of(request: Request, answer: Tokens) -> Self {
+        Self { told: request.arrived, answer, leaves: None, class: 0, truth: None, request }
+    }
+}
+
+/// The scenario's arrivals in order of time. They depend on the seed and the users only, never on what the
+/// node does with them.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    /// Never empty.
+    classes: Vec<Users>,
+    extent: Extent,
+    gains: Option<GainDraws>,
+    bits_per_token: f64,
+    knowledge: OutputKnowledge,
+    times: Times,
+    draws: Draws,
+    count: u64,
+}
+
+/// One stream of draws for each thing that is drawn.
+#[derive(Clone, Debug)]
+struct Draws {
+    classes: ChaCha8Rng,
+    prompts: ChaCha8Rng,
+    outputs: ChaCha8Rng,
+    answers: ChaCha8Rng,
+    deadlines: ChaCha8Rng,
+    qualities: ChaCha8Rng,
+    patience: ChaCha8Rng,
+    payloads: ChaCha8Rng,
+    hints: ChaCha8Rng,
+}
+
+impl Arrivals {
+    /// All arrivals of a scenario.
+    pub fn new(scenario: &Scenario) -> Self {
+        let stream = |purpose| random::stream(scenario.seed, purpose);
+        let classes: Vec<Users> = scenario.classes.iter().map(|class| class.users.clone()).collect();
+        Self {
+            classes: if classes.is_empty() { vec![scenario.users.clone()] } else { classes },
+            extent: scenario.extent,
+            gains: scenario
+                .cell
+                .as_ref()
+                .map(|cell| GainDraws::new(cell, scenario.knowledge.channel, scenario.seed)),
+            bits_per_token: scenario.cell.as_ref().map_or(0.0, |cell| cell.bits_per_token),
+            knowledge: scenario.knowledge.output,
+            times: Times::new(&scenario.process, scenario.users.rate_per_s, scenario.seed),
+            draws: Draws {
+                classes: stream(Purpose::Classes),
+                prompts: stream(Purpose::Prompts),
+                outputs: stream(Purpose::Outputs),
+                answers: stream(Purpose::Answers),
+                deadlines: stream(Purpose::Deadlines),
+                qualities: stream(Purpose::Qualities),
+                patience: stream(Purpose::Patience),
+                payloads: stream(Purpose::Payloads),
+                hints: stream(Purpose::Hints),
+            },
+            count: 0,
+        }
+    }
+
+    /// How long somebody's prompt and answer may be.
+    fn lengths(&mut self, class: usize) -> (Tokens, Tokens) {
+        let Users { prompts, outputs, length_correlation, .. } = &self.classes[class];
+        let draws = &mut self.draws;
+        match length_correlation {
+            None => (prompts.draw(&mut draws.prompts), outputs.draw(&mut draws.outputs)),
+            Some(correlation) => {
+                let streams = [&mut draws.prompts, &mut draws.outputs];
+                lengths::correlated([prompts, outputs], *correlation, streams)
+            }
+        }
+    }
+
+    /// By which link somebody comes, and its true gains where the node does not know them.
+    fn link(&mut self, class: usize, request: &Request) -> (Option<Link>, Option<Gains>) {
+        let Some(gains) = &mut self.gains else { return (None, None) };
+        let drawn = gains.draw(request.arrived);
+        let users = &self.classes[class];
+        let mut payload = |tokens: Tokens, more: Option<Range>| {
+            let more_bytes = more.map_or(0.0, |bytes| within(bytes, &mut self.draws.payloads));
+            Bits::new(f64::from(tokens.0) * self.bits_per_token + 8.0 * more_bytes)
+        };
+        let link = Link::Radio {
+            gain: drawn.known.uplink,
+            downlink_gain: Some(drawn.known.downlink).filter(|&gain| gain != drawn.known.uplink),
+            uplink: payload(request.prompt, users.payload_bytes),
+            downlink: payload(request.max_output, users.answer_bytes),
+        };
+        (Some(link), drawn.truth)
+    }
+}
+
+impl Iterator for Arrivals {
+    type Item = Arrival;
+
+    fn next(&mut self) -> Option<Arrival> {
+        let is_over = |count| matches!(self.extent, Extent::Requests(requests) if count >= requests);
+        if is_over(self.count) {
+            return None;
+        }
+        let (arrived, of_trace) = self.times.next()?;
+        if matches!(self.extent, Extent::Duration(duration) if arrived > Instant::START + duration) {
+            return None;
+        }
+        let id = RequestId(self.count);
+        self.count += 1;
+
+        let class = pick(&self.classes, &mut self.draws.classes);
+        let (prompt, limit) = match of_trace {
+            Some((prompt, output)) => (Tokens(prompt), Tokens(output)),
+            None => self.lengths(class),
+        };
+        let Draws { answers, deadlines, qualities, patience, hints, .. } = &mut self.draws;
+        let users = &self.classes[class];
+        let answer = f64::from(limit.0) * within(users.answer_part, answers);
+        let answer = Tokens((answer.ceil() as u32).clamp(1, limit.0));
+        let (max_output, length) = known(self.knowledge, limit, answer, hints);
+        let after = |range: &Option<Range>, draws: &mut ChaCha8Rng| {
+            range.map(|range| arrived + Span::from_seconds(within(range, draws)))
+        };
+        let mut request = Request {
+            deadline: after(&users.deadline_s, deadlines),
+            min_quality: Quality::new(within(users.min_quality, qualities)).expect("the range lies in 0..=1"),
+            value: users.value,
+            length,
+            ..Request::new(id, arrived, prompt, max_output)
+        };
+        let leaves = after(&users.patience_s, patience);
+        let (link, truth) = self.link(class, &request);
+        request.link = link;
+        Some(Arrival { told: arrived, answer, leaves, class, truth, request })
+    }
+}
+
+/// The limit that the node is told, and what it knows of the length besides.
+fn known(
+    knowledge: OutputKnowledge,
+    limit: Tokens,
+    answer: Tokens,
+    hints: &mut ChaCha8Rng,
+) -> (Tokens, Length) {
+    match knowledge {
+        OutputKnowledge::Limit => (limit, Length::Limited),
+        OutputKnowledge::Oracle => (answer, Length::Exact),
+        OutputKnowledge::Hint { factor, sigma } => {
+            let normal: f64 = StandardNormal.sample(hints);
+            let hint = f64::from(answer.0) * factor * (sigma * normal).exp();
+            (limit, Length::Hinted(Tokens((hint.round() as u32).clamp(1, limit.0))))
+        }
+    }
+}
+
+/// A class, each as often as its rate says.
+fn pick(classes: &[Users], draws: &mut ChaCha8Rng) -> usize {
+    if classes.len() == 1 {
+        return 0;
+    }
+    let all: f64 = classes.iter().map(|class| class.rate_per_s).sum();
+    let mut point = draws.random::<f64>() * all;
+    let is_here = |class: &Users| {
+        point -= class.rate_per_s;
+        point < 0.0
+    };
+    // Rounding may leave a hair at the end.
+    classes.iter().position(is_here).unwrap_or(classes.len() - 1)
+}
+
+/// Uniform in a range.
+fn within(range: Range, draws: &mut ChaCha8Rng) -> f64 {
+    let part: f64 = draws.random();
+    // Rounding must not leave the range.
+    (range.least + part * (range.most - range.least)).min(range.most)
+}

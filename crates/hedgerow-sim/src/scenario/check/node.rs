@@ -1,0 +1,166 @@
+//! The node: its model, what it computes with, and how long that takes.
+
+use std::path::Path;
+
+use hedgerow_core::allocator::Radio;
+use hedgerow_core::engine::CostModel;
+use hedgerow_core::engine::cost::{Attention, FlopsCost, MeasuredCost, RooflineCost};
+use hedgerow_core::node::Node;
+use hedgerow_core::quantization::{Precision, quality_by_perplexity};
+use hedgerow_core::units::{Bytes, BytesPerSecond, FlopPerSecond, Quality, Tokens};
+
+use super::super::raw::{Raw, RawAttention, RawCost, RawCostModel, RawNode, RawPrecision};
+use super::Checked;
+use super::values::{at_least_one, missing, positive, unknown, value};
+use crate::models::{Device, Model};
+use crate::scenario::ScenarioError;
+
+/// The format of what `hedgerow profile` saves.
+pub const PROFILE_FORMAT: &str = "hedgerow-profile/1";
+
+pub(super) fn node(raw: &Raw, radio: Option<Radio>, folder: &Path) -> Checked<Node> {
+    let model = model(&raw.model.name)?;
+    let node = Node {
+        memory: Bytes((memory_gb(&raw.node)? * 1e9) as u64),
+        model: model.shape(),
+        precisions: resident(raw, model)?,
+        cost: cost(&raw.cost, &raw.node, folder)?,
+        max_parallel: at_least_one("node.max_parallel", raw.node.max_parallel)?,
+        context: Tokens(at_least_one("node.context_tokens", raw.node.context_tokens)?),
+        prefill_chunk: Tokens(at_least_one("node.prefill_chunk_tokens", raw.node.prefill_chunk_tokens)?),
+        radio,
+        wire: None,
+    };
+    let weights: Bytes = node.precisions.iter().map(|precision| precision.weights).sum();
+    if weights >= node.memory {
+        return Err(ScenarioError::NoMemory { weights, memory: node.memory });
+    }
+    if matches!(node.cost, CostModel::Measured(_)) && node.precisions.len() > 1 {
+        let named = format!("{:?}", raw.node.resident);
+        return Err(value("node.resident", named, "the one precision that was measured"));
+    }
+    Ok(node)
+}
+
+fn model(name: &str) -> Checked<&'static Model> {
+    Model::named(name).ok_or_else(|| unknown("model", name, "model.name", Model::names().map(str::to_owned)))
+}
+
+/// The device that the node's accelerators are, if it names one.
+fn device(raw: &RawNode) -> Checked<Option<&'static Device>> {
+    let named = |name: &String| {
+        let names = || Device::names().map(str::to_owned);
+        Device::named(name).ok_or_else(|| unknown("device", name, "node.device", names()))
+    };
+    raw.device.as_ref().map(named).transpose()
+}
+
+fn memory_gb(raw: &RawNode) -> Checked<f64> {
+    match (raw.memory_gb, device(raw)?) {
+        (Some(memory_gb), _) => positive("node.memory_gb", memory_gb),
+        (None, Some(device)) => Ok(f64::from(raw.accelerators) * device.memory_gb),
+        (None, None) => Err(missing("node.memory_gb", "a node without a `device` says its memory itself")),
+    }
+}
+
+/// A speed of one accelerator: the node's own word, or its device's.
+fn speed(
+    raw: &RawNode,
+    key: &'static str,
+    own: Option<f64>,
+    of: impl Fn(&Device) -> Option<f64>,
+    because: &'static str,
+) -> Checked<f64> {
+    match (own, device(raw)?.and_then(of)) {
+        (Some(own), _) => positive(key, own),
+        (None, Some(of_device)) => Ok(of_device),
+        (None, None) => Err(missing(key, because)),
+    }
+}
+
+fn resident(raw: &Raw, model: &Model) -> Checked<Vec<Precision>> {
+    if raw.node.resident.is_empty() {
+        return Err(value("node.resident", "[]", "a list of one or more precisions"));
+    }
+    let by_name = |name: &String| {
+        let known = raw.precision.iter().map(|precision| precision.name.clone());
+        let raw = raw.precision.iter().find(|precision| precision.name == *name);
+        precision(raw.ok_or_else(|| unknown("precision", name, "node.resident", known))?, model)
+    };
+    raw.node.resident.iter().map(by_name).collect()
+}
+
+fn precision(raw: &RawPrecision, model: &Model) -> Checked<Precision> {
+    let key = |key: &str| format!("precision.{}.{key}", raw.name);
+    let weights = model.weights_16_bit().0 as f64 * positive(key("alpha"), raw.alpha)?;
+    let quality = match (raw.quality, raw.perplexity, raw.perplexity_reference) {
+        (Some(quality), None, None) => {
+            Quality::new(quality).ok_or_else(|| value(key("quality"), quality, "a number from 0 to 1"))?
+        }
+        (None, Some(perplexity), Some(reference)) => quality_by_perplexity(
+            positive(key("perplexity_reference"), reference)?,
+            positive(key("perplexity"), perplexity)?,
+        ),
+        (Some(_), _, _) => {
+            return Err(ScenarioError::Conflict { key: key("quality"), other: key("perplexity") });
+        }
+        (None, _, _) => {
+            return Err(missing(key("quality"), "or else `perplexity` and `perplexity_reference`"));
+        }
+    };
+    Ok(Precision {
+        name: raw.name.clone(),
+        weights: Bytes(weights as u64),
+        beta_prefill: positive(key("beta_prefill"), raw.beta_prefill)?,
+        beta_decode: positive(key("beta_decode"), raw.beta_decode)?,
+        quality,
+    })
+}
+
+/// The cost model; its speeds are the node's, all accelerators together.
+fn cost(raw: &RawCost, node: &RawNode, folder: &Path) -> Checked<CostModel> {
+    const TFLOPS: &str = "node.accelerator_tflops";
+    const BANDWIDTH: &str = "node.accelerator_bandwidth_gb_per_s";
+    let accelerators = f64::from(node.accelerators);
+    let arithmetic = || {
+        let because = "the cost model needs the speed of the arithmetic, and no `device` says it";
+        let tflops = speed(node, TFLOPS, node.accelerator_tflops, |device| device.tflops, because)?;
+        Ok(FlopPerSecond::new(accelerators * tflops * 1e12))
+    };
+    match raw.model {
+        RawCostModel::Flops => {
+            let because = "the cost model `flops` counts attention in one of two ways";
+            let attention = match raw.attention.ok_or_else(|| missing("cost.attention", because))? {
+                RawAttention::Full => Attention::Full,
+                RawAttention::Causal => Attention::Causal,
+            };
+            Ok(CostModel::Flops(FlopsCost { speed: arithmetic()?, attention }))
+        }
+        RawCostModel::Roofline => {
+            let because = "the cost model `roofline` needs the memory's speed";
+            let own = node.accelerator_bandwidth_gb_per_s;
+            let of_device = |device: &Device| Some(device.bandwidth_gb_per_s);
+            let gb_per_s = speed(node, BANDWIDTH, own, of_device, because)?;
+            let bandwidth = BytesPerSecond::new(accelerators * gb_per_s * 1e9);
+            Ok(CostModel::Roofline(RooflineCost { speed: arithmetic()?, bandwidth }))
+        }
+        RawCostModel::Measured => {
+            let because = "the cost model `measured` reads what `hedgerow profile` saved";
+            let profile = raw.profile.as_ref().ok_or_else(|| missing("cost.profile", because))?;
+            measured(&folder.join(profile)).map(CostModel::Measured)
+        }
+    }
+}
+
+/// Reads the step times of a profile.
+fn measured(path: &Path) -> Checked<MeasuredCost> {
+    let unusable = |why: String| ScenarioError::File { key: "cost.profile", path: path.to_owned(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.kind().to_string()))?;
+    let mut profile: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    let format = profile["format"].as_str().unwrap_or_default();
+    if format != PROFILE_FORMAT {
+        return Err(unusable(format!("its format is `{format}`, not `{PROFILE_FORMAT}`")));
+    }
+    serde_json::from_value(profile["cost"].take()).map_err(|error| unusable(format!("in `cost`: {error}")))
+}

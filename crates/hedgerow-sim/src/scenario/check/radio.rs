@@ -1,0 +1,180 @@
+//! The radio: the band, the slots, and where users stand.
+
+use hedgerow_core::allocator::{Channel, Coding, Modem, PowerOver, Radio};
+use hedgerow_core::time::Span;
+use hedgerow_core::units::{Hertz, Watts};
+
+use super::super::raw::{RawCoding, RawFading, RawKnowledge, RawPowerOver, RawRadio};
+use super::Checked;
+use super::values::{finite, millis, missing, not_negative, positive, unused, value, within};
+use crate::channel::{
+    Cell, Direct, Fading, PathLoss, Propagation, Shadowing, Sight, USER_HEIGHT_M_MAX, from_db,
+};
+
+/// What a 64QAM table needs above Shannon's limit: `−ln(5·BER)/1.5` at a bit error rate of 5·10⁻⁵.
+const CQI_GAP_DB: f64 = 7.43;
+/// Over this distance shadows of the simple model correlate, unless the scenario says another.
+const SHADOWS_M: f64 = 50.0;
+
+pub(super) fn radio(raw: &RawRadio) -> Checked<Radio> {
+    let noise_dbm_per_hz = finite("radio.noise_dbm_per_hz", raw.noise_dbm_per_hz)?;
+    let figure = |key, figure_db: Option<f64>| figure_db.map_or(Ok(0.0), |db| finite(key, db));
+    let channel = |bandwidth_key, bandwidth_mhz, power_key, power_dbm, figure_db: f64, power_over| {
+        Ok(Channel {
+            bandwidth: Hertz::new(positive(bandwidth_key, bandwidth_mhz)? * 1e6),
+            transmit_power: Watts::new(watts(finite(power_key, power_dbm)?)),
+            noise_density_w_per_hz: watts(noise_dbm_per_hz + figure_db),
+            modem: Modem { power_over, ..modem(raw)? },
+        })
+    };
+    Ok(Radio {
+        uplink: channel(
+            "radio.uplink_bandwidth_mhz",
+            raw.uplink_bandwidth_mhz,
+            "radio.user_power_dbm",
+            raw.user_power_dbm,
+            figure("radio.node_noise_figure_db", raw.node_noise_figure_db)?,
+            match raw.uplink_power_over {
+                None | Some(RawPowerOver::Band) => PowerOver::Band,
+                Some(RawPowerOver::Share) => PowerOver::Share,
+            },
+        )?,
+        downlink: channel(
+            "radio.downlink_bandwidth_mhz",
+            raw.downlink_bandwidth_mhz,
+            "radio.node_power_dbm",
+            raw.node_power_dbm,
+            figure("radio.user_noise_figure_db", raw.user_noise_figure_db)?,
+            // The node's power is one for all users: it lies over the band.
+            PowerOver::Band,
+        )?,
+        uplink_slot: millis("radio.uplink_slot_ms", raw.uplink_slot_ms)?,
+        downlink_slot: millis("radio.downlink_slot_ms", raw.downlink_slot_ms)?,
+    })
+}
+
+fn modem(raw: &RawRadio) -> Checked<Modem> {
+    let (coding, usual_gap_db) = match raw.coding {
+        None | Some(RawCoding::Shannon) => (Coding::Shannon, 0.0),
+        Some(RawCoding::Cqi) => (Coding::Cqi, CQI_GAP_DB),
+    };
+    let part = raw.payload_part.unwrap_or(1.0);
+    Ok(Modem {
+        coding,
+        snr_gap: from_db(not_negative("radio.snr_gap_db", raw.snr_gap_db.unwrap_or(usual_gap_db))?),
+        payload_part: within("radio.payload_part", part, 0.01..=1.0, "a number from 0.01 to 1")?,
+        power_over: PowerOver::Band,
+    })
+}
+
+pub(super) fn cell(raw: &RawRadio, radio: &Radio, knowledge: Option<&RawKnowledge>) -> Checked<Cell> {
+    let min_distance_m = positive("radio.min_distance_m", raw.min_distance_m)?;
+    let radius_m = positive("radio.cell_radius_m", raw.cell_radius_m)?;
+    if radius_m < min_distance_m {
+        return Err(value("radio.cell_radius_m", radius_m, "at least `radio.min_distance_m`"));
+    }
+    let propagation = propagation(raw, knowledge)?;
+    let (nearest_m, farthest_m) = propagation.path_loss.valid_m();
+    if min_distance_m < nearest_m {
+        let must_be = "at least 10 (`umi`, `uma`) or 1 (`inh`), where the path loss begins to hold";
+        return Err(value("radio.min_distance_m", min_distance_m, must_be));
+    }
+    if radius_m > farthest_m {
+        let must_be = "at most 5000 (`umi`, `uma`) or 150 (`inh`), where the path loss ceases to hold";
+        return Err(value("radio.cell_radius_m", radius_m, must_be));
+    }
+    Ok(Cell {
+        min_distance_m,
+        radius_m,
+        fading: fading(raw)?,
+        bits_per_token: not_negative("radio.bits_per_token", raw.bits_per_token)?,
+        propagation,
+        shadowing: shadowing(raw, propagation.path_loss)?,
+        walkers: raw.walkers.unwrap_or(0),
+        speed_m_per_s: not_negative("radio.speed_km_h", raw.speed_km_h.unwrap_or(0.0))? / 3.6,
+        slots: [radio.uplink_slot, radio.downlink_slot],
+        snr_of_gain: [&radio.uplink, &radio.downlink].map(|channel| channel.snr(1.0) / channel.modem.snr_gap),
+    })
+}
+
+fn propagation(raw: &RawRadio, knowledge: Option<&RawKnowledge>) -> Checked<Propagation> {
+    let path_loss = raw.path_loss.unwrap_or(PathLoss::Macro);
+    let is_late = knowledge.is_some_and(|knowledge| knowledge.channel_delay_ms.is_some());
+    let because = match (path_loss, raw.fading) {
+        (PathLoss::Umi | PathLoss::Uma | PathLoss::Inh, _) => {
+            Some("the path losses of 3GPP depend on the carrier")
+        }
+        (PathLoss::Macro, RawFading::Jakes) => Some("how fast a channel changes depends on the carrier"),
+        (PathLoss::Macro, _) if is_late => Some("how fast an estimate ages depends on the carrier"),
+        (PathLoss::Macro, _) => None,
+    };
+    let carrier_ghz = match (raw.carrier_ghz, because) {
+        (Some(carrier_ghz), _) => positive("radio.carrier_ghz", carrier_ghz)?,
+        (None, Some(because)) => return Err(missing("radio.carrier_ghz", because)),
+        // Nothing depends on it.
+        (None, None) => Propagation::MACRO.carrier_ghz,
+    };
+    let node_height_m = raw.node_height_m.unwrap_or(path_loss.usual_node_height_m());
+    let user_height_m = raw.user_height_m.unwrap_or(Propagation::MACRO.user_height_m);
+    if path_loss != PathLoss::Macro && !(1.0..=USER_HEIGHT_M_MAX).contains(&user_height_m) {
+        return Err(value("radio.user_height_m", user_height_m, "a number from 1 to 13"));
+    }
+    Ok(Propagation {
+        path_loss,
+        carrier_ghz,
+        node_height_m: within("radio.node_height_m", node_height_m, 1.5..=150.0, "a number from 1.5 to 150")?,
+        user_height_m,
+        sight: raw.line_of_sight.unwrap_or(Sight::Drawn),
+    })
+}
+
+fn shadowing(raw: &RawRadio, path_loss: PathLoss) -> Checked<Option<[Shadowing; 2]>> {
+    let [mut sighted, mut hidden] = Shadowing::of(path_loss);
+    for shadowing in [&mut sighted, &mut hidden] {
+        if let Some(sigma_db) = raw.shadowing_db {
+            shadowing.sigma_db = not_negative("radio.shadowing_db", sigma_db)?;
+        }
+        if let Some(correlation_m) = raw.shadowing_distance_m {
+            shadowing.correlation_m = positive("radio.shadowing_distance_m", correlation_m)?;
+        } else if path_loss == PathLoss::Macro {
+            shadowing.correlation_m = SHADOWS_M;
+        }
+    }
+    Ok(Some([sighted, hidden]).filter(|both| both.iter().any(|shadowing| shadowing.sigma_db > 0.0)))
+}
+
+fn fading(raw: &RawRadio) -> Checked<Fading> {
+    let direct = |k_db| {
+        let k_sigma_db = raw.rician_k_sigma_db.unwrap_or(0.0);
+        Ok(Direct {
+            k_db: finite("radio.rician_k_db", k_db)?,
+            k_sigma_db: not_negative("radio.rician_k_sigma_db", k_sigma_db)?,
+        })
+    };
+    let has_direct = matches!(raw.fading, RawFading::Rician | RawFading::Jakes);
+    if raw.rician_k_db.is_some() && !has_direct {
+        return Err(unused("radio.rician_k_db", "only the fadings `rician` and `jakes` have a direct path"));
+    }
+    if raw.fading_step_ms.is_some() && raw.fading != RawFading::Jakes {
+        return Err(unused("radio.fading_step_ms", "only the fading `jakes` changes within a slot"));
+    }
+    Ok(match raw.fading {
+        RawFading::None => Fading::None,
+        RawFading::Rayleigh => Fading::Rayleigh,
+        RawFading::Rician => {
+            let because = "the fading `rician` has a direct path of some strength";
+            Fading::Rician(direct(raw.rician_k_db.ok_or_else(|| missing("radio.rician_k_db", because))?)?)
+        }
+        RawFading::Jakes => {
+            let because = "the fading `jakes` comes from moving";
+            raw.speed_km_h.ok_or_else(|| missing("radio.speed_km_h", because))?;
+            let step: Span = millis("radio.fading_step_ms", raw.fading_step_ms.unwrap_or(5.0))?;
+            Fading::Jakes { step, direct: raw.rician_k_db.map(direct).transpose()? }
+        }
+    })
+}
+
+/// Decibels over a milliwatt in watts.
+fn watts(dbm: f64) -> f64 {
+    10_f64.powf((dbm - 30.0) / 10.0)
+}

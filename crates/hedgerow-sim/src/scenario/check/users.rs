@@ -1,0 +1,237 @@
+//! Users: classes, lengths, when they come, and what the node knows of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hedgerow_core::units::Tokens;
+
+use super::super::raw::{
+    RawArrivals, RawClass, RawKnowledge, RawLengths, RawOutputLength, RawProcess, RawUsers,
+};
+use super::super::{Class, Knowledge, OutputKnowledge, Scenario, ScenarioError, Users};
+use super::Checked;
+use super::values::{at_least_one, millis, missing, not_negative, positive, range, unused, value, within};
+use crate::arrivals::{Lengths, Process, RateBy, Replay};
+use crate::channel::ChannelKnowledge;
+use crate::trace::{Trace, TraceFit};
+
+pub(super) fn users(raw: &RawUsers) -> Checked<Users> {
+    Ok(Users {
+        rate_per_s: positive("users.rate_per_s", raw.rate_per_s)?,
+        prompts: lengths("users.prompt_tokens", &raw.prompt_tokens)?,
+        outputs: lengths("users.output_tokens", &raw.output_tokens)?,
+        length_correlation: raw
+            .length_correlation
+            .map(|number| correlation("users.length_correlation", number))
+            .transpose()?,
+        answer_part: range("users.answer_part", raw.answer_part, Some(1.0))?,
+        deadline_s: raw.deadline_s.map(|both| range("users.deadline_s", both, None)).transpose()?,
+        min_quality: range("users.min_quality", raw.min_quality, Some(1.0))?,
+        value: at_least_one("users.value", raw.value.unwrap_or(1))?,
+        payload_bytes: raw.payload_bytes.map(|both| range("users.payload_bytes", both, None)).transpose()?,
+        answer_bytes: raw.answer_bytes.map(|both| range("users.answer_bytes", both, None)).transpose()?,
+        patience_s: raw.patience_s.map(|both| range("users.patience_s", both, None)).transpose()?,
+    })
+}
+
+/// The classes, each with its part of the rate; what a class does not say is as `[users]` has it.
+pub(super) fn classes(raw: &[RawClass], users: &Users) -> Checked<Vec<Class>> {
+    let mut classes: Vec<Class> = Vec::new();
+    let weight = |class: &RawClass| positive(format!("class.{}.weight", class.name), class.weight);
+    let all: f64 = raw.iter().map(weight).sum::<Checked<f64>>()?;
+    for raw in raw {
+        if classes.iter().any(|class| class.name == raw.name) {
+            return Err(value("class.name", &raw.name, "another name than that of every other class"));
+        }
+        let part = raw.weight / all;
+        classes.push(Class { name: raw.name.clone(), part, users: class(raw, users, part)? });
+    }
+    Ok(classes)
+}
+
+fn class(raw: &RawClass, users: &Users, part: f64) -> Checked<Users> {
+    let key = |key: &str| format!("class.{}.{key}", raw.name);
+    let mut class = Users { rate_per_s: users.rate_per_s * part, ..users.clone() };
+    if let Some(prompts) = &raw.prompt_tokens {
+        class.prompts = lengths(&key("prompt_tokens"), prompts)?;
+    }
+    if let Some(outputs) = &raw.output_tokens {
+        class.outputs = lengths(&key("output_tokens"), outputs)?;
+    }
+    if let Some(number) = raw.length_correlation {
+        class.length_correlation = Some(correlation(&key("length_correlation"), number)?);
+    }
+    if let Some(both) = raw.answer_part {
+        class.answer_part = range(key("answer_part"), both, Some(1.0))?;
+    }
+    if let Some(both) = raw.min_quality {
+        class.min_quality = range(key("min_quality"), both, Some(1.0))?;
+    }
+    if let Some(value) = raw.value {
+        class.value = at_least_one(key("value"), value)?;
+    }
+    for (name, both, here) in [
+        ("deadline_s", raw.deadline_s, &mut class.deadline_s),
+        ("payload_bytes", raw.payload_bytes, &mut class.payload_bytes),
+        ("answer_bytes", raw.answer_bytes, &mut class.answer_bytes),
+        ("patience_s", raw.patience_s, &mut class.patience_s),
+    ] {
+        if let Some(both) = both {
+            *here = Some(range(key(name), both, None)?);
+        }
+    }
+    Ok(class)
+}
+
+fn lengths(key: &str, raw: &RawLengths) -> Checked<Lengths> {
+    let part = |part: &str| format!("{key}.{part}");
+    match raw {
+        RawLengths::OneOf(lengths) if lengths.is_empty() || lengths.contains(&0) => {
+            Err(value(key, format!("{lengths:?}"), "a list of one or more numbers of at least 1"))
+        }
+        RawLengths::OneOf(lengths) => Ok(Lengths::OneOf(lengths.iter().copied().map(Tokens).collect())),
+        RawLengths::Uniform { least, most } => {
+            let least = at_least_one(part("least"), *least)?;
+            if *most < least {
+                return Err(value(part("most"), most, "no less than `least`"));
+            }
+            Ok(Lengths::Uniform { least: Tokens(least), most: Tokens(*most) })
+        }
+        RawLengths::LogNormal { median, sigma, most } => Ok(Lengths::LogNormal {
+            median: positive(part("median"), *median)?,
+            sigma: not_negative(part("sigma"), *sigma)?,
+            most: Tokens(at_least_one(part("most"), *most)?),
+        }),
+    }
+}
+
+fn correlation(key: &str, number: f64) -> Checked<f64> {
+    within(key, number, -1.0..=1.0, "a number from -1 to 1")
+}
+
+pub(super) fn process(raw: Option<&RawArrivals>, folder: &Path) -> Checked<Process> {
+    let Some(raw) = raw else { return Ok(Process::Poisson) };
+    nothing_unused(raw)?;
+    let number = |key: &'static str, number: Option<f64>| {
+        number.ok_or_else(|| missing(key, "the process in `arrivals.process` needs it"))
+    };
+    match raw.process {
+        RawProcess::Poisson => Ok(Process::Poisson),
+        RawProcess::Gamma => {
+            let cv = positive("arrivals.cv", number("arrivals.cv", raw.cv)?)?;
+            Ok(Process::Gamma { cv: within("arrivals.cv", cv, 0.01..=100.0, "a number from 0.01 to 100")? })
+        }
+        RawProcess::OnOff => Ok(Process::OnOff {
+            on_s: positive("arrivals.on_s", number("arrivals.on_s", raw.on_s)?)?,
+            off_s: positive("arrivals.off_s", number("arrivals.off_s", raw.off_s)?)?,
+        }),
+        RawProcess::Diurnal => {
+            let amplitude = number("arrivals.amplitude", raw.amplitude)?;
+            Ok(Process::Diurnal {
+                period_s: positive("arrivals.period_s", raw.period_s.unwrap_or(86_400.0))?,
+                amplitude: within("arrivals.amplitude", amplitude, 0.0..=1.0, "a number from 0 to 1")?,
+                peak_s: not_negative("arrivals.peak_s", raw.peak_s.unwrap_or(0.0))?,
+            })
+        }
+        RawProcess::Trace => replay(raw, folder).map(Process::Trace),
+    }
+}
+
+fn replay(raw: &RawArrivals, folder: &Path) -> Checked<Replay> {
+    let because = "the process `trace` plays a file";
+    let path = folder.join(raw.trace.as_ref().ok_or_else(|| missing("arrivals.trace", because))?);
+    let trace = Trace::load(&path).map_err(|source| ScenarioError::Trace { source })?;
+    let start_s = not_negative("arrivals.start_s", raw.start_s.unwrap_or(0.0))?;
+    if start_s > trace.length_s() {
+        return Err(value("arrivals.start_s", start_s, "no later than the trace's end"));
+    }
+    Ok(Replay {
+        trace: Arc::new(trace),
+        start_s,
+        rate_by: raw.rate_by.unwrap_or(RateBy::Thinning),
+        fit: TraceFit {
+            scale_prompt: positive("arrivals.scale_prompt", raw.scale_prompt.unwrap_or(1.0))?,
+            scale_output: positive("arrivals.scale_output", raw.scale_output.unwrap_or(1.0))?,
+            max_prompt: at_least_one(
+                "arrivals.max_prompt_tokens",
+                raw.max_prompt_tokens.unwrap_or(u32::MAX),
+            )?,
+            max_output: at_least_one(
+                "arrivals.max_output_tokens",
+                raw.max_output_tokens.unwrap_or(u32::MAX),
+            )?,
+        },
+    })
+}
+
+/// A key of another process would have no effect, and nobody would notice.
+fn nothing_unused(raw: &RawArrivals) -> Checked<()> {
+    let of = |process: RawProcess, because: &'static str, keys: &[(&'static str, bool)]| {
+        let given = keys.iter().find(|(_, is_given)| *is_given && raw.process != process);
+        given.map_or(Ok(()), |(key, _)| Err(unused(*key, because)))
+    };
+    of(RawProcess::Gamma, "only the process `gamma` uses it", &[("arrivals.cv", raw.cv.is_some())])?;
+    let on_off = [("arrivals.on_s", raw.on_s.is_some()), ("arrivals.off_s", raw.off_s.is_some())];
+    of(RawProcess::OnOff, "only the process `on_off` uses it", &on_off)?;
+    let diurnal = [
+        ("arrivals.period_s", raw.period_s.is_some()),
+        ("arrivals.amplitude", raw.amplitude.is_some()),
+        ("arrivals.peak_s", raw.peak_s.is_some()),
+    ];
+    of(RawProcess::Diurnal, "only the process `diurnal` uses it", &diurnal)?;
+    let trace = [
+        ("arrivals.trace", raw.trace.is_some()),
+        ("arrivals.start_s", raw.start_s.is_some()),
+        ("arrivals.rate_by", raw.rate_by.is_some()),
+        ("arrivals.scale_prompt", raw.scale_prompt.is_some()),
+        ("arrivals.scale_output", raw.scale_output.is_some()),
+        ("arrivals.max_prompt_tokens", raw.max_prompt_tokens.is_some()),
+        ("arrivals.max_output_tokens", raw.max_output_tokens.is_some()),
+    ];
+    of(RawProcess::Trace, "only the process `trace` uses it", &trace)
+}
+
+/// A trace that is thinned cannot come faster than it did.
+pub(in crate::scenario) fn rate_can_be_had(scenario: &Scenario) -> Checked<()> {
+    let Process::Trace(Replay { trace, rate_by: RateBy::Thinning, .. }) = &scenario.process else {
+        return Ok(());
+    };
+    let asked = scenario.users.rate_per_s;
+    if asked > trace.rate_per_s() {
+        return Err(ScenarioError::TraceTooSlow { asked_per_s: asked, trace_per_s: trace.rate_per_s() });
+    }
+    Ok(())
+}
+
+pub(super) fn knowledge(raw: Option<&RawKnowledge>) -> Checked<Knowledge> {
+    let Some(raw) = raw else { return Ok(Knowledge::default()) };
+    let is_hint = raw.output_length == Some(RawOutputLength::Hint);
+    for (key, is_given) in [
+        ("knowledge.hint_factor", raw.hint_factor.is_some()),
+        ("knowledge.hint_sigma", raw.hint_sigma.is_some()),
+    ] {
+        if is_given && !is_hint {
+            return Err(unused(key, "only with `knowledge.output_length` = \"hint\" is anything hinted"));
+        }
+    }
+    Ok(Knowledge {
+        output: match raw.output_length {
+            None | Some(RawOutputLength::Limit) => OutputKnowledge::Limit,
+            Some(RawOutputLength::Oracle) => OutputKnowledge::Oracle,
+            Some(RawOutputLength::Hint) => OutputKnowledge::Hint {
+                factor: positive("knowledge.hint_factor", raw.hint_factor.unwrap_or(1.0))?,
+                sigma: not_negative("knowledge.hint_sigma", raw.hint_sigma.unwrap_or(0.0))?,
+            },
+        },
+        engine_factor: positive("knowledge.engine_factor", raw.engine_factor.unwrap_or(1.0))?,
+        channel: ChannelKnowledge {
+            error_db: not_negative("knowledge.channel_error_db", raw.channel_error_db.unwrap_or(0.0))?,
+            delay: raw
+                .channel_delay_ms
+                .filter(|&delay_ms| delay_ms != 0.0)
+                .map(|delay_ms| millis("knowledge.channel_delay_ms", delay_ms))
+                .transpose()?
+                .unwrap_or_default(),
+        },
+    })
+}

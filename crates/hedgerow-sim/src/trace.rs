@@ -1,0 +1,297 @@
+//! Traces: when others asked, and for how much.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, NaiveDateTime};
+use serde::Deserialize;
+
+/// One request of a trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TraceRow {
+    /// When, from the first request.
+    pub at_s: f64,
+    /// Tokens of the question.
+    pub prompt_tokens: u32,
+    /// Tokens of the answer.
+    pub output_tokens: u32,
+}
+
+/// A trace, in order of time, beginning at 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    rows: Vec<TraceRow>,
+}
+
+/// How a trace's lengths are made to fit a small machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TraceFit {
+    /// Questions are so many times as long.
+    pub scale_prompt: f64,
+    /// Answers are so many times as long.
+    pub scale_output: f64,
+    /// No question is longer.
+    pub max_prompt: u32,
+    /// No answer is longer.
+    pub max_output: u32,
+}
+
+/// A trace file that cannot be used.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("cannot use the trace {}: {why}", path.display())]
+pub struct TraceError {
+    /// Which file.
+    pub path: PathBuf,
+    /// Why not.
+    pub why: TraceFault,
+}
+
+/// What is wrong with a trace.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TraceFault {
+    /// The file cannot be read.
+    #[error("{0}")]
+    Unreadable(std::io::ErrorKind),
+    /// A line is not what it should be.
+    #[error("line {line}: {message}")]
+    Line {
+        /// Which one.
+        line: u64,
+        /// What is wrong with it, in the parser's words.
+        message: String,
+    },
+    /// A time is none.
+    #[error("line {line}: `{found}` is not a time like 2023-11-16 18:15:46.68")]
+    Time {
+        /// Which line.
+        line: u64,
+        /// What stands there.
+        found: String,
+    },
+    /// Nobody asked.
+    #[error("it is empty")]
+    Empty,
+    /// It has no rate.
+    #[error("all its requests come at once")]
+    AtOnce,
+}
+
+impl TraceError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        "give a CSV with TIMESTAMP,ContextTokens,GeneratedTokens (Azure) or arrival_timestamp,prompt_size,token_size \
+         (Splitwise), or JSON lines with timestamp, input_length and output_length (Mooncake)"
+    }
+}
+
+/// A line of Azure's LLM inference traces.
+#[derive(Deserialize)]
+struct Azure {
+    #[serde(rename = "TIMESTAMP")]
+    timestamp: String,
+    #[serde(rename = "ContextTokens")]
+    context_tokens: u32,
+    #[serde(rename = "GeneratedTokens")]
+    generated_tokens: u32,
+}
+
+/// A line of Splitwise's traces; what it says besides is not used.
+#[derive(Deserialize)]
+struct Splitwise {
+    /// Seconds.
+    arrival_timestamp: f64,
+    prompt_size: u32,
+    token_size: u32,
+}
+
+/// A line of Mooncake's traces; what it says about shared prefixes is not used.
+#[derive(Deserialize)]
+struct Mooncake {
+    /// Milliseconds.
+    timestamp: f64,
+    input_length: u32,
+    output_length: u32,
+}
+
+impl Trace {
+    /// Reads a trace file: Azure's or Splitwise's CSV, or Mooncake's JSON lines, whichever it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or is none of them; the message names the line.
+    pub fn load(path: &Path) -> Result<Self, TraceError> {
+        let text = std::fs::read_to_string(path).map_err(|error| TraceFault::Unreadable(error.kind()));
+        text.and_then(|text| Self::parse(&text)).map_err(|why| TraceError { path: path.to_owned(), why })
+    }
+
+    /// Reads a trace from a file's text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trace::load`].
+    pub fn parse(text: &str) -> Result<Self, TraceFault> {
+        let rows = if text.trim_start().starts_with('{') { json_lines(text) } else { csv(text) };
+        Self::new(rows?)
+    }
+
+    /// A trace of these requests.
+    ///
+    /// # Errors
+    ///
+    /// When there are too few to have a rate.
+    pub fn new(mut rows: Vec<TraceRow>) -> Result<Self, TraceFault> {
+        rows.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+        let (Some(first), Some(last)) = (rows.first().copied(), rows.last()) else {
+            return Err(TraceFault::Empty);
+        };
+        if !last.at_s.is_finite() || last.at_s <= first.at_s {
+            return Err(TraceFault::AtOnce);
+        }
+        rows.iter_mut().for_each(|row| row.at_s -= first.at_s);
+        Ok(Self { rows })
+    }
+
+    /// Every request, in order of time.
+    pub fn rows(&self) -> &[TraceRow] {
+        &self.rows
+    }
+
+    /// From the first request to the last.
+    pub fn length_s(&self) -> f64 {
+        self.rows.last().map_or(0.0, |row| row.at_s)
+    }
+
+    /// Its mean rate.
+    pub fn rate_per_s(&self) -> f64 {
+        (self.rows.len() - 1) as f64 / self.length_s()
+    }
+}
+
+impl TraceFit {
+    /// Lengths of question and answer; never 0.
+    pub fn lengths(&self, row: TraceRow) -> (u32, u32) {
+        // A float that is too large for an integer becomes the largest.
+        let fit = |tokens: u32, scale: f64, most: u32| {
+            ((f64::from(tokens) * scale).round() as u32).clamp(1, most.max(1))
+        };
+        (
+            fit(row.prompt_tokens, self.scale_prompt, self.max_prompt),
+            fit(row.output_tokens, self.scale_output, self.max_output),
+        )
+    }
+}
+
+/// Lines of Azure's or Splitwise's kind; the header says which.
+fn csv(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|error| at_line(&error, 1))?.clone();
+    let is_splitwise = header.iter().any(|column| column == "arrival_timestamp");
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        // The header is line 1.
+        let line = rows.len() as u64 + 2;
+        let record = record.map_err(|error| at_line(&error, line))?;
+        rows.push(if is_splitwise {
+            let row: Splitwise = record.deserialize(Some(&header)).map_err(|error| at_line(&error, line))?;
+            TraceRow {
+                at_s: row.arrival_timestamp,
+                prompt_tokens: row.prompt_size,
+                output_tokens: row.token_size,
+            }
+        } else {
+            let row: Azure = record.deserialize(Some(&header)).map_err(|error| at_line(&error, line))?;
+            let at_s = seconds(&row.timestamp).ok_or(TraceFault::Time { line, found: row.timestamp })?;
+            TraceRow { at_s, prompt_tokens: row.context_tokens, output_tokens: row.generated_tokens }
+        });
+    }
+    Ok(rows)
+}
+
+fn at_line(error: &csv::Error, line: u64) -> TraceFault {
+    TraceFault::Line { line, message: error.to_string() }
+}
+
+fn json_lines(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let row = |(index, line): (usize, &str)| {
+        let wrong = |error: serde_json::Error| TraceFault::Line {
+            line: index as u64 + 1,
+            message: error.to_string(),
+        };
+        let line: Mooncake = serde_json::from_str(line).map_err(wrong)?;
+        Ok(TraceRow {
+            at_s: line.timestamp / 1e3,
+            prompt_tokens: line.input_length,
+            output_tokens: line.output_length,
+        })
+    };
+    lines.map(row).collect()
+}
+
+/// Seconds since 1970 of a time as Azure writes it: that of 2023 names no zone, that of 2024 does.
+fn seconds(text: &str) -> Option<f64> {
+    let plain = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok();
+    let zoned =
+        || DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z").ok().map(|time| time.naive_utc());
+    let time = plain.or_else(zoned)?.and_utc();
+    Some(time.timestamp() as f64 + f64::from(time.timestamp_subsec_nanos()) / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Vec<(f64, u32, u32)> {
+        let trace = Trace::parse(text).unwrap();
+        let milliseconds = |row: &TraceRow| (row.at_s * 1e3).round() / 1e3;
+        trace.rows().iter().map(|row| (milliseconds(row), row.prompt_tokens, row.output_tokens)).collect()
+    }
+
+    #[test]
+    fn azure_csv_is_read_with_and_without_a_zone() {
+        let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n\
+                    2023-11-16 23:59:59.5000000,374,44\n\
+                    2023-11-17 00:00:01.2500000,396,109\n";
+        assert_eq!(shown(text), [(0.0, 374, 44), (1.75, 396, 109)]);
+        let zoned = text.replace("0000,", "0+00:00,");
+        assert_eq!(shown(&zoned), shown(text));
+    }
+
+    #[test]
+    fn mooncake_json_lines_are_read_and_sorted() {
+        let text = "{\"timestamp\": 3000, \"input_length\": 6, \"output_length\": 7, \"hash_ids\": [1]}\n\
+                    {\"timestamp\": 500, \"input_length\": 8, \"output_length\": 9, \"hash_ids\": []}\n";
+        assert_eq!(shown(text), [(0.0, 8, 9), (2.5, 6, 7)]);
+        assert_eq!(Trace::parse(text).unwrap().rate_per_s(), 0.4);
+    }
+
+    #[test]
+    fn splitwise_csv_is_known_by_its_header() {
+        let text = "request_id,request_type,application_id,arrival_timestamp,batch_size,prompt_size,token_size\n\
+                    0,2,0,0.5,1,374,44\n\
+                    1,2,0,2.0,1,396,109\n";
+        assert_eq!(shown(text), [(0.0, 374, 44), (1.5, 396, 109)]);
+    }
+
+    #[test]
+    fn lengths_are_scaled_and_then_capped() {
+        let fit = TraceFit { scale_prompt: 0.25, scale_output: 0.001, max_prompt: 90, max_output: 50 };
+        let row = |prompt_tokens, output_tokens| TraceRow { at_s: 0.0, prompt_tokens, output_tokens };
+        assert_eq!(fit.lengths(row(200, 100)), (50, 1));
+        assert_eq!(fit.lengths(row(4000, 4_000_000)), (90, 50));
+    }
+
+    #[test]
+    fn what_is_no_trace_is_told_where_it_fails() {
+        let said = |text: &str| Trace::parse(text).unwrap_err().to_string();
+        assert_eq!(said(""), "it is empty");
+        let header = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
+        assert_eq!(
+            said(&format!("{header}yesterday,1,2\n")),
+            "line 2: `yesterday` is not a time like 2023-11-16 18:15:46.68"
+        );
+        assert!(said("time,prompt\n1,2\n").contains("missing field"), "{}", said("time,prompt\n1,2\n"));
+        assert!(said("{\"timestamp\": 1}\n").starts_with("line 1: missing field"));
+        let line = "2023-11-16 18:15:46,1,2\n";
+        assert_eq!(said(&format!("{header}{line}{line}")), "all its requests come at once");
+    }
+}
