@@ -130,7 +130,7 @@ pub(crate) const BEYOND: &[Figure] = &[
         name: "k-roofline",
         title: "(k) Arithmetic only against memory speed",
         caption: "Requests an epoch that met deadline and quality, over the memory speed of an accelerator, under the cost \
-                  model `roofline`; far to the right it is arithmetic alone. The dashed place of a Jetson TX2 is at \
+                  model `roofline`; far to the right it is arithmetic alone. A Jetson TX2 has \
                   59.7 GB/s. Assumed: scenarios/paper.toml with deadlines of 2 to 6 s, 10 requests/s.",
         parts: &[Part {
             sweep: sweep!("k-bandwidth"),

@@ -95,7 +95,7 @@ fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> (&'a Style, us
 /// A line through a curve's points, and markers with the confidence interval as a bar.
 fn marks(part: &Part, curve: &Curve, (style, rank): (&Style, usize)) -> Vec<Plot> {
     // Later ones are thinner, so that those beneath can be seen where they are the same.
-    let width = (4.0 - 0.5 * rank as f64).max(1.2);
+    let width = (2.6 - 0.3 * rank as f64).max(1.1);
     // Nothing stands at zero on a logarithmic axis.
     let points = curve.points.iter().filter(|point| !part.is_log_y || point.y > 0.0);
     let points: Vec<_> = points.copied().collect();
@@ -106,7 +106,7 @@ fn marks(part: &Part, curve: &Curve, (style, rank): (&Style, usize)) -> Vec<Plot
         plots.push(Plot::Line(line.with_line_style(style.line.clone())));
     }
     if !data.is_empty() {
-        let markers = ScatterPlot::new().with_data(data).with_color(style.color).with_size(width + 2.2);
+        let markers = ScatterPlot::new().with_data(data).with_color(style.color).with_size(1.8 * width + 1.6);
         let bars = points.iter().map(|point| point.half.unwrap_or(0.0));
         let markers = if part.is_log_y { markers } else { markers.with_y_err(bars) };
         plots.push(Plot::Scatter(markers.with_marker(style.marker)));
