@@ -75,6 +75,7 @@ pub(crate) const PAPER: &[Figure] = &[
                   Llama-3.1-8B in llama.cpp.",
         parts: &[Part {
             sweep: sweep!("c-quality-methods"),
+            panel: Some("case"),
             lines: Lines::By("node.resident"),
             is_claimed: false,
             ..QUALITY
