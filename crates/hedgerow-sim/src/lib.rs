@@ -25,6 +25,7 @@ mod report;
 mod scenario;
 mod simulation;
 mod sink;
+pub mod sweep;
 mod trace;
 
 pub use arrivals::{Arrival, Arrivals, Lengths, Process, RateBy, Replay};

@@ -7,9 +7,10 @@ use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::{Engine as _, conformance};
 use hedgerow_core::engine::{PrefillChunk, Sampling, Step, StepLoad, TokenId, Work};
 use hedgerow_core::output::{Outcome, Rejection};
+use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::{Length, Link, Request, RequestId};
-use hedgerow_core::scheduler::Limit;
-use hedgerow_core::settings::Padding;
+use hedgerow_core::scheduler::{Limit, time_alone};
+use hedgerow_core::settings::{Padding, Protocol};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Quality, Tokens};
 use proptest::prelude::*;
@@ -277,6 +278,52 @@ fn dftsp_serves_no_fewer_than_greedy_in_any_epoch_and_as_many_as_brute_force() {
             }
         }
         assert!(compared > 5, "seed {seed}: only {compared} epochs could be compared");
+    }
+}
+
+/// Requests of an epoch, by prompt; each has 128 output tokens and all the time there is.
+fn plays_of_prompts(scenario: &Scenario, prompts: &[u32]) -> Run {
+    let arrival = |(id, &prompt): (u64, &u32)| {
+        let request =
+            Request::new(RequestId(id), hedgerow_core::time::Instant::START, Tokens(prompt), Tokens(128));
+        Arrival::of(request, Tokens(128))
+    };
+    let arrivals = (0..).zip(prompts).map(arrival).collect::<Vec<_>>().into_iter();
+    Simulation::replay(&scenario.node, &scenario.settings, arrivals).run(|_| {})
+}
+
+#[test]
+fn a_long_prompt_that_waits_is_no_reason_to_pad_those_that_are_served() {
+    let mut scenario = scenario(PAPER, "exact", 1, 0);
+    scenario.node.radio = None;
+    let short = Request::new(RequestId(0), hedgerow_core::time::Instant::START, Tokens(128), Tokens(128));
+    let alone = time_alone(&short, &scenario.node, PrecisionIndex(0));
+    let length = Span::from_seconds(10.0);
+    // Time for three short ones, but not for two padded to 300.
+    scenario.settings.protocol = Protocol::Epoch { length, compute_slot: alone.scaled(3.1) };
+    let run = plays_of_prompts(&scenario, &[300, 128, 128, 128]);
+    let first = &run.plans[0];
+    assert_eq!((first.waiting, first.accepted, first.value, first.bound), (4, 3, 3, 3));
+    assert_eq!(run.records.iter().filter(|record| record.is_met()).count(), 4, "the long one comes later");
+}
+
+#[test]
+fn without_batching_nobody_shares_a_decode() {
+    let text = PAPER
+        .replace("model = \"flops\"", "model = \"roofline\"")
+        .replace("# accelerator_bandwidth_gb_per_s = 59.7", "accelerator_bandwidth_gb_per_s = 597.0");
+    let mut scenario = scenario(&text, "none", 1, 400);
+    scenario.users.deadline_s = Some(Range { least: 2.0, most: 8.0 });
+    let run = play(&scenario);
+    let served: Vec<_> = run.records.iter().filter(|record| record.started.is_some()).collect();
+    assert!(served.len() > 20, "the test must see some: {}", served.len());
+    for record in served {
+        let node = &scenario.node;
+        let on_the_air = node.uplink_slot() + node.downlink_slot();
+        let alone = time_alone(&record.request, node, PrecisionIndex(0)).saturating_sub(on_the_air) * 20;
+        let left = record.request.slack(record.started.unwrap());
+        assert!(alone + on_the_air <= left, "{}: {alone} of {left}", record.request.id);
+        assert!(record.is_met());
     }
 }
 

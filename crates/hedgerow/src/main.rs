@@ -5,6 +5,7 @@ mod catalogue;
 mod cli;
 mod config;
 mod demo;
+mod figures;
 mod hint;
 mod instance_file;
 mod link;

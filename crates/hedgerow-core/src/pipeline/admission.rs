@@ -196,9 +196,14 @@ impl Pipeline {
             .filter(|running| !running.request.is_in_time(now + on_the_air))
             .map(|running| running.request.id)
             .collect();
+        if expired.is_empty() {
+            return;
+        }
         for id in expired {
             self.cut_off(now, id, Outcome::Expired, orders);
         }
+        // They may have been what the rest of an epoch's batch was waiting for.
+        self.deliver(now, orders);
     }
 
     /// Lets a request go, wherever it is.

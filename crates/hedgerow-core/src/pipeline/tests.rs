@@ -406,6 +406,19 @@ fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
 }
 
 #[test]
+fn an_epochs_answers_leave_also_when_the_last_of_its_batch_is_cut_off() {
+    let mut driver = Driver::new(node(), epochs(Policy::Dftsp));
+    driver.engine = ScriptedEngine::new(driver.engine.limits(), Span::from_millis(25));
+    driver.arrive(request(1, 10, 1, None));
+    driver.arrive(request(2, 20, 5, Some(145)));
+    expect![[r#"
+        175 ms: r2 expired, 3 tokens
+        175 ms: r1 met, 1 tokens
+    "#]]
+    .assert_eq(&driver.run());
+}
+
+#[test]
 fn a_shutdown_ends_what_can_end_in_time_and_tells_the_rest() {
     let mut driver = Driver::new(node(), settings(Policy::Dftsp));
     (1..=4).for_each(|id| driver.arrive(request(id, 0, if id == 1 { 3 } else { 50 }, None)));

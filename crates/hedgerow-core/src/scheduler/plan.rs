@@ -1,7 +1,7 @@
 //! One planning: from the node's state to who is served, in which order and at which precision.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::instance::Limit;
 use super::reduce::{self, Candidate, Reduction};
@@ -11,7 +11,7 @@ use super::{Answer, Budget, Policy, binding, solve};
 use crate::engine::CostModel;
 use crate::quantization::{self, Load, PrecisionIndex};
 use crate::request::RequestId;
-use crate::settings::Protocol;
+use crate::settings::{Padding, Protocol};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
 
@@ -72,9 +72,12 @@ pub struct PlanReport {
     pub retry_after: Span,
 }
 
-/// Plans: the best batch over the precisions to use and, in continuous batching, over how many requests take
-/// part in a step. Of equal ones it takes the one with the least work, then the fastest precision and the
-/// largest batch. Something is loaded only where that is worth more than what is in memory.
+/// With prompts padded to the longest of the batch, so many lengths are tried as that longest.
+const PADDED_LENGTHS_MAX: usize = 8;
+
+/// Plans: the best batch over the precisions to use, over how many requests take part in a step in continuous
+/// batching, and over the length that prompts are padded to. Of equal ones it takes the one with the least work,
+/// then the fastest precision, the largest batch and the longest prompts. Something is loaded only where that is worth more than what is in memory.
 pub fn choose(view: &View<'_>, loads: &[Load], node_limit: u64) -> Plan {
     let held_after = |load: &Load| {
         let stays = |index: &PrecisionIndex| !load.unload.contains(index);
@@ -102,14 +105,12 @@ pub fn choose(view: &View<'_>, loads: &[Load], node_limit: u64) -> Plan {
 /// The best answer with what the view holds.
 fn propose<'a>(view: &View<'a>, budget: &mut Budget<'_>, nodes: &mut u64) -> Proposal<'a> {
     let mut best: Option<Proposal<'_>> = None;
+    let lengths = padded_lengths(view);
     for among in precisions(view) {
         let mut best_of_these: Option<Proposal<'_>> = None;
         for batch in batch_sizes(view) {
-            let reduction = reduce::reduce(view, &among, batch);
-            let answer = answer(&reduction, view.settings.policy, budget);
-            *nodes += answer.nodes;
-            let proposal = Proposal::new(view, batch, reduction, answer);
-            let serves_all = proposal.accepted.len() == view.waiting.len() && proposal.late == 0;
+            let proposal = best_of_lengths(view, &among, batch, &lengths, budget, nodes);
+            let serves_all = proposal.serves_all(view);
             if best_of_these.as_ref().is_none_or(|best| proposal.worth() > best.worth()) {
                 best_of_these = Some(proposal);
             }
@@ -124,6 +125,37 @@ fn propose<'a>(view: &View<'a>, budget: &mut Budget<'_>, nodes: &mut u64) -> Pro
         };
     }
     best.expect("there is a precision and a batch size")
+}
+
+/// The best answer over the lengths that prompts may be padded to. What is shown of one length holds for its
+/// instance only, so the bound is that of all.
+fn best_of_lengths<'a>(
+    view: &View<'a>,
+    among: &[PrecisionIndex],
+    batch: u32,
+    lengths: &[Tokens],
+    budget: &mut Budget<'_>,
+    nodes: &mut u64,
+) -> Proposal<'a> {
+    let mut best: Option<Proposal<'_>> = None;
+    let mut bound = 0;
+    for &longest in lengths {
+        let reduction = reduce::reduce(view, among, batch, longest);
+        let answer = answer(&reduction, view.settings.policy, budget);
+        *nodes += answer.nodes;
+        bound = bound.max(answer.bound);
+        let proposal = Proposal::new(view, batch, reduction, answer);
+        let serves_all = proposal.serves_all(view);
+        if best.as_ref().is_none_or(|best| proposal.worth() > best.worth()) {
+            best = Some(proposal);
+        }
+        if serves_all {
+            break;
+        }
+    }
+    let mut best = best.expect("there is a length");
+    best.answer.bound = bound;
+    best
 }
 
 /// The answer for one choice of precisions and batch size: what is needed to compare it, and to make a plan of it.
@@ -150,6 +182,10 @@ impl<'a> Proposal<'a> {
         }
         let value = accepted.iter().map(|candidate| u128::from(candidate.request.value)).sum();
         Self { batch_limit, reduction, answer, accepted, value, late }
+    }
+
+    fn serves_all(&self, view: &View<'_>) -> bool {
+        self.accepted.len() == view.waiting.len() && self.late == 0
     }
 
     fn worth(&self) -> i128 {
@@ -241,6 +277,16 @@ fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
     let halves =
         std::iter::successors(Some(most), |size| Some(size / 2)).take_while(move |&size| size > least);
     halves.chain([least])
+}
+
+/// Lengths that prompts may be padded to, the longest first. A batch without the longest prompts is padded to
+/// less, so that it may hold more; a policy that does not plan takes them as they come.
+fn padded_lengths(view: &View<'_>) -> Vec<Tokens> {
+    let lengths: BTreeSet<Tokens> = view.waiting.iter().map(|request| request.prompt).collect();
+    let lengths: Vec<Tokens> = lengths.into_iter().rev().collect();
+    let is_choice = view.settings.padding == Padding::BatchMax && view.settings.policy.plans_for_all();
+    let tried = if is_choice { lengths.len().clamp(1, PADDED_LENGTHS_MAX) } else { 1 };
+    (0..tried).map(|index| lengths.get(index * lengths.len() / tried).copied().unwrap_or_default()).collect()
 }
 
 fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) -> Answer {

@@ -1,5 +1,6 @@
 //! From the node's state to an instance: what each request needs, in the solvers' integers.
 
+use super::Policy;
 use super::instance::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
 use super::view::View;
 use crate::allocator;
@@ -124,11 +125,19 @@ pub(crate) fn least_work(request: &Request, node: &Node, pace: &Pace) -> Span {
 /// Asks which of the waiting requests to serve, each at the precision of `among` that takes the least time, if
 /// `batch` requests run at once.
 ///
-/// Left out are requests that none of these precisions suits, and those too late even for that batch size.
-pub(super) fn reduce<'a>(view: &View<'a>, among: &[PrecisionIndex], batch: u32) -> Reduction<'a> {
+/// Left out are requests that none of these precisions suits, those too late even for that batch size, and those
+/// with prompts longer than `longest`, the longest of the batch.
+pub(super) fn reduce<'a>(
+    view: &View<'a>,
+    among: &[PrecisionIndex],
+    batch: u32,
+    longest: Tokens,
+) -> Reduction<'a> {
     let node = view.node;
-    let longest = view.waiting.iter().map(|request| request.prompt).max().unwrap_or_default();
-    let suited = view.waiting.iter().filter_map(|&request| {
+    // Without batching nobody shares a decode.
+    let batch = if matches!(view.settings.policy, Policy::None { .. }) { 1 } else { batch };
+    let fitting = view.waiting.iter().filter(|request| request.prompt <= longest);
+    let suited = fitting.filter_map(|&request| {
         let (precision, _) = cheapest(request, node, view.pace, among.iter().copied(), batch)?;
         Some((request, precision))
     });
@@ -136,7 +145,7 @@ pub(super) fn reduce<'a>(view: &View<'a>, among: &[PrecisionIndex], batch: u32) 
     let crowd = Crowd::new(view, suited.iter().map(|&(_, precision)| precision), batch);
     let mut reduction = Reduction { instance: Instance::default(), members: Vec::new(), crowd };
     for (request, precision) in suited {
-        // Padding to the longest that waits, not to the longest that will be chosen: the instance's
+        // Padding to a length that is set before, not to the longest that will be chosen: the instance's
         // needs must not depend on its answer, and a shorter batch only needs less.
         let prompt = view.settings.pad(request.prompt, longest);
         let needs = allocator::needs(request, prompt, node);

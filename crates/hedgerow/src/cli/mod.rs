@@ -1,11 +1,12 @@
 //! The command line: one file a verb.
 
-mod bench;
+pub(crate) mod bench;
 mod check;
 mod config;
 mod demo;
 mod evaluate;
 mod explain;
+mod figures;
 mod instances;
 mod list;
 #[cfg(feature = "milp")]
@@ -20,6 +21,7 @@ mod show;
 mod simulate;
 mod solve;
 mod solver;
+pub(crate) mod sweep;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -62,6 +64,10 @@ enum Verb {
     Scenario(scenario::ScenarioArgs),
     /// Play a scenario, or what a server recorded, in virtual time
     Simulate(simulate::SimulateArgs),
+    /// Play many scenarios: a grid or list of changes, for several policies and seeds
+    Sweep(sweep::SweepArgs),
+    /// Draw the figures: the paper's, or those beyond it
+    Figures(figures::FiguresArgs),
     /// Say why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
     /// Show the configuration in force and where each value comes from
@@ -88,6 +94,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Bench(args) => bench::run(&args),
         Verb::Scenario(args) => scenario::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Sweep(args) => sweep::run(&args),
+        Verb::Figures(args) => figures::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
     }

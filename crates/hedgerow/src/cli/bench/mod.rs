@@ -4,7 +4,7 @@ pub(in crate::cli) mod files;
 mod serve;
 mod simulate;
 mod solvers;
-pub(super) mod style;
+pub(crate) mod style;
 
 use clap::{Args, Subcommand};
 

@@ -3,15 +3,15 @@
 use kuva::plot::{LineStyle, MarkerShape};
 
 /// A line's look.
-pub(in crate::cli) struct Style {
-    pub(in crate::cli) color: &'static str,
-    pub(in crate::cli) line: LineStyle,
-    pub(in crate::cli) marker: MarkerShape,
+pub(crate) struct Style {
+    pub(crate) color: &'static str,
+    pub(crate) line: LineStyle,
+    pub(crate) marker: MarkerShape,
 }
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito), each with its own marker and dashes, so that
 /// they can also be told apart in grey.
-pub(in crate::cli) const STYLES: [Style; 7] = [
+pub(crate) const STYLES: [Style; 7] = [
     Style { color: "#0072B2", line: LineStyle::Solid, marker: MarkerShape::Circle },
     Style { color: "#D55E00", line: LineStyle::Dashed, marker: MarkerShape::Square },
     Style { color: "#009E73", line: LineStyle::Dotted, marker: MarkerShape::Triangle },

@@ -1,0 +1,28 @@
+//! Many scenarios at once: a grid or a list of changes to a scenario, for several policies and seeds.
+//!
+//! A sweep file ([`Sweep::load`]) becomes a list of [`Cell`]s, each a whole scenario. [`Sweep::play`] plays them
+//! on several threads; what each gives is a [`Row`]. A [`Journal`] keeps the rows as they come, so that a
+//! sweep that was killed goes on where it was. Rows become a [`Table`] in the order of the cells, whichever
+//! ended first, so the same sweep gives the same bytes.
+
+mod cell;
+mod change;
+mod error;
+mod file;
+mod journal;
+mod play;
+mod row;
+mod student;
+mod table;
+mod write;
+
+pub use cell::Cell;
+pub use error::SweepError;
+pub use file::Sweep;
+pub use journal::Journal;
+pub use row::{Field, Row};
+pub use student::mean_95;
+pub use table::Table;
+
+#[cfg(test)]
+mod tests;

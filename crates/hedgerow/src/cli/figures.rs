@@ -1,0 +1,65 @@
+//! `hedgerow figures`: draws the figures again, from nothing but the scenarios in this program.
+
+use std::io::Write as _;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::sweep::jobs_or_all;
+use crate::figures::{self, Chosen};
+
+/// What `hedgerow figures` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: hedgerow figures paper --out out/paper\n\n\
+                        docs/paper.md says what the figures show.")]
+pub(crate) struct FiguresArgs {
+    /// Which figures
+    which: Which,
+    /// Write report.html, and each figure as .svg, .png and .csv, into this folder
+    #[arg(long, value_name = "FOLDER", default_value = "out/figures")]
+    out: PathBuf,
+    /// Only these, by the letters of their names, separated by commas: a,d
+    #[arg(long, value_name = "LETTER", value_delimiter = ',')]
+    only: Vec<char>,
+    /// Simulate so many scenarios at once; by default as many as there are processors
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Play for so many seconds of virtual time instead of what each figure says, and with one seed: a quick look
+    #[arg(long, value_name = "SECONDS")]
+    quick: Option<f64>,
+    /// Also time the solvers on this machine, into the folder `timings`: no two runs give the same
+    #[arg(long)]
+    times: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Which {
+    /// The paper's: throughput over load, deadlines and quality, search effort, and which limit binds
+    Paper,
+    /// Beyond it: continuous batching, other channels, bursts, larger models, wrong parameters, memory speed
+    Beyond,
+}
+
+/// Plays the scenarios, draws the figures and prints what was written.
+///
+/// # Errors
+///
+/// When a figure's name is unknown or a file cannot be written.
+pub(crate) fn run(args: &FiguresArgs) -> anyhow::Result<()> {
+    let all = match args.which {
+        Which::Paper => figures::PAPER,
+        Which::Beyond => figures::BEYOND,
+    };
+    let chosen = Chosen { only: &args.only, quick_s: args.quick, jobs: jobs_or_all(args.jobs) };
+    let written = figures::make(all, &chosen, &args.out)?;
+    for path in written {
+        writeln!(std::io::stdout(), "{}", path.display())?;
+    }
+    if args.times {
+        for path in figures::times(&args.out.join("timings"))? {
+            writeln!(std::io::stdout(), "{}", path.display())?;
+        }
+    }
+    Ok(())
+}

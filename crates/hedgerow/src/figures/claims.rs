@@ -1,0 +1,82 @@
+//! Whether the paper's order of policies is seen: `dftsp` ≥ static batching ≥ no batching.
+
+use hedgerow_core::scheduler::Policy;
+use serde::Serialize;
+
+use super::curves::{Curve, Panel};
+use super::make::Filled;
+
+/// One panel against the claim.
+#[derive(Debug, Serialize)]
+pub(super) struct Claim {
+    pub(super) figure: &'static str,
+    pub(super) panel: String,
+    /// Places at which the policies are compared.
+    pub(super) points: usize,
+    /// At how many `dftsp` serves no fewer than static batching.
+    pub(super) dftsp_at_least_static: usize,
+    /// At how many static batching serves no fewer than none.
+    pub(super) static_at_least_none: usize,
+    /// At how many `dftsp` serves no fewer than no batching.
+    pub(super) dftsp_at_least_none: usize,
+    /// The least and the most that `dftsp` serves, in parts of static batching's.
+    pub(super) gain_least: Option<f64>,
+    pub(super) gain_most: Option<f64>,
+    /// The same over all places together.
+    pub(super) gain_mean: Option<f64>,
+}
+
+/// Every panel that the claim is about.
+pub(super) fn claims(figures: &[Filled<'_>]) -> Vec<Claim> {
+    let claim = |filled: &Filled<'_>| {
+        let claimed = filled.panels.iter().filter(|(part, _)| part.is_claimed);
+        claimed.filter_map(|(_, panel)| Claim::of(filled.figure.name, panel)).collect::<Vec<_>>()
+    };
+    figures.iter().flat_map(claim).collect()
+}
+
+/// Claims as CSV.
+///
+/// # Errors
+///
+/// When a row cannot be written, which memory does not do.
+pub(super) fn csv_of(claims: &[Claim]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for claim in claims {
+        writer.serialize(claim)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+impl Claim {
+    fn of(figure: &'static str, panel: &Panel) -> Option<Self> {
+        let [dftsp, batches, none] = [
+            curve(panel, |policy| policy == Policy::Dftsp)?,
+            curve(panel, |policy| matches!(policy, Policy::Static { .. }))?,
+            curve(panel, |policy| matches!(policy, Policy::None { .. }))?,
+        ];
+        let places: Vec<[f64; 3]> = dftsp
+            .points
+            .iter()
+            .filter_map(|point| Some([point.y, batches.at(point.x)?, none.at(point.x)?]))
+            .collect();
+        let count = |is_so: fn(&[f64; 3]) -> bool| places.iter().filter(|place| is_so(place)).count();
+        let gains = || places.iter().filter(|place| place[1] > 0.0).map(|place| place[0] / place[1]);
+        let sum = |index: usize| places.iter().map(|place| place[index]).sum::<f64>();
+        Some(Self {
+            figure,
+            panel: panel.title.clone(),
+            points: places.len(),
+            dftsp_at_least_static: count(|[dftsp, batches, _]| dftsp >= batches),
+            static_at_least_none: count(|[_, batches, none]| batches >= none),
+            dftsp_at_least_none: count(|[dftsp, _, none]| dftsp >= none),
+            gain_least: gains().reduce(f64::min),
+            gain_most: gains().reduce(f64::max),
+            gain_mean: (sum(1) > 0.0).then(|| sum(0) / sum(1)),
+        })
+    }
+}
+
+fn curve(panel: &Panel, is_it: impl Fn(Policy) -> bool) -> Option<&Curve> {
+    panel.curves.iter().find(|curve| curve.name.parse().is_ok_and(&is_it))
+}
