@@ -38,4 +38,6 @@ pub use simulation::Simulation;
 pub use sink::{Run, Sink};
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
