@@ -47,4 +47,6 @@ pub use sink::{Run, Sink};
 pub use trace::{Trace, TraceError, TraceFault, TraceFit, TraceRow};
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

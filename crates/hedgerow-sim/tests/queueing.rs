@@ -1,0 +1,129 @@
+//! The simulator as a queue that has a formula: one place, first come first served, one step a request.
+//!
+//! A request is a prompt of so many tokens at 10 µs each and an answer of one token, which comes with the prompt's
+//! last chunk: so its service time is whatever we like, to the token.
+
+use std::convert::Infallible;
+
+use hedgerow_core::engine::cost::{MeasuredCost, Surface};
+use hedgerow_core::engine::{CostModel, Step};
+use hedgerow_core::output::Record;
+use hedgerow_core::request::{Request, RequestId};
+use hedgerow_core::scheduler::{PlanReport, Policy};
+use hedgerow_core::settings::{Padding, Protocol};
+use hedgerow_core::time::{Instant, Span};
+use hedgerow_core::units::{Bytes, Tokens};
+use hedgerow_sim::{Arrival, Scenario, Simulation, Sink};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, Exp1};
+
+const TOKEN: Span = Span::from_micros(10);
+/// The mean of every service time.
+const MEAN_TOKENS: f64 = 1_000.0;
+const MEAN_S: f64 = 0.01;
+
+/// How long services are.
+#[derive(Clone, Copy)]
+enum Service {
+    Exponential,
+    Constant,
+}
+
+fn scenario() -> Scenario {
+    let paper = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/paper.toml");
+    let mut scenario = Scenario::load(paper.as_ref()).unwrap();
+    scenario.cell = None;
+    let node = &mut scenario.node;
+    let per_token = || Surface::level(&[(1, TOKEN)]);
+    node.cost = CostModel::Measured(MeasuredCost { prefill: per_token(), decode: per_token(), mixed_ns: 0 });
+    (node.radio, node.max_parallel, node.memory) = (None, 1, Bytes(1 << 50));
+    (node.context, node.prefill_chunk) = (Tokens(100_000), Tokens(100_000));
+    let settings = &mut scenario.settings;
+    (settings.policy, settings.protocol, settings.padding) =
+        (Policy::Fifo, Protocol::Continuous, Padding::None);
+    (settings.margin, settings.queue_capacity) = (0.0, 1_000_000);
+    scenario
+}
+
+/// Poisson arrivals that keep the place busy for a part `load` of the time.
+fn arrivals(service: Service, load: f64, count: u64, seed: u64) -> impl Iterator<Item = Arrival> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut at = Instant::START;
+    (0..count).map(move |id| {
+        let (gap, length): (f64, f64) = (Exp1.sample(&mut random), Exp1.sample(&mut random));
+        at = at + Span::from_seconds(gap * MEAN_S / load);
+        let tokens = match service {
+            Service::Exponential => (MEAN_TOKENS * length).round().max(1.0),
+            Service::Constant => MEAN_TOKENS,
+        };
+        let request = Request::new(RequestId(id), at, Tokens(tokens as u32), Tokens(1));
+        Arrival { request, told: at, answer: Tokens(1), leaves: None }
+    })
+}
+
+/// Adds up how long requests waited for the place.
+#[derive(Default)]
+struct Waits {
+    sum_s: f64,
+    count: u64,
+}
+
+impl Sink for Waits {
+    type Error = Infallible;
+
+    fn planned(&mut self, _plan: &PlanReport) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn stepped(&mut self, _at: Instant, _took: Span, step: &Step) -> Result<(), Infallible> {
+        assert_eq!(step.request_count(), 1, "there is one place");
+        Ok(())
+    }
+
+    fn ended(&mut self, record: Record) -> Result<(), Infallible> {
+        self.sum_s += record.queue_time().expect("everybody is served").as_seconds();
+        self.count += 1;
+        Ok(())
+    }
+}
+
+fn mean_wait_s(service: Service, load: f64) -> f64 {
+    let (scenario, mut waits) = (scenario(), Waits::default());
+    let arrivals = arrivals(service, load, 400_000, 1);
+    let Ok(()) =
+        Simulation::replay(&scenario.node, &scenario.settings, arrivals).run_into(&mut waits, |_| {});
+    waits.sum_s / waits.count as f64
+}
+
+#[test]
+fn the_mean_wait_is_that_of_queueing_theory_within_2_percent() {
+    // M/M/1: ρ/(1 − ρ) services. M/D/1, by Pollaczek and Khinchine: half of that.
+    for (service, load, services) in [
+        (Service::Exponential, 0.3, 0.3 / 0.7),
+        (Service::Exponential, 0.5, 1.0),
+        (Service::Constant, 0.5, 0.5),
+        (Service::Constant, 0.7, 0.7 / 0.6),
+    ] {
+        let (measured_s, expected_s) = (mean_wait_s(service, load), services * MEAN_S);
+        assert!(
+            (measured_s / expected_s - 1.0).abs() < 0.02,
+            "{measured_s} s instead of {expected_s} s at {load}"
+        );
+    }
+}
+
+#[test]
+fn each_wait_is_lindleys_to_the_nanosecond() {
+    let scenario = scenario();
+    let arrivals: Vec<Arrival> = arrivals(Service::Exponential, 0.9, 20_000, 2).collect();
+    let run = Simulation::replay(&scenario.node, &scenario.settings, arrivals.iter().cloned()).run(|_| {});
+    let mut free = Instant::START;
+    assert_eq!(run.records.len(), arrivals.len());
+    for (arrival, record) in arrivals.iter().zip(&run.records) {
+        // W' = max(0, W + S − A), as moments: who comes starts when the one before it ends, or at once.
+        let start = free.max(arrival.request.arrived);
+        free = start + TOKEN * arrival.request.prompt.0;
+        assert_eq!((record.started, record.ended), (Some(start), free), "{record:#?}");
+    }
+}
