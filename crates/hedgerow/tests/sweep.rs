@@ -108,6 +108,13 @@ fn figures_are_the_same_to_the_byte_on_one_thread_and_on_two() {
             assert!(files[&format!("{name}.png")].starts_with(b"\x89PNG"), "{name}");
             assert!(files[&format!("{name}.csv")].len() > 500, "{name}");
         }
+        // Nor does a figure depend on which others are made.
+        let (second, alone) = (names[1], folder.join(which).join("alone"));
+        let letter = &second[..1];
+        let quick = ["--quick", "6", "--only", letter, "--out"];
+        run(hedgerow().args(["figures", which]).args(quick).arg(&alone));
+        let svg = format!("{second}.svg");
+        assert!(std::fs::read(alone.join(&svg)).unwrap() == files[&svg], "{svg} differs");
         let report = String::from_utf8_lossy(&files["report.html"]);
         assert_eq!(report.matches("<figure").count(), 2);
         assert!(!report.contains("src=") && !report.contains("href="), "it needs nothing else");

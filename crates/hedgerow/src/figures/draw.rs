@@ -30,7 +30,7 @@ pub(super) struct Drawn {
 /// # Errors
 ///
 /// When no PNG can be made of it.
-pub(super) fn draw(panels: &[(&Part, Panel)]) -> anyhow::Result<Drawn> {
+pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Drawn> {
     let mut names: Vec<&str> = Vec::new();
     for curve in panels.iter().flat_map(|(_, panel)| &panel.curves) {
         if !names.contains(&curve.name.as_str()) {
@@ -59,7 +59,28 @@ pub(super) fn draw(panels: &[(&Part, Panel)]) -> anyhow::Result<Drawn> {
         .with_shared_legend_bottom();
     let scene = page.render();
     let png = PngBackend::new().with_scale(PNG_SCALE).render_scene(&scene);
-    Ok(Drawn { svg: SvgBackend::new().render_scene(&scene), png: png.map_err(|error| anyhow!(error))? })
+    Ok(Drawn {
+        svg: renumbered(&SvgBackend::new().render_scene(&scene), name),
+        png: png.map_err(|error| anyhow!(error))?,
+    })
+}
+
+/// kuva numbers its clips through the life of the process; here they begin anew in each figure, so that it is
+/// the same whatever else was drawn, and carry its name, so that several can stand on one page.
+fn renumbered(svg: &str, name: &str) -> String {
+    const ID: &str = "kuva-clip-";
+    let mut parts = svg.split(ID);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    let mut ids: Vec<&str> = Vec::new();
+    for part in parts {
+        let (id, rest) = part.split_at(part.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(part.len()));
+        let index = ids.iter().position(|known| *known == id).unwrap_or_else(|| {
+            ids.push(id);
+            ids.len() - 1
+        });
+        text.push_str(&format!("{name}-clip-{index}{rest}"));
+    }
+    text
 }
 
 fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> (&'a Style, usize)) -> (Vec<Plot>, Layout) {

@@ -58,7 +58,7 @@ pub(crate) fn make(all: &[Figure], chosen: &Chosen<'_>, out: &Path) -> anyhow::R
             panels(part, &tables[part.sweep.name]).into_iter().map(move |panel| (part, panel))
         };
         let panels: Vec<(&Part, Panel)> = figure.parts.iter().flat_map(of_part).collect();
-        let drawn = draw::draw(&panels)?;
+        let drawn = draw::draw(figure.name, &panels)?;
         write(format!("{}.svg", figure.name), drawn.svg.as_bytes())?;
         write(format!("{}.png", figure.name), &drawn.png)?;
         write(format!("{}.csv", figure.name), csv_of(&panels)?.as_bytes())?;

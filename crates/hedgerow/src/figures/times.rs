@@ -52,7 +52,7 @@ pub(crate) fn times(out: &Path) -> anyhow::Result<Vec<PathBuf>> {
             csv.push_str(&format!("{},{},{}\n", curve.name, point.x, point.y));
         }
     }
-    let drawn = draw::draw(&[(&PART, Panel { title: PART.label.to_owned(), curves })])?;
+    let drawn = draw::draw("d-search-time", &[(&PART, Panel { title: PART.label.to_owned(), curves })])?;
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let files = [("svg", drawn.svg.into_bytes()), ("png", drawn.png), ("csv", csv.into_bytes())];
     files
