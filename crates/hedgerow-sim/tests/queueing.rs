@@ -58,7 +58,7 @@ fn arrivals(service: Service, load: f64, count: u64, seed: u64) -> impl Iterator
             Service::Constant => MEAN_TOKENS,
         };
         let request = Request::new(RequestId(id), at, Tokens(tokens as u32), Tokens(1));
-        Arrival { request, told: at, answer: Tokens(1), leaves: None }
+        Arrival { told: at, ..Arrival::of(request, Tokens(1)) }
     })
 }
 
