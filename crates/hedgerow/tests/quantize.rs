@@ -38,6 +38,7 @@ fn quantize(model: &Path, out: &Scratch, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .arg("quantize")
         .arg(model)
+        .env("HEDGEROW_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/quantize-cache"))
         .args(["--json", "--threads", "1", "--out"])
         .arg(&out.0)
         .args(arguments)

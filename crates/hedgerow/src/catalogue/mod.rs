@@ -116,6 +116,13 @@ pub(crate) fn refresh(seen: &[&Path]) -> Result<Catalogue, ModelError> {
     refresh_in(&models::cache_folder()?, &Machine::this(), seen)
 }
 
+/// The same for a verb that has its own work: what goes wrong is said and no more.
+pub(crate) fn note(seen: &[&Path]) {
+    if let Err(error) = refresh(seen) {
+        eprintln!("warning: the catalogue is not brought up to date: {error}");
+    }
+}
+
 /// The catalogue as it was saved last; `None` if it never was, or not by a program like this.
 ///
 /// # Errors

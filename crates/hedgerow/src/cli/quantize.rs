@@ -10,6 +10,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::json;
 
+use crate::catalogue;
 use crate::hint::hinted;
 use crate::models::{self, Bar, FetchOptions, ModelSource};
 use crate::quantize::{self, Job, Made, QuantizeError};
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
         }
         hinted(error, hint)
     })?;
+    catalogue::note(&made.iter().map(|made| made.path.as_path()).collect::<Vec<_>>());
     let text = if args.json {
         serde_json::to_string_pretty(&json!({ "files": made }))? + "\n"
     } else {

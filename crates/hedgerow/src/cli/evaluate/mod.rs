@@ -4,7 +4,7 @@ mod plot;
 mod table;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use hedgerow_core::units::Tokens;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::hint::hinted;
 use crate::models::{self, Bar, FetchOptions, ModelError};
@@ -148,6 +149,8 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
         }
     }
     notes(&reference, &models);
+    let seen: Vec<&Path> = models.iter().chain([&reference]).map(|loaded| loaded.path.as_path()).collect();
+    catalogue::note(&seen);
     Ok(results.into_iter().flatten().collect())
 }
 

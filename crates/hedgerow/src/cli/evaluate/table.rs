@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_figure_is_shown_with_the_wider_side_of_its_interval() {
-        assert_eq!(shown(Estimate { value: 12.345, low: 11.0, high: 13.0 }, 1.0, 2), "12.35 ± 1.34");
+        assert_eq!(shown(Estimate { value: 12.346, low: 11.0, high: 13.0 }, 1.0, 2), "12.35 ± 1.35");
         assert_eq!(shown(Estimate { value: 0.5, low: 0.4, high: 0.6 }, 100.0, 1), "50.0 ± 10.0");
     }
 }
