@@ -1,8 +1,8 @@
 //! The figures of the documentation, made again from the scenarios in this program.
 //!
-//! A [`Figure`] is panels of curves over a sweep (`scenarios/figures/`); [`make`] plays the sweeps, draws, and
+//! A [`Figure`] is panels of curves over a sweep (`scenarios/figures/`); [`make()`] plays the sweeps, draws, and
 //! writes SVG, PNG, CSV and one HTML report. Nothing in them depends on the machine or on the clock: the same
-//! program gives the same bytes. What does, how long solvers take, is made apart ([`times`]).
+//! program gives the same bytes. What does, how long solvers take, is made apart ([`times()`]).
 
 mod beyond;
 mod claims;
