@@ -14,7 +14,7 @@ use crate::lengths::Lengths;
 use crate::node::Node;
 use crate::output::{Outcome, Record, Rejection};
 use crate::pace::Pace;
-use crate::quantization::{self, Load, PrecisionIndex, Residents};
+use crate::quantization::{self, PrecisionIndex, Residents};
 use crate::queue::Queue;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
@@ -185,45 +185,6 @@ impl Pipeline {
         }
     }
 
-    /// What is to be loaded now: what the plan says, once nobody who runs is more urgent than whoever needs it.
-    fn load_due(&mut self) -> Option<Load> {
-        let plan = self.plan.as_mut()?;
-        let needed = plan.load.as_ref()?.precision;
-        let first = plan.accepted.iter().find(|planned| planned.precision == needed)?;
-        let urgency = self.queue.get(first.id)?.urgency();
-        let is_first = self.running.iter().all(|running| urgency < running.request.urgency());
-        if is_first { plan.load.take() } else { None }
-    }
-
-    /// Changes what is in memory.
-    fn load(&mut self, now: Instant, load: Load, orders: &mut Vec<Order>) {
-        let Load { precision, unload, takes } = load;
-        for old in unload {
-            self.residents.note_unloaded(old);
-            orders.push(Order::Unload(old));
-        }
-        orders.push(Order::Load(precision));
-        self.in_flight = Some(InFlight::Load { precision, until: now + takes });
-    }
-
-    /// Takes in that a precision is in memory, or cannot be: then whom no other suits is told.
-    fn take_in(&mut self, now: Instant, precision: PrecisionIndex, is_there: bool, orders: &mut Vec<Order>) {
-        self.in_flight = None;
-        self.residents.note_loaded(now, precision, is_there);
-        if !is_there {
-            self.plan = None;
-            let waiting: Vec<RequestId> = self.queue.iter().map(|request| request.id).collect();
-            for id in waiting {
-                let Some(Err(rejection)) = self.queue.get(id).map(|request| self.check_quality(request))
-                else {
-                    continue;
-                };
-                let request = self.queue.leave(id).expect("it was found just now");
-                orders.push(admission::reject(now, request, rejection));
-            }
-        }
-    }
-
     /// How many requests wait.
     pub fn queue_len(&self) -> usize {
         self.queue.len()
@@ -272,6 +233,7 @@ impl Pipeline {
 }
 
 mod admission;
+mod loading;
 mod progress;
 mod start;
 

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::hint::hinted;
 use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
-use crate::models::{self, FetchOptions, ModelSource, Report};
+use crate::models::{self, Bar, FetchOptions, ModelSource};
 use crate::profile::{self, Memory};
 use crate::serve::{self, Clock, NewRecording, Speed, Variant};
 
@@ -151,18 +151,17 @@ impl LoadedModel {
     }
 }
 
-/// Fetches and loads the model that the configuration names.
+/// Fetches and loads a model, with a bar while it takes.
 ///
 /// # Errors
 ///
 /// When it cannot be fetched, is damaged, or is not one that the engine runs.
-pub(crate) fn load_model(
-    name: &str,
-    options: &FetchOptions,
-    report: Report<'_>,
-) -> anyhow::Result<LoadedModel> {
+pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
     let source: ModelSource = name.parse()?;
-    let fetched = models::fetch(&source, options, report)?;
+    let bar = Bar::new();
+    let fetched = models::fetch(&source, options, &|progress| bar.show(progress));
+    bar.finish();
+    let fetched = fetched?;
     models::validate_gguf(&fetched.path)?;
     let before_load = profile::resident_bytes();
     let started = Instant::now();

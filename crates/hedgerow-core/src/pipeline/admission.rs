@@ -146,24 +146,6 @@ impl Pipeline {
         self.plan = Some(plan);
     }
 
-    /// The precisions in memory, and the one that is being loaded.
-    pub(super) fn held_soon(&self) -> Vec<PrecisionIndex> {
-        let coming = match self.in_flight {
-            Some(InFlight::Load { precision, .. }) => Some(precision),
-            Some(InFlight::Step { .. }) | None => None,
-        };
-        self.residents.held().into_iter().chain(coming).collect()
-    }
-
-    /// What could be loaded now without taking a precision from anybody who runs.
-    fn loads(&self) -> Vec<Load> {
-        if self.in_flight.as_ref().is_some_and(InFlight::is_load) {
-            return Vec::new();
-        }
-        let is_used = |index| self.running.iter().any(|running| running.precision == index);
-        self.residents.loads(&self.node, is_used)
-    }
-
     fn turn_away(
         &mut self,
         now: Instant,

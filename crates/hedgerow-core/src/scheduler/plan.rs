@@ -77,7 +77,8 @@ const PADDED_LENGTHS_MAX: usize = 8;
 
 /// Plans: the best batch over the precisions to use, over how many requests take part in a step in continuous
 /// batching, and over the length that prompts are padded to. Of equal ones it takes the one with the least work,
-/// then the fastest precision, the largest batch and the longest prompts. Something is loaded only where that is worth more than what is in memory.
+/// then the fastest precision, the largest batch and the longest prompts. Something is loaded only where that is
+/// worth more than what is in memory.
 pub fn choose(view: &View<'_>, loads: &[Load], node_limit: u64) -> Plan {
     let held_after = |load: &Load| {
         let stays = |index: &PrecisionIndex| !load.unload.contains(index);
@@ -282,11 +283,14 @@ fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
 /// Lengths that prompts may be padded to, the longest first. A batch without the longest prompts is padded to
 /// less, so that it may hold more; a policy that does not plan takes them as they come.
 fn padded_lengths(view: &View<'_>) -> Vec<Tokens> {
-    let lengths: BTreeSet<Tokens> = view.waiting.iter().map(|request| request.prompt).collect();
-    let lengths: Vec<Tokens> = lengths.into_iter().rev().collect();
+    let prompts = view.waiting.iter().map(|request| request.prompt);
     let is_choice = view.settings.padding == Padding::BatchMax && view.settings.policy.plans_for_all();
-    let tried = if is_choice { lengths.len().clamp(1, PADDED_LENGTHS_MAX) } else { 1 };
-    (0..tried).map(|index| lengths.get(index * lengths.len() / tried).copied().unwrap_or_default()).collect()
+    if !is_choice || view.waiting.is_empty() {
+        return vec![prompts.max().unwrap_or_default()];
+    }
+    let lengths: Vec<Tokens> = prompts.collect::<BTreeSet<_>>().into_iter().rev().collect();
+    let tried = lengths.len().min(PADDED_LENGTHS_MAX);
+    (0..tried).map(|index| lengths[index * lengths.len() / tried]).collect()
 }
 
 fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) -> Answer {

@@ -138,7 +138,11 @@ pub(super) fn reduce<'a>(
     let batch = if matches!(view.settings.policy, Policy::None { .. }) { 1 } else { batch };
     let fitting = view.waiting.iter().filter(|request| request.prompt <= longest);
     let suited = fitting.filter_map(|&request| {
-        let (precision, _) = cheapest(request, node, view.pace, among.iter().copied(), batch)?;
+        let precision = match *among {
+            // Mostly there is one, and nothing to compare.
+            [only] => quantization::suits(&node.precisions, only, request).then_some(only)?,
+            _ => cheapest(request, node, view.pace, among.iter().copied(), batch)?.0,
+        };
         Some((request, precision))
     });
     let suited: Vec<(&Request, PrecisionIndex)> = suited.collect();

@@ -8,7 +8,7 @@ use hedgerow_core::scheduler::Policy;
 
 use crate::config;
 use crate::demo::{self, Plan, table};
-use crate::models::{Bar, FetchOptions};
+use crate::models::FetchOptions;
 use crate::server;
 
 /// What `hedgerow demo` takes.
@@ -55,10 +55,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let bar = Bar::new();
-    let loaded = server::load_model(&args.model, &options, &|progress| bar.show(progress));
-    bar.finish();
-    let loaded = loaded?;
+    let loaded = server::load_model(&args.model, &options)?;
     let info = loaded.model.info();
     eprintln!(
         "{} ({}, {} MB) is loaded; finding out how fast this machine is",

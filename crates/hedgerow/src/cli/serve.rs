@@ -9,8 +9,9 @@ use hedgerow_core::units::Quality;
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
-use crate::models::{Bar, FetchOptions};
+use crate::models::FetchOptions;
 use crate::profile::Profiler;
+use crate::quality;
 use crate::serve::{self, Speed, Variant};
 use crate::server::{self, Server};
 
@@ -78,10 +79,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
 /// Loads the model and its other precisions; gives its name too.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
     let fetch = |name: &str| {
-        let bar = Bar::new();
-        let loaded = server::load_model(name, options, &|progress| bar.show(progress));
-        bar.finish();
-        let loaded = loaded?;
+        let loaded = server::load_model(name, options)?;
         tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
         let profiler = Profiler::new(&loaded, config)?;
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))
@@ -91,15 +89,9 @@ fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(
     let mut variants = vec![first.variant(speed, config.model.quality)];
     for also in &config.model.also {
         let (loaded, speed) = fetch(&also.name)?;
-        let (info, precision) = (variants[0].model.info(), &loaded.model.info().precision);
-        let is_kin =
-            info.shape == loaded.model.info().shape && info.architecture == loaded.model.info().architecture;
-        if !is_kin {
-            return Err(hinted(
-                format!("{} is not the same model as {name} in another precision", also.name),
-                "serve it by itself, or name another file in --also",
-            ));
-        }
+        quality::kinship(&loaded.path, &loaded.model, &variants[0].model)
+            .map_err(|error| hinted(&error, "serve it by itself, or name another file in --also"))?;
+        let precision = &loaded.model.info().precision;
         if variants.iter().any(|variant| variant.model.info().precision == *precision) {
             return Err(hinted(
                 format!("{} is {precision}, which is served already", also.name),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{CostModel, EngineLimits};
 use hedgerow_core::node::{ModelShape, Node};
-use hedgerow_core::quantization::{Precision, Residency};
+use hedgerow_core::quantization::{Precision, PrecisionIndex, Residency};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bytes, Quality};
 use hedgerow_llama::{EngineOptions, LlamaModel};
@@ -38,6 +38,8 @@ pub(crate) struct Ready {
     quality: Quality,
     cost: MeasuredCost,
     load: Span,
+    /// Whether there was room to keep it in memory.
+    at_start: bool,
 }
 
 /// Makes an engine for each precision and finds out how fast it is. Those that do not fit the memory for weights
@@ -74,21 +76,18 @@ pub(super) fn prepare(
         let precision = engines.add(path, model)?;
         let load = load + Span::from_seconds(started.elapsed().as_secs_f64());
         let cost = measured(speed, &mut engines, precision)?;
-        if limit.is_some_and(|limit| held + weights > limit) {
-            engines.unload(precision);
-        } else {
+        let at_start = limit.is_none_or(|limit| held + weights <= limit);
+        if at_start {
             held = held + weights;
+        } else {
+            engines.unload(precision);
         }
-        ready.push(Ready { name: info.precision, weights, quality, cost, load });
+        ready.push(Ready { name: info.precision, weights, quality, cost, load, at_start });
     }
     Ok((engines, ready))
 }
 
-fn measured(
-    speed: Speed,
-    engines: &mut Engines,
-    precision: hedgerow_core::quantization::PrecisionIndex,
-) -> anyhow::Result<MeasuredCost> {
+fn measured(speed: Speed, engines: &mut Engines, precision: PrecisionIndex) -> anyhow::Result<MeasuredCost> {
     let profiler = match speed {
         Speed::Known(cost) => return Ok(*cost),
         Speed::Profile(profiler) => profiler,
@@ -107,14 +106,9 @@ fn measured(
 pub(super) fn describe(model: &LlamaModel, ready: &[Ready], config: &Config, limits: EngineLimits) -> Node {
     let shape = ModelShape { kv_type: config.engine.kv_type, ..model.info().shape };
     let limit = config.model.weights_limit;
-    let mut held = Bytes::ZERO;
-    let mut residency = |index: usize, ready: &Ready| {
-        let at_start = limit.is_none_or(|limit| held + ready.weights <= limit);
-        held = if at_start { held + ready.weights } else { held };
-        match limit {
-            Some(_) if index > 0 => Residency::OnDemand { load: ready.load, at_start },
-            Some(_) | None => Residency::Always,
-        }
+    let residency = |index: usize, &Ready { load, at_start, .. }: &Ready| match limit {
+        Some(_) if index > 0 => Residency::OnDemand { load, at_start },
+        Some(_) | None => Residency::Always,
     };
     let precisions: Vec<Precision> = ready
         .iter()

@@ -113,7 +113,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let options = fetch_options(args)?;
     let text = text(args, &options)?;
     let reference = args.reference.as_deref().context("clap requires a reference")?;
-    let reference = load_one(reference, &options)?;
+    let reference = server::load_model(reference, &options)?;
     let models = load(&args.models, &options)?;
     for loaded in &models {
         quality::kinship(&loaded.path, &loaded.model, &reference.model)?;
@@ -174,14 +174,7 @@ fn text(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Text> {
 }
 
 fn load(names: &[String], options: &FetchOptions) -> anyhow::Result<Vec<LoadedModel>> {
-    names.iter().map(|name| load_one(name, options)).collect()
-}
-
-fn load_one(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
-    let bar = Bar::new();
-    let loaded = server::load_model(name, options, &|progress| bar.show(progress));
-    bar.finish();
-    loaded
+    names.iter().map(|name| server::load_model(name, options)).collect()
 }
 
 /// The files are mapped, so too little memory would not fail but crawl.

@@ -16,7 +16,7 @@ use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::config::{self, ConfigArgs};
 use crate::hint::hinted;
-use crate::models::{Bar, FetchOptions};
+use crate::models::FetchOptions;
 use crate::profile::{Known, Profile, Profiler};
 use crate::{serve, server};
 
@@ -51,10 +51,7 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let bar = Bar::new();
-    let loaded = server::load_model(&config.model.name, &options, &|progress| bar.show(progress));
-    bar.finish();
-    let loaded = loaded?;
+    let loaded = server::load_model(&config.model.name, &options)?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
