@@ -75,6 +75,22 @@ fn each_request_runs_at_a_precision_that_is_good_enough_and_never_below_its_floo
 }
 
 #[test]
+fn a_prompt_is_found_again_at_the_precision_that_computed_it_and_at_no_other() {
+    let Some(folder) = made("precisions-prefixes", "q8_0") else { return };
+    let also = format!("{}=0.5", file(&folder, "Q8_0"));
+    let flags: Vec<&str> = SMALL.into_iter().chain(["--also", &also]).collect();
+    let Some(server) = Server::start(&flags) else { return };
+    let cached = |model: &str| {
+        let answer = server.chat(&[], &asks(model, json!({})));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(cached("small:Q8_0"), 0);
+    assert!(cached("small:Q8_0") > 8);
+    assert_eq!(cached("small:Q4_1"), 0);
+}
+
+#[test]
 fn a_precision_that_does_not_fit_is_loaded_when_somebody_needs_it_and_breaks_no_promise() {
     let Some(folder) = made("precisions-loaded", "q8_0,q4_0") else { return };
     let also = format!("{}=0.6,{}=0.5", file(&folder, "Q8_0"), file(&folder, "Q4_0"));
@@ -95,6 +111,20 @@ fn a_precision_that_does_not_fit_is_loaded_when_somebody_needs_it_and_breaks_no_
     assert_eq!(precision(&server, &asks("small:Q8_0", json!({}))), "Q8_0");
     assert_eq!(server.metric("hedgerow_precision_loads_total{precision=\"Q4_0\"}"), 1.0);
     assert_eq!(server.metric("hedgerow_requests_total{outcome=\"met\",reason=\"length\"}"), 3.0);
+}
+
+#[test]
+fn a_file_that_is_not_the_one_that_was_measured_is_not_loaded() {
+    let Some(folder) = made("precisions-replaced", "q8_0,q4_0") else { return };
+    let (q8_0, q4_0) = (file(&folder, "Q8_0"), file(&folder, "Q4_0"));
+    let also = format!("{q8_0}=0.6,{q4_0}=0.5");
+    let flags: Vec<&str> = SMALL.into_iter().chain(["--also", &also, "--weights-gb", "0.36"]).collect();
+    let Some(server) = Server::start(&flags) else { return };
+    std::fs::copy(&q8_0, folder.join("other")).unwrap();
+    std::fs::rename(folder.join("other"), &q4_0).unwrap();
+    let refused = server.chat(&[], &asks("small:Q4_0", json!({})));
+    assert_eq!((refused.status, refused.code()), (503, "precision_unavailable".to_owned()), "{}", refused.body);
+    assert_eq!(precision(&server, &asks("small:Q4_1", json!({}))), "Q4_1");
 }
 
 #[test]

@@ -7,8 +7,9 @@ use super::TokenId;
 use crate::request::RequestId;
 use crate::units::Tokens;
 
-/// Shorter matches are not used and shorter sequences not kept: the copy would cost about what it saves.
-pub const WORTHWHILE: Tokens = Tokens(32);
+/// Shorter matches are not used and shorter sequences not kept: looking them up would cost about what it saves.
+/// Fewer than what a chat's template puts before every first question.
+pub const WORTHWHILE: Tokens = Tokens(8);
 
 /// The name of one held sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,7 +212,7 @@ mod tests {
         let (second, _) = serve(&mut index, text(2, 50, 60));
         assert!(first.is_retained);
         assert_eq!(found(&index, &text(3, 45, 80)), Some((second, 45)));
-        assert_eq!(found(&index, &text(3, 31, 80)), None, "not worth a copy");
+        assert_eq!(found(&index, &text(3, 7, 80)), None, "not worth a copy");
     }
 
     #[test]

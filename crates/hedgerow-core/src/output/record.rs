@@ -116,6 +116,9 @@ pub enum Rejection {
         /// The best there is.
         best: Quality,
     },
+    /// What it may run at could not be loaded.
+    #[error("no precision that it may run at could be loaded")]
+    PrecisionUnavailable,
     /// The deadline could not be met even on an idle node.
     #[error("deadline of {deadline} is shorter than the fastest possible run, {fastest}")]
     DeadlineInfeasible {
@@ -182,6 +185,7 @@ impl Rejection {
             Self::ComputeExceeded { .. } => "compute_exceeded",
             Self::BandExceeded { .. } => "band_exceeded",
             Self::QualityInfeasible { .. } => "quality_infeasible",
+            Self::PrecisionUnavailable => "precision_unavailable",
             Self::DeadlineInfeasible { .. } => "deadline_infeasible",
             Self::TargetInfeasible { .. } => "target_infeasible",
             Self::DeadlineUnreachable { .. } => "deadline_unreachable",
@@ -201,6 +205,7 @@ impl Rejection {
             }
             Self::BandExceeded { .. } => "send less, or from where the signal is stronger".into(),
             Self::QualityInfeasible { best, .. } => format!("ask for a quality of at most {best}"),
+            Self::PrecisionUnavailable => "ask for another precision, or for none".into(),
             Self::DeadlineInfeasible { fastest, .. } => {
                 format!("ask for a deadline of {fastest} or more, or lower `max_tokens`")
             }
@@ -228,6 +233,7 @@ impl Rejection {
             | Self::ComputeExceeded { .. }
             | Self::BandExceeded { .. }
             | Self::QualityInfeasible { .. }
+            | Self::PrecisionUnavailable
             | Self::DeadlineInfeasible { .. }
             | Self::TargetInfeasible { .. }
             | Self::ShuttingDown => None,

@@ -92,18 +92,18 @@ pub fn suits(precisions: &[Precision], index: PrecisionIndex, request: &Request)
 ///
 /// # Errors
 ///
-/// The best quality among those that it may run at, when that is below its floor.
+/// The best quality among those that it may run at, when that is below its floor; `None` when there are none.
 pub fn reachable(
     precisions: &[Precision],
     is_usable: impl Fn(PrecisionIndex) -> bool,
     request: &Request,
-) -> Result<(), Quality> {
+) -> Result<(), Option<Quality>> {
     let indices = (0..precisions.len()).map(PrecisionIndex);
     let may_run =
         |&index: &PrecisionIndex| is_usable(index) && request.precision.is_none_or(|only| only == index);
     let qualities = indices.filter(may_run).map(|index| precisions[index.0].quality);
-    let best = qualities.fold(Quality::NONE, |a, b| if b > a { b } else { a });
-    if best >= request.min_quality { Ok(()) } else { Err(best) }
+    let best = qualities.reduce(|a, b| if b > a { b } else { a });
+    if best >= Some(request.min_quality) { Ok(()) } else { Err(best) }
 }
 
 /// Precisions in the order in which to try them when a batch runs at one: fastest decode first, because
@@ -152,7 +152,7 @@ mod tests {
         let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
         let high = Quality::new(0.99).unwrap();
         assert_eq!(reachable(&resident, |_| true, &request(high, None)), Ok(()));
-        assert_eq!(reachable(&resident, |_| true, &request(Quality::FULL, None)), Err(high));
+        assert_eq!(reachable(&resident, |_| true, &request(Quality::FULL, None)), Err(Some(high)));
     }
 
     #[test]
@@ -160,7 +160,9 @@ mod tests {
         let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
         let low = Quality::new(0.9).unwrap();
         assert_eq!(reachable(&resident, |_| true, &request(low, Some(0))), Ok(()));
-        assert_eq!(reachable(&resident, |_| true, &request(Quality::new(0.95).unwrap(), Some(0))), Err(low));
+        assert_eq!(reachable(&resident, |_| true, &request(Quality::new(0.95).unwrap(), Some(0))), Err(Some(low)));
+        let others = |index| index != PrecisionIndex(0);
+        assert_eq!(reachable(&resident, others, &request(Quality::NONE, Some(0))), Err(None));
         let suits =
             |floor, only| [0, 1].map(|index| suits(&resident, PrecisionIndex(index), &request(floor, only)));
         assert_eq!(suits(low, None), [true, true]);

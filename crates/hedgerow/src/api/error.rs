@@ -167,6 +167,7 @@ impl From<&Rejection> for ApiError {
             Rejection::QualityInfeasible { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Some("hedgerow.min_quality"), None)
             }
+            Rejection::PrecisionUnavailable => (StatusCode::SERVICE_UNAVAILABLE, Some("model"), None),
             Rejection::DeadlineInfeasible { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Some("hedgerow.deadline_ms"), None)
             }

@@ -170,7 +170,9 @@ impl Driver {
             Command::Submit(submission) => {
                 let Submission { mut request, work, updates, place } = *submission;
                 let is_looked_up = work.cache_prompt && self.prefixes().is_enabled();
-                if is_looked_up {
+                // What one precision has computed is nothing to another, and which one it will run at is not known
+                // yet: with several nothing is promised, and the engine uses what it finds.
+                if is_looked_up && self.pipeline.node().precisions.len() == 1 {
                     request.cached = self.prefixes().claim(request.id, &work.prompt);
                 }
                 self.waiting.insert(request.id, (work, place));

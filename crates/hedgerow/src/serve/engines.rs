@@ -1,9 +1,10 @@
 //! The engines of a node that holds several precisions: one each, and every request in one of them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use hedgerow_core::engine::{Engine, EngineError, EngineLimits, Step, StepReport, TokenSink, Work};
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::RequestId;
@@ -12,6 +13,7 @@ use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions, Shared
 use self_cell::self_cell;
 
 use crate::hint::hinted;
+use crate::profile;
 
 self_cell!(
     /// An engine and the model that it borrows.
@@ -25,6 +27,8 @@ self_cell!(
 /// One precision: its file, and its engine while it is in memory.
 struct Seat {
     path: PathBuf,
+    /// What the file was when its speed and quality were looked up.
+    fingerprint: String,
     engine: Option<Seated>,
 }
 
@@ -46,10 +50,11 @@ impl Engines {
     ///
     /// # Errors
     ///
-    /// When its cache does not fit the memory.
+    /// When its cache does not fit the memory, or its file cannot be read.
     pub(crate) fn add(&mut self, path: PathBuf, model: Arc<LlamaModel>) -> anyhow::Result<PrecisionIndex> {
         let engine = Some(self.seat(model)?);
-        self.seats.push(Seat { path, engine });
+        let fingerprint = fingerprint(&path)?;
+        self.seats.push(Seat { path, fingerprint, engine });
         Ok(PrecisionIndex(self.seats.len() - 1))
     }
 
@@ -64,7 +69,13 @@ impl Engines {
     ///
     /// When the file is not as it was, or the memory does not suffice.
     pub(crate) fn load(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
-        let path = &self.seats[precision.0].path;
+        let Seat { path, fingerprint: known, .. } = &self.seats[precision.0];
+        if fingerprint(path)? != *known {
+            return Err(hinted(
+                format!("{} is another file than at the start, of unknown speed and quality", path.display()),
+                "put the old file back, or start again with the new one",
+            ));
+        }
         let model = LlamaModel::load(path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
             .map_err(|error| hinted(&error, error.hint()))?;
         let engine = self.seat(Arc::new(model))?;
@@ -162,4 +173,8 @@ impl Engines {
             self.seats.get_mut(precision.0).and_then(|seat| seat.engine.as_mut()).ok_or_else(missing)?;
         seated.with_dependent_mut(|_, engine| work(engine))
     }
+}
+
+fn fingerprint(path: &Path) -> anyhow::Result<String> {
+    profile::fingerprint(path).with_context(|| format!("reading {}", path.display()))
 }

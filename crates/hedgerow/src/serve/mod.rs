@@ -91,11 +91,7 @@ pub(crate) fn start(
     let (ready_sender, ready) = mpsc::channel();
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (driver, kv_tokens) = (commands.clone(), metrics.kv_tokens());
-        let mut options = engine_options(config);
-        if variants.len() > 1 {
-            // What one precision has computed is nothing to another.
-            options.retained = 0;
-        }
+        let options = engine_options(config);
         let limit = config.model.weights_limit;
         move || {
             priority::run_as_usual();

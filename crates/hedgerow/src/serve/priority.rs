@@ -1,7 +1,8 @@
 //! Who runs first when the engine's threads keep every core busy.
 //!
 //! A refusal passes two threads, each of which would wait for the system to interrupt the engine: some
-//! milliseconds. With a better priority they interrupt it at once, and take next to nothing from it.
+//! milliseconds. With a better priority they interrupt it at once, and take next to nothing from it. So does
+//! `bench serve`, whose callers would otherwise measure how long they themselves wait for a core.
 
 use rustix::process;
 

@@ -141,6 +141,6 @@ fn a_precision_that_cannot_be_loaded_is_not_tried_again_and_who_needs_it_is_told
         30 ms: r2 rejected: no loaded precision reaches a quality of 1; the best is 0.9
         100 ms: r3 rejected: no loaded precision reaches a quality of 1; the best is 0.9
         200 ms: loads Q4_0
-        230 ms: r4 rejected: the deadline cannot be met now: the precision that it needs is not in memory, and cannot be loaded in time or beside those in use
+        230 ms: r4 rejected: no precision that it may run at could be loaded
     "#]].assert_eq(&driver.run());
 }

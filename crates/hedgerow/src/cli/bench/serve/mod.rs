@@ -18,6 +18,7 @@ pub(super) use self::args::ServeArgs;
 use self::files::Results;
 use self::lines::{Group, Line};
 use crate::load::BUILT_IN_CLASSES;
+use crate::serve;
 
 /// Offers every load, and reports.
 ///
@@ -30,7 +31,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let pattern = args.pattern()?;
     files::make_folders(args)?;
-    // One thread: the client may share its machine with the server.
+    // One thread that others do not hold up: callers elsewhere would not wait for this machine's cores.
+    serve::run_before_the_engine();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (servers, measured) = runtime.block_on(async {
         let servers = cells::find_servers(args).await?;
