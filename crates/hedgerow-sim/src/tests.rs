@@ -110,6 +110,28 @@ fn wired_callers_without_deadlines_are_all_served() {
 }
 
 #[test]
+fn callers_without_deadlines_are_served_or_told_whatever_planning_adds() {
+    let wired = |policy: &str| {
+        let mut scenario = scenario(PAPER, policy, 1, 30);
+        (scenario.cell, scenario.node.radio) = (None, None);
+        scenario.users.deadline_s = None;
+        scenario
+    };
+    for policy in POLICIES {
+        let (mut careful, mut padded, mut slow) = (wired(policy), wired(policy), wired(policy));
+        careful.settings.margin = 0.5;
+        padded.settings.padding = Padding::Fixed(Tokens(1500));
+        slow.knowledge.engine_factor = 3.0;
+        for scenario in [careful, padded, slow] {
+            let run = play(&scenario);
+            let served = run.records.iter().filter(|record| record.is_met()).count();
+            let told = run.records.iter().filter(|record| matches!(record.outcome, Outcome::Rejected(_)));
+            assert_eq!(served + told.count(), 30, "{policy}");
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     for text in [PAPER, CONTINUOUS] {
         let scenario = scenario(text, "dftsp", 11, 100);
