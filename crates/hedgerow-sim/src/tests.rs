@@ -350,6 +350,24 @@ fn without_batching_nobody_shares_a_decode() {
 }
 
 #[test]
+fn without_batching_each_runs_on_an_accelerator_of_its_own_also_in_continuous_batching() {
+    let mut scenario = scenario(CONTINUOUS, "none", 1, 400);
+    scenario.users.deadline_s = Some(Range { least: 10.0, most: 60.0 });
+    let node = &scenario.node;
+    let on_the_air = node.uplink_slot() + node.downlink_slot();
+    let run = play(&scenario);
+    let served: Vec<_> = run.records.iter().filter(|record| record.started.is_some()).collect();
+    assert!(served.len() > 20, "the test must see some: {}", served.len());
+    for record in served {
+        assert!(record.is_met(), "{:?}", record.outcome);
+        let alone = time_alone(&record.request, node, PrecisionIndex(0)).saturating_sub(on_the_air);
+        let took = record.last_token.unwrap().since(record.started.unwrap() + node.uplink_slot());
+        let accelerators = took.as_seconds() / alone.as_seconds();
+        assert!((19.0..20.5).contains(&accelerators), "{}: {accelerators}", record.request.id);
+    }
+}
+
+#[test]
 fn arrivals_of_another_make_are_played_as_they_are() {
     let scenario = scenario(CONTINUOUS, "greedy", 6, 50);
     let recorded: Vec<Arrival> = Arrivals::new(&scenario).collect();

@@ -384,6 +384,28 @@ fn whoever_fits_no_epoch_once_all_is_counted_that_plans_count_is_told() {
 }
 
 #[test]
+fn without_batching_each_has_an_accelerator_to_itself() {
+    // Two accelerators, each half as fast as the node: a step takes 20 ms, whether or not the other is busy.
+    let none = settings(Policy::None { accelerators: 2 });
+    check(
+        none.clone(),
+        [request(1, 0, 4, None)],
+        &expect![[r#"
+        70 ms: r1 met, 4 tokens
+    "#]],
+    );
+    check(
+        none,
+        (1..=3).map(|id| request(id, 0, 4, None)),
+        &expect![[r#"
+        70 ms: r1 met, 4 tokens
+        80 ms: r2 met, 4 tokens
+        140 ms: r3 met, 4 tokens
+    "#]],
+    );
+}
+
+#[test]
 fn a_static_batch_ends_before_the_next_begins() {
     let all = (1..=3).map(|id| request(id, 0, 2, None));
     check(
