@@ -59,10 +59,10 @@ fn chunks(view: &View<'_>, ready: &[&Running], before_rival: usize) -> Vec<Prefi
     let mut left = view.node.prefill_chunk;
     let mut spare = Span::MAX;
     let mut chunks = Vec::new();
-    let decode = decode_time(view, ready);
+    let batch = ready.len() as u32;
     for running in ready.iter().take(before_rival) {
         if running.is_decoding() {
-            spare = spare.min(time_to_spare(view, running, decode));
+            spare = spare.min(time_to_spare(view, running, batch));
             continue;
         }
         let wanted = running.prompt_left();
@@ -80,27 +80,15 @@ fn chunks(view: &View<'_>, ready: &[&Running], before_rival: usize) -> Vec<Prefi
     chunks
 }
 
-/// Time of a step of those who decode now, their caches as they will be half-way to the next end: as the timeline
-/// has it, or prompts would get less time than they were promised with.
-fn decode_time(view: &View<'_>, ready: &[&Running]) -> Span {
-    let decoding = || ready.iter().filter(|running| running.is_decoding());
-    let until_an_end = decoding().map(|running| running.decodes_left()).min().unwrap_or(0);
-    let kv = |running: &&Running| running.kv() + Tokens(until_an_end / 2);
-    let load = StepLoad {
-        prefill: Vec::new(),
-        decode_count: decoding().count() as u32,
-        decode_kv: decoding().map(|running| u64::from(kv(running).0)).sum(),
-        decode_longest: decoding().map(kv).max().unwrap_or_default(),
-    };
-    view.step_time(ready.first().map(|running| running.precision).unwrap_or_default(), &load)
-}
-
-/// How much later than without prompts a decoding request's next step may end, if each takes as long as `decode`.
-fn time_to_spare(view: &View<'_>, running: &Running, decode: Span) -> Span {
+/// How much later than without prompts a decoding request's next step may end.
+fn time_to_spare(view: &View<'_>, running: &Running, batch: u32) -> Span {
     if !view.settings.policy.plans_for_all() {
         return Span::MAX;
     }
-    let own_path = (decode * running.decodes_left()).scaled(view.stretch());
+    let decode_kv = u64::from(batch) * u64::from(running.kv().0);
+    let load = StepLoad { prefill: Vec::new(), decode_count: batch, decode_kv, decode_longest: running.kv() };
+    let step = view.step_time(running.precision, &load);
+    let own_path = (step * running.decodes_left()).scaled(view.stretch());
     running.request.slack(view.now).saturating_sub(own_path + view.node.downlink_slot())
 }
 
