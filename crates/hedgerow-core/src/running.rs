@@ -21,7 +21,8 @@ pub struct Running {
     pub prompt: Tokens,
     /// When it was chosen.
     pub started: Instant,
-    /// When its prompt is here and its first step may begin.
+    /// When its next step may begin: its prompt is here. Without batching also: its accelerator, which is slower
+    /// than the node, would be done with the steps before.
     pub ready: Instant,
     /// Prompt tokens that the engine's cache held: as expected until its first step, then as found.
     pub cached: Tokens,

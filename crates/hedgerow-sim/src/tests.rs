@@ -110,6 +110,28 @@ fn wired_callers_without_deadlines_are_all_served() {
 }
 
 #[test]
+fn callers_without_deadlines_are_served_or_told_whatever_planning_adds() {
+    let wired = |policy: &str| {
+        let mut scenario = scenario(PAPER, policy, 1, 30);
+        (scenario.cell, scenario.node.radio) = (None, None);
+        scenario.users.deadline_s = None;
+        scenario
+    };
+    for policy in POLICIES {
+        let (mut careful, mut padded, mut slow) = (wired(policy), wired(policy), wired(policy));
+        careful.settings.margin = 0.5;
+        padded.settings.padding = Padding::Fixed(Tokens(1500));
+        slow.knowledge.engine_factor = 3.0;
+        for scenario in [careful, padded, slow] {
+            let run = play(&scenario);
+            let served = run.records.iter().filter(|record| record.is_met()).count();
+            let told = run.records.iter().filter(|record| matches!(record.outcome, Outcome::Rejected(_)));
+            assert_eq!(served + told.count(), 30, "{policy}");
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     for text in [PAPER, CONTINUOUS] {
         let scenario = scenario(text, "dftsp", 11, 100);
@@ -324,6 +346,24 @@ fn without_batching_nobody_shares_a_decode() {
         let left = record.request.slack(record.started.unwrap());
         assert!(alone + on_the_air <= left, "{}: {alone} of {left}", record.request.id);
         assert!(record.is_met());
+    }
+}
+
+#[test]
+fn without_batching_each_runs_on_an_accelerator_of_its_own_also_in_continuous_batching() {
+    let mut scenario = scenario(CONTINUOUS, "none", 1, 400);
+    scenario.users.deadline_s = Some(Range { least: 10.0, most: 60.0 });
+    let node = &scenario.node;
+    let on_the_air = node.uplink_slot() + node.downlink_slot();
+    let run = play(&scenario);
+    let served: Vec<_> = run.records.iter().filter(|record| record.started.is_some()).collect();
+    assert!(served.len() > 20, "the test must see some: {}", served.len());
+    for record in served {
+        assert!(record.is_met(), "{:?}", record.outcome);
+        let alone = time_alone(&record.request, node, PrecisionIndex(0)).saturating_sub(on_the_air);
+        let took = record.last_token.unwrap().since(record.started.unwrap() + node.uplink_slot());
+        let accelerators = took.as_seconds() / alone.as_seconds();
+        assert!((19.0..20.5).contains(&accelerators), "{}: {accelerators}", record.request.id);
     }
 }
 

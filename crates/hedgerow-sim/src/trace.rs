@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDateTime};
 use serde::Deserialize;
 
+/// Traces that are in the program, by their names; `data/README.md` says whose they are.
+const BUILT_IN: [(&str, &str); 1] = [("azure-conv-2023", include_str!("../data/azure-conv-2023.csv"))];
+
 /// One request of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TraceRow {
@@ -125,6 +128,12 @@ impl Trace {
         let text = std::fs::read_to_string(path)
             .map_err(|error| TraceFault::Unreadable { message: error.to_string() });
         text.and_then(|text| Self::parse(&text)).map_err(|why| TraceError { path: path.to_owned(), why })
+    }
+
+    /// One that is in the program, by its name.
+    pub fn built_in(name: &Path) -> Option<Self> {
+        let (_, text) = BUILT_IN.iter().find(|(known, _)| Path::new(known) == name)?;
+        Some(Self::parse(text).expect("a test reads it"))
     }
 
     /// Reads a trace from a file's text.
@@ -258,6 +267,16 @@ mod tests {
         assert_eq!(shown(text), [(0.0, 374, 44), (1.75, 396, 109)]);
         let zoned = text.replace("0000,", "0+00:00,");
         assert_eq!(shown(&zoned), shown(text));
+    }
+
+    #[test]
+    fn the_traces_in_the_program_are_found_by_their_names_and_can_be_read() {
+        for (name, text) in BUILT_IN {
+            let trace = Trace::built_in(Path::new(name)).unwrap();
+            assert_eq!(trace.rows().len(), text.lines().count() - 1);
+            assert!((100.0..120.0).contains(&trace.length_s()), "{name}: {} s", trace.length_s());
+        }
+        assert_eq!(Trace::built_in(Path::new("azure-conv-2023.csv")), None);
     }
 
     #[test]

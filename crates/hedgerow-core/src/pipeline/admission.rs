@@ -46,7 +46,8 @@ impl Pipeline {
             return Err(Rejection::ContextExceeded { needed, context: node.context });
         }
         self.check_quality(request)?;
-        let needs = allocator::needs(request, request.prompt, node);
+        let prompt = self.settings.pad(request.prompt, request.prompt);
+        let needs = allocator::needs(request, prompt, node);
         if !self.ledger.could_ever_fit(&needs) {
             return Err(if needs.memory > self.ledger.whole().memory {
                 Rejection::MemoryExceeded { needed: needs.memory, available: self.ledger.whole().memory }
@@ -57,18 +58,26 @@ impl Pipeline {
             });
         }
         let fastest = self.fastest(request);
-        if let Protocol::Epoch { compute_slot, .. } = self.settings.protocol {
-            let on_the_air = node.uplink_slot() + node.downlink_slot();
-            let needed = fastest.saturating_sub(on_the_air) * self.settings.policy.slowdown_alone();
-            if needed > compute_slot {
-                return Err(Rejection::ComputeExceeded { needed, slot: compute_slot });
-            }
-        }
+        self.check_slot(request)?;
         if request.slack(now) < fastest && !self.settings.policy.is_blind_to_deadlines() {
             let deadline = request.slack(request.arrived);
             return Err(Rejection::DeadlineInfeasible { deadline, fastest });
         }
         self.check_targets(request)
+    }
+
+    /// Whether a batch of a request alone would fit an epoch, at the pace that the engine has now.
+    fn check_slot(&self, request: &Request) -> Result<(), Rejection> {
+        let Protocol::Epoch { compute_slot: slot, .. } = self.settings.protocol else { return Ok(()) };
+        let Self { node, settings, pace, .. } = self;
+        let needed = self.fastest_by(request, |precision| {
+            scheduler::slot_needed(request, node, settings, pace, precision)
+        });
+        // Plans count whole microseconds.
+        if needed.as_micros_ceil() > slot.as_micros_floor() {
+            return Err(Rejection::ComputeExceeded { needed, slot });
+        }
+        Ok(())
     }
 
     /// Whether there is a precision for a request.
@@ -144,9 +153,21 @@ impl Pipeline {
                 .collect();
             self.turn_away(now, &left_out, plan.report.retry_after, orders);
             plan.accepted.iter().for_each(|planned| self.queue.promise(planned.id));
+        } else {
+            self.turn_away_who_never_fits(now, &plan, orders);
         }
         self.batch = plan.batch_limit;
         self.plan = Some(plan);
+    }
+
+    /// Tells those whom a plan leaves out and who no longer fit any epoch, since the engine has become slower than
+    /// it was at their arrival: without a deadline they would wait for ever.
+    fn turn_away_who_never_fits(&mut self, now: Instant, plan: &Plan, orders: &mut Vec<Order>) {
+        let left_out = self.competing(now).into_iter().filter(|request| !plan.accepts(request.id));
+        let refused = left_out.filter_map(|request| Some((request.id, self.check_slot(request).err()?)));
+        for (id, rejection) in refused.collect::<Vec<_>>() {
+            orders.extend(self.queue.leave(id).map(|request| reject(now, request, rejection)));
+        }
     }
 
     fn turn_away(

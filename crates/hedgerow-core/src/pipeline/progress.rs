@@ -3,6 +3,7 @@
 use super::*;
 use crate::request::Length;
 use crate::running::{load_of, tpot};
+use crate::scheduler::Policy;
 use crate::settings::Settings;
 
 /// No more is owed than this: a share is of the time that passes, not of an hour ago.
@@ -22,6 +23,7 @@ impl Pipeline {
             self.pace.note(now, report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
             self.settle_with_best_effort(&step, report.elapsed);
         }
+        let slowdown = self.slowdown_of_steps();
         let mut ended = Vec::new();
         for progress in &report.progress {
             let Some(running) =
@@ -30,6 +32,7 @@ impl Pipeline {
                 continue;
             };
             running.prefilled = running.prefilled + progress.prefilled;
+            running.ready = running.ready + report.elapsed * slowdown;
             if progress.produced {
                 running.produced = running.produced + Tokens(1);
                 expect(&self.lengths, &self.settings, &mut running.request, running.produced);
@@ -50,6 +53,16 @@ impl Pipeline {
         if !ended.is_empty() {
             self.send_off(now);
             self.plan = None;
+        }
+    }
+
+    /// How many times the time of its steps must pass before a request may have the next: without batching each
+    /// runs on one of the accelerators (`model.md §3`), and the node plays them all in turns. An epoch's batch ends
+    /// together, so there only the sum of its steps counts.
+    fn slowdown_of_steps(&self) -> u32 {
+        match (self.settings.policy, self.settings.protocol) {
+            (Policy::None { accelerators }, Protocol::Continuous) => accelerators,
+            (_, _) => 0,
         }
     }
 

@@ -348,6 +348,64 @@ fn whoever_can_never_fit_an_epoch_or_is_never_planned_is_told() {
 }
 
 #[test]
+fn whoever_fits_no_epoch_once_all_is_counted_that_plans_count_is_told() {
+    // 7 steps of 10 ms fit a slot of 100 ms, but not with a margin of a half; 6 do.
+    let requests = [request(1, 10, 7, None), request(2, 20, 6, None)];
+    check(
+        Settings { margin: 0.5, ..epochs(Policy::Dftsp) },
+        requests.clone(),
+        &expect![[r#"
+            10 ms: r1 rejected: computing it takes 105 ms, more than the compute slot of 100 ms
+            160 ms: r2 met, 6 tokens
+        "#]],
+    );
+    // Padded to 90 tokens, a prompt takes five steps where it would take one, and room for 97 tokens.
+    let padded = Settings { padding: Padding::Fixed(Tokens(90)), ..epochs(Policy::Dftsp) };
+    let node = Node { prefill_chunk: Tokens(20), ..node() };
+    check_on(
+        node.clone(),
+        padded.clone(),
+        requests.clone(),
+        &expect![[r#"
+        10 ms: r1 rejected: computing it takes 110 ms, more than the compute slot of 100 ms
+        200 ms: r2 met, 6 tokens
+    "#]],
+    );
+    let node = Node { memory: Bytes(1_000 + 4 * 96), ..node };
+    check_on(
+        node,
+        padded,
+        requests,
+        &expect![[r#"
+        10 ms: r1 rejected: its KV cache of 388 bytes is more than the node's 384 bytes
+        200 ms: r2 met, 6 tokens
+    "#]],
+    );
+}
+
+#[test]
+fn without_batching_each_has_an_accelerator_to_itself() {
+    // Two accelerators, each half as fast as the node: a step takes 20 ms, whether or not the other is busy.
+    let none = settings(Policy::None { accelerators: 2 });
+    check(
+        none.clone(),
+        [request(1, 0, 4, None)],
+        &expect![[r#"
+        70 ms: r1 met, 4 tokens
+    "#]],
+    );
+    check(
+        none,
+        (1..=3).map(|id| request(id, 0, 4, None)),
+        &expect![[r#"
+        70 ms: r1 met, 4 tokens
+        80 ms: r2 met, 4 tokens
+        140 ms: r3 met, 4 tokens
+    "#]],
+    );
+}
+
+#[test]
 fn a_static_batch_ends_before_the_next_begins() {
     let all = (1..=3).map(|id| request(id, 0, 2, None));
     check(

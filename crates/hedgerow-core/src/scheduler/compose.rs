@@ -5,6 +5,7 @@ use crate::engine::cost::ChunkLoad;
 use crate::engine::{PrefillChunk, Step, StepLoad};
 use crate::request::Request;
 use crate::running::Running;
+use crate::scheduler::Policy;
 use crate::settings::Protocol;
 use crate::time::Span;
 use crate::units::Tokens;
@@ -18,11 +19,18 @@ const LEAST_CHUNK: Tokens = Tokens(16);
 /// - `continuous`: the most urgent and those of the same precision, as many as the plan lets take part, decode beside chunks of their most
 ///   urgent prompts; the others pause. A prompt takes no more time from a more urgent request's decodes than
 ///   that request can spare. Those who name no time go first when they are owed it.
+///
+/// Without batching (`none`) a step has one request, under both.
 pub fn compose(view: &View<'_>) -> Step {
     let mut ready: Vec<&Running> = view.running.iter().filter(|running| running.ready <= view.now).collect();
     if view.settings.policy.plans_for_all() {
         let is_owed = |request: &Request| view.owes_best_effort && request.is_best_effort();
         ready.sort_by_cached_key(|running| (!is_owed(&running.request), running.request.urgency()));
+    }
+    if matches!(view.settings.policy, Policy::None { .. }) {
+        // Whose accelerator is furthest behind; a prompt would hold up all the others, so it waits for decodes.
+        ready.sort_by_key(|running| (!running.is_decoding(), running.ready, running.request.id));
+        ready.truncate(1);
     }
     // A step has one precision: that of the first.
     let precision = ready.first().map(|running| running.precision).unwrap_or_default();

@@ -41,8 +41,8 @@ pub use instance::{Capacity, Demand, Instance, Item, Limit, NUMBER_LIMIT, Timing
 pub use plan::{Plan, PlanReport, Planned, choose};
 pub use policy::{Policy, UnknownPolicy};
 pub use prune::{Cuts, Rules};
-pub(crate) use reduce::least_work;
 pub use reduce::time_alone;
+pub(crate) use reduce::{least_work, slot_needed};
 pub use traffic::Traffic;
 pub use view::{InFlight, View};
 

@@ -110,7 +110,8 @@ fn propose<'a>(view: &View<'a>, budget: &mut Budget<'_>, nodes: &mut u64) -> Pro
     for among in precisions(view) {
         let mut best_of_these: Option<Proposal<'_>> = None;
         for batch in batch_sizes(view) {
-            let proposal = best_of_lengths(view, &among, batch, &lengths, budget, nodes);
+            let to_beat = best_of_these.as_ref().map(Proposal::worth);
+            let proposal = best_of_lengths(view, &among, batch, &lengths, to_beat, budget, nodes);
             let serves_all = proposal.serves_all(view);
             if best_of_these.as_ref().is_none_or(|best| proposal.worth() > best.worth()) {
                 best_of_these = Some(proposal);
@@ -135,6 +136,7 @@ fn best_of_lengths<'a>(
     among: &[PrecisionIndex],
     batch: u32,
     lengths: &[Tokens],
+    to_beat: Option<i128>,
     budget: &mut Budget<'_>,
     nodes: &mut u64,
 ) -> Proposal<'a> {
@@ -145,7 +147,8 @@ fn best_of_lengths<'a>(
         let answer = answer(&reduction, view.settings.policy, budget);
         *nodes += answer.nodes;
         bound = bound.max(answer.bound);
-        let proposal = Proposal::new(view, batch, reduction, answer);
+        let to_beat = to_beat.max(best.as_ref().map(Proposal::worth));
+        let proposal = Proposal::new(view, batch, reduction, answer, to_beat);
         let serves_all = proposal.serves_all(view);
         if best.as_ref().is_none_or(|best| proposal.worth() > best.worth()) {
             best = Some(proposal);
@@ -171,17 +174,24 @@ struct Proposal<'a> {
 }
 
 impl<'a> Proposal<'a> {
-    fn new(view: &View<'a>, batch_limit: u32, reduction: Reduction<'a>, answer: Answer) -> Self {
+    /// As far as it may be worth more than `to_beat`: else nobody asks whether it could be promised.
+    fn new(
+        view: &View<'a>,
+        batch_limit: u32,
+        reduction: Reduction<'a>,
+        answer: Answer,
+        to_beat: Option<i128>,
+    ) -> Self {
         let mut late = 0;
         let mut accepted: Vec<Candidate<'_>> =
             answer.chosen.iter().map(|&index| reduction.members[index]).collect();
         if view.settings.policy.plans_for_all() {
             accepted.sort_by_key(|candidate| candidate.request.urgency());
             if view.settings.protocol == Protocol::Continuous {
-                late = keep_what_can_be_promised(view, batch_limit, &mut accepted);
+                late = keep_what_can_be_promised(view, batch_limit, &mut accepted, to_beat);
             }
         }
-        let value = accepted.iter().map(|candidate| u128::from(candidate.request.value)).sum();
+        let value = value_of(&accepted);
         Self { batch_limit, reduction, answer, accepted, value, late }
     }
 
@@ -303,27 +313,41 @@ fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) ->
     }
 }
 
-/// Drops requests until the timeline meets every deadline that it can meet without them. Gives the value
-/// of those who run and will be late.
+fn value_of(accepted: &[Candidate<'_>]) -> u128 {
+    accepted.iter().map(|candidate| u128::from(candidate.request.value)).sum()
+}
+
+/// Drops requests until the timeline meets every deadline that it can meet without them, or the rest is worth no more
+/// than `to_beat`. Gives the value of those who run and will be late.
 ///
 /// For the first who would be late, the dearest of those planned before it goes, as Moore and Hodgson
 /// have it, newcomers first; where nobody planned is before it, the dearest of all. Who runs and is late
 /// even with nobody planned cannot be helped.
-fn keep_what_can_be_promised(view: &View<'_>, batch_limit: u32, accepted: &mut Vec<Candidate<'_>>) -> u128 {
+fn keep_what_can_be_promised(
+    view: &View<'_>,
+    batch_limit: u32,
+    accepted: &mut Vec<Candidate<'_>>,
+    to_beat: Option<i128>,
+) -> u128 {
     let mut is_late_anyway: Option<Vec<bool>> = None;
     loop {
+        if to_beat.is_some_and(|worth| value_of(accepted) as i128 <= worth) {
+            return 0;
+        }
         let lanes = timeline::play(view, batch_limit, accepted);
-        let is_late_anyway = match (&is_late_anyway, lanes.iter().any(Lane::is_late)) {
-            (_, false) => return 0,
-            (Some(known), true) => known,
-            (None, true) => is_late_anyway.insert(late_with_nobody_planned(view, batch_limit)),
-        };
-        let could_be_in_time = |index: usize, lane: &Lane| !lane.is_running || !is_late_anyway[index];
+        if !lanes.iter().any(Lane::is_late) {
+            return 0;
+        }
+        if lanes.iter().any(|lane| lane.is_running && lane.is_late()) {
+            is_late_anyway.get_or_insert_with(|| late_with_nobody_planned(view, batch_limit));
+        }
+        let cannot_be_helped =
+            |index: usize| is_late_anyway.as_ref().is_some_and(|known| known.get(index) == Some(&true));
         let late =
-            lanes.iter().enumerate().filter(|(index, lane)| lane.is_late() && could_be_in_time(*index, lane));
+            lanes.iter().enumerate().filter(|(index, lane)| lane.is_late() && !cannot_be_helped(*index));
         let Some(first) = late.map(|(_, lane)| lane.urgency()).min() else {
-            let late = view.running.iter().zip(is_late_anyway).filter(|(_, is_late)| **is_late);
-            return late.map(|(running, _)| u128::from(running.request.value)).sum();
+            let late = view.running.iter().enumerate().filter(|(index, _)| cannot_be_helped(*index));
+            return late.map(|(_, running)| u128::from(running.request.value)).sum();
         };
         let before = accepted.iter().filter(|candidate| candidate.request.urgency() <= first).count();
         let suspects = if before > 0 { before } else { accepted.len() };

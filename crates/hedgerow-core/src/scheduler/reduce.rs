@@ -2,13 +2,13 @@
 
 use super::Policy;
 use super::instance::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
-use super::view::View;
+use super::view::{self, View};
 use crate::allocator;
 use crate::node::Node;
 use crate::pace::Pace;
 use crate::quantization::{self, PrecisionIndex};
 use crate::request::Request;
-use crate::settings::Protocol;
+use crate::settings::{Protocol, Settings};
 use crate::time::Span;
 use crate::units::Tokens;
 
@@ -97,6 +97,22 @@ pub fn time_alone(request: &Request, node: &Node, precision: PrecisionIndex) -> 
     let tokens = TokensLeft::of_waiting(request, request.prompt);
     let work = WorkLeft::new(node, &Pace::default(), precision, &tokens, 1);
     node.uplink_slot() + work.prefill + work.decode_path + node.downlink_slot()
+}
+
+/// The part of a compute slot that a plan counts for a request which is alone in its batch: its prompt padded as far
+/// as it always is, and with all that is added to predictions. No plan of an epoch has it where that is more than
+/// the slot.
+pub(crate) fn slot_needed(
+    request: &Request,
+    node: &Node,
+    settings: &Settings,
+    pace: &Pace,
+    precision: PrecisionIndex,
+) -> Span {
+    let tokens = TokensLeft::of_waiting(request, settings.pad(request.prompt, request.prompt));
+    let work = WorkLeft::new(node, pace, precision, &tokens, 1);
+    let counted_us = micros_up(work.compute().scaled(view::stretch(settings, pace)));
+    Span::from_micros(counted_us) * settings.policy.slowdown_alone()
 }
 
 /// The precision of `among` at which a request takes the least of the node's time when `batch` decode together,

@@ -72,11 +72,16 @@ impl InFlight {
     }
 }
 
+/// As [`View::stretch`].
+pub(super) fn stretch(settings: &Settings, pace: &Pace) -> f64 {
+    (1.0 + settings.margin.max(pace.margin())) / (1.0 - settings.best_effort_share)
+}
+
 impl View<'_> {
     /// The factor by which a predicted time is stretched before it is promised: the margin, and what is kept
     /// for those who name no time.
     pub(super) fn stretch(&self) -> f64 {
-        (1.0 + self.settings.margin.max(self.pace.margin())) / (1.0 - self.settings.best_effort_share)
+        stretch(self.settings, self.pace)
     }
 
     /// How long a step will take, as the engine keeps up now.

@@ -93,7 +93,7 @@ fn an_unknown_kind_is_told_the_nearest_one() {
         "kind = \"epoch\"",
         "kind = \"epochs\"",
         expect![[r#"
-            error: unknown value `epochs` on line 222
+            error: unknown value `epochs` on line 223
             hint: did you mean `epoch`? there are epoch, continuous
         "#]],
     );

@@ -39,10 +39,12 @@ pub(crate) const BEYOND: &[Figure] = &[
     },
     Figure {
         name: "h-bursts",
-        title: "(h) Bursts",
-        caption: "How many of all requests met deadline and quality, at the same mean rate of 3 requests/s. Assumed: \
-                  scenarios/continuous.toml. Traces of others are not shipped with hedgerow: docs/paper.md says how to \
-                  play one.",
+        title: "(h) Bursts, and a real trace",
+        caption: "How many of all requests met deadline and quality, at the same mean rate of 3 requests/s and, of a real \
+                  trace, at several. Assumed: scenarios/continuous.toml. The trace is two minutes (2023-11-16, 18:17 to 18:19) \
+                  of AzureLLMInferenceTrace_conv, Azure Public Dataset, © Microsoft Corporation, CC-BY 4.0; requests were \
+                  left out at random to get the rate, prompts are a quarter as long, and neither prompts nor answers \
+                  are longer than 512 tokens.",
         parts: &[
             Part {
                 sweep: sweep!("h-bursts"),
@@ -68,6 +70,7 @@ pub(crate) const BEYOND: &[Figure] = &[
                 label: "attainment, %: busy and idle",
                 ..PROTOCOL
             },
+            Part { sweep: sweep!("h-trace"), panel: None, label: "attainment, %: a real trace", ..PROTOCOL },
         ],
     },
     Figure {

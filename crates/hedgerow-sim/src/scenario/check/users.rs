@@ -139,8 +139,9 @@ pub(super) fn process(raw: Option<&RawArrivals>, folder: &Path) -> Checked<Proce
 
 fn replay(raw: &RawArrivals, folder: &Path) -> Checked<Replay> {
     let because = "the process `trace` plays a file";
-    let path = folder.join(raw.trace.as_ref().ok_or_else(|| missing("arrivals.trace", because))?);
-    let trace = Trace::load(&path).map_err(|source| ScenarioError::Trace { source })?;
+    let named = raw.trace.as_ref().ok_or_else(|| missing("arrivals.trace", because))?;
+    let trace = Trace::built_in(named).map_or_else(|| Trace::load(&folder.join(named)), Ok);
+    let trace = trace.map_err(|source| ScenarioError::Trace { source })?;
     let start_s = not_negative("arrivals.start_s", raw.start_s.unwrap_or(0.0))?;
     if start_s > trace.length_s() {
         return Err(value("arrivals.start_s", start_s, "no later than the trace's end"));
