@@ -58,7 +58,8 @@ fn a_model_of_70_billion_weights_is_planned_for_on_several_accelerators_as_an_es
     std::fs::remove_file(picture).expect("it is there");
     let table = hedgerow(None, &[&asked[..], &SHORT].concat());
     assert!(table.contains("Llama-2-70B on 4 x RTX A6000, estimated at 100 %"), "{table}");
-    assert!(table.contains(" >  Q4_0   ~") && table.contains("~ estimate by the roofline"), "{table}");
+    assert!(table.lines().any(|line| line.starts_with(" >  Q4_0 ") && line.contains('~')), "{table}");
+    assert!(table.contains("~ estimate by the roofline"), "{table}");
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn what_cannot_be_planned_is_said_with_the_way_out() {
         with(&["llama-3-8b", "--classes", "nowhere.toml"])
             .contains("cannot read the classes in nowhere.toml")
     );
-    assert!(with(&["llama-3-8b", "--memory-gb", "-1"]).contains("--memory-gb is -1, but must be above 0"));
+    assert!(with(&["llama-3-8b", "--memory-gb", "0"]).contains("--memory-gb is 0, but must be above 0"));
     assert!(mistake(&["llama-3-8b", "--device", "rtx 409"]).contains("did you mean `RTX 4090`?"));
     assert!(
         mistake(&["llama-3-8b", "--device", "Jetson AGX Thor 128GB"])
@@ -83,13 +84,20 @@ fn what_cannot_be_planned_is_said_with_the_way_out() {
     );
 }
 
+/// Short, and with time enough for a machine that does something else besides.
+const CLASSES: &str = "[[class]]\nname = \"short\"\npart = 1\nprompt_tokens = [10, 20]\noutput_tokens = [4, 8]\n\
+                       deadline_ms = 6000\n";
+
 #[test]
 fn this_machine_is_planned_for_once_its_model_was_measured() {
     let Some(model) = support::model() else { return };
     let cache = std::env::temp_dir().join(format!("hedgerow-plan-cache-{}", std::process::id()));
     let model = model.to_str().expect("a plain path");
     let setup = ["--parallel", "2", "--ctx-size", "1024", "--prefill-chunk", "64"];
-    let classes = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/mixes/chat.toml");
+    std::fs::create_dir_all(&cache).expect("it can be made");
+    let classes = cache.join("mix.toml");
+    std::fs::write(&classes, CLASSES).expect("it can be written");
+    let classes = classes.to_str().expect("a plain path");
     let asked = [&["plan", model, "--classes", classes][..], &setup, &SHORT].concat();
     let before = run(Some(&cache), &asked);
     let said = text(&before.stderr);

@@ -1,9 +1,9 @@
 //! The greatest rate that reaches a goal: between two rates of which one does and one does not.
 
-use anyhow::bail;
 use hedgerow_sim::sweep::mean_95;
 
 use super::{Goal, Point};
+use crate::hint::hinted;
 
 /// Where the search begins, in requests a second.
 const START_PER_S: f64 = 1.0;
@@ -99,9 +99,10 @@ pub(super) fn greatest_rate(
         while reaches(2.0 * low)? {
             low *= 2.0;
             if low > RATE_MAX_PER_S {
-                bail!(
-                    "{low} requests a second are still answered in time: nothing in the mix has a deadline that can be missed"
-                );
+                return Err(hinted(
+                    format!("{low} requests a second are still answered in time"),
+                    "give the mix deadlines that can be missed: `deadline_ms` in the class file",
+                ));
             }
         }
         (low, 2.0 * low)
@@ -165,7 +166,7 @@ mod tests {
         let none = greatest_rate(GOAL, 0.1, &mut Curve::default(), |rate| Ok(point(rate, &[0.5])));
         assert_eq!(none.unwrap(), None);
         let any = greatest_rate(GOAL, 0.1, &mut Curve::default(), |rate| Ok(point(rate, &[1.0])));
-        assert!(any.unwrap_err().to_string().contains("deadline"));
+        assert!(any.unwrap_err().to_string().contains("still answered in time"));
     }
 
     #[test]

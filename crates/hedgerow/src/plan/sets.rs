@@ -74,8 +74,8 @@ pub(crate) fn candidates(
         return Ok(sets);
     }
     let is_floor = |left_out: &&LeftOut| unmet_floor(known, &left_out.set, mix.classes()).is_some();
-    let (floors, memory): (Vec<_>, Vec<_>) = sets.left_out.iter().partition(is_floor);
-    match (memory.last(), floors.last()) {
+    let (of_floors, of_memory): (Vec<_>, Vec<_>) = sets.left_out.iter().partition(is_floor);
+    match (of_memory.last(), of_floors.last()) {
         (Some(LeftOut { set, why }), _) => Err(hinted(
             format!("{} does not fit: {why}", names(known, set)),
             "raise --memory-gb or --accelerators, choose smaller precisions by --precisions, or lower --ctx-size",
@@ -145,17 +145,15 @@ fn unmet_floor<'a>(known: &[Held], set: &[usize], classes: &'a [Class]) -> Optio
 /// Why a node cannot serve the mix at all.
 fn too_small(node: &Node, mix: &Mix, memory: Bytes) -> Option<String> {
     let (weights, needed) = (node.weights_memory(), node.kv_memory_of(mix.longest()));
-    if node.memory > memory || weights >= memory {
-        let needs = if weights >= memory { weights } else { node.memory };
+    let there = gigabytes(memory);
+    if weights >= memory {
+        return Some(format!("its weights take {}, and there are {there}", gigabytes(weights)));
+    }
+    if node.memory > memory {
         return Some(format!(
-            "its weights take {}{}, and there are {}",
+            "its weights take {} and its KV caches {}, and there are {there}",
             gigabytes(weights),
-            if needs > weights {
-                format!(" and its KV caches {}", gigabytes(node.kv_memory()))
-            } else {
-                String::new()
-            },
-            gigabytes(memory)
+            gigabytes(node.kv_memory())
         ));
     }
     if node.kv_memory() < needed {

@@ -167,7 +167,7 @@ impl PlanArgs {
     /// # Errors
     ///
     /// When there is such a flag.
-    pub(super) fn needs_no_device(&self) -> anyhow::Result<()> {
+    pub(super) fn refuse_flags_of_devices(&self) -> anyhow::Result<()> {
         let given = [
             (self.accelerators > 1, "--accelerators"),
             (self.efficiency != 1.0, "--efficiency"),

@@ -21,7 +21,7 @@ use crate::catalogue::{self, Model};
 use crate::config::{self, Config};
 use crate::hint::hinted;
 use crate::models::FetchOptions;
-use crate::plan::{self, Answer, Estimate, Goal, Held, Here, Mix, Play, PromptTokens, Sets};
+use crate::plan::{self, Answer, Estimate, Goal, Held, Here, Mix, Play, Sets};
 use crate::profile::Machine;
 
 /// Plans, and prints what was found.
@@ -62,7 +62,7 @@ type Found = (Place, Vec<Held>, Sets);
 
 /// On this machine, by what was measured here.
 fn measured(args: &PlanArgs, mix: &mut Mix, config: &Config) -> anyhow::Result<Found> {
-    args.needs_no_device()?;
+    args.refuse_flags_of_devices()?;
     let named = &config.model.name;
     let path = Path::new(named);
     let catalogue = catalogue::refresh(if path.is_file() { std::slice::from_ref(&path) } else { &[] })?;
@@ -109,7 +109,6 @@ fn estimated(
     config: &Config,
     is_said: &dyn Fn(&str) -> bool,
 ) -> anyhow::Result<Found> {
-    debug_assert_eq!(mix.prompt_tokens, PromptTokens::BARE, "no vocabulary is known");
     let asked = args.asked(device, config, is_said)?;
     let estimate = Estimate::new(&asked, mix)?;
     let memory: Bytes = estimate.memory();
