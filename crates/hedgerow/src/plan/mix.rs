@@ -15,10 +15,12 @@ use crate::load::{self, Class, Patience, Pattern, Seeds};
 
 /// A run shorter than this many requests says nothing.
 const REQUESTS_MIN: f64 = 5.0;
-/// So many requests say enough, unless they come within less time than a node needs to fill up, or take more time than
-/// anybody plans for.
+/// So many requests say enough.
 const REQUESTS_ENOUGH: f64 = 500.0;
-const LASTS_S: [f64; 2] = [120.0, 1200.0];
+/// A run takes so many times the longest deadline, because it begins with an empty node.
+const DEADLINES_MIN: f64 = 4.0;
+/// No run is shorter or longer, unless somebody asks for it.
+const LASTS_S: [f64; 2] = [30.0, 1200.0];
 
 /// Who asks for what, for how long.
 #[derive(Clone, Debug)]
@@ -80,7 +82,11 @@ impl Mix {
 
     /// How long requests are sent at a rate.
     pub(crate) fn lasts(&self, rate_per_s: f64) -> Duration {
-        let enough_s = (REQUESTS_ENOUGH / rate_per_s).clamp(LASTS_S[0], LASTS_S[1]);
+        let deadlines = self.classes().iter().filter_map(|class| class.deadline);
+        let longest_s = deadlines.max().unwrap_or_default().as_secs_f64();
+        let [least_s, most_s] = LASTS_S;
+        let least_s = (DEADLINES_MIN * longest_s).clamp(least_s, most_s);
+        let enough_s = (REQUESTS_ENOUGH / rate_per_s).clamp(least_s, most_s);
         self.duration.unwrap_or(Duration::from_secs_f64(enough_s))
     }
 

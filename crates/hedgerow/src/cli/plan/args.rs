@@ -69,7 +69,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "WHAT", default_value = "wait")]
     clients: Patience,
 
-    /// How long requests are sent in each run, such as 60s [default: until some 500 came, at least 2 min, at most 20]
+    /// How long requests are sent in each run, such as 60s [default: until some 500 came, but at least four
+    /// times the longest deadline, and at most 20 minutes]
     #[arg(long, value_name = "TIME", value_parser = span)]
     duration: Option<Duration>,
     /// Play these rates too, in requests a second: to be compared with what was measured at them
