@@ -18,6 +18,9 @@ pub struct Node {
     /// The most memory for weights at once; `None` where there is enough for those of all precisions.
     #[serde(default)]
     pub weights_limit: Option<Bytes>,
+    /// Tokens that the KV cache is handed out in: the last block of a request is partly empty.
+    #[serde(default = "one_token")]
+    pub kv_block: Tokens,
     /// How long a step takes.
     pub cost: CostModel,
     /// The most requests the engine runs at once.
@@ -32,7 +35,19 @@ pub struct Node {
     pub wire: Option<Wire>,
 }
 
+/// A cache without blocks, as it was before there were any.
+fn one_token() -> Tokens {
+    Tokens(1)
+}
+
 impl Node {
+    /// What so many tokens take of the KV cache: whole blocks (`model.md §1`).
+    pub fn kv_memory_of(&self, tokens: Tokens) -> Bytes {
+        let block = self.kv_block.0.max(1);
+        let blocks = u64::from(tokens.0.div_ceil(block));
+        Bytes(blocks * u64::from(block) * self.model.kv_per_token().0)
+    }
+
     /// Memory for the weights that are held at once.
     pub fn weights_memory(&self) -> Bytes {
         let all = self.precisions.iter().map(|precision| precision.weights).sum();
@@ -42,6 +57,13 @@ impl Node {
     /// Memory left for KV caches beside the weights: `M − Σ α_q·weights` (`model.md §1`).
     pub fn kv_memory(&self) -> Bytes {
         self.memory.saturating_sub(self.weights_memory())
+    }
+
+    /// The least time between the first and the last token of an answer, at the fastest precision.
+    pub fn least_decoding(&self, prompt: Tokens, output: Tokens) -> Span {
+        let step = |precision| self.cost.decode(&self.model, precision, 1, prompt);
+        let fastest = self.precisions.iter().map(step).min().unwrap_or_default();
+        fastest * output.0.saturating_sub(1)
     }
 
     /// Time a request spends on the air before its prompt is here, `T_U`.

@@ -67,6 +67,11 @@ impl EngineOptions {
     pub fn cache(&self) -> Tokens {
         Tokens(self.parallel * self.context.0)
     }
+
+    /// What an engine with these options can hold.
+    pub fn limits(&self) -> EngineLimits {
+        EngineLimits { parallel: self.parallel, context: self.context, kv: self.cache() }
+    }
 }
 
 /// An engine that runs a GGUF model through llama.cpp, at the one precision of its file.
@@ -126,8 +131,7 @@ impl<'m> LlamaEngine<'m> {
         let kv = check(model, options)?;
         let needed = kv.bytes(kv_per_token(model, options));
         let context = new_context(model, parameters(options, kv), needed)?;
-        let limits =
-            EngineLimits { parallel: options.parallel, context: options.context, kv: options.cache() };
+        let limits = options.limits();
         Ok(Self {
             model,
             context,

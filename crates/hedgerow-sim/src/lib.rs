@@ -18,7 +18,7 @@ mod channel;
 mod engine;
 pub mod families;
 mod invariants;
-mod models;
+pub mod models;
 mod random;
 mod recording;
 mod report;

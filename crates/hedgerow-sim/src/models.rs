@@ -15,8 +15,9 @@ static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| rows(include_str!("../d
 /// A language model as its published configuration has it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Model {
-    name: String,
+pub struct Model {
+    /// What scenarios call it.
+    pub name: String,
     layers: u32,
     hidden: u32,
     kv_width: u32,
@@ -28,37 +29,42 @@ pub(crate) struct Model {
     #[serde(deserialize_with = "yes_or_no")]
     tied: bool,
     /// The most tokens that it was trained for.
-    pub(crate) context: u32,
-    pub(crate) source: String,
+    pub context: u32,
+    /// Where its figures are from.
+    pub source: String,
 }
 
 /// An accelerator, or a processor that serves as one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Device {
-    pub(crate) name: String,
+pub struct Device {
+    /// What scenarios call it.
+    pub name: String,
     /// Peak arithmetic, in 16 bits where it has that.
-    pub(crate) tflops: Option<f64>,
-    pub(crate) memory_gb: f64,
-    pub(crate) bandwidth_gb_per_s: f64,
+    pub tflops: Option<f64>,
+    /// Its memory, in GB.
+    pub memory_gb: f64,
+    /// How fast that is read, in GB/s.
+    pub bandwidth_gb_per_s: f64,
     /// Whether the figures were checked against the source: `yes`, `partly`, `no` or `computed`.
-    pub(crate) checked: String,
-    pub(crate) source: String,
+    pub checked: String,
+    /// Where its figures are from.
+    pub source: String,
 }
 
 impl Model {
     /// By its name.
-    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+    pub fn named(name: &str) -> Option<&'static Self> {
         MODELS.iter().find(|model| model.name == name)
     }
 
     /// Every name.
-    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    pub fn names() -> impl Iterator<Item = &'static str> {
         MODELS.iter().map(|model| model.name.as_str())
     }
 
     /// The dimensions that its cost follows from.
-    pub(crate) fn shape(&self) -> ModelShape {
+    pub fn shape(&self) -> ModelShape {
         ModelShape {
             layers: self.layers,
             hidden: self.hidden,
@@ -71,7 +77,7 @@ impl Model {
     }
 
     /// All weights in 16 bits, with the second matrix of words where it is another one.
-    pub(crate) fn weights_16_bit(&self) -> Bytes {
+    pub fn weights_16_bit(&self) -> Bytes {
         let words = if self.tied { 0 } else { 2 * u64::from(self.hidden) * u64::from(self.vocabulary) };
         self.shape().weights_16_bit() + Bytes(words)
     }
@@ -79,12 +85,12 @@ impl Model {
 
 impl Device {
     /// By its name.
-    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+    pub fn named(name: &str) -> Option<&'static Self> {
         DEVICES.iter().find(|device| device.name == name)
     }
 
     /// Every name.
-    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    pub fn names() -> impl Iterator<Item = &'static str> {
         DEVICES.iter().map(|device| device.name.as_str())
     }
 }

@@ -13,6 +13,7 @@ mod load;
 mod logging;
 mod metrics;
 mod models;
+mod plan;
 mod profile;
 mod quality;
 mod quantize;

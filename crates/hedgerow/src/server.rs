@@ -80,15 +80,7 @@ impl Server {
         name: &str,
         record: Option<File>,
     ) -> anyhow::Result<()> {
-        let info = variants.first().context("there is no model")?.model.info().clone();
-        let template = match &info.chat_template {
-            None => Err("its file has no chat template".to_owned()),
-            Some(source) => ChatTemplate::new(
-                source,
-                info.bos.as_deref().unwrap_or(""),
-                info.eos.as_deref().unwrap_or(""),
-            ),
-        };
+        let template = ChatTemplate::of(variants.first().context("there is no model")?.model.info());
         let name = self.config.model.alias.clone().unwrap_or_else(|| name.to_owned());
         let recording = record.map(|file| NewRecording { file, model: name.clone() });
         let (config, metrics) = (&self.config, &self.metrics);

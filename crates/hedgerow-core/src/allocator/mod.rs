@@ -25,7 +25,7 @@ use crate::units::Tokens;
 ///
 /// `prompt` is the length its prompt is padded to. Equation: `model.md §1`.
 pub fn needs(request: &Request, prompt: Tokens, node: &Node) -> Grant {
-    let memory = (prompt + request.max_output).bytes(node.model.kv_per_token());
+    let memory = node.kv_memory_of(prompt + request.max_output);
     let (uplink, downlink) = match (&request.link, &node.radio, &node.wire) {
         (Some(Link::Radio { gain, downlink_gain, uplink, downlink }), Some(radio), _) => (
             share_for(&radio.uplink, *uplink, radio.uplink_slot, *gain),
@@ -65,6 +65,7 @@ mod tests {
             },
             precisions: Vec::new(),
             weights_limit: None,
+            kv_block: Tokens(1),
             cost: CostModel::Measured(MeasuredCost { prefill: instant(), decode: instant(), mixed_ns: 0 }),
             max_parallel: 8,
             context: Tokens(100),
@@ -95,6 +96,15 @@ mod tests {
         assert!(ledger.whole().downlink - ledger.free().downlink <= Share::WHOLE);
         [third, third, less].iter().for_each(|grant| ledger.give_back(grant));
         assert_eq!(ledger.free(), ledger.whole());
+    }
+
+    #[test]
+    fn a_cache_in_blocks_is_handed_out_in_whole_ones() {
+        let in_blocks = Node { kv_block: Tokens(16), ..wired() };
+        let request = |output| Request::new(RequestId(0), Instant::START, Tokens(20), Tokens(output));
+        let memory = |output| needs(&request(output), Tokens(20), &in_blocks).memory;
+        assert_eq!([memory(11), memory(12), memory(13)], [Bytes(32 * 4), Bytes(32 * 4), Bytes(48 * 4)]);
+        assert_eq!(needs(&request(13), Tokens(20), &wired()).memory, Bytes(33 * 4));
     }
 
     #[test]

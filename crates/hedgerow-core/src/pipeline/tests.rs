@@ -45,6 +45,7 @@ fn node() -> Node {
             measured: None,
         }],
         weights_limit: None,
+        kv_block: Tokens(1),
         cost: CostModel::Measured(MeasuredCost {
             prefill: constant(1_000),
             decode: constant(8),

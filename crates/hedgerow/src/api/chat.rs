@@ -4,10 +4,12 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use hedgerow_core::engine::TokenId;
+use hedgerow_llama::LlamaModel;
 use serde::Deserialize;
 
 use super::answer::{self, Kind};
-use super::template::Message;
+use super::template::{ChatTemplate, Message};
 use super::{ApiError, App, body, intake};
 use crate::link::Connection;
 
@@ -59,13 +61,25 @@ pub(super) async fn handle(
         let message = format!("the model cannot chat: {reason}");
         ApiError::bad("no_chat_template", message, "use /v1/completions, or a model with a chat template")
     })?;
-    let prompt = template.render(&messages)?;
-    let model = intake.serving.node.model();
+    let tokens = tokens(intake.serving.node.model(), template, &messages)?;
+    answer::answer(&app, intake, tokens, Kind::Chat).await
+}
+
+/// The prompt that a conversation is.
+///
+/// # Errors
+///
+/// When the template refuses it.
+pub(crate) fn tokens(
+    model: &LlamaModel,
+    template: &ChatTemplate,
+    messages: &[Message],
+) -> Result<Vec<TokenId>, ApiError> {
+    let prompt = template.render(messages)?;
     // Most templates write the beginning-of-text token themselves.
     let info = model.info();
     let has_bos = info.bos.as_deref().is_some_and(|bos| prompt.starts_with(bos));
-    let tokens = model.tokenize(&prompt, true, info.add_bos && !has_bos);
-    answer::answer(&app, intake, tokens, Kind::Chat).await
+    Ok(model.tokenize(&prompt, true, info.add_bos && !has_bos))
 }
 
 fn messages(body: ChatBody) -> Result<Vec<Message>, ApiError> {

@@ -26,8 +26,9 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 
+pub(crate) use chat::tokens as chat_tokens;
 pub(crate) use error::ApiError;
-pub(crate) use template::ChatTemplate;
+pub(crate) use template::{ChatTemplate, Message};
 
 use crate::config::Config;
 use crate::link::{Connection, Sizes, Uplink};

@@ -1,5 +1,6 @@
 //! Conversations as prompts: the model's own chat template, a Jinja program, rendered by minijinja.
 
+use hedgerow_llama::ModelInfo;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, context};
@@ -25,6 +26,16 @@ pub(crate) struct ChatTemplate {
 const NAME: &str = "chat";
 
 impl ChatTemplate {
+    /// A model's own.
+    ///
+    /// # Errors
+    ///
+    /// When it has none, or one that is wrong.
+    pub(crate) fn of(info: &ModelInfo) -> Result<Self, String> {
+        let source = info.chat_template.as_deref().ok_or("its file has no chat template")?;
+        Self::new(source, info.bos.as_deref().unwrap_or(""), info.eos.as_deref().unwrap_or(""))
+    }
+
     /// Compiles a template as Hugging Face's libraries would: with Python's string methods, and blocks
     /// that leave no blank lines.
     ///

@@ -37,7 +37,7 @@ pub(crate) struct Figure<T = f64> {
 }
 
 impl Source {
-    pub(super) fn assumed(what: &str) -> Self {
+    pub(crate) fn assumed(what: &str) -> Self {
         Self { kind: Kind::Assumed, what: what.to_owned(), when_unix_s: None }
     }
 
@@ -50,7 +50,7 @@ impl Source {
     }
 
     /// The figure that it is the source of.
-    pub(super) fn of<T>(&self, value: T) -> Figure<T> {
+    pub(crate) fn of<T>(&self, value: T) -> Figure<T> {
         Figure { value, low: None, high: None, source: self.clone() }
     }
 }

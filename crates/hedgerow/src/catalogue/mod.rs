@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use facts::Facts;
 pub(crate) use figure::{Figure, Kind, Source};
+pub(crate) use published::quality_of_llama_3_8b;
 
 use crate::models::{self, ModelError};
 use crate::profile::{self, EngineSetup, Machine};

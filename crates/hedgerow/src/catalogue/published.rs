@@ -62,17 +62,24 @@ pub(super) fn of(facts: &Facts) -> Published {
         "llama.cpp, tools/quantize/README.md: Llama-3.1-8B on hardware not named there".into(),
     );
     let loss = TABLES.loss.iter().find(|row| row.precision == facts.precision);
-    let of_loss = |row: &Loss| {
-        let matrix = if row.importance_matrix { ", with an importance matrix" } else { "" };
-        Source::published(format!("llama.cpp, tools/perplexity/README.md: Llama-3-8B on WikiText-2{matrix}"))
-    };
     Published {
         beta_prefill: speed.map(|row| of_speed.of(row.beta_prefill)),
         beta_decode: speed.map(|row| of_speed.of(row.beta_decode)),
-        quality_by_perplexity: loss.map(|row| of_loss(row).of((1.0 / row.ppl_ratio).min(1.0))),
+        quality_by_perplexity: quality_of_llama_3_8b(&facts.precision),
         quality_by_agreement: loss
             .and_then(|row| row.same_top_percent.map(|percent| of_loss(row).of(percent / 100.0))),
     }
+}
+
+/// The quality by perplexity that is published of a precision of Llama 3 with 8 billion weights.
+pub(crate) fn quality_of_llama_3_8b(precision: &str) -> Option<Figure> {
+    let row = TABLES.loss.iter().find(|row| row.precision == precision)?;
+    Some(of_loss(row).of((1.0 / row.ppl_ratio).min(1.0)))
+}
+
+fn of_loss(row: &Loss) -> Source {
+    let matrix = if row.importance_matrix { ", with an importance matrix" } else { "" };
+    Source::published(format!("llama.cpp, tools/perplexity/README.md: Llama-3-8B on WikiText-2{matrix}"))
 }
 
 fn is_llama_3_of_8b(facts: &Facts) -> bool {

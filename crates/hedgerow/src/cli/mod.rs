@@ -11,6 +11,7 @@ mod instances;
 mod list;
 #[cfg(feature = "milp")]
 mod milp;
+mod plan;
 mod profile;
 mod pull;
 mod quantize;
@@ -52,6 +53,8 @@ enum Verb {
     Quantize(quantize::QuantizeArgs),
     /// Measure what each precision of a model loses: perplexity, divergence, tokens that stay the same
     Evaluate(evaluate::EvaluateArgs),
+    /// Find out how many users a node can serve in time, which precisions to hold for that, and what binds first
+    Plan(Box<plan::PlanArgs>),
     /// Choose a batch for hedgerow-instance/1 files
     Solve(solve::SolveArgs),
     /// Check answers to a hedgerow-instance/1 file: every limit, the value, the bound and each other
@@ -88,6 +91,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Pull(args) => pull::run(&args),
         Verb::Quantize(args) => quantize::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Plan(args) => plan::run(&args, of_verb),
         Verb::Solve(args) => solve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Instances(args) => instances::run(&args),

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
 }
 
 /// The model that was named, with those of its precisions that were meant.
-fn find(catalogue: &Catalogue, named: &str) -> anyhow::Result<Model> {
+pub(super) fn find(catalogue: &Catalogue, named: &str) -> anyhow::Result<Model> {
     if let Some(entry) = catalogue.entry(Path::new(named)) {
         let model = catalogue.models.iter().find(|model| model.precisions.contains(entry));
         let model = model.expect("each entry is of a model");

@@ -53,3 +53,11 @@ pub(super) fn tensor_type(id: u32) -> Option<TensorType> {
     };
     Some(TensorType { name, block_count, block_bytes })
 }
+
+/// Bits that a number takes when it is stored as this type, its part of the block's scales included; `None` where
+/// there is no such type.
+pub(crate) fn bits_per_number(name: &str) -> Option<f64> {
+    let all = (0..64).filter_map(tensor_type);
+    let known = all.into_iter().find(|known| known.name.eq_ignore_ascii_case(name))?;
+    Some(8.0 * known.block_bytes as f64 / known.block_count as f64)
+}

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use error::ModelError;
 pub(crate) use gguf::{GgufSummary, GgufTensor, read_tensors, validate_gguf};
+pub(crate) use gguf_types::bits_per_number;
 pub(crate) use options::{FetchOptions, cache_folder};
 pub(crate) use progress::{Bar, Progress, Report};
 pub(crate) use source::{BUILTIN_MODELS, ModelSource};

@@ -37,7 +37,7 @@ pub(crate) use priority::run_before_the_engine;
 use recorder::Recorder;
 pub(crate) use recorder::create as create_recording;
 pub(crate) use ticket::{Ticket, Update};
-pub(crate) use variants::Variant;
+pub(crate) use variants::{Foreseen, Variant, foresee};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -107,7 +107,7 @@ pub(crate) fn start(
         }
     })?;
     let (limits, prefixes, ready) = ready.recv().context("the engine's thread ended while it started")??;
-    let shape = variants::describe(&model, &ready, config, limits);
+    let shape = variants::describe(model.info(), &ready, config, limits);
     let pipeline = Pipeline::new(shape.clone(), config.settings.clone());
     metrics.set_kv_capacity(limits.kv.0);
     for precision in &shape.precisions {
@@ -197,10 +197,7 @@ impl Node {
 
     /// The least time between the first and the last token of an answer.
     pub(crate) fn least_decoding(&self, prompt: Tokens, output: Tokens) -> Span {
-        let Self { shape, .. } = self;
-        let step = |precision| shape.cost.decode(&shape.model, precision, 1, prompt);
-        let fastest = shape.precisions.iter().map(step).min().unwrap_or_default();
-        fastest * output.0.saturating_sub(1)
+        self.shape.least_decoding(prompt, output)
     }
 
     /// Reserves a place in the queue, before anything is spent on the request; `None` if none is left.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{CostModel, EngineLimits};
 use hedgerow_core::node::{ModelShape, Node};
 use hedgerow_core::quantization::{Precision, PrecisionIndex, Residency};
 use hedgerow_core::time::Span;
-use hedgerow_core::units::{Bytes, Quality};
-use hedgerow_llama::{EngineOptions, LlamaModel};
+use hedgerow_core::units::{Bytes, Quality, Tokens};
+use hedgerow_llama::{EngineOptions, LlamaModel, ModelInfo};
 
 use super::Speed;
 use super::engines::Engines;
@@ -56,15 +57,42 @@ pub(super) fn prepare(
 ) -> anyhow::Result<(Engines, Vec<Ready>)> {
     let mut engines = Engines::new(options);
     let mut ready: Vec<Ready> = Vec::new();
-    let mut held = Bytes::ZERO;
+    let mut room = Room::new(limit);
     for Variant { model, path, load, speed, quality } in variants {
         let (info, started) = (model.info().clone(), Instant::now());
+        let (weights, at_start) = room.take(&info, &options)?;
+        let precision = engines.add(path, model)?;
+        let load = load + Span::from_seconds(started.elapsed().as_secs_f64());
+        let cost = measured(speed, &mut engines, precision)?;
+        if !at_start {
+            engines.unload(precision);
+        }
+        ready.push(Ready { name: info.precision, weights, quality, cost, load, at_start });
+    }
+    Ok((engines, ready))
+}
+
+/// Memory for weights, as precisions are put into it one after the other.
+struct Room {
+    limit: Option<Bytes>,
+    /// What the first one takes, which always stays.
+    first: Option<Bytes>,
+    held: Bytes,
+}
+
+impl Room {
+    fn new(limit: Option<Bytes>) -> Self {
+        Self { limit, first: None, held: Bytes::ZERO }
+    }
+
+    /// What the next precision takes, and whether there is room to keep it beside those before it.
+    fn take(&mut self, info: &ModelInfo, options: &EngineOptions) -> anyhow::Result<(Bytes, bool)> {
         // The first one's cache is what requests are given shares of; the others' come on top.
         let shape = ModelShape { kv_type: options.kv_type, ..info.shape };
         let cache = options.cache().bytes(shape.kv_per_token());
-        let weights = if ready.is_empty() { info.weights } else { info.weights + cache };
-        let needed = ready.first().map_or(weights, |first| first.weights + weights);
-        if let Some(limit) = limit.filter(|&limit| limit < needed) {
+        let weights = if self.first.is_none() { info.weights } else { info.weights + cache };
+        let needed = self.first.map_or(weights, |first| first + weights);
+        if let Some(limit) = self.limit.filter(|&limit| limit < needed) {
             return Err(hinted(
                 format!(
                     "{} needs {needed} of memory for weights, more than `model.weights_gb`: {limit}",
@@ -73,18 +101,41 @@ pub(super) fn prepare(
                 "raise --weights-gb, lower --ctx-size, or leave the precision out; the first one always stays in memory",
             ));
         }
-        let precision = engines.add(path, model)?;
-        let load = load + Span::from_seconds(started.elapsed().as_secs_f64());
-        let cost = measured(speed, &mut engines, precision)?;
-        let at_start = limit.is_none_or(|limit| held + weights <= limit);
+        self.first.get_or_insert(weights);
+        let at_start = self.limit.is_none_or(|limit| self.held + weights <= limit);
         if at_start {
-            held = held + weights;
-        } else {
-            engines.unload(precision);
+            self.held = self.held + weights;
         }
-        ready.push(Ready { name: info.precision, weights, quality, cost, load, at_start });
+        Ok((weights, at_start))
     }
-    Ok((engines, ready))
+}
+
+/// A precision of which everything is known that a node has to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Foreseen {
+    pub(crate) info: ModelInfo,
+    pub(crate) quality: Quality,
+    pub(crate) cost: MeasuredCost,
+    /// How long loading its weights takes.
+    pub(crate) load: Span,
+}
+
+/// The node that would serve these precisions, without making an engine.
+///
+/// # Errors
+///
+/// When there are none, or the memory for weights does not suffice.
+pub(crate) fn foresee(precisions: &[Foreseen], config: &Config) -> anyhow::Result<Node> {
+    let options = super::engine_options(config);
+    let first = precisions.first().context("there is no precision")?;
+    let mut room = Room::new(config.model.weights_limit);
+    let mut ready = Vec::new();
+    for Foreseen { info, quality, cost, load } in precisions {
+        let (weights, at_start) = room.take(info, &options)?;
+        let (name, cost) = (info.precision.clone(), cost.clone());
+        ready.push(Ready { name, weights, quality: *quality, cost, load: *load, at_start });
+    }
+    Ok(describe(&first.info, &ready, config, options.limits()))
 }
 
 fn measured(speed: Speed, engines: &mut Engines, precision: PrecisionIndex) -> anyhow::Result<MeasuredCost> {
@@ -103,8 +154,8 @@ fn measured(speed: Speed, engines: &mut Engines, precision: PrecisionIndex) -> a
 }
 
 /// The node as the core sees it.
-pub(super) fn describe(model: &LlamaModel, ready: &[Ready], config: &Config, limits: EngineLimits) -> Node {
-    let shape = ModelShape { kv_type: config.engine.kv_type, ..model.info().shape };
+pub(super) fn describe(info: &ModelInfo, ready: &[Ready], config: &Config, limits: EngineLimits) -> Node {
+    let shape = ModelShape { kv_type: config.engine.kv_type, ..info.shape };
     let limit = config.model.weights_limit;
     let residency = |index: usize, &Ready { load, at_start, .. }: &Ready| match limit {
         Some(_) if index > 0 => Residency::OnDemand { load, at_start },
@@ -128,6 +179,8 @@ pub(super) fn describe(model: &LlamaModel, ready: &[Ready], config: &Config, lim
         model: shape,
         precisions,
         weights_limit: limit,
+        // Whoever has a place in llama.cpp's cache has all of it.
+        kv_block: Tokens(1),
         cost: CostModel::Measured(ready[0].cost.clone()),
         max_parallel: limits.parallel,
         context: limits.context,

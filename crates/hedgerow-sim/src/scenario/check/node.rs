@@ -25,6 +25,7 @@ pub(super) fn node(raw: &Raw, radio: Option<Radio>, folder: &Path) -> Checked<No
         model: model.shape(),
         precisions: resident(raw, model)?,
         weights_limit: None,
+        kv_block: Tokens(1),
         cost: cost(&raw.cost, &raw.node, folder)?,
         max_parallel: at_least_one("node.max_parallel", raw.node.max_parallel)?,
         context: Tokens(at_least_one("node.context_tokens", raw.node.context_tokens)?),

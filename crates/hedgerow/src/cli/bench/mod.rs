@@ -6,6 +6,8 @@ mod simulate;
 mod solvers;
 pub(crate) mod style;
 
+pub(in crate::cli) use serve::span;
+
 use clap::{Args, Subcommand};
 
 /// What `hedgerow bench` takes.

@@ -208,7 +208,7 @@ fn above_0(text: &str) -> Result<f64, &'static str> {
 }
 
 /// A span of time with its unit; a bare number is seconds.
-fn span(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn span(text: &str) -> Result<Duration, &'static str> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit_s = match &text[digits.len()..] {
         "ms" => 1e-3,

@@ -1,0 +1,248 @@
+//! A device that is not here: the roofline of the figures that its maker publishes. All of it is an estimate.
+
+use hedgerow_core::engine::CostModel;
+use hedgerow_core::engine::cost::RooflineCost;
+use hedgerow_core::node::{KvType, ModelShape, Node};
+use hedgerow_core::quantization::{Precision, Residency};
+use hedgerow_core::units::{Bytes, BytesPerSecond, FlopPerSecond, Tokens};
+use hedgerow_sim::models::{Device, Model};
+
+use super::{Held, Mix};
+use crate::catalogue::{Figure, Source, quality_of_llama_3_8b};
+use crate::hint::hinted;
+use crate::models::bits_per_number;
+
+/// The precisions that are looked at unless others are named.
+const PRECISIONS: [&str; 4] = ["F16", "Q8_0", "Q6_K", "Q4_0"];
+/// Smaller models lose more to a precision than the one of which losses are published.
+const WEIGHTS_MIN: f64 = 7e9;
+/// The model of which they are.
+const PUBLISHED: &str = "Llama-3-8B";
+
+/// What is asked about, as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) device: &'a str,
+    pub(crate) accelerators: u32,
+    /// Part of the published speeds that is reached.
+    pub(crate) efficiency: f64,
+    /// Memory of all accelerators together; `None`: the device's.
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) precisions: &'a [String],
+    /// Requests that run at once.
+    pub(crate) parallel: u32,
+    pub(crate) prefill_chunk: Tokens,
+    pub(crate) kv_block: Tokens,
+    pub(crate) kv_type: KvType,
+}
+
+/// A device and a model of the tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Estimate {
+    model: &'static Model,
+    device: &'static Device,
+    held: Vec<Held>,
+    memory: Bytes,
+    cost: RooflineCost,
+    /// Everything of the node but its precisions.
+    shape: ModelShape,
+    parallel: u32,
+    context: Tokens,
+    prefill_chunk: Tokens,
+    kv_block: Tokens,
+}
+
+impl Estimate {
+    /// Whether there is a model of that name in the table.
+    pub(crate) fn knows(model: &str) -> bool {
+        named(Model::names(), model).is_some()
+    }
+
+    /// Looks both up.
+    ///
+    /// # Errors
+    ///
+    /// When a name is not in its table, nothing is known of the device's arithmetic, or a number makes no sense.
+    pub(crate) fn new(asked: &Asked<'_>, mix: &Mix) -> anyhow::Result<Self> {
+        let model = named(Model::names(), asked.model).and_then(Model::named);
+        let model = model.ok_or_else(|| unknown("model", asked.model, Model::names().collect()))?;
+        let device = named(Device::names(), asked.device).and_then(Device::named);
+        let device = device.ok_or_else(|| unknown("device", asked.device, Device::names().collect()))?;
+        let Some(tflops) = device.tflops else {
+            return Err(hinted(
+                format!("nothing is known of the arithmetic of {}", device.name),
+                "name another --device, or measure it there by `hedgerow profile` and plan there",
+            ));
+        };
+        let count = f64::from(asked.accelerators);
+        let memory = asked.memory.unwrap_or(Bytes((count * device.memory_gb * 1e9) as u64));
+        let names = || asked.precisions.iter().map(String::as_str);
+        let held: Vec<Held> = if asked.precisions.is_empty() {
+            PRECISIONS.iter().map(|name| held(model, name)).collect::<anyhow::Result<_>>()?
+        } else {
+            names().map(|name| held(model, name)).collect::<anyhow::Result<_>>()?
+        };
+        Ok(Self {
+            model,
+            device,
+            held,
+            memory,
+            cost: RooflineCost {
+                speed: FlopPerSecond::new(count * tflops * 1e12 * asked.efficiency),
+                bandwidth: BytesPerSecond::new(count * device.bandwidth_gb_per_s * 1e9 * asked.efficiency),
+            },
+            shape: ModelShape { kv_type: asked.kv_type, ..model.shape() },
+            parallel: asked.parallel,
+            context: fits_the_model(model, mix)?,
+            prefill_chunk: asked.prefill_chunk,
+            kv_block: asked.kv_block,
+        })
+    }
+
+    /// The model's name, as the table has it.
+    pub(crate) fn model(&self) -> &'static str {
+        &self.model.name
+    }
+
+    /// The device's, and how sure its figures are.
+    pub(crate) fn device(&self) -> &'static Device {
+        self.device
+    }
+
+    /// Memory of all accelerators together.
+    pub(crate) fn memory(&self) -> Bytes {
+        self.memory
+    }
+
+    /// Every precision that is looked at.
+    pub(crate) fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// A node that holds a set: whatever the weights leave is for KV caches.
+    pub(crate) fn node(&self, set: &[usize]) -> Node {
+        let precision = |&index: &usize| Precision {
+            name: self.held[index].name.clone(),
+            weights: self.held[index].weights,
+            // Bytes follow from the weights; what unpacking them costs in arithmetic is not known.
+            beta_prefill: 1.0,
+            beta_decode: 1.0,
+            quality: self.held[index].known_quality(),
+            residency: Residency::Always,
+            measured: None,
+        };
+        Node {
+            memory: self.memory,
+            model: self.shape,
+            precisions: set.iter().map(precision).collect(),
+            weights_limit: None,
+            kv_block: self.kv_block,
+            cost: CostModel::Roofline(self.cost),
+            max_parallel: self.parallel,
+            context: self.context,
+            prefill_chunk: self.prefill_chunk,
+            radio: None,
+            wire: None,
+        }
+    }
+}
+
+/// What a request may hold: as much as the model was trained for.
+fn fits_the_model(model: &Model, mix: &Mix) -> anyhow::Result<Tokens> {
+    let (longest, context) = (mix.longest(), Tokens(model.context));
+    if longest > context {
+        return Err(hinted(
+            format!("the longest request of the mix has {longest}, and {} takes {context}", model.name),
+            "shorten `prompt_tokens` or `output_tokens` in the class file, or name another model",
+        ));
+    }
+    Ok(context)
+}
+
+fn held(model: &'static Model, name: &str) -> anyhow::Result<Held> {
+    let name = name.to_uppercase();
+    let bits = bits_per_number(&name).ok_or_else(|| {
+        hinted(
+            format!("`{name}` is no precision whose size is known"),
+            "name a type that a tensor can have, such as F16, Q8_0, Q6_K, Q5_0, Q4_1, Q4_0 or Q4_K",
+        )
+    })?;
+    let weights = Bytes((model.weights_16_bit().0 as f64 * bits / 16.0) as u64);
+    Ok(Held { quality: quality(model, &name, bits), name, weights })
+}
+
+/// What is published of one model is assumed of those that are no smaller.
+fn quality(model: &Model, precision: &str, bits: f64) -> Option<Figure> {
+    if bits >= 16.0 {
+        return Some(Source::assumed("it is the reference itself").of(1.0));
+    }
+    let published = quality_of_llama_3_8b(precision)?;
+    match model.name.as_str() {
+        PUBLISHED => Some(published),
+        _ if model.weights_16_bit().0 as f64 / 2.0 < WEIGHTS_MIN => None,
+        _ => Some(Source::assumed(&format!("as {PUBLISHED}: {}", published.source.what)).of(published.value)),
+    }
+}
+
+/// The name in a table that is meant: case and what separates words do not count.
+fn named(known: impl Iterator<Item = &'static str>, name: &str) -> Option<&'static str> {
+    let mut known = known;
+    known.find(|known| plain(known) == plain(name))
+}
+
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|letter| letter.is_alphanumeric() || *letter == '.')
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+fn unknown(what: &str, name: &str, known: Vec<&str>) -> anyhow::Error {
+    let distance = |known: &&&str| strsim::damerau_levenshtein(&plain(name), &plain(known));
+    // A name cut short is more likely than one letter for another.
+    let whole = known.iter().find(|known| plain(known).starts_with(&plain(name)));
+    let nearest = whole.or(known.iter().min_by_key(distance)).copied().unwrap_or_default();
+    hinted(
+        format!("there is no {what} `{name}` in the table of {what}s"),
+        format!("did you mean `{nearest}`? There are {}", known.join(", ")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_however_they_are_written() {
+        let found = |name| named(Model::names(), name);
+        assert_eq!(found("llama-2-70b"), Some("Llama-2-70B"));
+        assert_eq!(found("LLAMA 2 70B"), Some("Llama-2-70B"));
+        assert_eq!(named(Device::names(), "rtx-a6000"), Some("RTX A6000"));
+        assert_eq!(found("llama-2-71b"), None);
+        let said = unknown("device", "rtx 409", Device::names().collect());
+        assert!(said.to_string().contains("`rtx 409`"), "{said}");
+    }
+
+    #[test]
+    fn a_precision_takes_the_bits_of_its_type() {
+        let model = Model::named("Llama-3-70B").unwrap();
+        let gigabytes = |name| held(model, name).unwrap().weights.0 as f64 / 1e9;
+        // 70.6 billion weights of 2 bytes, 8.5 bits and 4.5 bits.
+        assert!((gigabytes("f16") - 141.1).abs() < 0.1, "{}", gigabytes("f16"));
+        assert!((gigabytes("q8_0") - 75.0).abs() < 0.1, "{}", gigabytes("q8_0"));
+        assert!((gigabytes("Q4_0") - 39.7).abs() < 0.1, "{}", gigabytes("Q4_0"));
+        assert!(held(model, "W4A16").is_err());
+    }
+
+    #[test]
+    fn losses_are_published_of_one_model_assumed_of_larger_ones_and_unknown_of_smaller_ones() {
+        use crate::catalogue::Kind;
+        let quality = |model| held(Model::named(model).unwrap(), "Q8_0").unwrap().quality;
+        assert_eq!(quality("Llama-3-8B").map(|figure| figure.source.kind), Some(Kind::Published));
+        let assumed = quality("Llama-3-70B").unwrap();
+        assert_eq!(assumed.source.kind, Kind::Assumed);
+        assert!((assumed.value - 1.0 / 1.000_425).abs() < 1e-12);
+        assert_eq!(quality("SmolLM2-135M"), None);
+    }
+}

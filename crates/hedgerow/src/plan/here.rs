@@ -1,0 +1,115 @@
+//! This machine: the nodes that `hedgerow serve` would make of the model's precisions, from their saved profiles.
+
+use std::path::PathBuf;
+
+use hedgerow_core::node::Node;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::Bytes;
+
+use super::{Held, PromptTokens};
+use crate::catalogue::Entry;
+use crate::config::Config;
+use crate::hint::hinted;
+use crate::models::FetchOptions;
+use crate::profile::Profiler;
+use crate::serve::{self, Foreseen};
+use crate::server;
+
+/// What this machine could hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Here {
+    config: Config,
+    foreseen: Vec<Foreseen>,
+    held: Vec<Held>,
+    files: Vec<PathBuf>,
+    /// Precisions that are here, but were not measured in this setup, as their files.
+    pub(crate) unmeasured: Vec<PathBuf>,
+    pub(crate) prompt_tokens: PromptTokens,
+}
+
+impl Here {
+    /// Of some precisions those that were measured in the configured setup.
+    ///
+    /// # Errors
+    ///
+    /// When none was; when a model file cannot be used.
+    pub(crate) fn find(entries: &[Entry], config: &Config, options: &FetchOptions) -> anyhow::Result<Self> {
+        let mut here = Self {
+            config: config.clone(),
+            foreseen: Vec::new(),
+            held: Vec::new(),
+            files: Vec::new(),
+            unmeasured: Vec::new(),
+            prompt_tokens: PromptTokens::BARE,
+        };
+        for entry in entries {
+            let file = &entry.facts.file;
+            let loaded = server::load_model(&file.display().to_string(), options)?;
+            let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
+                here.unmeasured.push(file.clone());
+                continue;
+            };
+            if here.foreseen.is_empty() {
+                here.prompt_tokens = PromptTokens::of(&loaded.model)?;
+            }
+            let info = loaded.model.info().clone();
+            let quality = entry.quality_by_perplexity.clone();
+            let held = Held { name: info.precision.clone(), weights: info.weights, quality };
+            here.foreseen.push(Foreseen {
+                info,
+                quality: held.known_quality(),
+                cost: profile.cost,
+                load: Span::from_millis(loaded.load_ms),
+            });
+            here.held.push(held);
+            here.files.push(file.clone());
+        }
+        match here.unmeasured.first() {
+            Some(file) if here.held.is_empty() => Err(hinted(
+                format!(
+                    "{} was not measured on this machine for {} requests of {} at once",
+                    file.display(),
+                    config.engine.parallel,
+                    config.engine.context
+                ),
+                format!("`hedgerow profile {}` with the same flags measures it", file.display()),
+            )),
+            Some(_) | None => Ok(here),
+        }
+    }
+
+    /// Every precision that was measured.
+    pub(crate) fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// The node that `hedgerow serve` would make of a set.
+    ///
+    /// # Errors
+    ///
+    /// When the memory for weights does not suffice.
+    pub(crate) fn node(&self, set: &[usize]) -> anyhow::Result<Node> {
+        let foreseen: Vec<Foreseen> = set.iter().map(|&index| self.foreseen[index].clone()).collect();
+        serve::foresee(&foreseen, &self.config)
+    }
+
+    /// The command that serves a set.
+    pub(crate) fn command(&self, set: &[usize]) -> String {
+        let file = |index: &usize| self.files[*index].display().to_string();
+        let mut command = format!("hedgerow serve {}", set.first().map(file).unwrap_or_default());
+        let also: Vec<String> = set
+            .iter()
+            .skip(1)
+            .map(|index| format!("{}={}", file(index), self.held[*index].known_quality()))
+            .collect();
+        if !also.is_empty() {
+            command += &format!(" --also {}", also.join(","));
+        }
+        command
+    }
+
+    /// Memory that weights and caches may take: what is free now.
+    pub(crate) fn memory() -> Bytes {
+        Bytes(crate::profile::available_bytes().unwrap_or(u64::MAX))
+    }
+}

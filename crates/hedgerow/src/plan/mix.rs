@@ -1,0 +1,149 @@
+//! What is offered: the requests that `bench serve` would send with the same class file, seed and duration.
+
+use std::time::Duration;
+
+use hedgerow_core::node::Node;
+use hedgerow_core::request::{Length, Link, Request, RequestId};
+use hedgerow_core::time::{Instant, Span};
+use hedgerow_core::units::{Quality, Tokens};
+use hedgerow_llama::LlamaModel;
+use hedgerow_sim::Arrival;
+
+use crate::api::{ChatTemplate, Message, chat_tokens};
+use crate::link::{Form, Sizes};
+use crate::load::{self, Class, Patience, Pattern, Seeds};
+
+/// A run shorter than this many requests says nothing.
+const REQUESTS_MIN: f64 = 5.0;
+/// So many requests say enough.
+const REQUESTS_ENOUGH: f64 = 500.0;
+/// A run takes so many times the longest deadline, because it begins with an empty node.
+const DEADLINES_MIN: f64 = 4.0;
+/// No run is shorter or longer, unless somebody asks for it.
+const LASTS_S: [f64; 2] = [30.0, 1200.0];
+
+/// Who asks for what, for how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Mix {
+    pub(crate) pattern: Pattern,
+    /// How long requests are sent; `None`: see [`Mix::lasts`].
+    pub(crate) duration: Option<Duration>,
+    /// What callers do at their deadline.
+    pub(crate) patience: Patience,
+    pub(crate) prompt_tokens: PromptTokens,
+    /// What a streamed token takes of a link that is shared out.
+    pub(crate) bytes_per_token: f64,
+}
+
+/// How many tokens a prompt has, by the words of its question.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PromptTokens {
+    /// What the model's chat template adds.
+    pub(crate) template: f64,
+    pub(crate) per_word: f64,
+}
+
+impl PromptTokens {
+    /// Questions alone, a token for each word: where no vocabulary is known.
+    pub(crate) const BARE: Self = Self { template: 0.0, per_word: 1.0 };
+
+    /// A model's own, found by writing down a short and a long question.
+    ///
+    /// # Errors
+    ///
+    /// When the model cannot chat.
+    pub(crate) fn of(model: &LlamaModel) -> anyhow::Result<Self> {
+        const WORDS: [usize; 2] = [64, 1064];
+        let template = ChatTemplate::of(model.info()).map_err(|reason| {
+            anyhow::anyhow!("the model cannot chat, which is what is planned for: {reason}")
+        })?;
+        let count = |words: usize| {
+            let messages = [Message { role: "user".into(), content: vec!["river"; words].join(" ") }];
+            let tokens = chat_tokens(model, &template, &messages);
+            tokens.map(|tokens| tokens.len() as f64).map_err(|error| anyhow::anyhow!("{}", error.body()))
+        };
+        let [few, many] = WORDS.map(count);
+        let (few, many) = (few?, many?);
+        let per_word = (many - few) / (WORDS[1] - WORDS[0]) as f64;
+        Ok(Self { template: few - per_word * WORDS[0] as f64, per_word })
+    }
+
+    /// Of a question of so many words.
+    fn at(self, words: u32) -> Tokens {
+        Tokens((self.template + self.per_word * f64::from(words)).round().max(1.0) as u32)
+    }
+}
+
+impl Mix {
+    /// The lowest rate that is worth playing: a few requests in a run.
+    pub(super) fn least_rate_per_s(&self) -> f64 {
+        REQUESTS_MIN / self.duration.map_or(LASTS_S[1], |duration| duration.as_secs_f64())
+    }
+
+    /// How long requests are sent at a rate.
+    pub(crate) fn lasts(&self, rate_per_s: f64) -> Duration {
+        let deadlines = self.classes().iter().filter_map(|class| class.deadline);
+        let longest_s = deadlines.max().unwrap_or_default().as_secs_f64();
+        let [least_s, most_s] = LASTS_S;
+        let least_s = (DEADLINES_MIN * longest_s).clamp(least_s, most_s);
+        let enough_s = (REQUESTS_ENOUGH / rate_per_s).clamp(least_s, most_s);
+        self.duration.unwrap_or(Duration::from_secs_f64(enough_s))
+    }
+
+    /// The kinds of caller.
+    pub(crate) fn classes(&self) -> &[Class] {
+        &self.pattern.classes
+    }
+
+    /// The most tokens that a request may come to hold.
+    pub(crate) fn longest(&self) -> Tokens {
+        let tokens = |class: &Class| {
+            self.prompt_tokens.at(*class.prompt_tokens.end()) + Tokens(*class.output_tokens.end())
+        };
+        self.classes().iter().map(tokens).max().unwrap_or_default()
+    }
+
+    /// All requests of a run, as the node hears of them.
+    ///
+    /// # Errors
+    ///
+    /// When the load cannot be drawn.
+    pub(super) fn arrivals(&self, node: &Node, rate_per_s: f64, seed: u64) -> anyhow::Result<Vec<Arrival>> {
+        let seeds = Seeds { load: seed, words: seed };
+        let requests = self.pattern.open_loop(rate_per_s, self.lasts(rate_per_s), seeds)?;
+        let sizes = Sizes::assume(self.bytes_per_token);
+        let arrival = |(id, request): (u64, load::Request)| {
+            let arrived = Instant::START + Span(u64::try_from(request.at.as_nanos()).unwrap_or(u64::MAX));
+            self.arrival(node, &sizes, RequestId(id), arrived, &request)
+        };
+        Ok((0..).zip(requests).map(arrival).collect())
+    }
+
+    fn arrival(
+        &self,
+        node: &Node,
+        sizes: &Sizes,
+        id: RequestId,
+        arrived: Instant,
+        asked: &load::Request,
+    ) -> Arrival {
+        let (prompt, output) = (self.prompt_tokens.at(asked.prompt_tokens), Tokens(asked.output_tokens));
+        let time =
+            asked.deadline.map(|deadline| Span(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX)));
+        let mut request = Request {
+            // Answers are as long as was asked for (`ignore_eos`), and the node is told so.
+            length: Length::Exact,
+            deadline: time.map(|time| arrived + time),
+            min_quality: asked.min_quality.and_then(Quality::new).unwrap_or_default(),
+            ..Request::new(id, arrived, prompt, output)
+        };
+        if let Some(wire) = &node.wire {
+            let decoding = node.least_decoding(prompt, output);
+            let payload = sizes.payload(Form::Streamed, output, decoding, None);
+            request.link = Some(Link::Wire { downlink: wire.rate(&payload, time) });
+            request.deadline = time.map(|time| arrived + wire.time_for_tokens(&payload, time));
+        }
+        let hangs_up = time.filter(|_| self.patience == Patience::HangUp).map(|time| arrived + time);
+        Arrival { leaves: hangs_up, class: asked.class, ..Arrival::of(request, output) }
+    }
+}

@@ -1,0 +1,202 @@
+//! The greatest rate that reaches a goal: between two rates of which one does and one does not.
+
+use hedgerow_sim::sweep::mean_95;
+
+use super::{Goal, Point};
+use crate::hint::hinted;
+
+/// Where the search begins, in requests a second.
+const START_PER_S: f64 = 1.0;
+/// Nobody plans for more: `bench serve` could not offer it.
+const RATE_MAX_PER_S: f64 = 10_000.0;
+
+/// Points by rate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Curve(Vec<Point>);
+
+impl Curve {
+    /// Adds one, unless that rate was played before.
+    pub(super) fn add(&mut self, point: Point) {
+        let place = self.0.partition_point(|other| other.rate_per_s < point.rate_per_s);
+        if self.at(point.rate_per_s).is_none() {
+            self.0.insert(place, point);
+        }
+    }
+
+    /// The point of a rate.
+    pub(super) fn at(&self, rate_per_s: f64) -> Option<&Point> {
+        self.0.iter().find(|point| point.rate_per_s == rate_per_s)
+    }
+
+    /// All of them, the lowest rate first.
+    pub(crate) fn points(&self) -> &[Point] {
+        &self.0
+    }
+
+    /// Between which rates the curve crosses `target`, with 95 % confidence: the jackknife over seeds.
+    pub(super) fn interval(&self, target: f64) -> Option<(f64, f64)> {
+        let seeds = self.0.first()?.attained.len();
+        let whole = self.crossing(target, None)?;
+        let without = |left_out: usize| {
+            let count = seeds as f64;
+            Some(count * whole - (count - 1.0) * self.crossing(target, Some(left_out))?)
+        };
+        let pseudo: Vec<f64> = (0..seeds).map(without).collect::<Option<_>>()?;
+        let half = mean_95(&pseudo).1?;
+        Some(((whole - half).max(0.0), whole + half))
+    }
+
+    /// The rate at which the straight lines between points fall below `target`, the points made to fall: where runs of
+    /// few requests waver, each stands for its neighbours too.
+    fn crossing(&self, target: f64, left_out: Option<usize>) -> Option<f64> {
+        let heights = falling(self.0.iter().map(|point| point.mean_without(left_out)));
+        let after = heights.iter().position(|&height| height < target)?;
+        let before = after.checked_sub(1)?;
+        let part = (heights[before] - target) / (heights[before] - heights[after]);
+        let rate = |index: usize| self.0[index].rate_per_s;
+        Some(rate(before) + part * (rate(after) - rate(before)))
+    }
+}
+
+/// The numbers nearest to these in the sense of least squares of which none is above the one before it: neighbours that
+/// rise are replaced by their mean.
+fn falling(heights: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut blocks: Vec<(f64, usize)> = Vec::new();
+    for height in heights {
+        blocks.push((height, 1));
+        while let [.., (before, many), (after, more)] = *blocks
+            && after > before
+        {
+            blocks.truncate(blocks.len() - 2);
+            let count = many + more;
+            blocks.push(((before * many as f64 + after * more as f64) / count as f64, count));
+        }
+    }
+    blocks.into_iter().flat_map(|(height, count)| std::iter::repeat_n(height, count)).collect()
+}
+
+/// The greatest rate found that reaches the goal, no more than the resolution below one that does not; `None` if
+/// not even `least_per_s` does. Everything that was played is added to the curve.
+///
+/// # Errors
+///
+/// What `play` gives; or when every rate reaches the goal.
+pub(super) fn greatest_rate(
+    goal: Goal,
+    least_per_s: f64,
+    curve: &mut Curve,
+    mut play: impl FnMut(f64) -> anyhow::Result<Point>,
+) -> anyhow::Result<Option<f64>> {
+    let mut reaches = |rate_per_s: f64| {
+        let point = play(rate_per_s)?;
+        let reaches = point.mean() >= goal.attainment;
+        curve.add(point);
+        anyhow::Ok(reaches)
+    };
+    let start = START_PER_S.max(least_per_s);
+    let (mut low, mut high) = if reaches(start)? {
+        let mut low = start;
+        while reaches(2.0 * low)? {
+            low *= 2.0;
+            if low > RATE_MAX_PER_S {
+                return Err(hinted(
+                    format!("{low} requests a second are still answered in time"),
+                    "give the mix deadlines that can be missed: `deadline_ms` in the class file",
+                ));
+            }
+        }
+        (low, 2.0 * low)
+    } else {
+        let mut high = start;
+        loop {
+            if high <= least_per_s {
+                return Ok(None);
+            }
+            let low = (high / 2.0).max(least_per_s);
+            if reaches(low)? {
+                break (low, high);
+            }
+            high = low;
+        }
+    };
+    while high > low * (1.0 + goal.resolution) {
+        let middle = (low * high).sqrt();
+        if reaches(middle)? {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(Some(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::play::Usage;
+
+    fn point(rate_per_s: f64, attained: &[f64]) -> Point {
+        Point { rate_per_s, attained: attained.to_vec(), usage: Usage::default() }
+    }
+
+    const GOAL: Goal = Goal { attainment: 0.9, resolution: 0.01 };
+
+    /// A node that meets everything up to a rate, and then ever less.
+    fn falls_from(knee: f64) -> impl FnMut(f64) -> anyhow::Result<Point> {
+        move |rate| Ok(point(rate, &[(knee / rate).min(1.0)]))
+    }
+
+    #[test]
+    fn finds_the_rate_within_the_resolution_wherever_it_lies() {
+        for knee in [0.013, 0.7, 1.0, 5.0, 900.0] {
+            let mut curve = Curve::default();
+            let found = greatest_rate(GOAL, 0.01, &mut curve, falls_from(knee)).unwrap().unwrap();
+            let exact = knee / 0.9;
+            assert!(found <= exact && exact <= found * 1.01, "{found} for {exact}");
+            let points = curve.points();
+            let is_rising = |pair: &[Point]| pair[0].rate_per_s < pair[1].rate_per_s;
+            assert!(points.windows(2).all(is_rising), "{points:?}");
+            let above = points.iter().find(|point| point.rate_per_s > found).unwrap();
+            assert!(curve.at(found).unwrap().mean() >= 0.9 && above.mean() < 0.9);
+        }
+    }
+
+    #[test]
+    fn says_when_no_rate_will_do_and_when_any_will() {
+        let none = greatest_rate(GOAL, 0.1, &mut Curve::default(), |rate| Ok(point(rate, &[0.5])));
+        assert_eq!(none.unwrap(), None);
+        let any = greatest_rate(GOAL, 0.1, &mut Curve::default(), |rate| Ok(point(rate, &[1.0])));
+        assert!(any.unwrap_err().to_string().contains("still answered in time"));
+    }
+
+    #[test]
+    fn what_wavers_is_made_to_fall() {
+        assert_eq!(falling([1.0, 0.8, 0.9, 0.5].into_iter()).len(), 4);
+        let fallen = falling([1.0, 0.8, 0.9, 0.5].into_iter());
+        assert!((fallen[1] - 0.85).abs() < 1e-12 && (fallen[2] - 0.85).abs() < 1e-12, "{fallen:?}");
+        assert_eq!((fallen[0], fallen[3]), (1.0, 0.5));
+        assert!(falling(std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn seeds_that_agree_have_a_narrow_interval_and_one_seed_has_none() {
+        let curve = |spread: f64| {
+            let mut curve = Curve::default();
+            for rate in [1.0, 2.0, 3.0] {
+                let height = 1.1 - 0.1 * rate;
+                curve.add(point(rate, &[height - spread, height, height + spread]));
+            }
+            curve
+        };
+        // The mean curve crosses 0.85 at 2.5 whatever the spread.
+        let (low, high) = curve(0.0).interval(0.85).unwrap();
+        assert!((low - 2.5).abs() < 1e-9 && (high - 2.5).abs() < 1e-9, "{low} to {high}");
+        let (low, high) = curve(0.01).interval(0.85).unwrap();
+        // A hundredth of attainment is a tenth of a request; Student's t of 2 degrees over √3.
+        assert!(low < 2.3 && 2.2 < low && 2.7 < high && high < 2.8, "{low} to {high}");
+        let mut one = Curve::default();
+        one.add(point(1.0, &[1.0]));
+        one.add(point(2.0, &[0.8]));
+        assert_eq!(one.interval(0.9), None);
+    }
+}

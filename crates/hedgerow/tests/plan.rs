@@ -1,0 +1,122 @@
+//! `hedgerow plan`: for devices of the table, and for this machine once its model was measured.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn run(cache: Option<&Path>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+    if let Some(cache) = cache {
+        command.env("HEDGEROW_CACHE", cache);
+    }
+    command.args(arguments).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("hedgerow writes UTF-8")
+}
+
+fn hedgerow(cache: Option<&Path>, arguments: &[&str]) -> String {
+    let output = run(cache, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn mistake(arguments: &[&str]) -> String {
+    let output = run(None, &[&["plan"], arguments].concat());
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    text(&output.stderr)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+const SHORT: [&str; 6] = ["--duration", "20s", "--seeds", "1,2", "--resolution", "0.1"];
+
+#[test]
+fn a_model_of_70_billion_weights_is_planned_for_on_several_accelerators_as_an_estimate() {
+    let asked =
+        ["plan", "llama-2-70b", "--device", "rtx a6000", "--accelerators", "4", "--precisions", "q8_0,q4_0"];
+    let picture = std::env::temp_dir().join(format!("hedgerow-plan-{}.svg", std::process::id()));
+    let plot = ["--plot", picture.to_str().expect("a plain path")];
+    let plan = json(&hedgerow(None, &[&asked[..], &SHORT, &plot, &["--json"]].concat()));
+    assert_eq!((&plan["model"], &plan["place"]["is_estimate"]), (&"Llama-2-70B".into(), &true.into()));
+    let sets = plan["sets"].as_array().expect("a list of sets");
+    let rates: Vec<f64> = sets.iter().map(|set| set["rate_per_s"].as_f64().expect("a rate")).collect();
+    assert!(rates.len() == 2 && rates[1] > rates[0], "half of the bytes are read faster: {rates:?}");
+    assert_eq!((&sets[0]["is_best"], &sets[1]["is_best"]), (&false.into(), &true.into()));
+    let curve = sets[1]["curve"].as_array().expect("a curve");
+    let attained = |point: &Value| point["attainment"].as_f64().expect("a part");
+    assert!(
+        curve.iter().any(|point| attained(point) >= 0.9) && curve.iter().any(|point| attained(point) < 0.9)
+    );
+    assert!(std::fs::read_to_string(&picture).expect("it was drawn").starts_with("<svg"));
+    std::fs::remove_file(picture).expect("it is there");
+    let table = hedgerow(None, &[&asked[..], &SHORT].concat());
+    assert!(table.contains("Llama-2-70B on 4 x RTX A6000, estimated at 100 %"), "{table}");
+    assert!(table.lines().any(|line| line.starts_with(" >  Q4_0 ") && line.contains('~')), "{table}");
+    assert!(table.contains("~ estimate by the roofline"), "{table}");
+}
+
+#[test]
+fn what_cannot_be_planned_is_said_with_the_way_out() {
+    let device = ["--device", "rtx a6000"];
+    let with = |arguments: &[&'static str]| mistake(&[arguments, &device].concat());
+    let said = with(&["llama-2-70b", "--precisions", "f16"]);
+    assert!(said.contains("F16 does not fit: its weights take 137.95 GB, and there are 48.00 GB"), "{said}");
+    assert!(said.contains("hint: raise --memory-gb or --accelerators"), "{said}");
+    assert!(with(&["llama-2-70"]).contains("did you mean `Llama-2-70B`?"));
+    assert!(with(&["llama-3-8b", "--attainment", "0"]).contains("--attainment is 0, but must be above 0"));
+    assert!(with(&["llama-3-8b", "--precisions", "w4a16"]).contains("`W4A16` is no precision"));
+    assert!(
+        with(&["llama-3-8b", "--classes", "nowhere.toml"])
+            .contains("cannot read the classes in nowhere.toml")
+    );
+    assert!(with(&["llama-3-8b", "--memory-gb", "0"]).contains("--memory-gb is 0, but must be above 0"));
+    assert!(mistake(&["llama-3-8b", "--device", "rtx 409"]).contains("did you mean `RTX 4090`?"));
+    assert!(
+        mistake(&["llama-3-8b", "--device", "Jetson AGX Thor 128GB"])
+            .contains("nothing is known of the arithmetic")
+    );
+}
+
+/// Short, and with time enough for a machine that does something else besides.
+const CLASSES: &str = "[[class]]\nname = \"short\"\npart = 1\nprompt_tokens = [10, 20]\noutput_tokens = [4, 8]\n\
+                       deadline_ms = 6000\n";
+
+#[test]
+fn this_machine_is_planned_for_once_its_model_was_measured() {
+    let Some(model) = support::model() else { return };
+    let cache = std::env::temp_dir().join(format!("hedgerow-plan-cache-{}", std::process::id()));
+    let model = model.to_str().expect("a plain path");
+    let setup = ["--parallel", "2", "--ctx-size", "1024", "--prefill-chunk", "64"];
+    std::fs::create_dir_all(&cache).expect("it can be made");
+    let classes = cache.join("mix.toml");
+    std::fs::write(&classes, CLASSES).expect("it can be written");
+    let classes = classes.to_str().expect("a plain path");
+    let asked = [&["plan", model, "--classes", classes][..], &setup, &SHORT].concat();
+    let before = run(Some(&cache), &asked);
+    let said = text(&before.stderr);
+    assert!(said.contains("was not measured on this machine for 2 requests of 512 tokens at once"), "{said}");
+    assert!(said.contains("hint: `hedgerow profile "), "{said}");
+
+    hedgerow(Some(&cache), &[&["profile", model][..], &setup].concat());
+    let table = hedgerow(Some(&cache), &asked);
+    assert!(table.contains("on this machine (") && table.contains("hedgerow serve "), "{table}");
+    let plan = |more: &[&str]| json(&hedgerow(Some(&cache), &[&asked[..], more, &["--json"]].concat()));
+    let set = &plan(&["--rate", "0.05"])["sets"][0];
+    // What `serve` would make of it: two places of 512 tokens at 23,040 bytes.
+    assert_eq!((&set["kv_bytes"], &set["max_parallel"]), (&(1024 * 23_040).into(), &2.into()));
+    assert_eq!(set["curve"][0]["rate_per_s"], 0.05, "also what was asked for is played");
+    let rate = |plan: &Value| plan["sets"][0]["rate_per_s"].as_f64().expect("a rate");
+    assert!(
+        rate(&plan(&["--pace", "2"])) < rate(&plan(&[])),
+        "an engine that takes twice as long serves fewer"
+    );
+    assert!(mistake(&[model, "--kv-block", "16"]).contains("--kv-block is about a device of the table"));
+    std::fs::remove_dir_all(cache).expect("it was made");
+}
