@@ -329,12 +329,29 @@ fn a_long_prompt_that_waits_is_no_reason_to_pad_those_that_are_served() {
     assert_eq!(run.records.iter().filter(|record| record.is_met()).count(), 4, "the long one comes later");
 }
 
+/// The paper's cell on a node that reads its weights once for a whole batch.
+fn shared_decodes() -> String {
+    PAPER
+        .replace("model = \"flops\"", "model = \"roofline\"")
+        .replace("# accelerator_bandwidth_gb_per_s = 59.7", "accelerator_bandwidth_gb_per_s = 597.0")
+}
+
+#[test]
+fn an_epochs_batch_is_no_larger_than_its_slot_also_where_decodes_share_steps() {
+    for policy in ["dftsp", "exact", "greedy", "edf"] {
+        for seed in 0..3 {
+            let mut scenario = scenario(&shared_decodes(), policy, seed, 200);
+            scenario.users.deadline_s = Some(Range { least: 4.0, most: 8.0 });
+            let report = Report::of(&scenario, &play(&scenario));
+            assert!(report.admitted > 20, "the test must see some: {}", report.admitted);
+            assert_eq!(report.met, report.admitted, "{policy}, seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn without_batching_nobody_shares_a_decode() {
-    let text = PAPER
-        .replace("model = \"flops\"", "model = \"roofline\"")
-        .replace("# accelerator_bandwidth_gb_per_s = 59.7", "accelerator_bandwidth_gb_per_s = 597.0");
-    let mut scenario = scenario(&text, "none", 1, 400);
+    let mut scenario = scenario(&shared_decodes(), "none", 1, 400);
     scenario.users.deadline_s = Some(Range { least: 2.0, most: 8.0 });
     let run = play(&scenario);
     let served: Vec<_> = run.records.iter().filter(|record| record.started.is_some()).collect();

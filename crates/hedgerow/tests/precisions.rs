@@ -123,7 +123,12 @@ fn a_file_that_is_not_the_one_that_was_measured_is_not_loaded() {
     std::fs::copy(&q8_0, folder.join("other")).unwrap();
     std::fs::rename(folder.join("other"), &q4_0).unwrap();
     let refused = server.chat(&[], &asks("small:Q4_0", json!({})));
-    assert_eq!((refused.status, refused.code()), (503, "precision_unavailable".to_owned()), "{}", refused.body);
+    assert_eq!(
+        (refused.status, refused.code()),
+        (503, "precision_unavailable".to_owned()),
+        "{}",
+        refused.body
+    );
     assert_eq!(precision(&server, &asks("small:Q4_1", json!({}))), "Q4_1");
 }
 

@@ -83,11 +83,10 @@ impl Pipeline {
     /// Whether there is a precision for a request.
     pub(super) fn check_quality(&self, request: &Request) -> Result<(), Rejection> {
         let is_usable = |index| self.residents.is_usable(index);
-        quantization::reachable(&self.node.precisions, is_usable, request)
-            .map_err(|best| match best {
-                Some(best) => Rejection::QualityInfeasible { floor: request.min_quality, best },
-                None => Rejection::PrecisionUnavailable,
-            })
+        quantization::reachable(&self.node.precisions, is_usable, request).map_err(|best| match best {
+            Some(best) => Rejection::QualityInfeasible { floor: request.min_quality, best },
+            None => Rejection::PrecisionUnavailable,
+        })
     }
 
     /// Whether an idle node keeps the targets for an answer's pace.

@@ -160,7 +160,10 @@ mod tests {
         let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
         let low = Quality::new(0.9).unwrap();
         assert_eq!(reachable(&resident, |_| true, &request(low, Some(0))), Ok(()));
-        assert_eq!(reachable(&resident, |_| true, &request(Quality::new(0.95).unwrap(), Some(0))), Err(Some(low)));
+        assert_eq!(
+            reachable(&resident, |_| true, &request(Quality::new(0.95).unwrap(), Some(0))),
+            Err(Some(low))
+        );
         let others = |index| index != PrecisionIndex(0);
         assert_eq!(reachable(&resident, others, &request(Quality::NONE, Some(0))), Err(None));
         let suits =

@@ -82,7 +82,8 @@ fn chunks(view: &View<'_>, ready: &[&Running], before_rival: usize) -> Vec<Prefi
 
 /// How much later than without prompts a decoding request's next step may end.
 fn time_to_spare(view: &View<'_>, running: &Running, batch: u32) -> Span {
-    if !view.settings.policy.plans_for_all() {
+    let is_epoch = matches!(view.settings.protocol, Protocol::Epoch { .. });
+    if is_epoch || !view.settings.policy.plans_for_all() {
         return Span::MAX;
     }
     let decode_kv = u64::from(batch) * u64::from(running.kv().0);

@@ -25,6 +25,7 @@ mod policy;
 mod prune;
 mod reduce;
 mod timeline;
+mod together;
 mod traffic;
 mod tree;
 mod view;

@@ -7,8 +7,7 @@ use super::instance::Limit;
 use super::reduce::{self, Candidate, Reduction};
 use super::timeline::{self, Lane};
 use super::view::View;
-use super::{Answer, Budget, Policy, binding, solve};
-use crate::engine::CostModel;
+use super::{Answer, Budget, Policy, binding, solve, together};
 use crate::quantization::{self, Load, PrecisionIndex};
 use crate::request::RequestId;
 use crate::settings::{Padding, Protocol};
@@ -171,18 +170,31 @@ struct Proposal<'a> {
     value: u128,
     /// Value of those who run and will be late.
     late: u128,
+    /// The limit of an epoch that the answer would have broken.
+    overrun: Option<Limit>,
 }
 
 impl<'a> Proposal<'a> {
     /// As far as it may be worth more than `to_beat`: else nobody asks whether it could be promised.
     fn new(
         view: &View<'a>,
-        batch_limit: u32,
+        batch: u32,
         reduction: Reduction<'a>,
-        answer: Answer,
+        mut answer: Answer,
         to_beat: Option<i128>,
     ) -> Self {
         let mut late = 0;
+        let mut overrun = None;
+        let mut batch_limit = batch;
+        if matches!(view.settings.protocol, Protocol::Epoch { .. }) {
+            // Who is in it runs; nobody pauses.
+            batch_limit = view.node.max_parallel;
+            // Without batching nobody shares a step.
+            let shares_steps = !matches!(view.settings.policy, Policy::None { .. });
+            if shares_steps && !view.node.cost.is_additive() {
+                overrun = together::keep_what_fits(view, &reduction, &mut answer.chosen);
+            }
+        }
         let mut accepted: Vec<Candidate<'_>> =
             answer.chosen.iter().map(|&index| reduction.members[index]).collect();
         if view.settings.policy.plans_for_all() {
@@ -192,7 +204,7 @@ impl<'a> Proposal<'a> {
             }
         }
         let value = value_of(&accepted);
-        Self { batch_limit, reduction, answer, accepted, value, late }
+        Self { batch_limit, reduction, answer, accepted, value, late, overrun }
     }
 
     fn serves_all(&self, view: &View<'_>) -> bool {
@@ -209,7 +221,7 @@ impl<'a> Proposal<'a> {
 
     fn into_plan(self, view: &View<'_>, nodes: u64, load: Option<Load>) -> Plan {
         let retry_after = self.time_to_drain(view);
-        let Self { batch_limit, reduction, answer, accepted, value, .. } = self;
+        let Self { batch_limit, reduction, answer, accepted, value, overrun, .. } = self;
         let planned =
             |candidate: &Candidate<'_>| Planned { id: candidate.request.id, precision: candidate.precision };
         Plan {
@@ -220,7 +232,7 @@ impl<'a> Proposal<'a> {
                 nodes,
                 value,
                 bound: answer.bound,
-                binding: binding(&reduction.instance, &answer.chosen),
+                binding: overrun.or_else(|| binding(&reduction.instance, &answer.chosen)),
                 retry_after,
             },
             longest_prompt: accepted
@@ -277,7 +289,7 @@ fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
     let running = view.running.len() as u32;
     let most = (running + view.waiting.len() as u32)
         .clamp(1, view.node.max_parallel.min(view.settings.policy.most_at_once()));
-    let is_additive = matches!(view.node.cost, CostModel::Flops(_));
+    let is_additive = view.node.cost.is_additive();
     let is_continuous = view.settings.protocol == Protocol::Continuous;
     let may_pause = is_continuous && view.settings.policy.plans_for_all();
     let least = match (is_additive, may_pause) {

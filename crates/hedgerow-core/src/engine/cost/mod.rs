@@ -68,6 +68,11 @@ impl ChunkLoad {
 }
 
 impl CostModel {
+    /// Whether a step takes as long as its parts by themselves, so that sharing it gains nothing.
+    pub fn is_additive(&self) -> bool {
+        matches!(self, Self::Flops(_))
+    }
+
     /// How long one step takes at a precision.
     pub fn step(&self, model: &ModelShape, precision: &Precision, load: &StepLoad) -> Span {
         match self {

@@ -142,5 +142,6 @@ fn a_precision_that_cannot_be_loaded_is_not_tried_again_and_who_needs_it_is_told
         100 ms: r3 rejected: no loaded precision reaches a quality of 1; the best is 0.9
         200 ms: loads Q4_0
         230 ms: r4 rejected: no precision that it may run at could be loaded
-    "#]].assert_eq(&driver.run());
+    "#]]
+    .assert_eq(&driver.run());
 }
