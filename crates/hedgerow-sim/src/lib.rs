@@ -40,7 +40,7 @@ pub use recording::{
 pub use report::{FileError, Output, Outputs, Report, Tally, cdf, table, write_files};
 pub use scenario::{
     Class, Extent, Knowledge, OutputKnowledge, Overrides, PROFILE_FORMAT, Range, Scenario, ScenarioError,
-    Section, Users,
+    Section, Users, nearest,
 };
 pub use simulation::Simulation;
 pub use sink::{Run, Sink};

@@ -201,7 +201,7 @@ impl ScenarioError {
 }
 
 /// The known word that was probably meant.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let distance = |known: &String| strsim::damerau_levenshtein(name, known);
     // A name cut short is more likely than one letter for another.
     if let Some(whole) = known.iter().find(|known| known.starts_with(name)) {

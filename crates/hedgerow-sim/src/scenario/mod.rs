@@ -16,7 +16,7 @@ use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Span;
 
 pub use check::PROFILE_FORMAT;
-pub use error::ScenarioError;
+pub use error::{ScenarioError, nearest};
 pub use show::Section;
 
 use crate::arrivals::{Lengths, Process};

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use hedgerow_sim::nearest;
 use serde::Deserialize;
 
 use crate::hint::hinted;
@@ -170,8 +171,8 @@ fn hint_for(message: &str) -> String {
     // Serde writes: unknown field `prat`, expected one of `name`, `part`
     let mut quoted = message.split('`').skip(1).step_by(2);
     let (Some(name), true) = (quoted.next(), message.starts_with("unknown field")) else { return all.into() };
-    let nearest = quoted.min_by_key(|known| strsim::damerau_levenshtein(name, known));
-    nearest.map_or_else(|| all.into(), |nearest| format!("did you mean `{nearest}`? {all}"))
+    let known: Vec<String> = quoted.map(str::to_owned).collect();
+    nearest(name, &known).map_or_else(|| all.into(), |nearest| format!("did you mean `{nearest}`? {all}"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use hedgerow_core::node::{KvType, ModelShape, Node};
 use hedgerow_core::quantization::{Precision, Residency};
 use hedgerow_core::units::{Bytes, BytesPerSecond, FlopPerSecond, Tokens};
 use hedgerow_sim::models::{Device, Model};
+use hedgerow_sim::nearest;
 
 use super::{Held, Mix};
 use crate::catalogue::{Figure, Source, quality_of_llama_3_8b};
@@ -43,14 +44,8 @@ pub(crate) struct Estimate {
     model: &'static Model,
     device: &'static Device,
     held: Vec<Held>,
-    memory: Bytes,
-    cost: RooflineCost,
-    /// Everything of the node but its precisions.
-    shape: ModelShape,
-    parallel: u32,
-    context: Tokens,
-    prefill_chunk: Tokens,
-    kv_block: Tokens,
+    /// The node, with nothing held yet: whatever the weights will leave is for KV caches.
+    bare: Node,
 }
 
 impl Estimate {
@@ -77,27 +72,29 @@ impl Estimate {
         };
         let count = f64::from(asked.accelerators);
         let memory = asked.memory.unwrap_or(Bytes((count * device.memory_gb * 1e9) as u64));
-        let names = || asked.precisions.iter().map(String::as_str);
-        let held: Vec<Held> = if asked.precisions.is_empty() {
-            PRECISIONS.iter().map(|name| held(model, name)).collect::<anyhow::Result<_>>()?
-        } else {
-            names().map(|name| held(model, name)).collect::<anyhow::Result<_>>()?
+        let names: Vec<&str> = match asked.precisions {
+            [] => PRECISIONS.to_vec(),
+            named => named.iter().map(String::as_str).collect(),
         };
-        Ok(Self {
-            model,
-            device,
-            held,
+        let held = names.into_iter().map(|name| held(model, name)).collect::<anyhow::Result<_>>()?;
+        let cost = RooflineCost {
+            speed: FlopPerSecond::new(count * tflops * 1e12 * asked.efficiency),
+            bandwidth: BytesPerSecond::new(count * device.bandwidth_gb_per_s * 1e9 * asked.efficiency),
+        };
+        let bare = Node {
             memory,
-            cost: RooflineCost {
-                speed: FlopPerSecond::new(count * tflops * 1e12 * asked.efficiency),
-                bandwidth: BytesPerSecond::new(count * device.bandwidth_gb_per_s * 1e9 * asked.efficiency),
-            },
-            shape: ModelShape { kv_type: asked.kv_type, ..model.shape() },
-            parallel: asked.parallel,
+            model: ModelShape { kv_type: asked.kv_type, ..model.shape() },
+            precisions: Vec::new(),
+            weights_limit: None,
+            kv_block: asked.kv_block,
+            cost: CostModel::Roofline(cost),
+            max_parallel: asked.parallel,
             context: fits_the_model(model, mix)?,
             prefill_chunk: asked.prefill_chunk,
-            kv_block: asked.kv_block,
-        })
+            radio: None,
+            wire: None,
+        };
+        Ok(Self { model, device, held, bare })
     }
 
     /// The model's name, as the table has it.
@@ -112,7 +109,7 @@ impl Estimate {
 
     /// Memory of all accelerators together.
     pub(crate) fn memory(&self) -> Bytes {
-        self.memory
+        self.bare.memory
     }
 
     /// Every precision that is looked at.
@@ -120,7 +117,7 @@ impl Estimate {
         &self.held
     }
 
-    /// A node that holds a set: whatever the weights leave is for KV caches.
+    /// The node that holds a set.
     pub(crate) fn node(&self, set: &[usize]) -> Node {
         let precision = |&index: &usize| Precision {
             name: self.held[index].name.clone(),
@@ -132,19 +129,7 @@ impl Estimate {
             residency: Residency::Always,
             measured: None,
         };
-        Node {
-            memory: self.memory,
-            model: self.shape,
-            precisions: set.iter().map(precision).collect(),
-            weights_limit: None,
-            kv_block: self.kv_block,
-            cost: CostModel::Roofline(self.cost),
-            max_parallel: self.parallel,
-            context: self.context,
-            prefill_chunk: self.prefill_chunk,
-            radio: None,
-            wire: None,
-        }
+        Node { precisions: set.iter().map(precision).collect(), ..self.bare.clone() }
     }
 }
 
@@ -198,14 +183,13 @@ fn plain(name: &str) -> String {
         .collect()
 }
 
-fn unknown(what: &str, name: &str, known: Vec<&str>) -> anyhow::Error {
-    let distance = |known: &&&str| strsim::damerau_levenshtein(&plain(name), &plain(known));
-    // A name cut short is more likely than one letter for another.
-    let whole = known.iter().find(|known| plain(known).starts_with(&plain(name)));
-    let nearest = whole.or(known.iter().min_by_key(distance)).copied().unwrap_or_default();
+fn unknown(what: &str, name: &str, known: Vec<&'static str>) -> anyhow::Error {
+    let plains: Vec<String> = known.iter().map(|known| plain(known)).collect();
+    let nearest = nearest(&plain(name), &plains).and_then(|nearest| named(known.iter().copied(), nearest));
+    let meant = nearest.map_or(String::new(), |nearest| format!("did you mean `{nearest}`? "));
     hinted(
         format!("there is no {what} `{name}` in the table of {what}s"),
-        format!("did you mean `{nearest}`? There are {}", known.join(", ")),
+        format!("{meant}There are {}", known.join(", ")),
     )
 }
 

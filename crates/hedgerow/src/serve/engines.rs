@@ -27,8 +27,8 @@ self_cell!(
 /// One precision: its file, and its engine while it is in memory.
 struct Seat {
     path: PathBuf,
-    /// What the file was when its speed and quality were looked up.
-    fingerprint: String,
+    /// What the file was at the start, if it may be loaded again: its speed and quality are that one's.
+    fingerprint: Option<String>,
     engine: Option<Seated>,
 }
 
@@ -50,12 +50,22 @@ impl Engines {
     ///
     /// # Errors
     ///
-    /// When its cache does not fit the memory, or its file cannot be read.
+    /// When its cache does not fit the memory.
     pub(crate) fn add(&mut self, path: PathBuf, model: Arc<LlamaModel>) -> anyhow::Result<PrecisionIndex> {
         let engine = Some(self.seat(model)?);
-        let fingerprint = fingerprint(&path)?;
-        self.seats.push(Seat { path, fingerprint, engine });
+        self.seats.push(Seat { path, fingerprint: None, engine });
         Ok(PrecisionIndex(self.seats.len() - 1))
+    }
+
+    /// Notes what a precision's file is now: another one will not be loaded in its place.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub(crate) fn note_file(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
+        let seat = &mut self.seats[precision.0];
+        seat.fingerprint = Some(fingerprint(&seat.path)?);
+        Ok(())
     }
 
     fn seat(&self, model: Arc<LlamaModel>) -> anyhow::Result<Seated> {
@@ -70,7 +80,7 @@ impl Engines {
     /// When the file is not as it was, or the memory does not suffice.
     pub(crate) fn load(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
         let Seat { path, fingerprint: known, .. } = &self.seats[precision.0];
-        if fingerprint(path)? != *known {
+        if Some(fingerprint(path)?) != *known {
             return Err(hinted(
                 format!("{} is another file than at the start, of unknown speed and quality", path.display()),
                 "put the old file back, or start again with the new one",

@@ -62,6 +62,9 @@ pub(super) fn prepare(
         let (info, started) = (model.info().clone(), Instant::now());
         let (weights, at_start) = room.take(&info, &options)?;
         let precision = engines.add(path, model)?;
+        if limit.is_some() {
+            engines.note_file(precision)?;
+        }
         let load = load + Span::from_seconds(started.elapsed().as_secs_f64());
         let cost = measured(speed, &mut engines, precision)?;
         if !at_start {
