@@ -1,10 +1,12 @@
 //! `hedgerow serve`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
+use tokio::sync::oneshot;
 
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
@@ -52,17 +54,14 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         let name = config.model.name.clone();
         let server = Server::listen(config).await?;
         tracing::info!(address = %server.address(), "listening; answers 503 until the model is loaded");
-        let loading = tokio::task::spawn_blocking(move || {
-            let (loaded, variants) = load(&name, server.config(), &options)?;
-            let paths: Vec<PathBuf> = variants.iter().map(|variant| variant.path.clone()).collect();
-            server.serve(variants, &loaded, record)?;
-            if let Err(error) = catalogue::refresh(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
-                tracing::warn!("the catalogue is not brought up to date: {error}");
-            }
-            anyhow::Ok(server)
-        });
+        let (ready_sender, ready) = oneshot::channel();
+        // Not one of the runtime's threads: the engine would inherit that it runs before others.
+        std::thread::Builder::new().name("loading".into()).spawn(move || {
+            // Nobody waits for it any more if the server was asked to stop.
+            let _ = ready_sender.send(start(server, &name, &options, record));
+        })?;
         let server = tokio::select! {
-            loaded = loading => loaded??,
+            ready = ready => ready.context("loading the model")??,
             () = asked_to_stop() => return Ok(()),
         };
         report_speed(&server);
@@ -74,6 +73,17 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     // A download that is still going on must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// Loads the model and begins to serve it.
+fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File>) -> anyhow::Result<Server> {
+    let (loaded, variants) = load(name, server.config(), options)?;
+    let paths: Vec<PathBuf> = variants.iter().map(|variant| variant.path.clone()).collect();
+    server.serve(variants, &loaded, record)?;
+    if let Err(error) = catalogue::refresh(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
+        tracing::warn!("the catalogue is not brought up to date: {error}");
+    }
+    Ok(server)
 }
 
 /// Loads the model and its other precisions; gives its name too.

@@ -94,7 +94,6 @@ pub(crate) fn start(
         let options = engine_options(config);
         let limit = config.model.weights_limit;
         move || {
-            priority::run_as_usual();
             match variants::prepare(variants, options, limit) {
                 Ok((mut engines, ready)) => {
                     // The starter waits for this; if it is gone there is nobody to serve.
