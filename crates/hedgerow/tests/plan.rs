@@ -62,6 +62,37 @@ fn a_model_of_70_billion_weights_is_planned_for_on_several_accelerators_as_an_es
     assert!(table.contains("~ estimate by the roofline"), "{table}");
 }
 
+/// Ten requests a second for two minutes, in pairs.
+fn trace() -> String {
+    let row = |index: u32| format!("2023-11-16 18:{:02}:{:02}.0,1000,200\n", index / 600, index / 10 % 60);
+    (0..1200).map(row).fold("TIMESTAMP,ContextTokens,GeneratedTokens\n".into(), |all, row| all + &row)
+}
+
+#[test]
+fn callers_who_come_in_bursts_or_as_others_once_came_are_planned_for_too() {
+    let file = std::env::temp_dir().join(format!("hedgerow-plan-{}.csv", std::process::id()));
+    std::fs::write(&file, trace()).expect("it can be written");
+    let from = format!("trace:{}", file.to_str().expect("a plain path"));
+    let asked = ["plan", "llama-3-8b", "--device", "rtx a6000", "--precisions", "q4_0"];
+    let rate = |more: &[&str]| {
+        let seeds = ["--seeds", "1,2,3,4", "--resolution", "0.1", "--json"];
+        let plan = json(&hedgerow(None, &[&asked[..], &seeds, more].concat()));
+        plan["sets"][0]["rate_per_s"].as_f64().expect("a rate")
+    };
+    // Where few are served at once, so that one burst does not make up for another.
+    let small = ["--efficiency", "0.3", "--parallel", "2", "--duration", "100s"];
+    let bursty = [&small[..], &["--arrivals", "gamma:0.1"]].concat();
+    assert!(rate(&bursty) < 0.5 * rate(&small), "bursts take more room");
+    let slow = ["--arrivals", &from, "--scale-output", "2", "--efficiency", "0.2", "--duration", "20s"];
+    assert!(rate(&slow) <= 10.0, "no more comes than in the trace");
+    let table = hedgerow(None, &[&asked[..], &slow].concat());
+    assert!(table.contains("as in the trace, questions of 1 and answers of 2 times"), "{table}");
+    let said = mistake(&[&asked[1..], &SHORT, &["--arrivals", &from, "--scale-prompt", "0.1"]].concat());
+    assert!(said.contains("requests a second are still answered in time"), "{said}");
+    assert!(mistake(&[&asked[1..], &["--max-prompt", "9"]].concat()).contains("there is none"));
+    std::fs::remove_file(file).expect("it is there");
+}
+
 #[test]
 fn what_cannot_be_planned_is_said_with_the_way_out() {
     let device = ["--device", "rtx a6000"];

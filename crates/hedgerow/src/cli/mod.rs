@@ -1,5 +1,6 @@
 //! The command line: one file a verb.
 
+mod arrivals;
 pub(crate) mod bench;
 mod check;
 mod config;

@@ -1,5 +1,6 @@
 //! What is offered: the requests that `bench serve` would send with the same class file, seed and duration.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hedgerow_core::node::Node;
@@ -11,7 +12,7 @@ use hedgerow_sim::Arrival;
 
 use crate::api::{ChatTemplate, Message, chat_tokens};
 use crate::link::{Form, Sizes};
-use crate::load::{self, Class, Patience, Pattern, Seeds};
+use crate::load::{self, Arrivals, Class, Patience, Pattern, Seeds};
 
 /// A run shorter than this many requests says nothing.
 const REQUESTS_MIN: f64 = 5.0;
@@ -19,6 +20,8 @@ const REQUESTS_MIN: f64 = 5.0;
 const REQUESTS_ENOUGH: f64 = 500.0;
 /// A run takes so many times the longest deadline, because it begins with an empty node.
 const DEADLINES_MIN: f64 = 4.0;
+/// Nobody plans for more: `bench serve` could not offer it.
+const RATE_MAX_PER_S: f64 = 10_000.0;
 /// No run is shorter or longer, unless somebody asks for it.
 const LASTS_S: [f64; 2] = [30.0, 1200.0];
 
@@ -75,9 +78,14 @@ impl PromptTokens {
 }
 
 impl Mix {
-    /// The lowest rate that is worth playing: a few requests in a run.
-    pub(super) fn least_rate_per_s(&self) -> f64 {
-        REQUESTS_MIN / self.duration.map_or(LASTS_S[1], |duration| duration.as_secs_f64())
+    /// Rates that can be played: from a few requests in a run to all of the trace, if there is one.
+    pub(super) fn playable_per_s(&self) -> RangeInclusive<f64> {
+        let least = REQUESTS_MIN / self.duration.map_or(LASTS_S[1], |duration| duration.as_secs_f64());
+        let most = match &self.pattern.arrivals {
+            Arrivals::Gamma { .. } => RATE_MAX_PER_S,
+            Arrivals::Trace { trace, .. } => trace.rate_per_s(),
+        };
+        least.min(most)..=most
     }
 
     /// How long requests are sent at a rate.
@@ -97,10 +105,15 @@ impl Mix {
 
     /// The most tokens that a request may come to hold.
     pub(crate) fn longest(&self) -> Tokens {
-        let tokens = |class: &Class| {
-            self.prompt_tokens.at(*class.prompt_tokens.end()) + Tokens(*class.output_tokens.end())
-        };
-        self.classes().iter().map(tokens).max().unwrap_or_default()
+        let tokens = |(prompt, output): (u32, u32)| self.prompt_tokens.at(prompt) + Tokens(output);
+        let most = |class: &Class| (*class.prompt_tokens.end(), *class.output_tokens.end());
+        match &self.pattern.arrivals {
+            Arrivals::Gamma { .. } => self.classes().iter().map(most).map(tokens).max(),
+            Arrivals::Trace { trace, fit, .. } => {
+                trace.rows().iter().map(|&row| fit.lengths(row)).map(tokens).max()
+            }
+        }
+        .unwrap_or_default()
     }
 
     /// All requests of a run, as the node hears of them.

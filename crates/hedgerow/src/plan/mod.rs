@@ -24,7 +24,7 @@ pub(crate) use binding::{Relief, Resource};
 pub(crate) use estimate::{Asked, Estimate};
 pub(crate) use here::Here;
 pub(crate) use mix::{Mix, PromptTokens};
-pub(crate) use play::Point;
+pub(crate) use play::{Point, Usage};
 pub(crate) use sets::{Held, LeftOut, Sets, candidates, names};
 
 use search::Curve;
@@ -109,16 +109,17 @@ pub(crate) fn answer(
         played();
         point
     };
-    let least_per_s = play.mix.least_rate_per_s();
+    let playable = play.mix.playable_per_s();
+    let (least, most) = (*playable.start(), *playable.end());
     let mut curve = Curve::default();
-    let best = search::greatest_rate(goal, least_per_s, &mut curve, |rate| at(&candidate.node, rate))?;
-    let around = best.iter().flat_map(|best| AROUND.map(|factor| factor * best));
+    let best = search::greatest_rate(goal, playable, &mut curve, |rate| at(&candidate.node, rate))?;
+    let around = best.iter().flat_map(|best| AROUND.map(|factor| (factor * best).min(most)));
     for rate_per_s in around.chain(rates.iter().copied()) {
         if curve.at(rate_per_s).is_none() {
             curve.add(at(&candidate.node, rate_per_s)?);
         }
     }
-    let beyond = best.map_or(least_per_s, |best| BEYOND * best);
+    let beyond = best.map_or(least, |best| (BEYOND * best).min(most));
     let reliefs = binding::reliefs(&candidate.node, curve.at(beyond), |node| at(node, beyond))?;
     let best = best.and_then(|best| curve.at(best).cloned());
     Ok(Answer { interval: curve.interval(goal.attainment), best, curve, reliefs, candidate })

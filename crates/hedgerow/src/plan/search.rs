@@ -1,5 +1,7 @@
 //! The greatest rate that reaches a goal: between two rates of which one does and one does not.
 
+use std::ops::RangeInclusive;
+
 use hedgerow_sim::sweep::mean_95;
 
 use super::{Goal, Point};
@@ -7,8 +9,6 @@ use crate::hint::hinted;
 
 /// Where the search begins, in requests a second.
 const START_PER_S: f64 = 1.0;
-/// Nobody plans for more: `bench serve` could not offer it.
-const RATE_MAX_PER_S: f64 = 10_000.0;
 
 /// Points by rate.
 #[derive(Clone, Debug, Default)]
@@ -76,14 +76,14 @@ fn falling(heights: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 /// The greatest rate found that reaches the goal, no more than the resolution below one that does not; `None` if
-/// not even `least_per_s` does. Everything that was played is added to the curve.
+/// not even the least that is worth playing does. Everything that was played is added to the curve.
 ///
 /// # Errors
 ///
-/// What `play` gives; or when every rate reaches the goal.
+/// What `play` gives; or when the greatest rate that can be played reaches the goal.
 pub(super) fn greatest_rate(
     goal: Goal,
-    least_per_s: f64,
+    playable_per_s: RangeInclusive<f64>,
     curve: &mut Curve,
     mut play: impl FnMut(f64) -> anyhow::Result<Point>,
 ) -> anyhow::Result<Option<f64>> {
@@ -93,19 +93,20 @@ pub(super) fn greatest_rate(
         curve.add(point);
         anyhow::Ok(reaches)
     };
-    let start = START_PER_S.max(least_per_s);
+    let (least_per_s, most_per_s) = playable_per_s.into_inner();
+    let start = START_PER_S.max(least_per_s).min(most_per_s);
     let (mut low, mut high) = if reaches(start)? {
-        let mut low = start;
-        while reaches(2.0 * low)? {
-            low *= 2.0;
-            if low > RATE_MAX_PER_S {
-                return Err(hinted(
-                    format!("{low} requests a second are still answered in time"),
-                    "give the mix deadlines that can be missed: `deadline_ms` in the class file",
-                ));
-            }
+        let (mut low, mut high) = (start, (2.0 * start).min(most_per_s));
+        while low < high && reaches(high)? {
+            (low, high) = (high, (2.0 * high).min(most_per_s));
         }
-        (low, 2.0 * low)
+        if low == high {
+            return Err(hinted(
+                format!("{low} requests a second are still answered in time"),
+                "give the mix deadlines that can be missed (`deadline_ms` in the class file), or a trace of more requests",
+            ));
+        }
+        (low, high)
     } else {
         let mut high = start;
         loop {
@@ -150,7 +151,7 @@ mod tests {
     fn finds_the_rate_within_the_resolution_wherever_it_lies() {
         for knee in [0.013, 0.7, 1.0, 5.0, 900.0] {
             let mut curve = Curve::default();
-            let found = greatest_rate(GOAL, 0.01, &mut curve, falls_from(knee)).unwrap().unwrap();
+            let found = greatest_rate(GOAL, 0.01..=1e4, &mut curve, falls_from(knee)).unwrap().unwrap();
             let exact = knee / 0.9;
             assert!(found <= exact && exact <= found * 1.01, "{found} for {exact}");
             let points = curve.points();
@@ -163,9 +164,9 @@ mod tests {
 
     #[test]
     fn says_when_no_rate_will_do_and_when_any_will() {
-        let none = greatest_rate(GOAL, 0.1, &mut Curve::default(), |rate| Ok(point(rate, &[0.5])));
+        let none = greatest_rate(GOAL, 0.1..=1e4, &mut Curve::default(), |rate| Ok(point(rate, &[0.5])));
         assert_eq!(none.unwrap(), None);
-        let any = greatest_rate(GOAL, 0.1, &mut Curve::default(), |rate| Ok(point(rate, &[1.0])));
+        let any = greatest_rate(GOAL, 0.1..=1e4, &mut Curve::default(), |rate| Ok(point(rate, &[1.0])));
         assert!(any.unwrap_err().to_string().contains("still answered in time"));
     }
 

@@ -6,8 +6,6 @@ mod simulate;
 mod solvers;
 pub(crate) mod style;
 
-pub(in crate::cli) use serve::span;
-
 use clap::{Args, Subcommand};
 
 /// What `hedgerow bench` takes.

@@ -10,10 +10,10 @@ use clap::Args;
 use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_sim::Recording;
 
-use crate::cli::bench::span;
+use crate::cli::arrivals::{ArrivalArgs, above_0, span};
 use crate::config::{Config, ConfigArgs};
 use crate::hint::hinted;
-use crate::load::{Arrivals, Class, Patience, Pattern};
+use crate::load::{Class, Patience, Pattern};
 use crate::plan::{Asked, Goal, Mix, PromptTokens};
 
 /// vLLM's default: tokens of a block of its KV cache.
@@ -53,6 +53,8 @@ pub(crate) struct PlanArgs {
     /// Who asks for what, by when: the same file as for `hedgerow bench serve`
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
+    #[command(flatten)]
+    arrivals: ArrivalArgs,
     /// Part of all requests that is to be answered in time
     #[arg(long, value_name = "PART", default_value_t = 0.9)]
     attainment: f64,
@@ -121,7 +123,7 @@ impl PlanArgs {
         if self.duration.is_some_and(|duration| duration.is_zero()) {
             return Err(hinted("--duration is 0 s, but must be above 0", "give a time such as 300s"));
         }
-        let arrivals = Arrivals::Gamma { shape: 1.0 };
+        let arrivals = self.arrivals.arrivals()?;
         let pattern = Pattern { arrivals, classes, shared_prefix: 0, has_deadlines: true };
         let (duration, patience) = (self.duration, self.clients);
         Ok(Mix { pattern, duration, patience, prompt_tokens: PromptTokens::BARE, bytes_per_token })
@@ -237,11 +239,6 @@ fn within(flag: &str, value: f64, least: f64, most: f64) -> anyhow::Result<()> {
         format!("{flag} is {value}, but must be above {least} and at most {most}"),
         format!("{flag} is a part: 0.9 is nine of ten"),
     ))
-}
-
-fn above_0(text: &str) -> Result<f64, &'static str> {
-    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && number.is_finite());
-    number.ok_or("must be a number above 0")
 }
 
 fn at_least_one(text: &str) -> Result<usize, &'static str> {

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::catalogue::Kind;
 use crate::cli::list::mark;
-use crate::plan::{self, Answer, Estimate, Goal, Held, Here, LeftOut, Play, Point};
+use crate::load::{Arrivals, Class};
+use crate::plan::{self, Answer, Estimate, Goal, Held, Here, LeftOut, Play, Point, Usage};
 use crate::profile::Machine;
 
 /// More sets that are not played are not listed.
@@ -150,8 +151,16 @@ impl Report {
             ),
         };
         let classes = self.play.mix.classes();
-        let parts: Vec<String> =
-            classes.iter().map(|class| format!("{} {:.0} %", class.name, 100.0 * class.part)).collect();
+        let part = |class: &Class| format!("{} {:.0} %", class.name, 100.0 * class.part);
+        let parts = classes.iter().map(part).collect::<Vec<_>>().join(", ");
+        let mix = match &self.play.mix.pattern.arrivals {
+            Arrivals::Gamma { shape: 1.0 } => parts,
+            Arrivals::Gamma { shape } => format!("{parts}; gaps from a gamma distribution of shape {shape}"),
+            Arrivals::Trace { fit, .. } => format!(
+                "as in the trace, questions of {} and answers of {} times its length",
+                fit.scale_prompt, fit.scale_output
+            ),
+        };
         let seeds: Vec<String> = self.play.seeds.iter().map(u64::to_string).collect();
         let lasts = self
             .play
@@ -159,11 +168,10 @@ impl Report {
             .duration
             .map_or("some 500 requests".to_owned(), |duration| format!("{} s", duration.as_secs_f64()));
         format!(
-            "{place}; steps take {:.3} times as long\n{:.1} % of all requests in time; {}; requests of a user in a minute: \
-             {}; runs of {lasts}, seeds {}\n",
+            "{place}; steps take {:.3} times as long\n{:.1} % of all requests in time; {mix}; requests of a user in a \
+             minute: {}; runs of {lasts}, seeds {}\n",
             self.play.stretch,
             100.0 * self.goal.attainment,
-            parts.join(", "),
             self.per_user,
             seeds.join(", "),
         )
@@ -225,9 +233,21 @@ impl Report {
     ///
     /// Never: everything is plain data.
     pub(super) fn json(&self) -> anyhow::Result<String> {
-        let classes = self.play.mix.classes().iter();
+        let (classes, arrivals) = (self.play.mix.classes().iter(), &self.play.mix.pattern.arrivals);
+        // In a trace the lengths say which class a request has.
+        let drawn = |part: f64| matches!(arrivals, Arrivals::Gamma { .. }).then_some(part);
         let classes: Vec<Value> =
-            classes.map(|class| json!({ "name": class.name, "part": class.part })).collect();
+            classes.map(|class| json!({ "name": class.name, "part": drawn(class.part) })).collect();
+        let arrivals = match arrivals {
+            Arrivals::Gamma { shape } => json!({ "gamma": { "shape": shape } }),
+            Arrivals::Trace { start, fit, .. } => json!({ "trace": {
+                "start_s": start.map(|start| start.as_secs_f64()),
+                "scale_prompt": fit.scale_prompt,
+                "scale_output": fit.scale_output,
+                "max_prompt": fit.max_prompt,
+                "max_output": fit.max_output,
+            } }),
+        };
         let best = self.best();
         let sets: Vec<Value> = self
             .answers
@@ -246,6 +266,7 @@ impl Report {
             "place": place,
             "attainment": self.goal.attainment,
             "resolution": self.goal.resolution,
+            "arrivals": arrivals,
             "classes": classes,
             "duration_s": self.play.mix.duration.map(|duration| duration.as_secs_f64()),
             "seeds": self.play.seeds,
@@ -321,12 +342,14 @@ struct Drawn<'a> {
     half_95: Option<f64>,
     of_seeds: &'a [f64],
     offered: u64,
+    usage: &'a Usage,
 }
 
 impl<'a> Drawn<'a> {
     fn of(point: &'a Point) -> Self {
         let half_95 = mean_95(&point.attained).1;
-        let (rate_per_s, offered) = (point.rate_per_s, point.usage.all.offered);
-        Self { rate_per_s, attainment: point.mean(), half_95, of_seeds: &point.attained, offered }
+        let Point { rate_per_s, ref attained, ref usage } = *point;
+        let offered = usage.all.offered;
+        Self { rate_per_s, attainment: point.mean(), half_95, of_seeds: attained, offered, usage }
     }
 }

@@ -15,7 +15,6 @@ use std::io::Write as _;
 use anyhow::Context as _;
 
 pub(super) use self::args::ServeArgs;
-pub(in crate::cli) use self::args::span;
 use self::files::Results;
 use self::lines::{Group, Line};
 use crate::load::BUILT_IN_CLASSES;
