@@ -16,7 +16,7 @@ impl Pipeline {
         }
         if !request.is_best_effort() {
             let work = scheduler::least_work(&request, &self.node, &self.pace);
-            self.traffic.note(now, work, request.value);
+            self.traffic.note(now, &request, work);
         }
         // Without loading: that may have begun.
         let fastest =

@@ -120,6 +120,6 @@ impl View<'_> {
     /// The part of the node's time that is kept for others than this newcomer.
     pub(super) fn part_kept_from(&self, request: &Request) -> f64 {
         let work = reduce::least_work(request, self.node, self.pace);
-        self.traffic.reserve(self.now, work, request.value)
+        self.traffic.reserve(self.now, request, work)
     }
 }
