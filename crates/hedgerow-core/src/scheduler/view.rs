@@ -107,11 +107,12 @@ impl View<'_> {
         self.settings.policy.plans_for_all() && self.settings.protocol == Protocol::Continuous
     }
 
-    /// The time in which a waiting request must be done to be accepted: for a newcomer, what those who are
-    /// worth more for their work are expected to leave of its slack.
+    /// The time in which a waiting request must be done to be accepted: for a newcomer in continuous batching, what those
+    /// who are worth more for their work are expected to leave of its slack. An epoch is chosen from all who wait for it.
     pub(super) fn slack_to_plan_with(&self, request: &Request) -> Span {
         let slack = request.slack(self.now);
-        if slack == Span::MAX || self.is_promised(request) {
+        let is_epoch = matches!(self.settings.protocol, Protocol::Epoch { .. });
+        if is_epoch || slack == Span::MAX || self.is_promised(request) {
             return slack;
         }
         slack.scaled(1.0 - self.part_kept_from(request))

@@ -93,3 +93,12 @@ fn an_epochs_answers_leave_also_when_the_last_of_its_batch_is_cut_off() {
     "#]]
     .assert_eq(&driver.run());
 }
+
+#[test]
+fn an_epoch_keeps_nothing_for_cheaper_requests_that_are_yet_to_come() {
+    let mut driver = Driver::new(node(), epochs(Policy::Dftsp));
+    (0..350).for_each(|id| driver.arrive(request(id, 50, 8, Some(150))));
+    driver.arrive(request(1_000, 410, 10, Some(250)));
+    let story = driver.run();
+    assert!(story.ends_with("600 ms: r1000 met, 10 tokens\n"), "{story}");
+}
