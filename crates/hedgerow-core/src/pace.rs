@@ -2,6 +2,9 @@
 //! who are served. Prompts and decodes are slowed differently, so each has a factor of its own.
 
 use std::collections::VecDeque;
+use std::fmt;
+
+use serde::Serialize;
 
 use crate::engine::StepLoad;
 use crate::time::{Instant, Span};
@@ -24,19 +27,113 @@ const HALF_LIFE: Span = Span(60_000_000_000);
 /// Of them, the margin covers this part.
 const COVERED: f64 = 0.9;
 
+/// How many times as long as a cost model says steps take, for their prompts and for their decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Factors {
+    /// Time taken over time predicted, for chunks of prompts.
+    pub prompts: f64,
+    /// The same for decodes.
+    pub decodes: f64,
+}
+
+impl Factors {
+    /// As the cost model says.
+    pub const ONE: Self = Self::both(1.0);
+
+    /// The same for prompts and decodes.
+    pub const fn both(factor: f64) -> Self {
+        Self { prompts: factor, decodes: factor }
+    }
+
+    /// The factors that explain steps best in the sense of least squares, drawn towards `common` by as much evidence as
+    /// `prior` steps have. Sums over the steps: `pp` of the squares of what prompts were predicted to take, `dd` of
+    /// those of decodes, `pd` of their products, and with the time taken `pt` and `dt`.
+    fn fit([pp, pd, dd, pt, dt]: [f64; 5], common: f64, prior: f64) -> Self {
+        let (pp, dd) = (pp + prior, dd + prior);
+        let (pt, dt) = (pt + prior * common, dt + prior * common);
+        let determinant = pp * dd - pd * pd;
+        if determinant <= 1e-9 * pp * dd {
+            return Self::both(common);
+        }
+        Self { prompts: (pt * dd - dt * pd) / determinant, decodes: (dt * pp - pt * pd) / determinant }
+    }
+
+    /// A load's time with these factors; `cost` is the cost model's word.
+    pub fn correct(self, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) -> Span {
+        let factor = match (load.prefill.is_empty(), load.decode_count) {
+            (true, _) => self.decodes,
+            (false, 0) => self.prompts,
+            // Without taking it apart: no rounding.
+            (false, _) if self.prompts == self.decodes => self.prompts,
+            (false, _) => {
+                let (prompts, decodes) = parts(load, &cost);
+                return Span::from_seconds(prompts * self.prompts + decodes * self.decodes);
+            }
+        };
+        cost(load).scaled(factor)
+    }
+}
+
+impl fmt::Display for Factors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.prompts == self.decodes {
+            return write!(f, "{:.3} times", self.prompts);
+        }
+        write!(f, "{:.3} times (prompts) and {:.3} times (decodes)", self.prompts, self.decodes)
+    }
+}
+
+/// Steps that were taken, added up: how well a cost model explains all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fit {
+    /// As for [`Factors::fit`], each step divided by its predicted time: then what the factors explain and what was
+    /// taken are the same on the whole.
+    sums: [f64; 5],
+    /// The time they took.
+    pub taken_s: f64,
+    /// The time that the cost model gives them.
+    pub predicted_s: f64,
+}
+
+impl Fit {
+    /// Adds a step: how long it took, and the cost model's word on loads.
+    pub fn add(&mut self, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
+        let (prompts, decodes) = parts(load, &cost);
+        let (whole, taken_s) = (prompts + decodes, taken.as_seconds());
+        self.taken_s += taken_s;
+        self.predicted_s += whole;
+        if whole > 0.0 {
+            let terms = products(prompts, decodes, taken_s);
+            self.sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term / whole);
+        }
+    }
+
+    /// The mean pace: time taken over time predicted; 1 where nothing was run.
+    pub fn pace(&self) -> f64 {
+        if self.predicted_s == 0.0 { 1.0 } else { self.taken_s / self.predicted_s }
+    }
+
+    /// The factors that explain the steps best.
+    pub fn factors(&self) -> Factors {
+        let factors = Factors::fit(self.sums, self.pace(), 0.0);
+        // A handful of odd steps may be explained best by decodes that take less than no time.
+        if factors.prompts > 0.0 && factors.decodes > 0.0 { factors } else { Factors::both(self.pace()) }
+    }
+}
+
+/// What one step adds to the sums of [`Factors::fit`].
+fn products(prompts: f64, decodes: f64, taken: f64) -> [f64; 5] {
+    [prompts * prompts, prompts * decodes, decodes * decodes, prompts * taken, decodes * taken]
+}
+
 /// Time taken over time predicted, of the latest steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pace {
-    /// Weighted sums over steps, each step by its own predicted time so that all count alike: `p` and `d` are
-    /// the parts of the prediction for prompts and decodes, `t` is the time taken.
-    pp: f64,
-    pd: f64,
-    dd: f64,
-    pt: f64,
-    dt: f64,
+    /// As for [`Factors::fit`], each step by its own predicted time so that all count alike.
+    sums: [f64; 5],
     taken_s: f64,
     predicted_s: f64,
-    factors: (f64, f64),
+    factors: Factors,
     /// The stretch that is going on: time taken, and time predicted as corrected at the time.
     stretch: (Span, Span),
     /// When each of the latest stretches ended, and its time taken over time predicted.
@@ -49,14 +146,10 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            pp: 0.0,
-            pd: 0.0,
-            dd: 0.0,
-            pt: 0.0,
-            dt: 0.0,
+            sums: [0.0; 5],
             taken_s: 0.0,
             predicted_s: 0.0,
-            factors: (1.0, 1.0),
+            factors: Factors::ONE,
             stretch: (Span::ZERO, Span::ZERO),
             stretches: VecDeque::new(),
             margin: 0.0,
@@ -69,20 +162,14 @@ impl Pace {
     /// Notes a step that has ended: how long it took, and the cost model's word on loads.
     pub fn note(&mut self, now: Instant, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
         let (prompts, decodes) = parts(load, &cost);
-        let corrected = prompts * self.factors.0 + decodes * self.factors.1;
+        let corrected = prompts * self.factors.prompts + decodes * self.factors.decodes;
         self.note_stretch(now, taken, Span::from_seconds(corrected));
         self.known_until = now;
         let (whole, taken_s) = (prompts + decodes, taken.as_seconds());
         if whole <= 0.0 {
             return;
         }
-        for (sum, term) in [
-            (&mut self.pp, prompts * prompts),
-            (&mut self.pd, prompts * decodes),
-            (&mut self.dd, decodes * decodes),
-            (&mut self.pt, prompts * taken_s),
-            (&mut self.dt, decodes * taken_s),
-        ] {
+        for (sum, term) in self.sums.iter_mut().zip(products(prompts, decodes, taken_s)) {
             *sum = DECAY * *sum + term / (whole * whole);
         }
         self.taken_s = DECAY * self.taken_s + taken_s;
@@ -101,22 +188,17 @@ impl Pace {
         self.known_until = now;
         // Drawn towards what the sums would be had every step taken the time predicted.
         let towards = |sum: f64, as_predicted: f64| as_predicted + (sum - as_predicted) * kept;
-        self.pt = towards(self.pt, self.pp + self.pd);
-        self.dt = towards(self.dt, self.pd + self.dd);
+        let [pp, pd, dd, pt, dt] = self.sums;
+        self.sums = [pp, pd, dd, towards(pt, pp + pd), towards(dt, pd + dd)];
         self.taken_s = towards(self.taken_s, self.predicted_s);
         self.factors = self.fit();
     }
 
-    /// The two factors that explain the latest steps best in the sense of least squares, drawn towards the
-    /// common one where the steps cannot tell them apart.
-    fn fit(&self) -> (f64, f64) {
-        let common = self.common();
-        let (pp, dd) = (self.pp + PRIOR_STEPS, self.dd + PRIOR_STEPS);
-        let (pt, dt) = (self.pt + PRIOR_STEPS * common, self.dt + PRIOR_STEPS * common);
-        let determinant = pp * dd - self.pd * self.pd;
-        let prompts = (pt * dd - dt * self.pd) / determinant;
-        let decodes = (dt * pp - pt * self.pd) / determinant;
-        (prompts.clamp(LIMITS.0, LIMITS.1), decodes.clamp(LIMITS.0, LIMITS.1))
+    /// Where the latest steps cannot tell prompts from decodes, both are as slow as the whole.
+    fn fit(&self) -> Factors {
+        let Factors { prompts, decodes } = Factors::fit(self.sums, self.common(), PRIOR_STEPS);
+        let within_limits = |factor: f64| factor.clamp(LIMITS.0, LIMITS.1);
+        Factors { prompts: within_limits(prompts), decodes: within_limits(decodes) }
     }
 
     fn common(&self) -> f64 {
@@ -146,15 +228,7 @@ impl Pace {
 
     /// A load's time as the engine keeps up now; `cost` is the cost model's word.
     pub fn correct(&self, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) -> Span {
-        let factor = match (load.prefill.is_empty(), load.decode_count) {
-            (true, _) => self.factors.1,
-            (false, 0) => self.factors.0,
-            (false, _) => {
-                let (prompts, decodes) = parts(load, &cost);
-                return Span::from_seconds(prompts * self.factors.0 + decodes * self.factors.1);
-            }
-        };
-        cost(load).scaled(factor)
+        self.factors.correct(load, cost)
     }
 
     /// The factor that predictions are stretched by on the whole; 1 until a step was noted.
@@ -163,7 +237,7 @@ impl Pace {
     }
 
     /// The factors of prompts and of decodes.
-    pub fn factors(&self) -> (f64, f64) {
+    pub fn factors(&self) -> Factors {
         self.factors
     }
 
@@ -216,7 +290,7 @@ mod tests {
             let taken = Span::from_millis(u64::from(prompt + 15 * decodes));
             pace.note(Instant::START, taken, &load(prompt, decodes), cost);
         }
-        let (prompts, decodes) = pace.factors();
+        let Factors { prompts, decodes } = pace.factors();
         assert!((prompts - 1.0).abs() < 0.1 && (decodes - 1.5).abs() < 0.1, "{prompts} {decodes}");
         assert!((pace.correct(&load(50, 2), cost).as_seconds() - 0.080).abs() < 0.004);
         assert!(pace.margin() < 0.1, "what the factors explain needs no margin: {}", pace.margin());
@@ -226,7 +300,7 @@ mod tests {
     fn where_only_decodes_were_seen_prompts_are_taken_to_be_slowed_alike() {
         let mut pace = Pace::default();
         (0..50).for_each(|_| pace.note(Instant::START, Span::from_millis(60), &load(0, 3), cost));
-        let (prompts, decodes) = pace.factors();
+        let Factors { prompts, decodes } = pace.factors();
         assert!((prompts - 2.0).abs() < 0.01 && (decodes - 2.0).abs() < 0.01, "{prompts} {decodes}");
     }
 
@@ -252,13 +326,13 @@ mod tests {
             (0..1000 / (30 + 10 * second) + 1)
                 .for_each(|_| pace.note(seconds(second), taken, &load(0, 3), cost));
         }
-        let slow = pace.factors().1;
+        let slow = pace.factors().decodes;
         assert!(slow > 4.0 && pace.margin() > 0.3, "{slow} {}", pace.margin());
         pace.forget(seconds(20));
-        assert!(pace.factors().1 > 0.9 * slow && pace.margin() > 0.3, "a second later it still knows");
+        assert!(pace.factors().decodes > 0.9 * slow && pace.margin() > 0.3, "a second later it still knows");
         (21..200).for_each(|second| pace.forget(seconds(second)));
         assert!(
-            pace.factors().1 < 1.0 + (slow - 1.0) / 7.0,
+            pace.factors().decodes < 1.0 + (slow - 1.0) / 7.0,
             "after three minutes an eighth: {:?}",
             pace.factors()
         );

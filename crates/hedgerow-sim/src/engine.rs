@@ -8,6 +8,7 @@ use hedgerow_core::engine::{
     Emission, Engine, EngineError, EngineLimits, Step, StepLoad, StepReport, TokenId, TokenSink, Work,
 };
 use hedgerow_core::node::Node;
+use hedgerow_core::pace::Factors;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 
@@ -19,7 +20,9 @@ pub struct SimulatedEngine {
     sequences: Sequences<Option<Tokens>>,
     answers: BTreeMap<RequestId, Tokens>,
     /// How many times as long a step takes.
-    stretch: f64,
+    stretch: Factors,
+    /// And how many times that, now.
+    waver: f64,
 }
 
 impl SimulatedEngine {
@@ -31,17 +34,37 @@ impl SimulatedEngine {
             context: node.context,
             kv: Tokens(u32::try_from(kv).unwrap_or(u32::MAX)),
         };
-        Self { node: node.clone(), sequences: Sequences::new(limits), answers: BTreeMap::new(), stretch: 1.0 }
+        Self {
+            node: node.clone(),
+            sequences: Sequences::new(limits),
+            answers: BTreeMap::new(),
+            stretch: Factors::ONE,
+            waver: 1.0,
+        }
     }
 
-    /// The same, but each step takes `factor` times as long.
-    pub fn stretched(self, factor: f64) -> Self {
-        Self { stretch: factor, ..self }
+    /// The same, but each step takes so many times as long.
+    pub fn stretched(self, stretch: Factors) -> Self {
+        Self { stretch, ..self }
+    }
+
+    /// From now on each step takes so many times as long again.
+    pub fn waver(&mut self, factor: f64) {
+        self.waver = factor;
     }
 
     /// Makes the request's answer end by itself after so many tokens; says so before it is opened.
     pub fn answer_with(&mut self, request: RequestId, tokens: Tokens) {
         self.answers.insert(request, tokens);
+    }
+
+    /// Puts the first `cached` tokens of a prompt that has not begun into the cache.
+    ///
+    /// # Errors
+    ///
+    /// When the request is not open.
+    pub fn skip(&mut self, request: RequestId, cached: Tokens) -> Result<(), EngineError> {
+        self.sequences.skip(request, cached)
     }
 
     /// What a step has to do, given how far its requests are.
@@ -74,8 +97,8 @@ impl Engine for SimulatedEngine {
     fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
         self.sequences.check(step)?;
         let precision = &self.node.precisions[step.precision.0];
-        let elapsed =
-            self.node.cost.step(&self.node.model, precision, &self.load(step)?).scaled(self.stretch);
+        let cost = |load: &StepLoad| self.node.cost.step(&self.node.model, precision, load);
+        let elapsed = self.stretch.correct(&self.load(step)?, cost).scaled(self.waver);
         let mut report = StepReport { elapsed, ..StepReport::default() };
         report.progress.reserve_exact(step.request_count());
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));

@@ -35,7 +35,7 @@ pub use channel::{
 pub use engine::SimulatedEngine;
 pub use recording::{
     Comparison, Damage, Difference, Differs, Figures, Header, Identical, Line, Recording, RecordingError,
-    StepTimes, Told, What, comparison_table,
+    StepTimes, Tempo, Told, What, comparison_table,
 };
 pub use report::{FileError, Output, Outputs, Report, Tally, cdf, table, write_files};
 pub use scenario::{

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hedgerow_core::engine::{Engine as _, Sampling, Step, TokenId, Work};
 use hedgerow_core::node::Node;
 use hedgerow_core::output::Record;
+use hedgerow_core::pace::Factors;
 use hedgerow_core::quantization::{PrecisionIndex, Residency};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::running::Running;
@@ -20,7 +21,7 @@ use crate::air::Air;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::engine::SimulatedEngine;
 use crate::invariants;
-use crate::recording::{Line, What};
+use crate::recording::{Line, Tempo, What, second};
 use crate::scenario::Scenario;
 use crate::sink::{Run, Sink};
 
@@ -46,13 +47,15 @@ pub struct Simulation<I = Arrivals> {
     ended: u64,
     /// What a node would have recorded, if that is wanted.
     lines: Option<Vec<Line>>,
+    /// How many times as long as usual steps take in some seconds.
+    wavers: BTreeMap<u64, f64>,
 }
 
 impl Simulation {
     /// A scenario about to begin.
     pub fn new(scenario: &Scenario) -> Self {
         Self::begin(&scenario.node, &scenario.settings, Air::of(scenario), Arrivals::new(scenario))
-            .stretched(scenario.knowledge.engine_factor)
+            .stretched(Factors::both(scenario.knowledge.engine_factor))
     }
 }
 
@@ -75,6 +78,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             idle_wakes: 0,
             ended: 0,
             lines: None,
+            wavers: BTreeMap::new(),
             policy: settings.policy,
             node: node.clone(),
         };
@@ -82,9 +86,16 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         simulation
     }
 
-    /// The same with an engine that takes `factor` times as long as its cost model says.
-    pub fn stretched(mut self, factor: f64) -> Self {
-        self.engine = self.engine.stretched(factor);
+    /// The same with an engine that takes so many times as long as its cost model says.
+    pub fn stretched(mut self, stretch: Factors) -> Self {
+        self.engine = self.engine.stretched(stretch);
+        self
+    }
+
+    /// The same with an engine that keeps a recorded one's tempo.
+    pub fn at_tempo(mut self, tempo: Tempo) -> Self {
+        self.engine = self.engine.stretched(tempo.factors);
+        self.wavers = tempo.wavers;
         self
     }
 
@@ -202,7 +213,9 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             ignore_eos: false,
             cache_prompt: false,
         };
-        if let Err(error) = self.engine.open(request, work) {
+        // Who was recorded with a prefix in the cache finds it there again.
+        let opened = self.engine.open(request, work);
+        if let Err(error) = opened.and_then(|()| self.engine.skip(request, running.request.cached)) {
             self.agenda.add(self.now, Event::OpenFailed { request, error });
         }
     }
@@ -210,6 +223,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     /// Runs a step at once; the pipeline is told when its time has passed.
     fn step<S: Sink>(&mut self, step: &Step, sink: &mut S) -> Result<(), S::Error> {
         let mut took = Span::ZERO;
+        self.engine.waver(self.wavers.get(&second(self.now)).copied().unwrap_or(1.0));
         match self.engine.step(step, &mut |_: hedgerow_core::engine::Emission<'_>| {}) {
             Ok(report) => {
                 took = report.elapsed;

@@ -117,7 +117,7 @@ fn what_cannot_be_planned_is_said_with_the_way_out() {
 
 /// Short, and with time enough for a machine that does something else besides.
 const CLASSES: &str = "[[class]]\nname = \"short\"\npart = 1\nprompt_tokens = [10, 20]\noutput_tokens = [4, 8]\n\
-                       deadline_ms = 6000\n";
+                       deadline_ms = 60000\n";
 
 #[test]
 fn this_machine_is_planned_for_once_its_model_was_measured() {

@@ -75,15 +75,15 @@ impl WorkLeft {
     /// `pace` says.
     fn new(node: &Node, pace: &Pace, precision: PrecisionIndex, tokens: &TokensLeft, batch: u32) -> Self {
         let TokensLeft { prompt, prefilled, decodes } = *tokens;
-        let (prompts_factor, decodes_factor) = pace.factors();
+        let factors = pace.factors();
         let precision = &node.precisions[precision.0];
         let prefill = node.cost.prefill(&node.model, precision, prompt, prefilled, node.prefill_chunk);
         // The cache grows as it decodes; its middle stands for all steps.
         let kv = prompt + Tokens(decodes / 2);
         let step = node.cost.decode(&node.model, precision, batch, kv);
-        let decode_path = (step * decodes).scaled(decodes_factor);
+        let decode_path = (step * decodes).scaled(factors.decodes);
         let decode_share = Span(decode_path.0.div_ceil(u64::from(batch)));
-        Self { prefill: prefill.scaled(prompts_factor), decode_share, decode_path }
+        Self { prefill: prefill.scaled(factors.prompts), decode_share, decode_path }
     }
 
     fn compute(&self) -> Span {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use hedgerow_core::output::{Percentiles, Record, Summary};
+use hedgerow_core::pace::Factors;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Span;
 use serde::Serialize;
 
-use super::Recording;
+use super::{Recording, Tempo};
 
 /// One replay against the recording. Only requests whose end is recorded count, on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,7 +19,7 @@ pub struct Comparison {
     /// The margin that it planned with.
     pub margin: f64,
     /// How many times as long as the recorded cost model says a step took in the replay.
-    pub stretch: f64,
+    pub stretch: Factors,
     /// What happened.
     pub recorded: Figures,
     /// What the simulator says.
@@ -78,10 +79,10 @@ impl Figures {
 
 impl Comparison {
     /// Replays a recording under some settings and compares.
-    pub fn of(recording: &Recording, settings: &Settings, stretch: f64) -> Self {
+    pub fn of(recording: &Recording, settings: &Settings, tempo: &Tempo) -> Self {
         let recorded: BTreeMap<RequestId, &Record> =
             recording.records().map(|record| (record.request.id, record)).collect();
-        let run = recording.replay(settings, stretch);
+        let run = recording.replay(settings, tempo);
         let pairs: Vec<(&Record, &Record)> = run
             .records
             .iter()
@@ -96,7 +97,7 @@ impl Comparison {
         Self {
             policy: settings.policy.to_string(),
             margin: settings.margin,
-            stretch,
+            stretch: tempo.factors,
             recorded: Figures::of(pairs.iter().map(|pair| pair.0)),
             simulated: Figures::of(pairs.iter().map(|pair| pair.1)),
             same_outcome: pairs.iter().filter(has_same_outcome).count() as u64,

@@ -10,21 +10,20 @@ use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::Tokens;
 
-use super::Recording;
+use super::{Recording, Tempo};
 use crate::arrivals::Arrival;
 use crate::simulation::Simulation;
 use crate::sink::Run;
 
 impl Recording {
-    /// Plays the recorded arrivals under some settings, with an engine that takes `stretch` times as long as
-    /// the recorded cost model says. The pipeline plans with that model as it was, and learns by its pace
+    /// Plays the recorded arrivals under some settings, with an engine of this tempo. The pipeline plans with that model as it was, and learns by its pace
     /// how slow the engine is, as on the node.
     ///
     /// A caller who went away goes away at the same moment. What the engine failed at does not fail here.
-    pub fn replay(&self, settings: &Settings, stretch: f64) -> Run {
+    pub fn replay(&self, settings: &Settings, tempo: &Tempo) -> Run {
         let node = &self.header.node;
         let mut simulation =
-            Simulation::replay(node, settings, self.arrivals().into_iter()).stretched(stretch);
+            Simulation::replay(node, settings, self.arrivals().into_iter()).at_tempo(tempo.clone());
         for told in &self.told {
             if let Event::Drain { by } = told.event {
                 simulation.expect(told.at, Event::Drain { by });

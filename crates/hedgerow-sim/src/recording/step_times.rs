@@ -5,29 +5,51 @@ use std::collections::BTreeMap;
 use hedgerow_core::Event;
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::{StepLoad, StepReport};
+use hedgerow_core::pace::{Factors, Fit};
 use hedgerow_core::quantization::Precision;
 use hedgerow_core::request::RequestId;
-use hedgerow_core::time::Span;
+use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 
 use super::Recording;
 
 /// The steps of a recording, added up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepTimes {
     /// How many there were.
     pub steps: u64,
-    /// The time they took.
-    pub taken: Span,
-    /// The time that the node's cost model gives them.
-    pub predicted: Span,
+    /// The time they took, against what the node's cost model gives them.
+    pub fit: Fit,
 }
 
-impl StepTimes {
-    /// The mean pace: time taken over time predicted; 1 where nothing was run.
-    pub fn pace(&self) -> f64 {
-        if self.predicted == Span::ZERO { 1.0 } else { self.taken.as_seconds() / self.predicted.as_seconds() }
+/// How fast a recorded engine was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tempo {
+    /// How many times as long as the node's cost model says its steps took.
+    pub factors: Factors,
+    /// How many times as long as these factors say they took in each second in which one ended: other processes come
+    /// and go, and what planning adds for that depends on it.
+    pub wavers: BTreeMap<u64, f64>,
+}
+
+impl Tempo {
+    /// Always the same.
+    pub fn steady(factors: Factors) -> Self {
+        Self { factors, wavers: BTreeMap::new() }
     }
+}
+
+/// Which second an instant is in.
+pub(crate) fn second(at: Instant) -> u64 {
+    at.0 / 1_000_000_000
+}
+
+/// One recorded step: when it ended, the time it took, its precision and what it had to do.
+struct Taken<'a> {
+    ended: Instant,
+    taken: Span,
+    precision: &'a Precision,
+    load: StepLoad,
 }
 
 /// How far a request is.
@@ -39,39 +61,63 @@ struct Progressed {
 }
 
 impl Recording {
-    /// Adds up the recorded steps. What each one had to do follows from the reports alone, so that this
-    /// is true also where today's pipeline would have ordered other steps.
+    /// Adds up the recorded steps.
     pub fn step_times(&self) -> StepTimes {
-        let mut requests = BTreeMap::new();
         let mut times = StepTimes::default();
-        let precisions: BTreeMap<_, _> =
-            self.records().map(|record| (record.request.id, record.precision)).collect();
-        let node = &self.header.node;
-        for told in &self.told {
-            match &told.event {
-                Event::Arrived(request) => {
-                    let (prefilled, produced) = (Tokens::ZERO, Tokens::ZERO);
-                    requests.insert(request.id, Progressed { prompt: request.prompt, prefilled, produced });
-                }
-                Event::StepDone(report) => {
-                    let load = load_of(report, &mut requests);
-                    // A step has one precision, which each record of those in it names.
-                    let first = report.progress.first().and_then(|first| *precisions.get(&first.request)?);
-                    let precision: &Precision =
-                        first.and_then(|index| node.precisions.get(index.0)).unwrap_or(&node.precisions[0]);
-                    times.steps += 1;
-                    times.taken += report.elapsed;
-                    times.predicted += node.cost.step(&node.model, precision, &load);
-                }
-                Event::Cancelled(_)
-                | Event::OpenFailed { .. }
-                | Event::StepFailed(_)
-                | Event::Loaded { .. }
-                | Event::Woke
-                | Event::Drain { .. } => {}
-            }
+        for step in self.steps() {
+            times.steps += 1;
+            times.fit.add(step.taken, &step.load, |load| self.cost(step.precision, load));
         }
         times
+    }
+
+    /// The tempo of the recorded engine.
+    pub fn tempo(&self) -> Tempo {
+        let factors = self.step_times().fit.factors();
+        let mut sums: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
+        for step in self.steps() {
+            let expected = factors.correct(&step.load, |load| self.cost(step.precision, load));
+            let (taken_s, expected_s) = sums.entry(second(step.ended)).or_default();
+            *taken_s += step.taken.as_seconds();
+            *expected_s += expected.as_seconds();
+        }
+        let waver = |(second, (taken, expected)): (u64, (f64, f64))| {
+            (expected > 0.0).then_some((second, taken / expected))
+        };
+        Tempo { factors, wavers: sums.into_iter().filter_map(waver).collect() }
+    }
+
+    fn cost(&self, precision: &Precision, load: &StepLoad) -> Span {
+        self.header.node.cost.step(&self.header.node.model, precision, load)
+    }
+
+    /// The recorded steps. What each one had to do follows from the reports alone, so that this
+    /// is true also where today's pipeline would have ordered other steps.
+    fn steps(&self) -> impl Iterator<Item = Taken<'_>> {
+        let mut requests = BTreeMap::new();
+        let precisions: BTreeMap<_, _> =
+            self.records().map(|record| (record.request.id, record.precision)).collect();
+        let known = &self.header.node.precisions;
+        self.told.iter().filter_map(move |told| match &told.event {
+            Event::Arrived(request) => {
+                let (prefilled, produced) = (Tokens::ZERO, Tokens::ZERO);
+                requests.insert(request.id, Progressed { prompt: request.prompt, prefilled, produced });
+                None
+            }
+            Event::StepDone(report) => {
+                let load = load_of(report, &mut requests);
+                // A step has one precision, which each record of those in it names.
+                let first = report.progress.first().and_then(|first| *precisions.get(&first.request)?);
+                let precision = first.and_then(|index| known.get(index.0)).unwrap_or(&known[0]);
+                Some(Taken { ended: told.at, taken: report.elapsed, precision, load })
+            }
+            Event::Cancelled(_)
+            | Event::OpenFailed { .. }
+            | Event::StepFailed(_)
+            | Event::Loaded { .. }
+            | Event::Woke
+            | Event::Drain { .. } => None,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
 use hedgerow_core::output::{Outcome, Rejection};
+use hedgerow_core::pace::Factors;
 use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::scheduler::{Limit, Obstacle, Policy};
 use hedgerow_core::settings::Padding;
@@ -194,13 +195,13 @@ fn the_arrivals_replayed_as_profiled_are_the_simulation_again() {
         // Who goes away unserved leaves no trace of how long the answer would have been.
         scenario.users.patience_s = None;
         let (run, recording) = recording_of(&scenario);
-        let replayed = recording.replay(&scenario.settings, 1.0);
+        let replayed = recording.replay(&scenario.settings, &as_profiled());
         let strip = |records: &[Record]| -> Vec<_> {
             let times = |record: &Record| (record.request.id, record.outcome.clone(), record.ended);
             records.iter().map(times).collect()
         };
         assert_eq!(strip(&replayed.records), strip(&run.records));
-        let comparison = Comparison::of(&recording, &scenario.settings, 1.0);
+        let comparison = Comparison::of(&recording, &scenario.settings, &as_profiled());
         assert_eq!(comparison.recorded, comparison.simulated);
         assert_eq!((comparison.same_outcome, comparison.e2e_error_p50_s), (80, Some(0.0)));
     }
@@ -215,24 +216,74 @@ fn callers_who_went_away_go_away_at_the_same_moment() {
     };
     let recorded = gone(&run.records);
     assert!(recorded.len() > 5, "the test must cover callers who go away");
-    let replayed = gone(&recording.replay(&recording.header.settings, 1.0).records);
+    let replayed = gone(&recording.replay(&recording.header.settings, &as_profiled()).records);
     // Others may take longer than they did, because a refused request's answer has no known length.
     assert!(recorded.is_subset(&replayed), "{recorded:?}\n{replayed:?}");
 }
 
+fn as_profiled() -> Tempo {
+    Tempo::steady(Factors::ONE)
+}
+
 #[test]
-fn the_mean_pace_is_how_much_slower_the_engine_was() {
+fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
     let scenario = scenario(CONTINUOUS, "dftsp", 60);
-    for factor in [1.0, 1.7] {
+    for stretch in [Factors::ONE, Factors::both(1.7), Factors { prompts: 1.1, decodes: 1.6 }] {
         let arrivals = crate::Arrivals::new(&scenario);
-        let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).stretched(factor);
+        let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).stretched(stretch);
         let (run, lines) = simulation.run_recorded();
         let (_, header, _) = record(&scenario);
         let recording = Recording::read(text_of(&header, &lines).as_slice()).unwrap();
         let times = recording.step_times();
         assert_eq!(times.steps, run.steps);
-        assert!((times.pace() - factor).abs() < 1e-6, "{} is not {factor}", times.pace());
+        let Factors { prompts, decodes } = times.fit.factors();
+        let is_near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        assert!(
+            is_near(prompts, stretch.prompts) && is_near(decodes, stretch.decodes),
+            "{prompts} {decodes}"
+        );
+        assert!((stretch.prompts - 1e-6..stretch.decodes + 1e-6).contains(&times.fit.pace()));
     }
+}
+
+#[test]
+fn a_replay_wavers_from_second_to_second_as_the_engine_did() {
+    let scenario = scenario(CONTINUOUS, "fifo", 80);
+    let (_, header, _) = record(&scenario);
+    let recording_at = |tempo: Tempo| {
+        let arrivals = crate::Arrivals::new(&scenario);
+        let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).at_tempo(tempo);
+        Recording::read(text_of(&header, &simulation.run_recorded().1).as_slice()).unwrap()
+    };
+    let wavers = (0..1_000).map(|second| (second, if second % 3 == 0 { 2.0 } else { 0.8 })).collect();
+    let found = recording_at(Tempo { factors: Factors::both(1.3), wavers }).tempo();
+    let found_again = recording_at(found.clone()).tempo();
+    for Tempo { factors, wavers } in [found, found_again] {
+        let (least, most) = wavers
+            .values()
+            .fold((9.0, 0.0), |(least, most): (f64, f64), &waver| (least.min(waver), most.max(waver)));
+        assert!(most > 1.6 * least, "{least} to {most} times {factors}");
+    }
+}
+
+#[test]
+fn a_prompt_whose_beginning_was_in_the_cache_is_computed_from_there_in_a_replay_too() {
+    let scenario = scenario(CONTINUOUS, "fifo", 60);
+    let claims = |mut arrival: crate::Arrival| {
+        arrival.request.cached = Tokens(arrival.request.prompt.0 / 2);
+        arrival
+    };
+    let arrivals = crate::Arrivals::new(&scenario).map(claims);
+    let (run, lines) = Simulation::replay(&scenario.node, &scenario.settings, arrivals).run_recorded();
+    let answered: Vec<&Record> = run.records.iter().filter(|record| record.first_token.is_some()).collect();
+    assert!(answered.iter().all(|record| record.cached.0 == record.request.prompt.0 / 2), "{answered:?}");
+    let prompts = |what: &What| match what {
+        What::Event(Event::StepDone(report)) => report.progress.iter().map(|one| one.prefilled.0).sum(),
+        What::Event(_) | What::End(_) => 0,
+    };
+    let computed: u32 = lines.iter().map(|line| prompts(&line.what)).sum();
+    let asked: u32 = run.records.iter().map(|record| record.request.prompt.0).sum();
+    assert!(answered.len() > 20 && computed <= asked / 2 + 60, "{computed} of {asked}");
 }
 
 #[test]
@@ -252,7 +303,7 @@ fn a_shutdown_is_replayed_too() {
     };
     let count = refused(&run.records);
     assert!(count > 10, "the test must cover a shutdown");
-    assert_eq!(refused(&recording.replay(&scenario.settings, 1.0).records), count);
+    assert_eq!(refused(&recording.replay(&scenario.settings, &as_profiled()).records), count);
 }
 
 #[test]
@@ -269,7 +320,7 @@ fn of_a_file_that_is_cut_off_the_whole_lines_are_read() {
         assert_eq!(recording.damage.as_ref().map(|damage| damage.line), damage);
         let ended = recording.records().count();
         assert_eq!(recording.replay_exactly().unwrap().records, ended);
-        let comparison = Comparison::of(&recording, &header.settings, 1.0);
+        let comparison = Comparison::of(&recording, &header.settings, &as_profiled());
         assert_eq!(comparison.recorded.offered, ended as u64);
         assert_eq!(comparison.simulated.offered, ended as u64);
         assert_eq!(recording.unfinished().len() + ended, recording.arrivals().len());
@@ -323,7 +374,7 @@ fn a_table_shows_what_was_recorded_once_and_each_policy_with_its_difference() {
     let comparisons: Vec<_> = [Policy::Dftsp, Policy::Fifo]
         .map(|policy| {
             let settings = Settings { policy, ..recording.header.settings.clone() };
-            Comparison::of(&recording, &settings, 1.0)
+            Comparison::of(&recording, &settings, &as_profiled())
         })
         .into();
     let text = comparison_table(&comparisons);

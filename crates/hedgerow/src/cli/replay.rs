@@ -8,10 +8,11 @@ use std::process;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use hedgerow_core::pace::Factors;
 use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
-use hedgerow_sim::{Comparison, Difference, Identical, Recording, StepTimes, comparison_table};
+use hedgerow_sim::{Comparison, Difference, Identical, Recording, StepTimes, Tempo, comparison_table};
 use serde::Serialize;
 use serde_json::json;
 
@@ -78,18 +79,18 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
         return check_exactly(path, &recording, json);
     }
     let times = recording.step_times();
-    let stretch = match args.cost {
-        Cost::Stretched => times.pace(),
-        Cost::AsProfiled => 1.0,
+    let tempo = match args.cost {
+        Cost::Stretched => recording.tempo(),
+        Cost::AsProfiled => Tempo::steady(Factors::ONE),
     };
     let settings = settings(args, policies, &recording)?;
     let comparisons: Vec<_> =
-        settings.iter().map(|settings| Comparison::of(&recording, settings, stretch)).collect();
+        settings.iter().map(|settings| Comparison::of(&recording, settings, &tempo)).collect();
     let text = if json {
         let line = |comparison| as_json(path, &recording, times, comparison);
         comparisons.iter().map(line).collect::<anyhow::Result<Vec<_>>>()?.join("\n")
     } else {
-        about(&recording, times, stretch) + "\n" + &comparison_table(&comparisons)
+        about(&recording, times, tempo.factors) + "\n" + &comparison_table(&comparisons)
     };
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
@@ -195,15 +196,15 @@ fn as_json(
         is_whole: recording.damage.is_none(),
         unfinished: recording.unfinished().len(),
         steps: times.steps,
-        step_time_taken_s: times.taken.as_seconds(),
-        step_time_predicted_s: times.predicted.as_seconds(),
-        mean_pace: times.pace(),
+        step_time_taken_s: times.fit.taken_s,
+        step_time_predicted_s: times.fit.predicted_s,
+        mean_pace: times.fit.pace(),
         comparison,
     })?)
 }
 
 /// What was recorded, and how fast it is replayed.
-fn about(recording: &Recording, times: StepTimes, stretch: f64) -> String {
+fn about(recording: &Recording, times: StepTimes, stretch: Factors) -> String {
     let header = &recording.header;
     let seconds = |at: Option<Instant>| at.unwrap_or_default().as_seconds();
     let (first, last) = (recording.told.first(), recording.told.last());
@@ -217,11 +218,11 @@ fn about(recording: &Recording, times: StepTimes, stretch: f64) -> String {
         header.settings.margin,
     );
     text += &format!(
-        "steps: {} took {:.3} s, the profile says {:.3} s: {:.3} times as long; replayed at {stretch:.3} times\n",
+        "steps: {} took {:.3} s, the profile says {:.3} s: {:.3} times as long; replayed at {stretch}\n",
         times.steps,
-        times.taken.as_seconds(),
-        times.predicted.as_seconds(),
-        times.pace(),
+        times.fit.taken_s,
+        times.fit.predicted_s,
+        times.fit.pace(),
     );
     let unfinished = recording.unfinished().len();
     if unfinished > 0 {

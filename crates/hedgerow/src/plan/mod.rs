@@ -18,6 +18,7 @@ mod sets;
 mod tests;
 
 use hedgerow_core::node::Node;
+use hedgerow_core::pace::Factors;
 use hedgerow_core::settings::Settings;
 
 pub(crate) use binding::{Relief, Resource};
@@ -44,7 +45,7 @@ pub(crate) struct Play {
     pub(crate) mix: Mix,
     pub(crate) settings: Settings,
     /// How many times as long steps take as the cost model says.
-    pub(crate) stretch: f64,
+    pub(crate) stretch: Factors,
     /// One run each.
     pub(crate) seeds: Vec<u64>,
 }

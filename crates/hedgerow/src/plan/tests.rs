@@ -78,7 +78,7 @@ fn play(mix: Mix) -> Play {
         best_effort_share: 0.0,
         padding: Padding::None,
     };
-    Play { mix, settings, stretch: 1.0, seeds: vec![1, 2] }
+    Play { mix, settings, stretch: Factors::ONE, seeds: vec![1, 2] }
 }
 
 const GOAL: Goal = Goal { attainment: 0.9, resolution: 0.05 };
@@ -117,7 +117,7 @@ fn an_engine_that_is_slower_than_its_figures_serves_fewer() {
         let play = Play { stretch, ..play(mix.clone()) };
         answer(sets.candidates[0].clone(), &play, GOAL, &[], &|| {}).unwrap().rate_per_s()
     };
-    let (as_said, slower) = (rate(1.0), rate(1.5));
+    let (as_said, slower) = (rate(Factors::ONE), rate(Factors::both(1.5)));
     assert!(slower < as_said / 1.2, "{slower} and {as_said}");
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use hedgerow_core::pace::Factors;
 use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_sim::Recording;
 
@@ -141,8 +142,8 @@ impl PlanArgs {
     /// # Errors
     ///
     /// When the recording cannot be read or has no steps.
-    pub(super) fn pace(&self) -> anyhow::Result<f64> {
-        let Some(path) = &self.recording else { return Ok(self.pace.unwrap_or(1.0)) };
+    pub(super) fn pace(&self) -> anyhow::Result<Factors> {
+        let Some(path) = &self.recording else { return Ok(Factors::both(self.pace.unwrap_or(1.0))) };
         pace_of(path)
     }
 
@@ -215,7 +216,7 @@ impl PlanArgs {
     }
 }
 
-fn pace_of(path: &Path) -> anyhow::Result<f64> {
+fn pace_of(path: &Path) -> anyhow::Result<Factors> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("reading the recording {shown}"))?;
     let recording = Recording::read(BufReader::new(file))
@@ -227,7 +228,7 @@ fn pace_of(path: &Path) -> anyhow::Result<f64> {
             "record a server while it serves: `hedgerow serve --record FILE`",
         ));
     }
-    Ok(times.pace())
+    Ok(times.fit.factors())
 }
 
 /// A part above `least`, at most `most`.

@@ -168,7 +168,7 @@ impl Report {
             .duration
             .map_or("some 500 requests".to_owned(), |duration| format!("{} s", duration.as_secs_f64()));
         format!(
-            "{place}; steps take {:.3} times as long\n{:.1} % of all requests in time; {mix}; requests of a user in a \
+            "{place}; steps take {} as long\n{:.1} % of all requests in time; {mix}; requests of a user in a \
              minute: {}; runs of {lasts}, seeds {}\n",
             self.play.stretch,
             100.0 * self.goal.attainment,
