@@ -120,7 +120,8 @@ fn who_names_no_deadline_is_served_within_the_share_that_is_kept() {
         let in_time = met.filter(|record| record.ended < Instant::START + Span::from_millis(60_000));
         in_time.filter(|record| record.request.is_best_effort()).count()
     };
-    let (kept, left) = (answered(0.4), answered(0.0));
+    // Their work is a little more than 0.4 of what the node can do.
+    let (kept, left) = (answered(0.5), answered(0.0));
     let came = load.iter().filter(|arrival| arrival.request.is_best_effort()).count();
     assert!(kept + 3 >= came && kept > left, "{kept} of {came} with a share, {left} without");
 }
