@@ -21,8 +21,6 @@ pub struct SimulatedEngine {
     answers: BTreeMap<RequestId, Tokens>,
     /// How many times as long a step takes.
     stretch: Factors,
-    /// And how many times that, now.
-    waver: f64,
 }
 
 impl SimulatedEngine {
@@ -39,18 +37,12 @@ impl SimulatedEngine {
             sequences: Sequences::new(limits),
             answers: BTreeMap::new(),
             stretch: Factors::ONE,
-            waver: 1.0,
         }
     }
 
-    /// The same, but each step takes so many times as long.
-    pub fn stretched(self, stretch: Factors) -> Self {
-        Self { stretch, ..self }
-    }
-
-    /// From now on each step takes so many times as long again.
-    pub fn waver(&mut self, factor: f64) {
-        self.waver = factor;
+    /// From now on each step takes so many times as long.
+    pub fn stretch(&mut self, stretch: Factors) {
+        self.stretch = stretch;
     }
 
     /// Makes the request's answer end by itself after so many tokens; says so before it is opened.
@@ -98,7 +90,7 @@ impl Engine for SimulatedEngine {
         self.sequences.check(step)?;
         let precision = &self.node.precisions[step.precision.0];
         let cost = |load: &StepLoad| self.node.cost.step(&self.node.model, precision, load);
-        let elapsed = self.stretch.correct(&self.load(step)?, cost).scaled(self.waver);
+        let elapsed = self.stretch.correct(&self.load(step)?, cost);
         let mut report = StepReport { elapsed, ..StepReport::default() };
         report.progress.reserve_exact(step.request_count());
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));

@@ -26,6 +26,7 @@ mod scenario;
 mod simulation;
 mod sink;
 pub mod sweep;
+mod tempo;
 mod trace;
 
 pub use arrivals::{Arrival, Arrivals, Lengths, Process, RateBy, Replay};
@@ -35,7 +36,7 @@ pub use channel::{
 pub use engine::SimulatedEngine;
 pub use recording::{
     Comparison, Damage, Difference, Differs, Figures, Header, Identical, Line, Recording, RecordingError,
-    StepTimes, Tempo, Told, What, comparison_table,
+    StepTimes, Told, What, comparison_table,
 };
 pub use report::{FileError, Output, Outputs, Report, Tally, cdf, table, write_files};
 pub use scenario::{
@@ -44,6 +45,7 @@ pub use scenario::{
 };
 pub use simulation::Simulation;
 pub use sink::{Run, Sink};
+pub use tempo::Tempo;
 pub use trace::{Trace, TraceError, TraceFault, TraceFit, TraceRow};
 
 #[cfg(test)]

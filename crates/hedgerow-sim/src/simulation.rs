@@ -21,9 +21,10 @@ use crate::air::Air;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::engine::SimulatedEngine;
 use crate::invariants;
-use crate::recording::{Line, Tempo, What, second};
+use crate::recording::{Line, What};
 use crate::scenario::Scenario;
 use crate::sink::{Run, Sink};
+use crate::tempo::Tempo;
 
 /// Wake-ups in a row that change nothing, after which those who wait are taken to wait for ever.
 const IDLE_WAKES_MAX: u32 = 10_000;
@@ -47,15 +48,14 @@ pub struct Simulation<I = Arrivals> {
     ended: u64,
     /// What a node would have recorded, if that is wanted.
     lines: Option<Vec<Line>>,
-    /// How many times as long as usual steps take in some seconds.
-    wavers: BTreeMap<u64, f64>,
+    tempo: Tempo,
 }
 
 impl Simulation {
     /// A scenario about to begin.
     pub fn new(scenario: &Scenario) -> Self {
         Self::begin(&scenario.node, &scenario.settings, Air::of(scenario), Arrivals::new(scenario))
-            .stretched(Factors::both(scenario.knowledge.engine_factor))
+            .at_tempo(Tempo::steady(Factors::both(scenario.knowledge.engine_factor)))
     }
 }
 
@@ -78,7 +78,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             idle_wakes: 0,
             ended: 0,
             lines: None,
-            wavers: BTreeMap::new(),
+            tempo: Tempo::steady(Factors::ONE),
             policy: settings.policy,
             node: node.clone(),
         };
@@ -86,17 +86,9 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         simulation
     }
 
-    /// The same with an engine that takes so many times as long as its cost model says.
-    pub fn stretched(mut self, stretch: Factors) -> Self {
-        self.engine = self.engine.stretched(stretch);
-        self
-    }
-
-    /// The same with an engine that keeps a recorded one's tempo.
-    pub fn at_tempo(mut self, tempo: Tempo) -> Self {
-        self.engine = self.engine.stretched(tempo.factors);
-        self.wavers = tempo.wavers;
-        self
+    /// The same with an engine of this tempo; it begins with what its cost model says.
+    pub fn at_tempo(self, tempo: Tempo) -> Self {
+        Self { tempo, ..self }
     }
 
     /// Puts down what else will happen, besides the arrivals.
@@ -223,7 +215,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     /// Runs a step at once; the pipeline is told when its time has passed.
     fn step<S: Sink>(&mut self, step: &Step, sink: &mut S) -> Result<(), S::Error> {
         let mut took = Span::ZERO;
-        self.engine.waver(self.wavers.get(&second(self.now)).copied().unwrap_or(1.0));
+        self.engine.stretch(self.tempo.at(self.now));
         match self.engine.step(step, &mut |_: hedgerow_core::engine::Emission<'_>| {}) {
             Ok(report) => {
                 took = report.elapsed;

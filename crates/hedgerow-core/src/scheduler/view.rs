@@ -107,19 +107,22 @@ impl View<'_> {
         self.settings.policy.plans_for_all() && self.settings.protocol == Protocol::Continuous
     }
 
-    /// The time in which a waiting request must be done to be accepted: for a newcomer in continuous batching, what those
-    /// who are worth more for their work are expected to leave of its slack. An epoch is chosen from all who wait for it.
+    /// The time in which a waiting request must be done to be accepted: for a newcomer, what those who are
+    /// worth more for their work are expected to leave of its slack.
     pub(super) fn slack_to_plan_with(&self, request: &Request) -> Span {
         let slack = request.slack(self.now);
-        let is_epoch = matches!(self.settings.protocol, Protocol::Epoch { .. });
-        if is_epoch || slack == Span::MAX || self.is_promised(request) {
+        if slack == Span::MAX || self.is_promised(request) {
             return slack;
         }
         slack.scaled(1.0 - self.part_kept_from(request))
     }
 
-    /// The part of the node's time that is kept for others than this newcomer.
+    /// The part of the node's time that is kept for others than this newcomer. An epoch is chosen from all who wait
+    /// for it: nothing is kept there.
     pub(super) fn part_kept_from(&self, request: &Request) -> f64 {
+        if matches!(self.settings.protocol, Protocol::Epoch { .. }) {
+            return 0.0;
+        }
         let work = reduce::least_work(request, self.node, self.pace);
         self.traffic.reserve(self.now, request, work)
     }

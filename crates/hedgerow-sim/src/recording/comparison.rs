@@ -9,7 +9,8 @@ use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Span;
 use serde::Serialize;
 
-use super::{Recording, Tempo};
+use super::Recording;
+use crate::tempo::Tempo;
 
 /// One replay against the recording. Only requests whose end is recorded count, on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]

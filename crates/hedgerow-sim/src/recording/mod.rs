@@ -25,8 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use comparison::{Comparison, Figures};
 pub use exact::{Difference, Differs, Identical};
 pub use read::{Damage, RecordingError};
-pub(crate) use step_times::second;
-pub use step_times::{StepTimes, Tempo};
+pub use step_times::StepTimes;
 pub use table::table as comparison_table;
 
 /// The format's name and version, with which every recording begins.

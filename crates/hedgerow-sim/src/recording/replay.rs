@@ -10,14 +10,15 @@ use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::Tokens;
 
-use super::{Recording, Tempo};
+use super::Recording;
 use crate::arrivals::Arrival;
 use crate::simulation::Simulation;
 use crate::sink::Run;
+use crate::tempo::Tempo;
 
 impl Recording {
-    /// Plays the recorded arrivals under some settings, with an engine of this tempo. The pipeline plans with that model as it was, and learns by its pace
-    /// how slow the engine is, as on the node.
+    /// Plays the recorded arrivals under some settings, with an engine of this tempo. The pipeline plans with the
+    /// recorded cost model as it was, and learns by its pace how slow the engine is, as on the node.
     ///
     /// A caller who went away goes away at the same moment. What the engine failed at does not fail here.
     pub fn replay(&self, settings: &Settings, tempo: &Tempo) -> Run {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use hedgerow_core::Event;
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::{StepLoad, StepReport};
-use hedgerow_core::pace::{Factors, Fit};
+use hedgerow_core::pace::Fit;
 use hedgerow_core::quantization::Precision;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 
 use super::Recording;
+use crate::tempo::{Tempo, second};
 
 /// The steps of a recording, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -20,28 +21,6 @@ pub struct StepTimes {
     pub steps: u64,
     /// The time they took, against what the node's cost model gives them.
     pub fit: Fit,
-}
-
-/// How fast a recorded engine was.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tempo {
-    /// How many times as long as the node's cost model says its steps took.
-    pub factors: Factors,
-    /// How many times as long as these factors say they took in each second in which one ended: other processes come
-    /// and go, and what planning adds for that depends on it.
-    pub wavers: BTreeMap<u64, f64>,
-}
-
-impl Tempo {
-    /// Always the same.
-    pub fn steady(factors: Factors) -> Self {
-        Self { factors, wavers: BTreeMap::new() }
-    }
-}
-
-/// Which second an instant is in.
-pub(crate) fn second(at: Instant) -> u64 {
-    at.0 / 1_000_000_000
 }
 
 /// One recorded step: when it ended, the time it took, its precision and what it had to do.

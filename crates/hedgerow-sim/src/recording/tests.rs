@@ -12,7 +12,7 @@ use hedgerow_core::units::{Bits, Bytes, Quality, Tokens};
 
 use super::*;
 use crate::scenario::Range;
-use crate::{Overrides, Run, Scenario, Simulation};
+use crate::{Overrides, Run, Scenario, Simulation, Tempo};
 
 const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
 const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
@@ -230,7 +230,8 @@ fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
     let scenario = scenario(CONTINUOUS, "dftsp", 60);
     for stretch in [Factors::ONE, Factors::both(1.7), Factors { prompts: 1.1, decodes: 1.6 }] {
         let arrivals = crate::Arrivals::new(&scenario);
-        let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).stretched(stretch);
+        let simulation =
+            Simulation::replay(&scenario.node, &scenario.settings, arrivals).at_tempo(Tempo::steady(stretch));
         let (run, lines) = simulation.run_recorded();
         let (_, header, _) = record(&scenario);
         let recording = Recording::read(text_of(&header, &lines).as_slice()).unwrap();
