@@ -4,9 +4,11 @@
 //! that a fresh machine compiles it in a second or two.
 
 mod bootstrap;
+mod compare_builds;
 mod detect;
 mod install;
 mod instructions;
+mod progress;
 mod python;
 mod run_steps;
 mod shell;
@@ -30,6 +32,7 @@ usage: cargo xtask VERB [OPTIONS]
       --only STEP  run one step alone (may be given more than once)
   instructions     count the instructions of the exact solver, and fail where they grew by more than 5 %
       --update     write what was counted into the table instead
+  compare-builds   how fast the portable build computes beside the native one, run in turns
   bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
   help             print this
 
@@ -66,6 +69,14 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             no_more(rest)?;
             instructions::run(&shell, is_update)
         }
+        "compare-builds" => {
+            let (apt, rest) = take_no_apt(rest);
+            no_more(&rest)?;
+            let ready = Bootstrap::new(&shell, apt).prepare()?;
+            let shell = shell.with_environment(ready.variables);
+            progress::build(&shell, steps::BUILD_SERVER)?;
+            compare_builds::run(&shell)
+        }
         "bootstrap" => {
             let (apt, rest) = take_no_apt(rest);
             no_more(&rest)?;
@@ -89,10 +100,8 @@ fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     let (apt, rest) = take_no_apt(arguments);
     let ready = Bootstrap::new(&shell, apt).prepare()?;
     let shell = shell.with_environment(ready.variables);
-    println!(
-        "demo: cargo build --release --package hedgerow (the first time compiles llama.cpp: some minutes)"
-    );
-    shell.run(shell.cargo().args(steps::BUILD_SERVER))?;
+    println!("demo: cargo build --release --package hedgerow (the first time takes some minutes)");
+    progress::build(&shell, steps::BUILD_SERVER)?;
     shell.run(shell.hedgerow()?.arg("demo").args(rest))
 }
 
