@@ -7,6 +7,7 @@ mod bootstrap;
 mod detect;
 mod install;
 mod instructions;
+mod package;
 mod python;
 mod run_steps;
 mod shell;
@@ -30,6 +31,9 @@ usage: cargo xtask VERB [OPTIONS]
       --only STEP  run one step alone (may be given more than once)
   instructions     count the instructions of the exact solver, and fail where they grew by more than 5 %
       --update     write what was counted into the table instead
+  package          build for every CPU and make the packages: .deb, .tar.gz, a folder for `podman build`
+      --only KIND  make deb, tar or container-context alone (may be given more than once)
+      --out DIR    put them there instead of target/package
   bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
   help             print this
 
@@ -65,6 +69,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             };
             no_more(rest)?;
             instructions::run(&shell, is_update)
+        }
+        "package" => {
+            let (apt, rest) = take_no_apt(rest);
+            package::make(shell, apt, &package::Options::parse(&rest)?).map(drop)
         }
         "bootstrap" => {
             let (apt, rest) = take_no_apt(rest);
