@@ -8,6 +8,7 @@ mod compare_builds;
 mod detect;
 mod install;
 mod instructions;
+mod package;
 mod progress;
 mod python;
 mod run_steps;
@@ -33,6 +34,9 @@ usage: cargo xtask VERB [OPTIONS]
   instructions     count the instructions of the exact solver, and fail where they grew by more than 5 %
       --update     write what was counted into the table instead
   compare-builds   how fast the portable build computes beside the native one, run in turns
+  package          build for every CPU and make the packages: .deb, .tar.gz, a folder for `podman build`
+      --only KIND  make deb, tar or container-context alone (may be given more than once)
+      --out DIR    put them there instead of target/package
   bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
   help             print this
 
@@ -76,6 +80,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             let shell = shell.with_environment(ready.variables);
             progress::build(&shell, steps::BUILD_SERVER)?;
             compare_builds::run(&shell)
+        }
+        "package" => {
+            let (apt, rest) = take_no_apt(rest);
+            package::make(shell, apt, &package::Options::parse(&rest)?).map(drop)
         }
         "bootstrap" => {
             let (apt, rest) = take_no_apt(rest);

@@ -19,6 +19,7 @@ mod quality;
 mod quantize;
 mod serve;
 mod server;
+mod service_manager;
 
 use std::process::ExitCode;
 

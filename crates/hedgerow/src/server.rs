@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::models::{self, Bar, FetchOptions, ModelSource};
 use crate::profile::{self, Memory};
 use crate::serve::{self, Clock, NewRecording, Speed, Variant};
+use crate::service_manager;
 
 /// A server that listens; it answers 503 until [`Server::serve`].
 pub(crate) struct Server {
@@ -151,13 +152,23 @@ impl LoadedModel {
 pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
     let source: ModelSource = name.parse()?;
     let bar = Bar::new();
-    let fetched = models::fetch(&source, options, &|progress| bar.show(progress));
+    service_manager::starting(&format!("getting {name}"));
+    let fetched = models::fetch(&source, options, &|progress| {
+        bar.show(progress);
+        service_manager::still_starting(|| format!("{} {}", progress.activity, progress.file));
+    });
     bar.finish();
     let fetched = fetched?;
     models::validate_gguf(&fetched.path)?;
     let before_load = profile::resident_bytes();
     let started = Instant::now();
-    let model = LlamaModel::load(&fetched.path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
+    service_manager::starting(&format!("loading {}", fetched.name));
+    let called = fetched.name.clone();
+    let on_progress = move |part: f32| {
+        service_manager::still_starting(|| format!("loading {called}: {:.0} %", part * 100.0));
+    };
+    let options = LoadOptions { gpu_layers: 0, use_mmap: true };
+    let model = LlamaModel::load(&fetched.path, &options, on_progress)
         .map_err(|error| hinted(&error, error.hint()))?;
     Ok(LoadedModel {
         model: Arc::new(model),

@@ -3,13 +3,16 @@
 mod arrivals;
 pub(crate) mod bench;
 mod check;
+mod completions;
 mod config;
 mod demo;
 mod evaluate;
 mod explain;
 mod figures;
+mod health;
 mod instances;
 mod list;
+mod man;
 #[cfg(feature = "milp")]
 mod milp;
 mod plan;
@@ -74,8 +77,14 @@ enum Verb {
     Figures(figures::FiguresArgs),
     /// Say why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
+    /// Ask a server whether it serves: for health checks, by its exit code
+    Health(health::HealthArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
+    /// Print the script that lets a shell complete commands, options and values
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(man::ManArgs),
 }
 
 /// Reads the command line and runs its verb.
@@ -102,6 +111,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Sweep(args) => sweep::run(&args),
         Verb::Figures(args) => figures::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Health(args) => health::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
 use tokio::sync::oneshot;
 
+use crate::api::App;
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
@@ -16,6 +18,7 @@ use crate::profile::Profiler;
 use crate::quality;
 use crate::serve::{self, Speed, Variant};
 use crate::server::{self, Server};
+use crate::service_manager;
 
 /// What `hedgerow serve` takes.
 #[derive(Args, Debug)]
@@ -52,6 +55,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     options.offline = args.offline;
     let outcome = runtime.block_on(async {
         let name = config.model.name.clone();
+        let grace = Duration::from_nanos(config.server.shutdown_grace.0);
         let server = Server::listen(config).await?;
         tracing::info!(address = %server.address(), "listening; answers 503 until the model is loaded");
         let (ready_sender, ready) = oneshot::channel();
@@ -66,7 +70,12 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         };
         report_speed(&server);
         eprintln!("hedgerow serves http://{}/v1", server.address());
+        service_manager::ready(&format!("serving http://{}/v1", server.address()));
+        if let Some(interval) = service_manager::watchdog_interval() {
+            tokio::spawn(report_alive(server.app().clone(), interval));
+        }
         asked_to_stop().await;
+        service_manager::stopping(grace);
         tracing::info!("shutting down: admitting nobody, ending what can end in time");
         server.shut_down().await
     });
@@ -149,6 +158,20 @@ fn report_speed(server: &Server) {
         parallel,
         "speed"
     );
+}
+
+/// Reports at each interval that the node makes decisions: its driver has answered. A driver that is stuck or has
+/// ended ends the reports, although this runtime goes on.
+async fn report_alive(app: App, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match app.node() {
+            Some(node) if node.answers().await => service_manager::alive(),
+            Some(_) | None => return,
+        }
+    }
 }
 
 /// Waits for SIGTERM or Ctrl-C.

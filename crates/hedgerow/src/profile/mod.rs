@@ -27,6 +27,7 @@ pub(crate) use subject::{EngineSetup, Machine, ModelFile, Subject, fingerprint, 
 use crate::config::{Config, SamplingDefaults};
 use crate::models;
 use crate::server::LoadedModel;
+use crate::service_manager;
 
 /// Knows or finds out how fast an engine is.
 #[derive(Debug)]
@@ -117,8 +118,14 @@ impl Profiler {
     /// When the engine fails.
     pub(crate) fn measure(&self, engine: &mut dyn Engine) -> anyhow::Result<Known> {
         let started = Instant::now();
-        let bar = progress_bar(measure::tokens_to_work(engine, &self.probe)?);
-        let measured = measure::measure(engine, &self.probe, &|worked| bar.set_position(worked));
+        let tokens = measure::tokens_to_work(engine, &self.probe)?;
+        let bar = progress_bar(tokens);
+        let status = |worked: u64| format!("measuring this machine: {worked} of {tokens} tokens");
+        service_manager::starting(&status(0));
+        let measured = measure::measure(engine, &self.probe, &|worked| {
+            bar.set_position(worked);
+            service_manager::still_starting(|| status(worked));
+        });
         bar.finish_and_clear();
         let cost = measured.context("measuring the engine's speed")?;
         let around = Around {

@@ -165,6 +165,12 @@ pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     }
 }
 
+/// Asks the driver that receives these commands for an answer.
+async fn answers(commands: &mpsc::Sender<Command>) -> bool {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    commands.send(Command::Ping { answer }).is_ok() && answered.await.is_ok()
+}
+
 impl Node {
     /// The model it serves.
     pub(crate) fn model(&self) -> &Arc<LlamaModel> {
@@ -226,6 +232,11 @@ impl Node {
         explanation.await.ok().flatten()
     }
 
+    /// Whether the thread for decisions answers. Waits for as long as that thread is stuck.
+    pub(crate) async fn answers(&self) -> bool {
+        answers(&self.commands).await
+    }
+
     /// Shuts down: admits nobody, lets end what can end within `grace`, tells the rest, and waits for it.
     pub(crate) fn shut_down(&self, grace: Span) {
         // If the driver is gone, it is shut down already.
@@ -237,5 +248,27 @@ impl Node {
                 tracing::error!("a thread of the node had panicked");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_driver_answers_only_as_long_as_it_takes_commands() {
+        let (commands, driver) = mpsc::channel();
+        let mut asked = Box::pin(answers(&commands));
+        assert_eq!(asked.as_mut().now_or_never(), None, "a driver that is stuck does not answer");
+        let Ok(Command::Ping { answer }) = driver.try_recv() else { panic!("it was asked") };
+        answer.send(()).unwrap();
+        assert_eq!(asked.now_or_never(), Some(true));
+        let mut asked = Box::pin(answers(&commands));
+        assert_eq!(asked.as_mut().now_or_never(), None);
+        drop(driver);
+        assert_eq!(asked.now_or_never(), Some(false), "it ended with the question in its queue");
+        assert_eq!(answers(&commands).now_or_never(), Some(false), "it had ended before");
     }
 }

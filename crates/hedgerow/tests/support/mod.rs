@@ -40,6 +40,11 @@ impl Server {
     /// Starts a server of the small model with these flags and waits until it serves; `None` (and the
     /// reason printed) when the model is not here.
     pub(crate) fn start(flags: &[&str]) -> Option<Self> {
+        Self::start_with(flags, &[])
+    }
+
+    /// The same, with more environment variables.
+    pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         let model = model()?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
@@ -48,6 +53,7 @@ impl Server {
             .args(["--port", "0", "--alias", "small", "--log-level", "warn"])
             .args(flags)
             .env("HEDGEROW_CACHE", CACHE)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
