@@ -66,6 +66,11 @@ pub(crate) fn apt_is_possible(shell: &Shell, host: &Host, apt: Apt) -> bool {
 /// Installs the Debian packages of these needs.
 pub(crate) fn with_apt(shell: &Shell, needs: &[Need]) -> Result<(), Failure> {
     let packages: Vec<&str> = needs.iter().map(|need| need.debian_package()).collect();
+    packages_with_apt(shell, &packages)
+}
+
+/// Installs Debian packages.
+pub(crate) fn packages_with_apt(shell: &Shell, packages: &[&str]) -> Result<(), Failure> {
     println!("bootstrap: apt-get update");
     // A failure here may be one broken source of many, so the installation below is what decides.
     if let Err(failure) = shell.run_quietly(apt_get(shell).arg("update")) {
@@ -74,7 +79,7 @@ pub(crate) fn with_apt(shell: &Shell, needs: &[Need]) -> Result<(), Failure> {
     }
     println!("bootstrap: apt-get install {}", packages.join(" "));
     shell
-        .run_quietly(apt_get(shell).args(["install", "-y", "--no-install-recommends"]).args(&packages))
+        .run_quietly(apt_get(shell).args(["install", "-y", "--no-install-recommends"]).args(packages))
         .map(drop)
 }
 
