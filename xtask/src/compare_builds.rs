@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::package::{files, portable};
+use crate::progress;
 use crate::shell::{Failure, Shell};
 
 const PRECISIONS: &str = "f16,q8_0,q4_0";
@@ -14,8 +16,8 @@ type Speeds = BTreeMap<String, f64>;
 
 /// Builds both, runs them in turns and prints the ratio of their medians, run by run.
 pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
-    let native = build(shell, None)?;
-    let portable = build(shell, Some("target/portable"))?;
+    let native = build(shell, "native", &[])?;
+    let portable = build(shell, "portable", &["--features", "hedgerow-llama/portable"])?;
     let models = models(shell)?;
     println!("{:<28}{:>10}{:>12}{:>12}{:>9}{:>18}", "", "", "native", "portable", "ratio", "lowest-highest");
     for model in models {
@@ -51,19 +53,21 @@ pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the example that measures, natively or as the portable build in a folder of its own.
-fn build(shell: &Shell, portable: Option<&str>) -> Result<PathBuf, Failure> {
-    let mut cargo = shell.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", "hedgerow-llama", "--example", "step_times"]);
-    if let Some(folder) = portable {
-        cargo.args(["--features", "portable", "--target-dir", folder]);
+/// Builds the example that measures, with a feature or without, and puts it in a folder of its own: the next build
+/// would replace it.
+fn build(shell: &Shell, name: &str, features: &[&str]) -> Result<PathBuf, Failure> {
+    let example = ["build", "--release", "--locked", "--workspace", "--example", "step_times"];
+    progress::build(shell, &[&example, features].concat())?;
+    let built = PathBuf::from(shell.built("examples/step_times")?.get_program());
+    let folder = shell.root().join("target/compare").join(name);
+    files::copy(&built, &folder.join("step_times"))?;
+    if !features.is_empty() {
+        let builds = shell.hedgerow()?;
+        for library in portable::libraries(&Path::new(builds.get_program()).with_file_name("build"))? {
+            files::copy(&library, &folder.join(files::name_of(&library)))?;
+        }
     }
-    shell.run(&mut cargo)?;
-    let folder = match portable {
-        Some(folder) => shell.root().join(folder).join("release"),
-        None => PathBuf::from(shell.hedgerow()?.get_program()).with_file_name(""),
-    };
-    Ok(folder.join("examples/step_times"))
+    Ok(folder.join("step_times"))
 }
 
 /// The small model in each precision, made where they are not there yet.
@@ -82,7 +86,10 @@ fn models(shell: &Shell) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn speeds(shell: &Shell, program: &Path, model: &Path) -> Result<Speeds, Failure> {
-    let output = shell.run_quietly(shell.program(program).arg(model))?;
+    let mut run = shell.program(program);
+    // Where the portable build's libraries lie; the native one needs none.
+    run.arg(model).env("LD_LIBRARY_PATH", program.with_file_name(""));
+    let output = shell.run_quietly(&mut run)?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(speed_of_line).collect())
 }
 

@@ -4,6 +4,7 @@
 //! that a fresh machine compiles it in a second or two.
 
 mod bootstrap;
+mod build;
 mod compare_builds;
 mod detect;
 mod install;
@@ -15,6 +16,7 @@ mod run_steps;
 mod shell;
 mod steps;
 mod tidy;
+mod toolkit;
 
 use std::env;
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ The project's own commands.
 usage: cargo xtask VERB [OPTIONS]
 
   demo [ARGS...]   build the server and run `hedgerow demo ARGS...`
+  build            build the server
+      --features LIST  with accelerators (cuda, metal, rocm, vulkan), whose toolkits are looked for first
   test             run every check: format, lints, tests, docs, examples, a short simulation
       --list       name the steps and the command each one runs
       --only STEP  run one step alone (may be given more than once)
@@ -64,6 +68,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     let shell = Shell::at_repository_root()?;
     match verb {
         "demo" => demo(shell, rest),
+        "build" => {
+            let (apt, rest) = take_no_apt(rest);
+            build::run(shell, apt, &rest)
+        }
         "test" => test(shell, rest),
         "instructions" => {
             let (is_update, rest) = match rest.split_first() {

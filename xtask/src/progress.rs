@@ -211,8 +211,8 @@ mod tests {
     fn passed_on(text: &str) -> Crates {
         let seen = Mutex::new(Seen::default());
         pass_on(text.as_bytes(), &seen, false);
-        let crates = lock(&seen).crates.clone();
-        crates
+
+        lock(&seen).crates.clone()
     }
 
     #[test]

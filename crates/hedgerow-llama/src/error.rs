@@ -75,6 +75,22 @@ pub enum LlamaError {
         /// llama.cpp's own words.
         reason: String,
     },
+    /// The offloaded layers do not fit the devices' memory.
+    #[error("the layers of {} that are to be on {devices} do not fit its memory: {reason}", path.display())]
+    DeviceMemory {
+        /// The model file.
+        path: PathBuf,
+        /// The devices, by name.
+        devices: String,
+        /// llama.cpp's own words.
+        reason: String,
+    },
+    /// More devices than llama.cpp takes, or one that it does not have.
+    #[error("llama.cpp does not take these {count} devices")]
+    Devices {
+        /// How many were given.
+        count: usize,
+    },
     /// The quantizer refused or failed.
     #[error("{} was not quantized: {reason}", path.display())]
     Quantize {
@@ -108,7 +124,9 @@ impl LlamaError {
             Self::Zero { .. } => "set it to 1 or more",
             Self::Quantize { .. } => "choose another precision, or check the file with `hedgerow pull`",
             Self::Read { .. } => "lower --ctx, or free some memory",
-            Self::Memory { .. } => "lower `context` or `max_parallel`, or free some memory",
+            Self::Memory { .. } => "lower `context`, `max_parallel` or `gpu_layers`, or free some memory",
+            Self::DeviceMemory { .. } => "lower --gpu-layers, or free memory on the device",
+            Self::Devices { .. } => "name fewer devices in --device",
         }
     }
 
@@ -127,6 +145,8 @@ impl LlamaError {
             Self::Quantize { .. } => "quantize_failed",
             Self::Read { .. } => "text_not_read",
             Self::Memory { .. } => "kv_memory_exceeded",
+            Self::DeviceMemory { .. } => "device_memory_exceeded",
+            Self::Devices { .. } => "devices_not_taken",
         }
     }
 }

@@ -9,6 +9,7 @@
 //! serving. Only `log.rs` and `quantize.rs` say `unsafe`.
 
 mod backend;
+mod devices;
 mod engine;
 mod error;
 mod info;
@@ -19,6 +20,7 @@ mod quantize;
 mod sampling;
 mod windows;
 
+pub use devices::{ACCELERATORS, Device, DeviceKind, default_devices, devices};
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
 pub use info::{ModelInfo, precision_name};

@@ -13,6 +13,7 @@ mod load;
 mod logging;
 mod metrics;
 mod models;
+mod placement;
 mod plan;
 mod profile;
 mod quality;

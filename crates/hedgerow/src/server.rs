@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::hint::hinted;
 use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
 use crate::models::{self, Bar, FetchOptions, ModelSource};
+use crate::placement::{Placement, Placer};
 use crate::profile::{self, Memory};
 use crate::serve::{self, Clock, NewRecording, Speed, Variant};
 use crate::service_manager;
@@ -144,12 +145,33 @@ impl LoadedModel {
     }
 }
 
-/// Fetches and loads a model, with a bar while it takes.
+/// Fetches a model and loads it for the CPU, with a bar while it takes.
 ///
 /// # Errors
 ///
 /// When it cannot be fetched, is damaged, or is not one that the engine runs.
 pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
+    load(name, options, |_| Ok(Placement::default()))
+}
+
+/// The same, with its layers where the placer puts them.
+///
+/// # Errors
+///
+/// As [`load_model`], and when the layers do not fit their devices.
+pub(crate) fn load_placed(
+    name: &str,
+    options: &FetchOptions,
+    placer: &mut Placer,
+) -> anyhow::Result<LoadedModel> {
+    load(name, options, |path| placer.place(path))
+}
+
+fn load(
+    name: &str,
+    options: &FetchOptions,
+    place: impl FnOnce(&Path) -> anyhow::Result<Placement>,
+) -> anyhow::Result<LoadedModel> {
     let source: ModelSource = name.parse()?;
     let bar = Bar::new();
     service_manager::starting(&format!("getting {name}"));
@@ -160,6 +182,7 @@ pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<L
     bar.finish();
     let fetched = fetched?;
     models::validate_gguf(&fetched.path)?;
+    let Placement { devices, gpu_layers } = place(&fetched.path)?;
     let before_load = profile::resident_bytes();
     let started = Instant::now();
     service_manager::starting(&format!("loading {}", fetched.name));
@@ -167,8 +190,8 @@ pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<L
     let on_progress = move |part: f32| {
         service_manager::still_starting(|| format!("loading {called}: {:.0} %", part * 100.0));
     };
-    let options = LoadOptions { gpu_layers: 0, use_mmap: true };
-    let model = LlamaModel::load(&fetched.path, &options, on_progress)
+    let options = LoadOptions { gpu_layers, use_mmap: true };
+    let model = LlamaModel::load_on(&fetched.path, &options, &devices, on_progress)
         .map_err(|error| hinted(&error, error.hint()))?;
     Ok(LoadedModel {
         model: Arc::new(model),

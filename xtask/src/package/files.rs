@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::shell::{Failure, Shell};
 
 /// Turns an error into a failure that says what was done to which file.
-pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Failure {
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Failure {
     let path = path.to_owned();
     move |error| {
         Failure::new(
@@ -19,34 +19,34 @@ pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> 
 }
 
 /// Makes a folder and those above it.
-pub(super) fn create_folder(folder: &Path) -> Result<(), Failure> {
+pub(crate) fn create_folder(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(failed("making the folder", folder))
 }
 
 /// Writes a text file and the folders above it.
-pub(super) fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Failure> {
     create_folder(path.parent().unwrap_or(Path::new("/")))?;
     fs::write(path, text).map_err(failed("writing", path))
 }
 
 /// Reads a text file.
-pub(super) fn read(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(failed("reading", path))
 }
 
 /// Copies a file and makes the folders above the copy.
-pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     create_folder(to.parent().unwrap_or(Path::new("/")))?;
     fs::copy(from, to).map(drop).map_err(failed("copying", from))
 }
 
 /// Copies a file of the repository.
-pub(super) fn copy_ours(shell: &Shell, from: &str, to: &Path) -> Result<(), Failure> {
+pub(crate) fn copy_ours(shell: &Shell, from: &str, to: &Path) -> Result<(), Failure> {
     copy(&shell.root().join(from), to)
 }
 
 /// Every file and link below a folder, sorted by path; folders are not among them.
-pub(super) fn below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -60,7 +60,7 @@ pub(super) fn below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// The entries of a folder, sorted by name.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
     };
@@ -70,7 +70,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Gives every folder the mode 0755 and every file 0644, or 0755 if `is_program` says so, whatever the umask was.
-pub(super) fn set_modes(folder: &Path, is_program: &dyn Fn(&Path) -> bool) -> Result<(), Failure> {
+pub(crate) fn set_modes(folder: &Path, is_program: &dyn Fn(&Path) -> bool) -> Result<(), Failure> {
     set_mode(folder, 0o755)?;
     for path in entries(folder)? {
         let kind = fs::symlink_metadata(&path).map_err(failed("reading", &path))?;
@@ -88,12 +88,12 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Failure> {
 }
 
 /// Compresses a file to `FILE.gz`, the same bytes each time.
-pub(super) fn gzip(shell: &Shell, path: &Path) -> Result<(), Failure> {
+pub(crate) fn gzip(shell: &Shell, path: &Path) -> Result<(), Failure> {
     shell.run_quietly(shell.program("gzip").args(["-9nf"]).arg(path)).map(drop)
 }
 
 /// Replaces each `@NAME@` of a template; a name without a value is a mistake in the template.
-pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut text = template.to_owned();
     for (name, value) in values {
         text = text.replace(&format!("@{name}@"), value);
@@ -106,7 +106,7 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// The file's name as text.
-pub(super) fn name_of(path: &Path) -> &str {
+pub(crate) fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 

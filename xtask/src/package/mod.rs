@@ -8,8 +8,8 @@
 pub(crate) mod check;
 mod container;
 mod deb;
-mod files;
-mod portable;
+pub(crate) mod files;
+pub(crate) mod portable;
 mod rootfs;
 mod stage;
 mod tarball;

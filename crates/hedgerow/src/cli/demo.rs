@@ -9,6 +9,7 @@ use hedgerow_core::scheduler::Policy;
 use crate::config;
 use crate::demo::{self, Plan, table};
 use crate::models::FetchOptions;
+use crate::placement::Placer;
 use crate::server;
 
 /// What `hedgerow demo` takes.
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model(&args.model, &options)?;
+    let loaded = server::load_placed(&args.model, &options, &mut Placer::new(&config)?)?;
     let info = loaded.model.info();
     eprintln!(
         "{} ({}, {} MB) is loaded; finding out how fast this machine is",

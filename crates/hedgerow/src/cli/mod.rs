@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod devices;
 mod evaluate;
 mod explain;
 mod figures;
@@ -27,6 +28,8 @@ mod simulate;
 mod solve;
 mod solver;
 pub(crate) mod sweep;
+
+use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -87,9 +90,22 @@ enum Verb {
     Man(man::ManArgs),
 }
 
+/// Flags of llama-server with one dash and several letters, which would be read as several flags, and their long forms.
+const ONE_DASH: [(&str, &str); 3] = [("-ngl", "--gpu-layers"), ("-dev", "--device"), ("-np", "--parallel")];
+
+fn with_long_flags(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut is_past_flags = false;
+    let long = |word: OsString| {
+        is_past_flags |= word == "--";
+        let known = ONE_DASH.iter().find(|(short, _)| !is_past_flags && word == *short);
+        known.map_or(word, |(_, long)| (*long).into())
+    };
+    words.map(long).collect()
+}
+
 /// Reads the command line and runs its verb.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let matches = Cli::command().get_matches();
+    let matches = Cli::command().get_matches_from(with_long_flags(std::env::args_os()));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let of_verb = matches.subcommand().map_or(&matches, |(_, of_verb): (&str, &ArgMatches)| of_verb);
     match cli.verb {
@@ -115,5 +131,24 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Config(args) => config::run(&args, of_verb),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_llama_server_with_one_dash_are_understood() {
+        let long = |line: &str| {
+            let words = with_long_flags(line.split(' ').map(OsString::from));
+            words.iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            long("hedgerow serve -ngl 99 -dev CUDA0"),
+            "hedgerow serve --gpu-layers 99 --device CUDA0"
+        );
+        assert_eq!(long("hedgerow serve -np 4 -n 3"), "hedgerow serve --parallel 4 -n 3");
+        assert_eq!(long("hedgerow x -- -ngl"), "hedgerow x -- -ngl");
     }
 }

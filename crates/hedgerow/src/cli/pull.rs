@@ -140,6 +140,8 @@ mod tests {
             name: None,
             context_tokens: Some(2048),
             cache_numbers: None,
+            layers: None,
+            hidden: None,
             quantization: Some("Q4_1".to_owned()),
             tensor_count: 3,
             tensor_types: BTreeMap::from([("F32".to_owned(), 1), ("Q4_1".to_owned(), 2)]),

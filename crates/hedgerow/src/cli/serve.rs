@@ -14,6 +14,7 @@ use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
 use crate::models::FetchOptions;
+use crate::placement::Placer;
 use crate::profile::Profiler;
 use crate::quality;
 use crate::serve::{self, Speed, Variant};
@@ -36,12 +37,21 @@ pub(crate) struct ServeArgs {
     /// of requests or answers is in it
     #[arg(long, value_name = "FILE", env = "HEDGEROW_RECORD")]
     record: Option<PathBuf>,
+    /// Print the devices that this program can compute on, and end
+    #[arg(long)]
+    list_devices: bool,
+    /// With --list-devices: print one JSON object
+    #[arg(long, requires = "list_devices")]
+    json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Serves until SIGTERM or Ctrl-C.
+/// Serves until SIGTERM or Ctrl-C; or lists the devices.
 pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+    if args.list_devices {
+        return super::devices::run(args.json);
+    }
     let config = config::load(matches, args.config.config.as_deref())?.config;
     crate::logging::start(&config.log)?;
     let record = args.record.as_deref().map(serve::create_recording).transpose()?;
@@ -97,8 +107,9 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 
 /// Loads the model and its other precisions; gives its name too.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
-    let fetch = |name: &str| {
-        let loaded = server::load_model(name, options)?;
+    let mut placer = Placer::new(config)?;
+    let mut fetch = |name: &str| {
+        let loaded = server::load_placed(name, options, &mut placer)?;
         tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
         let profiler = Profiler::new(&loaded, config)?;
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))

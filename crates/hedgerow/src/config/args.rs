@@ -49,6 +49,12 @@ pub(crate) struct ConfigArgs {
     /// How the KV cache is stored: f16, q8_0 or q4_0
     #[arg(long, value_name = "TYPE", env = "HEDGEROW_KV_TYPE")]
     kv_type: Option<String>,
+    /// Layers to place on accelerators, the output counted as one: a number, all, or auto for as many as fit
+    #[arg(long, visible_alias = "ngl", value_name = "N", env = "HEDGEROW_GPU_LAYERS")]
+    gpu_layers: Option<String>,
+    /// Accelerators to use, by their names in --list-devices with commas between them; none: the CPU alone
+    #[arg(long, value_name = "NAMES", env = "HEDGEROW_DEVICE")]
+    device: Option<String>,
     /// How batches are chosen: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
     #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
     policy: Option<String>,
@@ -85,7 +91,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 25] = [
+pub(super) const KEYS: [(&str, &str, &str); 27] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -100,6 +106,8 @@ pub(super) const KEYS: [(&str, &str, &str); 25] = [
     ("ubatch_size", "engine", "ubatch_size"),
     ("prefill_chunk", "engine", "prefill_chunk"),
     ("kv_type", "engine", "kv_type"),
+    ("gpu_layers", "engine", "gpu_layers"),
+    ("device", "engine", "device"),
     ("policy", "planning", "policy"),
     ("protocol", "planning", "protocol"),
     ("max_queue", "planning", "max_queue"),

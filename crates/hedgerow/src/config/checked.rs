@@ -9,6 +9,7 @@ use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Bytes, Quality, Tokens};
 
+use super::accelerators::{DeviceChoice, GpuLayers};
 use super::raw::RawConfig;
 use crate::hint::hinted;
 
@@ -72,6 +73,8 @@ pub(crate) struct EngineConfig {
     pub(crate) micro_batch: u32,
     pub(crate) prefill_chunk: Tokens,
     pub(crate) kv_type: KvType,
+    pub(crate) gpu_layers: GpuLayers,
+    pub(crate) device: DeviceChoice,
 }
 
 /// What the link to the callers carries, as far as it is to be looked after.
@@ -131,6 +134,7 @@ impl Config {
         let kv_name = text(&engine.kv_type);
         let kv_type = KvType::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(&kv_name));
         let quality = check.number("model", "quality", model.quality, 0.0, 1.0)?;
+        let (gpu_layers, device) = check.accelerators(raw)?;
         Ok(Self {
             server: ServerConfig {
                 host: host
@@ -183,6 +187,8 @@ impl Config {
                 )? as u32),
                 kv_type: kv_type
                     .ok_or_else(|| check.wrong("engine", "kv_type", &kv_name, "must be f16, q8_0 or q4_0"))?,
+                gpu_layers,
+                device,
             },
             settings: check.settings(raw)?,
             default_deadline: Some(check.number(
@@ -232,6 +238,19 @@ impl Check<'_> {
                 Ok(AlsoServed { name: name.to_owned(), quality: Some(quality) })
             })
             .collect()
+    }
+
+    fn accelerators(&self, raw: &RawConfig) -> anyhow::Result<(GpuLayers, DeviceChoice)> {
+        let (layers, device) = (text(&raw.engine.gpu_layers), text(&raw.engine.device));
+        let limit = "must be a whole number, all or auto";
+        let gpu_layers: GpuLayers =
+            layers.parse().map_err(|()| self.wrong("engine", "gpu_layers", &layers, limit))?;
+        let choice = DeviceChoice::from(device.as_str());
+        if choice == DeviceChoice::None && gpu_layers.asks_for_some() {
+            let limit = format!("must be auto or 0 where `engine.device` is `{device}`");
+            return Err(self.wrong("engine", "gpu_layers", &layers, &limit));
+        }
+        Ok((gpu_layers, choice))
     }
 
     fn settings(&self, raw: &RawConfig) -> anyhow::Result<Settings> {

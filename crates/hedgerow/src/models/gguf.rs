@@ -30,6 +30,10 @@ pub(crate) struct GgufSummary {
     pub(crate) quantization: Option<String>,
     /// Numbers in the cache for each token, keys and values of all layers.
     pub(crate) cache_numbers: Option<u64>,
+    /// How many layers it has.
+    pub(crate) layers: Option<u64>,
+    /// Numbers that stand for one token between two layers.
+    pub(crate) hidden: Option<u64>,
     /// How many tensors it has.
     pub(crate) tensor_count: u64,
     /// How many tensors have each type.
@@ -114,6 +118,8 @@ fn read(
         version,
         context_tokens: kept.number("context_length"),
         cache_numbers: kept.cache_numbers(),
+        layers: kept.number("block_count"),
+        hidden: kept.number("embedding_length"),
         architecture: kept.texts.remove("general.architecture"),
         name: kept.texts.remove("general.name"),
         quantization: kept.quantization(),

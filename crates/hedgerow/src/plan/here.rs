@@ -11,6 +11,7 @@ use crate::catalogue::Entry;
 use crate::config::Config;
 use crate::hint::hinted;
 use crate::models::FetchOptions;
+use crate::placement::Placer;
 use crate::profile::Profiler;
 use crate::serve::{self, Foreseen};
 use crate::server;
@@ -44,7 +45,9 @@ impl Here {
         };
         for entry in entries {
             let file = &entry.facts.file;
-            let loaded = server::load_model(&file.display().to_string(), options)?;
+            // Each by itself, as `hedgerow profile` measured it.
+            let mut placer = Placer::new(config)?;
+            let loaded = server::load_placed(&file.display().to_string(), options, &mut placer)?;
             let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
                 here.unmeasured.push(file.clone());
                 continue;

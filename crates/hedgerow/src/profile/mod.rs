@@ -22,7 +22,7 @@ use check::Verdict;
 use file::Around;
 pub(crate) use file::{Memory, Profile, Shelf};
 pub(crate) use measure::Probe;
-pub(crate) use subject::{EngineSetup, Machine, ModelFile, Subject, fingerprint, version};
+pub(crate) use subject::{Accelerators, EngineSetup, Machine, ModelFile, Subject, fingerprint, version};
 
 use crate::config::{Config, SamplingDefaults};
 use crate::models;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
-use hedgerow_llama::{EngineOptions, LlamaModel};
+use hedgerow_llama::{Device, EngineOptions, LlamaModel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -59,6 +59,46 @@ pub(crate) struct EngineSetup {
     /// How the cache is stored. Not written where it is what it always was before it could be chosen.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub(crate) kv_type: KvType,
+    /// The accelerators that take part. Not written where there are none, as before there could be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accelerators: Option<Accelerators>,
+}
+
+/// The accelerators that compute a part of each step, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Accelerators {
+    /// In the order in which layers are split among them.
+    pub(crate) devices: Vec<AcceleratorDevice>,
+    /// Layers on all of them together, the output counted as one.
+    pub(crate) gpu_layers: u32,
+    /// The features for accelerators that the program was built with.
+    pub(crate) build: Vec<String>,
+}
+
+/// One accelerator, as far as its speed goes. Not its name: that only numbers the devices of one backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AcceleratorDevice {
+    pub(crate) backend: String,
+    pub(crate) description: String,
+    /// Where the backend or the system names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) driver: Option<String>,
+}
+
+impl Accelerators {
+    /// Those that hold layers of a model; `None` if all are on the CPU.
+    fn of(model: &LlamaModel) -> Option<Self> {
+        let device = |device: &Device| AcceleratorDevice {
+            backend: device.backend.clone(),
+            description: device.description.clone(),
+            driver: device.driver.clone(),
+        };
+        (model.gpu_layers() > 0).then(|| Self {
+            devices: model.devices().iter().map(device).collect(),
+            gpu_layers: model.gpu_layers(),
+            build: hedgerow_llama::ACCELERATORS.iter().map(|&feature| feature.to_owned()).collect(),
+        })
+    }
 }
 
 fn is_usual(kv_type: &KvType) -> bool {
@@ -91,6 +131,7 @@ impl Subject {
                 kv_unified: options.kv_unified,
                 flash_attention: options.flash_attention,
                 kv_type: options.kv_type,
+                accelerators: Accelerators::of(model),
             },
         })
     }
@@ -198,6 +239,7 @@ pub(super) mod tests {
                 kv_unified: false,
                 flash_attention: false,
                 kv_type: KvType::F16,
+                accelerators: None,
             },
         }
     }
@@ -212,6 +254,42 @@ pub(super) mod tests {
         assert!(names[0].starts_with("A-model-of-mine-") && names[0].ends_with(".json"), "{}", names[0]);
         assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{names:?}");
         assert_eq!(own.file_name(), subject().file_name());
+    }
+
+    fn with_accelerator(gpu_layers: u32, driver: Option<&str>) -> Subject {
+        let device = AcceleratorDevice {
+            backend: "Vulkan".into(),
+            description: "A graphics processor".into(),
+            driver: driver.map(str::to_owned),
+        };
+        let accelerators = Accelerators { devices: vec![device], gpu_layers, build: vec!["vulkan".into()] };
+        let mut subject = subject();
+        subject.engine.accelerators = Some(accelerators);
+        subject
+    }
+
+    #[test]
+    fn device_driver_and_layers_make_another_profile() {
+        let subjects = [
+            subject(),
+            with_accelerator(31, Some("530.1")),
+            with_accelerator(31, Some("550.2")),
+            with_accelerator(15, Some("550.2")),
+            with_accelerator(15, None),
+        ];
+        let names: std::collections::BTreeSet<String> = subjects.iter().map(Subject::file_name).collect();
+        assert_eq!(names.len(), subjects.len());
+        for subject in subjects {
+            let text = serde_json::to_string(&subject).unwrap();
+            assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), subject);
+        }
+    }
+
+    #[test]
+    fn a_profile_of_the_cpu_is_written_and_named_as_it_was_before_there_were_accelerators() {
+        let text = serde_json::to_string(&subject()).unwrap();
+        assert!(text.ends_with(r#""kv_unified":false,"flash_attention":false}}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), subject());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::cli::instances::write_whole;
 use crate::config::{self, ConfigArgs};
 use crate::hint::hinted;
 use crate::models::FetchOptions;
+use crate::placement::Placer;
 use crate::profile::{Known, Profile, Profiler};
 use crate::{serve, server};
 
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model(&config.model.name, &options)?;
+    let loaded = server::load_placed(&config.model.name, &options, &mut Placer::new(&config)?)?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
