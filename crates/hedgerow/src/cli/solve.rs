@@ -120,7 +120,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     outcome.map_err(|error| {
         hinted(format!("reading {}: {error}", shown(path)), "check the path, or give `-` for standard input")
     })?;
-    Ok(json)
+    Ok(hedgerow_sim::without_byte_order_mark(&json).to_owned())
 }
 
 /// Whether a path means standard input.

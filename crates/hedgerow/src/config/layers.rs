@@ -36,7 +36,7 @@ pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<
     let defaults: Table = toml::from_str(DEFAULTS).context("reading the embedded config/default.toml")?;
     lay(&mut values, defaults, "default");
     if let Some(path) = file.map(Path::to_owned).or_else(usual_file) {
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+        let text = hedgerow_sim::read_text(&path).map_err(|error| {
             hinted(
                 format!("cannot read the configuration file {}: {error}", path.display()),
                 "check the path given by --config",

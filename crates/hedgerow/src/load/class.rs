@@ -68,7 +68,7 @@ impl Class {
     /// When it cannot be read, or as [`Class::parse`].
     pub(crate) fn load(path: &Path) -> anyhow::Result<Vec<Self>> {
         let place = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = hedgerow_sim::read_text(path).map_err(|error| {
             hinted(
                 format!("cannot read the classes in {place}: {error}"),
                 "check the path given by --classes",
