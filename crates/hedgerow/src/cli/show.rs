@@ -84,7 +84,8 @@ fn describe(model: &Model) -> String {
     for entry in &model.precisions {
         text += "\n";
         for (name, value, source) in lines(entry) {
-            let line = format!("  {name:<22}{value:<22}{source}");
+            // A value that is wider than its column is still apart from what follows.
+            let line = format!("  {name:<21} {value:<21} {source}");
             writeln!(text, "{}", line.trim_end()).expect("text can be written");
         }
     }
@@ -158,7 +159,7 @@ fn paces(name: &str, paces: &[Pace]) -> Vec<Line> {
             before.clone_from(&source);
             source
         };
-        (format!("{name} {}", pace.count), format!("{beta:<8}{speed}"), source)
+        (format!("{name} {}", pace.count), format!("{beta:<7} {speed}"), source)
     };
     paces.iter().map(line).collect()
 }

@@ -93,7 +93,9 @@ fn lay(values: &mut BTreeMap<(String, String), (Value, String)>, table: Table, s
 fn said(matches: &ArgMatches, flag: &str) -> Option<(String, String)> {
     // A verb without this flag (`demo` has no model of its own) simply does not say it.
     let source = matches.try_contains_id(flag).ok().and_then(|_| matches.value_source(flag))?;
-    let value = matches.get_raw(flag)?.next()?.to_string_lossy().into_owned();
+    // Of a list all values, as the file would have them.
+    let values: Vec<_> = matches.get_raw(flag)?.map(|value| value.to_string_lossy()).collect();
+    let value = values.join(",");
     match source {
         ValueSource::CommandLine => Some((value, format!("--{}", flag.replace('_', "-")))),
         ValueSource::EnvVariable => Some((value, format!("HEDGEROW_{}", flag.to_uppercase()))),

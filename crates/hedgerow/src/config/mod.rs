@@ -8,6 +8,6 @@ mod checked;
 mod layers;
 mod raw;
 
-pub(crate) use args::ConfigArgs;
+pub(crate) use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
 pub(crate) use checked::{Config, LogConfig, LogFormat, SamplingDefaults};
 pub(crate) use layers::load;
