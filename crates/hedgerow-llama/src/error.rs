@@ -1,6 +1,5 @@
 //! What can go wrong between a file and a running engine.
 
-use std::io;
 use std::path::PathBuf;
 
 use hedgerow_core::units::Bytes;
@@ -12,12 +11,12 @@ pub enum LlamaError {
     #[error("llama.cpp did not start, or found no processor that it can use")]
     Backend,
     /// The file cannot be read.
-    #[error("cannot read the model file {}: {kind}", path.display())]
+    #[error("cannot read the model file {}: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        kind: io::ErrorKind,
+        reason: String,
     },
     /// The file is something else.
     #[error("{} is not a GGUF file", path.display())]

@@ -160,22 +160,25 @@ impl Forbidden {
     }
 }
 
+/// Why llama.cpp cannot be told of a file.
+pub(crate) const NO_C_STRING: &str = "its name is not UTF-8, or has a zero in it";
+
 /// The size of the file, if it begins like a GGUF file.
 pub(crate) fn check_file(path: &Path) -> Result<Bytes, LlamaError> {
-    let unreadable = |kind| LlamaError::Unreadable { path: path.to_owned(), kind };
+    let unreadable = |reason: String| LlamaError::Unreadable { path: path.to_owned(), reason };
     if path.to_str().is_none_or(|text| text.contains('\0')) {
         // The binding hands llama.cpp a C string in UTF-8.
-        return Err(unreadable(io::ErrorKind::InvalidFilename));
+        return Err(unreadable(NO_C_STRING.to_owned()));
     }
-    let mut file = File::open(path).map_err(|error| unreadable(error.kind()))?;
-    let about = file.metadata().map_err(|error| unreadable(error.kind()))?;
+    let mut file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let about = file.metadata().map_err(|error| unreadable(error.to_string()))?;
     if about.is_dir() {
-        return Err(unreadable(io::ErrorKind::IsADirectory));
+        return Err(unreadable("it is a folder".to_owned()));
     }
     let mut magic = [0; 4];
     match file.read_exact(&mut magic) {
         Ok(()) if &magic == b"GGUF" => Ok(Bytes(about.len())),
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(unreadable(error.kind())),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(unreadable(error.to_string())),
         Ok(()) | Err(_) => Err(LlamaError::NotGguf { path: path.to_owned() }),
     }
 }

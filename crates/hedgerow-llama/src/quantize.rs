@@ -19,7 +19,7 @@ use llama_cpp_sys_2::{
 };
 
 use crate::info::precision_name;
-use crate::model::check_file;
+use crate::model::{NO_C_STRING, check_file};
 use crate::{LlamaError, backend, log};
 
 /// How to quantize.
@@ -117,10 +117,7 @@ fn call(
     backend::get()?;
     let path = |path: &Path| {
         let text = path.to_str().and_then(|text| CString::new(text).ok());
-        text.ok_or_else(|| LlamaError::Unreadable {
-            path: path.to_owned(),
-            kind: std::io::ErrorKind::InvalidFilename,
-        })
+        text.ok_or_else(|| LlamaError::Unreadable { path: path.to_owned(), reason: NO_C_STRING.to_owned() })
     };
     let (from, to) = (path(source)?, path(target)?);
     let refused = |reason: String| LlamaError::Quantize { path: source.to_owned(), reason };

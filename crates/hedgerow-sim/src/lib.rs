@@ -27,6 +27,7 @@ mod simulation;
 mod sink;
 pub mod sweep;
 mod tempo;
+mod text_file;
 mod trace;
 
 pub use arrivals::{Arrival, Arrivals, Lengths, Process, RateBy, Replay};
@@ -46,6 +47,7 @@ pub use scenario::{
 pub use simulation::Simulation;
 pub use sink::{Run, Sink};
 pub use tempo::Tempo;
+pub use text_file::{read_text, without_byte_order_mark};
 pub use trace::{Trace, TraceError, TraceFault, TraceFit, TraceRow};
 
 #[cfg(test)]

@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDateTime};
 use serde::Deserialize;
 
+use crate::text_file::read_text;
+
 /// Traces that are in the program, by their names; `data/README.md` says whose they are.
 const BUILT_IN: [(&str, &str); 1] = [("azure-conv-2023", include_str!("../data/azure-conv-2023.csv"))];
+
+/// Some 3,000 years: more is a mistake, and its differences would lose their fractions.
+const TIME_S_MAX: f64 = 1e11;
 
 /// One request of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,11 +71,21 @@ pub enum TraceFault {
         message: String,
     },
     /// A time is none.
-    #[error("line {line}: `{found}` is not a time like 2023-11-16 18:15:46.68")]
+    #[error(
+        "line {line}: `{found}` is not a time like 2023-11-16 18:15:46.68 or 2024-05-10 00:00:00.009930+00:00"
+    )]
     Time {
         /// Which line.
         line: u64,
         /// What stands there.
+        found: String,
+    },
+    /// A time is a number, but none that a trace can have.
+    #[error("line {line}: the time {found} is not a number from -{TIME_S_MAX:e} to {TIME_S_MAX:e} seconds")]
+    Number {
+        /// Which line.
+        line: u64,
+        /// What stands there, in seconds.
         found: String,
     },
     /// Nobody asked.
@@ -125,8 +140,7 @@ impl Trace {
     ///
     /// When it cannot be read or is none of them; the message names the line.
     pub fn load(path: &Path) -> Result<Self, TraceError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| TraceFault::Unreadable { message: error.to_string() });
+        let text = read_text(path).map_err(|error| TraceFault::Unreadable { message: error.to_string() });
         text.and_then(|text| Self::parse(&text)).map_err(|why| TraceError { path: path.to_owned(), why })
     }
 
@@ -156,7 +170,7 @@ impl Trace {
         let (Some(first), Some(last)) = (rows.first().copied(), rows.last()) else {
             return Err(TraceFault::Empty);
         };
-        if !last.at_s.is_finite() || last.at_s <= first.at_s {
+        if last.at_s <= first.at_s {
             return Err(TraceFault::AtOnce);
         }
         rows.iter_mut().for_each(|row| row.at_s -= first.at_s);
@@ -206,7 +220,7 @@ fn csv(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
         rows.push(if is_splitwise {
             let row: Splitwise = record.deserialize(Some(&header)).map_err(|error| at_line(&error, line))?;
             TraceRow {
-                at_s: row.arrival_timestamp,
+                at_s: moment(line, row.arrival_timestamp)?,
                 prompt_tokens: row.prompt_size,
                 output_tokens: row.token_size,
             }
@@ -226,13 +240,11 @@ fn at_line(error: &csv::Error, line: u64) -> TraceFault {
 fn json_lines(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let row = |(index, line): (usize, &str)| {
-        let wrong = |error: serde_json::Error| TraceFault::Line {
-            line: index as u64 + 1,
-            message: error.to_string(),
-        };
+        let number = index as u64 + 1;
+        let wrong = |error: serde_json::Error| TraceFault::Line { line: number, message: error.to_string() };
         let line: Mooncake = serde_json::from_str(line).map_err(wrong)?;
         Ok(TraceRow {
-            at_s: line.timestamp / 1e3,
+            at_s: moment(number, line.timestamp / 1e3)?,
             prompt_tokens: line.input_length,
             output_tokens: line.output_length,
         })
@@ -240,11 +252,27 @@ fn json_lines(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
     lines.map(row).collect()
 }
 
-/// Seconds since 1970 of a time as Azure writes it: that of 2023 names no zone, that of 2024 does.
+/// Seconds that a trace can have.
+fn moment(line: u64, at_s: f64) -> Result<f64, TraceFault> {
+    if at_s.abs() <= TIME_S_MAX {
+        Ok(at_s)
+    } else {
+        Err(TraceFault::Number { line, found: at_s.to_string() })
+    }
+}
+
+/// Seconds since 1970 of a time as Azure writes it, without a zone (2023) or with one (2024), or as ISO 8601 has it. A
+/// time without a zone is taken as UTC: only differences count.
 fn seconds(text: &str) -> Option<f64> {
-    let plain = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok();
-    let zoned =
-        || DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z").ok().map(|time| time.naive_utc());
+    const PLAIN: &str = "%Y-%m-%d %H:%M:%S%.f";
+    let text = text.trim().replacen('T', " ", 1);
+    let plain = text.strip_suffix('Z').or_else(|| text.strip_suffix(" UTC")).unwrap_or(&text);
+    let plain = NaiveDateTime::parse_from_str(plain, PLAIN).ok();
+    let zoned = || {
+        let formats = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"];
+        let parsed = |format: &&str| DateTime::parse_from_str(&text, format).ok();
+        formats.iter().find_map(parsed).map(|time| time.naive_utc())
+    };
     let time = plain.or_else(zoned)?.and_utc();
     Some(time.timestamp() as f64 + f64::from(time.timestamp_subsec_nanos()) / 1e9)
 }
@@ -265,8 +293,35 @@ mod tests {
                     2023-11-16 23:59:59.5000000,374,44\n\
                     2023-11-17 00:00:01.2500000,396,109\n";
         assert_eq!(shown(text), [(0.0, 374, 44), (1.75, 396, 109)]);
-        let zoned = text.replace("0000,", "0+00:00,");
-        assert_eq!(shown(&zoned), shown(text));
+        // `+00:00` is what the traces of 2024 have.
+        for zone in ["+00:00", "+0000", "+00", " +00:00", "Z", " UTC", "-05:30"] {
+            let zoned = text.replace("0000,", &format!("{zone},"));
+            assert_eq!(shown(&zoned), shown(text), "{zone}");
+            assert_eq!(shown(&zoned.replace("-16 ", "-16T")), shown(text), "{zone}, as ISO 8601 has it");
+        }
+    }
+
+    #[test]
+    fn zones_are_told_apart() {
+        let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n\
+                    2024-05-10 00:00:00.009930+00:00,2162,5\n\
+                    2024-05-10 02:00:01.009930+02:00,2399,6\n";
+        assert_eq!(shown(text), [(0.0, 2162, 5), (1.0, 2399, 6)]);
+    }
+
+    #[test]
+    fn a_file_of_each_kind_may_begin_with_a_byte_order_mark() {
+        let path = std::env::temp_dir().join(format!("hedgerow-trace-{}", std::process::id()));
+        for text in [
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 00:00:00,1,2\n2023-11-16 00:00:01,3,4\n",
+            "arrival_timestamp,prompt_size,token_size\n0,1,2\n1,3,4\n",
+            "{\"timestamp\": 0, \"input_length\": 1, \"output_length\": 2}\n\
+             {\"timestamp\": 1000, \"input_length\": 3, \"output_length\": 4}\n",
+        ] {
+            std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+            assert_eq!(Trace::load(&path), Ok(Trace::parse(text).unwrap()));
+        }
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
@@ -310,10 +365,14 @@ mod tests {
         let header = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
         assert_eq!(
             said(&format!("{header}yesterday,1,2\n")),
-            "line 2: `yesterday` is not a time like 2023-11-16 18:15:46.68"
+            "line 2: `yesterday` is not a time like 2023-11-16 18:15:46.68 or 2024-05-10 00:00:00.009930+00:00"
         );
         assert!(said("time,prompt\n1,2\n").contains("missing field"), "{}", said("time,prompt\n1,2\n"));
         assert!(said("{\"timestamp\": 1}\n").starts_with("line 1: missing field"));
+        for number in ["nan", "inf", "1e308"] {
+            let text = format!("arrival_timestamp,prompt_size,token_size\n0,1,2\n{number},1,2\n");
+            assert!(said(&text).starts_with("line 3: the time"), "{}", said(&text));
+        }
         let line = "2023-11-16 18:15:46,1,2\n";
         assert_eq!(said(&format!("{header}{line}{line}")), "all its requests come at once");
     }

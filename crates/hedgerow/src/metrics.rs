@@ -1,6 +1,7 @@
 //! What Prometheus reads at `/metrics`. Names follow vLLM's, with our own prefix; each is defined in
 //! `docs/reference/metrics.md`.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use hedgerow_core::allocator::Share;
@@ -169,7 +170,7 @@ impl Metrics {
         );
         registry.register("uplink_bytes", "Bytes of request bodies", metrics.uplink_bytes.clone());
         let help = "Rate at which bodies that come in parts come in";
-        registry.register("uplink_bits_per_second", help, metrics.uplink_rate.clone());
+        registry.register("uplink_bytes_per_second", help, metrics.uplink_rate.clone());
         registry.register("downlink_bytes", "Bytes sent to callers", metrics.downlink_bytes.clone());
         let help = "Part of the downlink that is held by requests that run";
         registry.register("downlink_share_in_use", help, metrics.downlink_share.clone());
@@ -180,11 +181,14 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// The text that Prometheus reads.
-    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+    /// Everything, in a format that the reader takes.
+    pub(crate) fn encode(&self, format: Format) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Text => as_text_format(&text),
+        })
     }
 
     /// Notes whether a precision is in memory.
@@ -281,7 +285,7 @@ impl Metrics {
         self.uplink_bytes.inc_by(bytes as u64);
         self.uplink.observe(took.as_seconds());
         if let Some(rate) = rate {
-            self.uplink_rate.set(rate.get());
+            self.uplink_rate.set(rate.get() / 8.0);
         }
     }
 
@@ -296,6 +300,51 @@ impl Metrics {
     }
 }
 
+/// A format of `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// OpenMetrics 1.0, for readers that ask for it, as Prometheus itself does.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4, for all others.
+    Text,
+}
+
+impl Format {
+    /// The one to answer a reader with that sends this `accept` header.
+    pub(crate) fn for_reader(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
+    }
+
+    /// Its content type.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// The older format, which `promtool` reads: there a counter is described by its whole name, `_total` included, and
+/// there are neither units nor a mark at the end.
+fn as_text_format(open_metrics: &str) -> String {
+    let counters: BTreeSet<&str> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::new();
+    for line in open_metrics.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let described =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
+        match described.and_then(|(mark, rest)| Some((mark, rest.split_once(' ')?))) {
+            Some((mark, (name, rest))) if counters.contains(name) => {
+                text += &format!("{mark}{name}_total {rest}\n");
+            }
+            Some(_) | None => text += &format!("{line}\n"),
+        }
+    }
+    text
+}
+
 /// Why it ended so: the rejection's code, or the engine's reason; empty where the outcome says it all.
 pub(crate) fn reason(outcome: &Outcome) -> &'static str {
     use hedgerow_core::engine::EndReason;
@@ -306,5 +355,82 @@ pub(crate) fn reason(outcome: &Outcome) -> &'static str {
         Outcome::Failed(_) => "engine_error",
         Outcome::Expired => "deadline",
         Outcome::Cancelled | Outcome::ShutDown => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Each metric with its type, from the text format.
+    fn described(text: &str) -> Vec<(&str, &str)> {
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+    }
+
+    fn filled() -> Metrics {
+        let metrics = Metrics::new();
+        metrics.resident("Q4_0", true);
+        metrics.loaded("Q4_0");
+        metrics.started("Q4_0");
+        metrics.requests.get_or_create(&OutcomeLabels { outcome: "met", reason: "stop" }).inc();
+        metrics.upload(1000, Span::from_millis(10), Some(BitsPerSecond::new(800_000.0)));
+        metrics
+    }
+
+    #[test]
+    fn every_sample_belongs_to_a_metric_that_is_described_in_base_units() {
+        let text = filled().encode(Format::Text).unwrap();
+        let described = described(&text);
+        assert!(described.len() > 25, "{text}");
+        for (name, kind) in &described {
+            let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+            assert!(help.is_some_and(|help| !help.is_empty()), "{name} has no help text");
+            assert_eq!(name.ends_with("_total"), *kind == "counter", "{name} is a {kind}");
+            for unit in ["bits", "milliseconds", "_ms", "kilobytes", "minutes", "percent"] {
+                assert!(!name.contains(unit), "{name}: {unit} is no base unit");
+            }
+        }
+        for sample in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = sample.split(['{', ' ']).next().unwrap();
+            let belongs = |(known, kind): &(&str, &str)| match *kind {
+                "histogram" => {
+                    ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(*known))
+                }
+                _ => name == *known,
+            };
+            assert!(described.iter().any(belongs), "{sample} is described nowhere");
+        }
+        assert!(text.contains("\nhedgerow_uplink_bytes_per_second 100000"), "{text}");
+    }
+
+    #[test]
+    fn a_reader_that_asks_for_openmetrics_gets_it() {
+        assert_eq!(Format::for_reader("*/*"), Format::Text);
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
+        assert_eq!(Format::for_reader(prometheus), Format::OpenMetrics);
+        let text = filled().encode(Format::OpenMetrics).unwrap();
+        assert!(text.contains("# TYPE hedgerow_requests counter") && text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn promtool_finds_nothing_to_complain_about() {
+        let mut promtool = Command::new("promtool");
+        promtool
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let Ok(mut child) = promtool.spawn() else {
+            println!("skipped: promtool is not here (Debian's package `prometheus` has it)");
+            return;
+        };
+        let text = filled().encode(Format::Text).unwrap();
+        child.stdin.take().expect("it is piped").write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
     }
 }

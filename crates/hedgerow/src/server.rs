@@ -43,13 +43,7 @@ impl Server {
     ///
     /// When the port is taken or the address is not this machine's.
     pub(crate) async fn listen(config: Config) -> anyhow::Result<Self> {
-        let asked = SocketAddr::new(config.server.host, config.server.port);
-        let listener = TcpListener::bind(asked).await.map_err(|error| {
-            hinted(
-                format!("cannot listen on {asked}: {error}"),
-                "choose another --port or --host; --port 0 takes any free port",
-            )
-        })?;
+        let listener = bind(&config.server.host, config.server.port).await?;
         let address = listener.local_addr().context("asking for the port that was taken")?;
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new());
@@ -121,6 +115,26 @@ impl Server {
         let _ = stop_listening.send(());
         listening.await.context("closing the connections")?.context("listening")
     }
+}
+
+/// Listens on an address, or on the first of a name's addresses that can be listened on.
+async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| {
+            hinted(
+                format!("`server.host` is `{host}`, of which no address is known: {error}"),
+                "give --host an IP address of this machine, such as 127.0.0.1, or a name that it resolves",
+            )
+        })?
+        .collect();
+    TcpListener::bind(addresses.as_slice()).await.map_err(|error| {
+        let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        hinted(
+            format!("cannot listen on {}: {error}", shown.join(" or ")),
+            "choose another --port or --host; --port 0 takes any free port",
+        )
+    })
 }
 
 /// A model in memory.

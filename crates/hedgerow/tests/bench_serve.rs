@@ -376,7 +376,7 @@ fn what_does_not_go_together_is_said_before_anything_is_sent() {
     let said = refused(&["--max-output", "5"]);
     assert!(said.contains("--max-output is about a trace"), "{said}");
     let said = refused(&["--rate", "0"]);
-    assert!(said.contains("must be a number above 0"), "{said}");
+    assert!(said.contains("must be a number from 0.000001 to 10000"), "{said}");
     let said = refused(&["--arrivals", "trace:/nowhere.csv"]);
     assert!(said.contains("cannot use the trace /nowhere.csv: No such file"), "{said}");
     let said = refused(&["--out", "/dev/null/folder"]);

@@ -137,3 +137,125 @@ fn health_tells_a_server_that_serves_from_one_that_does_not() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n");
 }
+
+#[test]
+fn what_can_be_checked_is_refused_before_the_server_listens() {
+    let Some(model) = support::model() else { return };
+    let model = model.to_str().unwrap();
+    let text = file("also.gguf", b"this is not a model");
+    let text = text.to_str().unwrap();
+    let full = file("full.jsonl", b"something\n");
+    let empty = std::env::temp_dir().join(format!("hedgerow-cli-{}-empty.jsonl", std::process::id()));
+    let empty = empty.to_str().unwrap();
+    for arguments in [
+        &["serve", "nosuch.gguf"][..],
+        &["serve", text],
+        &["serve", model, "--also", "nosuch.gguf"],
+        &["serve", model, "--also", &format!("nosuch.gguf=0.9,{text}=0.9")],
+        // Its quality is not known.
+        &["serve", model, "--also", model],
+        &["serve", model, "--record", full.to_str().unwrap()],
+        &["serve", model, "--record", "/dev/null/recordings/"],
+        &["serve", "nosuch.gguf", "--record", empty],
+        &["serve", model, "--policy", "best"],
+        &["serve", model, "--host", "two words"],
+    ] {
+        // A folder for profiles and figures in which nothing is known.
+        let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(arguments)
+            .args(["--port", "0"])
+            .env("HEDGEROW_CACHE", std::env::temp_dir().join("hedgerow-cli-no-cache"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains("error: ") && said.contains("hint: ") && !said.contains("listening"), "{said}");
+    }
+    assert!(!PathBuf::from(empty).exists(), "nothing is left behind");
+    std::fs::remove_file(text).unwrap();
+    std::fs::remove_file(full).unwrap();
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    for (arguments, named) in [
+        (&["simulate", "nosuch.toml"][..], "nosuch.toml"),
+        (&["simulate", "--replay", "nosuch.jsonl"], "nosuch.jsonl"),
+        (&["plan", "llama-3-8b", "--device", "RTX A6000", "--recording", "nosuch.jsonl"], "nosuch.jsonl"),
+        (&["plan", "llama-3-8b", "--device", "RTX A6000", "--arrivals", "trace:nosuch.csv"], "nosuch.csv"),
+        (&["sweep", "nosuch.toml"], "nosuch.toml"),
+        (&["scenario", "check", "nosuch.toml"], "nosuch.toml"),
+        (&["scenario", "show", "nosuch.toml"], "nosuch.toml"),
+        (&["solve", "nosuch.json"], "nosuch.json"),
+        (&["check", "nosuch.json", "none.json"], "nosuch.json"),
+        (&["bench", "simulate", "nosuch.toml"], "nosuch.toml"),
+        (&["pull", "nosuch.gguf"], "nosuch.gguf"),
+        (&["show", "nosuch.gguf"], "nosuch.gguf"),
+        (&["profile", "nosuch.gguf"], "nosuch.gguf"),
+        (&["quantize", "nosuch.gguf", "--to", "q8_0"], "nosuch.gguf"),
+        (&["config", "--config", "nosuch.toml"], "nosuch.toml"),
+    ] {
+        let output = hedgerow(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(said.contains(named) && !said.contains("entity not found"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_host_may_be_a_name() {
+    use std::io::{BufRead as _, BufReader};
+    let Some(model) = support::model() else { return };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["serve", model.to_str().unwrap(), "--host", "localhost", "--port", "0"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let listening = lines.find(|line| line.contains("listening"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let listening = listening.expect("it listens before it loads the model");
+    assert!(listening.contains("127.0.0.1:") || listening.contains("[::1]:"), "{listening}");
+    let said = refused(&["serve", model.to_str().unwrap(), "--host", "nosuch.invalid"]);
+    assert!(said.contains("`nosuch.invalid`") && said.contains("give --host an IP address"), "{said}");
+}
+
+#[test]
+fn explain_without_a_server_says_how_to_name_one() {
+    // Nobody listens at a port that was just given back.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let said = refused(&["explain", "req-1", "--url", &format!("http://127.0.0.1:{port}/v1")]);
+    assert!(said.contains(&port.to_string()) && said.contains("name the server by --url"), "{said}");
+}
+
+#[test]
+fn help_lists_what_applies_and_is_wrapped() {
+    let help = |arguments: &[&str]| {
+        let output = hedgerow(&[arguments, &["--help"]].concat());
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let flags_of_serve =
+        ["--host", "--port", "--alias", "--also", "--record", "--default-deadline", "--uplink-kbps"];
+    for (arguments, others) in
+        [(&["profile"][..], &["--policy", "--max-queue", "--weights-gb"][..]), (&["plan"], &[])]
+    {
+        let help = help(arguments);
+        for flag in flags_of_serve.iter().chain(others) {
+            assert!(!help.contains(&format!("{flag} <")), "{arguments:?} has {flag}");
+        }
+        assert!(help.contains("--parallel") && help.contains("--config"), "{help}");
+    }
+    for arguments in [&["serve"][..], &["config"]] {
+        let help = help(arguments);
+        for flag in flags_of_serve.iter().filter(|flag| arguments == ["serve"] || **flag != "--record") {
+            assert!(help.contains(flag), "{arguments:?} has no {flag}");
+        }
+    }
+    for arguments in [&["serve"][..], &["plan"], &["bench", "serve"], &["simulate"], &["profile"]] {
+        for line in help(arguments).lines() {
+            assert!(line.chars().count() <= 100, "{arguments:?}: {line}");
+        }
+    }
+}

@@ -10,6 +10,8 @@ use hedgerow_core::time::Instant;
 use hedgerow_core::units::{Bytes, Tokens};
 use serde::Deserialize;
 
+use crate::text_file::without_byte_order_mark;
+
 use super::{FORMAT, Header, Line, Recording, Told, What};
 
 /// Why a file is not read as a recording at all.
@@ -75,7 +77,7 @@ impl Recording {
     pub fn read(mut input: impl BufRead) -> Result<Self, RecordingError> {
         let mut text = Vec::new();
         input.read_until(b'\n', &mut text)?;
-        let mut reader = Reader::new(header(&text)?);
+        let mut reader = Reader::new(header(without_byte_order_mark(&text))?);
         loop {
             text.clear();
             if input.read_until(b'\n', &mut text)? == 0 {

@@ -15,12 +15,12 @@ const KNOWN_SHOWN_MAX: usize = 4;
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum ScenarioError {
     /// The file cannot be read.
-    #[error("cannot read scenario {}: {kind}", path.display())]
+    #[error("cannot read the scenario {}: {message}", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,
-        /// Why not.
-        kind: std::io::ErrorKind,
+        /// Why not, in the system's words.
+        message: String,
     },
     /// A word is not one of those that are known here.
     #[error("unknown {what} `{name}` {place}")]

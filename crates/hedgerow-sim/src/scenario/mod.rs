@@ -21,6 +21,7 @@ pub use show::Section;
 
 use crate::arrivals::{Lengths, Process};
 use crate::channel::{Cell, ChannelKnowledge};
+use crate::text_file::read_text;
 
 /// A simulation's whole input, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,8 +163,10 @@ impl Scenario {
     ///
     /// When the file cannot be read, or as [`Scenario::parse`].
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ScenarioError::Unreadable { path: path.to_owned(), kind: source.kind() })?;
+        let text = read_text(path).map_err(|error| ScenarioError::Unreadable {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
         Self::parse_in(&text, path.parent().unwrap_or(Path::new("")))
     }
 
@@ -202,7 +205,7 @@ impl Scenario {
             self.extent = Extent::Requests(requests);
         }
         if let Some(rate_per_s) = overrides.rate_per_s {
-            self.users.rate_per_s = check::positive("users.rate_per_s", rate_per_s)?;
+            self.users.rate_per_s = check::rate("users.rate_per_s", rate_per_s)?;
             self.classes.iter_mut().for_each(|class| class.users.rate_per_s = class.part * rate_per_s);
             check::rate_can_be_had(&self)?;
         }
@@ -218,5 +221,7 @@ impl Scenario {
     }
 }
 
+#[cfg(test)]
+mod number_tests;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,9 @@ const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
 const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
 const CITY: &str = include_str!("../../../../scenarios/city.toml");
 
+/// Every scenario that is shipped.
+pub(super) const ALL: [&str; 3] = [PAPER, CONTINUOUS, CITY];
+
 /// Replaces one passage of the paper's scenario.
 fn edited(passage: &str, by: &str) -> String {
     assert_eq!(PAPER.matches(passage).count(), 1, "`{passage}` must stand once in paper.toml");

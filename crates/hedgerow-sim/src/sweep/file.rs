@@ -11,6 +11,7 @@ use super::change;
 use super::error::SweepError;
 use super::row::Field;
 use crate::scenario::Scenario;
+use crate::text_file::read_text;
 
 /// Cells in their order: by case, then by the grid's keys, then by policy, then by seed.
 #[derive(Clone, Debug)]
@@ -72,8 +73,7 @@ impl Sweep {
     /// When a file cannot be read, or as [`Sweep::parse`].
     pub fn load(path: &Path) -> Result<Self, SweepError> {
         let read = |path: &Path| {
-            std::fs::read_to_string(path)
-                .map_err(|source| SweepError::Unreadable { path: path.to_owned(), source })
+            read_text(path).map_err(|source| SweepError::Unreadable { path: path.to_owned(), source })
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&read(path)?, folder, |scenario| read(&folder.join(scenario)))

@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{ApiError, App, Serving};
 use crate::catalogue::{self, Entry};
+use crate::metrics::Format;
 
 impl Serving {
     /// What clients may call the model: its name, and its name pinned to each precision it has.
@@ -84,10 +85,11 @@ fn without_places(entry: &Entry) -> Value {
 }
 
 /// `/metrics`.
-pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
-    let text = app.0.metrics.encode().map_err(|error| ApiError::internal(error.to_string()))?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response())
+pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::for_reader(accept);
+    let text = app.0.metrics.encode(format).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
 /// Everything else.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::numbers::{FACTORS, number};
 use crate::hint::hinted;
 use crate::load::{Arrivals, Trace, TraceFit};
 
@@ -20,10 +21,10 @@ pub(in crate::cli) struct ArrivalArgs {
     #[arg(long, value_name = "TIME", value_parser = span)]
     trace_start: Option<Duration>,
     /// A trace's questions, so many times as long
-    #[arg(long, value_name = "FACTOR", value_parser = above_0)]
+    #[arg(long, value_name = "FACTOR", value_parser = number(FACTORS))]
     scale_prompt: Option<f64>,
     /// A trace's answers, so many times as long
-    #[arg(long, value_name = "FACTOR", value_parser = above_0)]
+    #[arg(long, value_name = "FACTOR", value_parser = number(FACTORS))]
     scale_output: Option<f64>,
     /// No question of a trace is longer, in tokens
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -32,6 +33,9 @@ pub(in crate::cli) struct ArrivalArgs {
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     max_output: Option<u32>,
 }
+
+/// Shapes of gamma gaps: their coefficient of variation is from 0.01 to 100.
+const SHAPES: std::ops::RangeInclusive<f64> = 1e-4..=1e4;
 
 /// How requests follow each other, as typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,11 +49,11 @@ impl FromStr for Process {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const KNOWN: &str =
-            "give poisson, gamma[:SHAPE] with a shape above 0, such as gamma:0.5, or trace:FILE";
+            "give poisson, gamma[:SHAPE] with a shape from 0.0001 to 10000, such as gamma:0.5, or trace:FILE";
         match text.split_once(':') {
             None if text == "poisson" => Ok(Self::Gamma(1.0)),
             None if text == "gamma" => Ok(Self::Gamma(0.5)),
-            Some(("gamma", shape)) => above_0(shape).map(Self::Gamma).map_err(|_| KNOWN),
+            Some(("gamma", shape)) => number(SHAPES)(shape).map(Self::Gamma).map_err(|_| KNOWN),
             Some(("trace", file)) if !file.is_empty() => Ok(Self::Trace(file.into())),
             Some(_) | None => Err(KNOWN),
         }
@@ -104,11 +108,8 @@ impl ArrivalArgs {
     }
 }
 
-/// A number above 0.
-pub(in crate::cli) fn above_0(text: &str) -> Result<f64, &'static str> {
-    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && number.is_finite());
-    number.ok_or("must be a number above 0")
-}
+/// Longer runs and waits are a mistake.
+const SPAN_MAX: Duration = Duration::from_secs(86_400);
 
 /// A span of time with its unit; a bare number is seconds.
 pub(in crate::cli) fn span(text: &str) -> Result<Duration, &'static str> {
@@ -120,7 +121,8 @@ pub(in crate::cli) fn span(text: &str) -> Result<Duration, &'static str> {
         _ => f64::NAN,
     };
     let span = digits.parse().ok().map(|number: f64| Duration::try_from_secs_f64(number * unit_s));
-    span.and_then(Result::ok).ok_or("must be a time such as 40s, 500ms or 2m")
+    let span = span.and_then(Result::ok).filter(|span| *span <= SPAN_MAX);
+    span.ok_or("must be a time such as 40s, 500ms or 2m, and no more than a day")
 }
 
 #[cfg(test)]
@@ -131,7 +133,7 @@ mod tests {
     fn a_time_has_its_unit() {
         let spans = ["40s", "500ms", "2m", "1.5", "0s"].map(|text| span(text).unwrap().as_millis());
         assert_eq!(spans, [40_000, 500, 120_000, 1500, 0]);
-        for wrong in ["", "s", "-1s", "1h", "1e400s", "ten"] {
+        for wrong in ["", "s", "-1s", "1h", "1e400s", "1e9s", "nan", "ten"] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
     }
@@ -141,7 +143,8 @@ mod tests {
         assert_eq!("poisson".parse(), Ok(Process::Gamma(1.0)));
         assert_eq!("gamma:0.25".parse(), Ok(Process::Gamma(0.25)));
         assert_eq!("trace:a:b.csv".parse(), Ok(Process::Trace("a:b.csv".into())));
-        for wrong in ["", "uniform", "gamma:0", "gamma:x", "trace:", "poisson:1"] {
+        for wrong in ["", "uniform", "gamma:0", "gamma:1e308", "gamma:nan", "gamma:x", "trace:", "poisson:1"]
+        {
             assert!(wrong.parse::<Process>().is_err(), "{wrong}");
         }
     }

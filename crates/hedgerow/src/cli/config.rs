@@ -17,7 +17,7 @@ pub(crate) struct ShowConfigArgs {
 
 /// Prints every key with its value and where that came from.
 pub(crate) fn run(args: &ShowConfigArgs, matches: &ArgMatches) -> anyhow::Result<()> {
-    let layered = config::load(matches, args.config.config.as_deref())?;
+    let layered = config::load(matches, args.config.common.config.as_deref())?;
     if args.json {
         let keys: serde_json::Map<_, _> = layered
             .values

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
 use clap::Args;
 use hedgerow_core::scheduler::Policy;
 
+use super::numbers::number;
 use crate::config;
 use crate::demo::{self, Plan, table};
 use crate::models::FetchOptions;
@@ -19,10 +19,10 @@ pub(crate) struct DemoArgs {
     #[arg(value_name = "MODEL", default_value = "smollm2-135m-instruct")]
     model: String,
     /// How long requests arrive, under each policy
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = number(1.0..=3600.0))]
     duration: f64,
     /// Offered load over what the machine can carry
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.5)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = number(0.01..=100.0))]
     overload: f64,
     /// Seed of the arrivals
     #[arg(long, default_value_t = 1)]
@@ -40,16 +40,6 @@ pub(crate) struct DemoArgs {
 
 /// Gets the model, offers the load under each policy, and prints what the callers got.
 pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result<()> {
-    ensure!(
-        (1.0..=3600.0).contains(&args.duration),
-        "--duration is {}, but must be from 1 to 3600 s",
-        args.duration
-    );
-    ensure!(
-        (0.01..=100.0).contains(&args.overload),
-        "--overload is {}, but must be from 0.01 to 100",
-        args.overload
-    );
     let mut config = config::load(matches, None)?.config;
     // The demo speaks for itself; only what goes wrong is logged.
     config.log.filter = "warn".into();
@@ -75,7 +65,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     if args.json {
         println!("{}", serde_json::to_string_pretty(&table::json(&runs))?);
     } else {
-        println!("{}", table::table(&runs));
+        print!("{}", table::table(&runs));
         println!(
             "attainment = met / offered; late and turned away both count as not met. Callers wait to the end."
         );

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::columns::fitting;
+use super::numbers::number;
 use super::sweep::jobs_or_all;
 use crate::figures::{self, Chosen};
 
@@ -26,7 +28,7 @@ pub(crate) struct FiguresArgs {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     /// Play for so many seconds of virtual time instead of what each figure says, and with one seed: a quick look
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = number(1.0..=1e6))]
     quick: Option<f64>,
     /// Also time the solvers on this machine, into the folder `timings`: no two runs give the same
     #[arg(long)]
@@ -41,7 +43,7 @@ enum Which {
     Beyond,
 }
 
-/// Plays the scenarios, draws the figures and prints what was written.
+/// Plays the scenarios, draws the figures, and prints what was written and what holds of the claims.
 ///
 /// # Errors
 ///
@@ -52,9 +54,12 @@ pub(crate) fn run(args: &FiguresArgs) -> anyhow::Result<()> {
         Which::Beyond => figures::BEYOND,
     };
     let chosen = Chosen { only: &args.only, quick_s: args.quick, jobs: jobs_or_all(args.jobs) };
-    let written = figures::make(all, &chosen, &args.out)?;
-    for path in written {
+    let made = figures::make(all, &chosen, &args.out)?;
+    for path in made.written {
         writeln!(std::io::stdout(), "{}", path.display())?;
+    }
+    if let Some((table, verdict)) = made.holds {
+        write!(std::io::stdout(), "\n{}\n{verdict}", fitting(&table))?;
     }
     if args.times {
         for path in figures::times(&args.out.join("timings"))? {

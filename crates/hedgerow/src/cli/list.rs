@@ -7,6 +7,7 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
+use super::columns::fitting;
 use crate::catalogue::{self, Catalogue, Entry, Figure, Kind, Pace};
 use crate::hint::hinted;
 
@@ -63,10 +64,9 @@ fn table(catalogue: &Catalogue) -> String {
         }
     }
     table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    let lines: String = table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect();
-    lines
-        + "\nα, β: memory and time against 16 bits or the model's reference; f: quality, by perplexity and by same \
-             first choice\n~ assumed, * published of a model like it, else measured here; `hedgerow show MODEL` says how\n"
+    fitting(&table)
+        + "\nα, β: memory and time against 16 bits or the model's reference\nf: quality, by perplexity and by same first \
+           choice\n~ assumed, * published of a model like it, else measured here\n`hedgerow show MODEL` says how\n"
 }
 
 fn row(model: &str, entry: &Entry) -> [String; 9] {

@@ -1,8 +1,9 @@
-//! The command line: one file a verb.
+//! The command line: one file a command.
 
 mod arrivals;
 pub(crate) mod bench;
 mod check;
+pub(crate) mod columns;
 mod completions;
 mod config;
 mod demo;
@@ -13,9 +14,11 @@ mod figures;
 mod health;
 mod instances;
 mod list;
+mod lists;
 mod man;
 #[cfg(feature = "milp")]
 mod milp;
+mod numbers;
 mod plan;
 mod profile;
 mod pull;
@@ -31,7 +34,7 @@ pub(crate) mod sweep;
 
 use std::ffi::OsString;
 
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// An LLM inference server for edge nodes that keeps its promises: each request says by when it needs
 /// its answer and how good the answer must be.
@@ -103,9 +106,27 @@ fn with_long_flags(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     words.map(long).collect()
 }
 
+/// Help is wrapped to the terminal's width, but no line is longer than this.
+const HELP_WIDTH_MAX: usize = 100;
+
+/// What the command line may be, with what holds of the flags of every command.
+fn command() -> Command {
+    everywhere(Cli::command().max_term_width(HELP_WIDTH_MAX))
+}
+
+/// A negative number after a flag is its value: a range may refuse it, and says so.
+fn everywhere(command: Command) -> Command {
+    let takes_a_value = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional();
+    command
+        .mut_args(|arg| if takes_a_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(everywhere)
+}
+
 /// Reads the command line and runs its verb.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let matches = Cli::command().get_matches_from(with_long_flags(std::env::args_os()));
+    let command = command();
+    let words = lists::spread(with_long_flags(std::env::args_os()).into_iter(), &command);
+    let matches = command.get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let of_verb = matches.subcommand().map_or(&matches, |(_, of_verb): (&str, &ArgMatches)| of_verb);
     match cli.verb {
@@ -136,7 +157,60 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::error::ErrorKind;
+
     use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    /// Every flag of every command, with the way to it.
+    fn flags(command: &Command, way: &[String], found: &mut Vec<(Vec<String>, Arg)>) {
+        found.extend(command.get_arguments().map(|arg| (way.to_vec(), arg.clone())));
+        for inner in command.get_subcommands() {
+            flags(inner, &[way, &[inner.get_name().to_owned()]].concat(), found);
+        }
+    }
+
+    /// Whether a flag's parser takes a value; what else is missing on the line does not matter.
+    fn takes(way: &[String], flag: &str, value: &str) -> bool {
+        let mut words = way.to_vec();
+        words.push(format!("--{flag}={value}"));
+        match command().try_get_matches_from(words) {
+            Ok(_) => true,
+            Err(error) => error.kind() != ErrorKind::ValueValidation,
+        }
+    }
+
+    #[test]
+    fn every_number_on_the_command_line_has_a_range() {
+        let mut all = Vec::new();
+        flags(&command(), &["hedgerow".to_owned()], &mut all);
+        let mut numbers = 0;
+        for (way, arg) in &all {
+            let Some(flag) = arg.get_long().filter(|_| arg.get_action().takes_values()) else { continue };
+            // Flags that are checked with the file's and the environment's values take any text here.
+            if !takes(way, flag, "1") || takes(way, flag, "no number") {
+                continue;
+            }
+            numbers += 1;
+            for wrong in ["nan", "inf", "-inf", "1e308", "1e300s", "-1", "99999999999999999999999"] {
+                assert!(!takes(way, flag, wrong), "{way:?} --{flag} {wrong}");
+            }
+        }
+        assert!(numbers > 30, "{numbers} numbers");
+    }
+
+    #[test]
+    fn every_list_takes_commas_and_repeats() {
+        let mut all = Vec::new();
+        flags(&command(), &["hedgerow".to_owned()], &mut all);
+        for (way, arg) in all.iter().filter(|(_, arg)| lists::is_list(arg)) {
+            assert!(matches!(arg.get_action(), clap::ArgAction::Append), "{way:?} --{}", arg.get_id());
+        }
+    }
 
     #[test]
     fn flags_of_llama_server_with_one_dash_are_understood() {

@@ -37,7 +37,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long)]
     force: bool,
     /// Threads; 0: one for each core
-    #[arg(short = 't', long, value_name = "N", default_value_t = 0)]
+    #[arg(short = 't', long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
     threads: u32,
     /// Never use the network to get the model
     #[arg(long, env = "HEDGEROW_OFFLINE")]

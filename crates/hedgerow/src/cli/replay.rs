@@ -1,7 +1,7 @@
 //! `hedgerow simulate --replay`: what a server recorded, played again; what happened beside what the
 //! simulator says would happen.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -16,20 +16,20 @@ use hedgerow_sim::{Comparison, Difference, Identical, Recording, StepTimes, Temp
 use serde::Serialize;
 use serde_json::json;
 
+use super::numbers::number;
 use crate::hint::{self, hinted};
 
 /// As of `diff` and `cmp`: 1 is a difference, 2 is that nothing could be compared.
 const EXIT_DIFFERS: i32 = 1;
-/// As in the configuration.
-const MARGIN_MAX: f64 = 10.0;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Play what `hedgerow serve --record FILE` wrote, and compare what happened with what the simulator says.
-    #[arg(long, value_name = "FILE")]
+    /// Play what `hedgerow serve --record` wrote, and compare what happened with what the simulator says. Of a folder, its
+    /// newest recording.
+    #[arg(long, value_name = "FILE|FOLDER")]
     replay: Option<PathBuf>,
     /// Plan with this margin instead of the recorded one.
-    #[arg(long, value_name = "FRACTION", conflicts_with = "scenario")]
+    #[arg(long, value_name = "FRACTION", conflicts_with = "scenario", value_parser = number(0.0..=10.0))]
     margin: Option<f64>,
     /// How long a step takes.
     #[arg(long, value_enum, default_value_t = Cost::Stretched, conflicts_with = "scenario")]
@@ -74,6 +74,7 @@ struct Printed<'a> {
 /// program here, with its own exit code.
 pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow::Result<()> {
     let path = args.replay.as_deref().context("clap asks for a scenario or a recording")?;
+    let path = &recording_at(path)?;
     let recording = read(path)?;
     if args.exact_events {
         return check_exactly(path, &recording, json);
@@ -96,10 +97,41 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
     Ok(())
 }
 
+/// The recording that a path means: the file, or of a folder the newest file that a server has written something to.
+///
+/// # Errors
+///
+/// When a folder cannot be read or has none.
+pub(super) fn recording_at(path: &Path) -> anyhow::Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("reading the folder {}", path.display()))?;
+    let recording = |entry: DirEntry| {
+        let about = entry.metadata().ok().filter(|about| about.is_file() && about.len() > 0)?;
+        let path = entry.path();
+        path.extension().is_some_and(|ending| ending == "jsonl").then_some((about.modified().ok()?, path))
+    };
+    let newest = entries.flatten().filter_map(recording).max();
+    let (_, newest) = newest.ok_or_else(|| {
+        hinted(
+            format!("there is no recording in {}", path.display()),
+            format!("`hedgerow serve --record {}/` writes one; end it with Ctrl-C", path.display()),
+        )
+    })?;
+    eprintln!("the newest recording in {}: {}", path.display(), newest.display());
+    Ok(newest)
+}
+
 /// Reads a recording, and says what is missing of it.
 fn read(path: &Path) -> anyhow::Result<Recording> {
-    let shown = || path.display().to_string();
-    let file = File::open(path).with_context(shown)?;
+    let file = File::open(path).map_err(|error| {
+        hinted(
+            format!("cannot read the recording {}: {error}", path.display()),
+            "give a file or a folder that `hedgerow serve --record` wrote to",
+        )
+    })?;
     let recording = Recording::read(BufReader::new(file))
         .map_err(|error| hinted(format!("{}: {error}", path.display()), error.hint()))?;
     if let Some(damage) = &recording.damage {
@@ -118,12 +150,6 @@ fn read(path: &Path) -> anyhow::Result<Recording> {
 fn settings(args: &ReplayArgs, policies: &[String], recording: &Recording) -> anyhow::Result<Vec<Settings>> {
     let mut common = recording.header.settings.clone();
     if let Some(margin) = args.margin {
-        if !(0.0..=MARGIN_MAX).contains(&margin) {
-            return Err(hinted(
-                format!("--margin is {margin}, but must be from 0 to {MARGIN_MAX}"),
-                "give the part to add to every predicted time: 0.1 adds a tenth",
-            ));
-        }
         common.margin = margin;
     }
     if policies.is_empty() {

@@ -13,11 +13,11 @@ use crate::api::App;
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
-use crate::models::FetchOptions;
+use crate::models::{self, FetchOptions, ModelSource};
 use crate::placement::Placer;
 use crate::profile::Profiler;
 use crate::quality;
-use crate::serve::{self, Speed, Variant};
+use crate::serve::{self, RecordingFile, Speed, Variant};
 use crate::server::{self, Server};
 use crate::service_manager;
 
@@ -33,9 +33,9 @@ pub(crate) struct ServeArgs {
     /// Never use the network to get the model
     #[arg(long, env = "HEDGEROW_OFFLINE")]
     offline: bool,
-    /// Write each event and each request's end to this new file, for `hedgerow simulate --replay`; no text
-    /// of requests or answers is in it
-    #[arg(long, value_name = "FILE", env = "HEDGEROW_RECORD")]
+    /// Write each event and each request's end, for `hedgerow simulate --replay`: to this new file, or into this folder
+    /// (its name ends in /), named by the time. No text of requests or answers is in it
+    #[arg(long, value_name = "FILE|FOLDER/", env = "HEDGEROW_RECORD")]
     record: Option<PathBuf>,
     /// Print the devices that this program can compute on, and end
     #[arg(long)]
@@ -52,21 +52,33 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     if args.list_devices {
         return super::devices::run(args.json);
     }
-    let config = config::load(matches, args.config.config.as_deref())?.config;
+    let config = config::load(matches, args.config.common.config.as_deref())?.config;
     crate::logging::start(&config.log)?;
-    let record = args.record.as_deref().map(serve::create_recording).transpose()?;
+    let mut options = FetchOptions::from_environment()?;
+    options.offline = args.offline;
+    // What is wrong with the files is said before anybody is told that this listens.
+    check_files(&config)?;
+    let record = args.record.as_deref().map(RecordingFile::create).transpose()?;
     // Few threads: the engine needs the cores more than the connections do.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .on_thread_start(serve::run_before_the_engine)
         .build()?;
-    let mut options = FetchOptions::from_environment()?;
-    options.offline = args.offline;
     let outcome = runtime.block_on(async {
         let name = config.model.name.clone();
         let grace = Duration::from_nanos(config.server.shutdown_grace.0);
-        let server = Server::listen(config).await?;
+        let server = match Server::listen(config).await {
+            Ok(server) => server,
+            Err(error) => {
+                record.into_iter().for_each(RecordingFile::discard);
+                return Err(error);
+            }
+        };
+        let record = record.map(|RecordingFile { path, file }| {
+            tracing::info!(file = %path.display(), "recording");
+            file
+        });
         tracing::info!(address = %server.address(), "listening; answers 503 until the model is loaded");
         let (ready_sender, ready) = oneshot::channel();
         // Not one of the runtime's threads: the engine would inherit that it runs before others.
@@ -94,6 +106,23 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     outcome
 }
 
+/// Reads the headers of the model's files, as far as they are on this disk; what is still to be fetched is checked when
+/// it is there.
+fn check_files(config: &Config) -> anyhow::Result<()> {
+    let others = config.model.also.iter().map(|also| &also.name);
+    for name in std::iter::once(&config.model.name).chain(others) {
+        if let ModelSource::Path(path) = name.parse()? {
+            models::check_file(&path)?;
+        }
+    }
+    for also in &config.model.also {
+        if let (ModelSource::Path(path), None) = (also.name.parse()?, also.quality) {
+            measured_quality(&path).with_context(|| format!("finding the quality of {}", also.name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Loads the model and begins to serve it.
 fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File>) -> anyhow::Result<Server> {
     let (loaded, variants) = load(name, server.config(), options)?;
@@ -119,8 +148,12 @@ fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(
     let mut variants = vec![first.variant(speed, config.model.quality)];
     for also in &config.model.also {
         let (loaded, speed) = fetch(&also.name)?;
-        quality::kinship(&loaded.path, &loaded.model, &variants[0].model)
-            .map_err(|error| hinted(&error, "serve it by itself, or name another file in --also"))?;
+        quality::kinship(&loaded.path, &loaded.model, &variants[0].model).map_err(|error| {
+            hinted(
+                &error,
+                "serve it by itself, or name another file in --also; the model itself is named before --also",
+            )
+        })?;
         let precision = &loaded.model.info().precision;
         if variants.iter().any(|variant| variant.model.info().precision == *precision) {
             return Err(hinted(

@@ -8,13 +8,12 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Args;
 use indicatif::HumanBytes;
-use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure as Picture;
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
-use super::bench::style::STYLES;
+use super::bench::style::{STYLES, svg, titled};
 use super::instances::write_whole;
 use crate::catalogue::{self, Catalogue, Entry, Figure, Model, Pace, Source};
 use crate::hint::hinted;
@@ -84,7 +83,8 @@ fn describe(model: &Model) -> String {
     for entry in &model.precisions {
         text += "\n";
         for (name, value, source) in lines(entry) {
-            let line = format!("  {name:<22}{value:<22}{source}");
+            // A value that is wider than its column is still apart from what follows.
+            let line = format!("  {name:<21} {value:<21} {source}");
             writeln!(text, "{}", line.trim_end()).expect("text can be written");
         }
     }
@@ -158,7 +158,7 @@ fn paces(name: &str, paces: &[Pace]) -> Vec<Line> {
             before.clone_from(&source);
             source
         };
-        (format!("{name} {}", pace.count), format!("{beta:<8}{speed}"), source)
+        (format!("{name} {}", pace.count), format!("{beta:<7} {speed}"), source)
     };
     paces.iter().map(line).collect()
 }
@@ -182,6 +182,8 @@ fn said(source: &Source) -> String {
     let when = when.map_or(String::new(), |at| at.format(" %Y-%m-%d %H:%M UTC").to_string());
     format!("{kind}{when}: {what}")
 }
+
+const PANEL: (f64, f64) = (560.0, 360.0);
 
 /// An SVG of β over the requests of a decode step.
 fn plot(model: &Model) -> anyhow::Result<String> {
@@ -207,18 +209,18 @@ fn plot(model: &Model) -> anyhow::Result<String> {
         let message = format!("no precision of {} was measured in the same setup as another", model.name);
         return Err(hinted(message, "`hedgerow profile FILE` measures one; `hedgerow list` names the files"));
     }
-    let layout = Layout::auto_from_plots(&plots)
+    let against = model.reference.as_deref().unwrap_or("its reference");
+    let title = format!("Time of a decode step of {} against {against}", model.name);
+    let layout = titled(Layout::auto_from_plots(&plots), title, PANEL.0)
         .with_x_label("requests that answer at once")
         .with_y_label("β")
         .with_x_axis_min(0.0)
         .with_y_axis_min(0.0);
-    let against = model.reference.as_deref().unwrap_or("its reference");
     let figure = Picture::new(1, 1)
-        .with_title(format!("Time of a decode step of {} against {against}", model.name))
         .with_plots(vec![plots])
         .with_layouts(vec![layout])
-        .with_cell_size(560.0, 360.0)
+        .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend)
         .with_shared_legend_bottom();
-    Ok(SvgBackend::new().render_scene(&figure.render()))
+    Ok(svg(&figure))
 }

@@ -39,10 +39,14 @@ pub(crate) struct SolveArgs {
     json: bool,
 }
 
+/// Longer than anybody waits for a search.
+const SECONDS_MAX: Duration = Duration::from_secs(1_000_000);
+
 /// A span of time on the command line.
 pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or("must be a number of seconds, 0 or more")
+    let seconds = seconds.filter(|seconds| *seconds <= SECONDS_MAX);
+    seconds.ok_or("must be a number of seconds from 0 to 1000000")
 }
 
 /// One file's answer, as `--json` prints it (`model.md §2`).
@@ -120,7 +124,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     outcome.map_err(|error| {
         hinted(format!("reading {}: {error}", shown(path)), "check the path, or give `-` for standard input")
     })?;
-    Ok(json)
+    Ok(hedgerow_sim::without_byte_order_mark(&json).to_owned())
 }
 
 /// Whether a path means standard input.

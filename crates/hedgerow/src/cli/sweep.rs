@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table as Printed};
 use hedgerow_sim::sweep::{Field, Journal, Row, Sweep, SweepError, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::columns::fitting;
 use crate::hint::hinted;
 
 /// What is printed of each point, with its decimals; the files have all.
@@ -128,7 +129,7 @@ fn printed(summary: &Table) -> String {
     for column in table.column_iter_mut().skip(summary.labels) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.trim_fmt()
+    fitting(&table).trim_end().to_owned()
 }
 
 fn json(summary: &Table) -> anyhow::Result<String> {

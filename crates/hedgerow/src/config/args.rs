@@ -1,17 +1,29 @@
-//! The flags that stand above the configuration file, and the environment variables of the same names.
+//! The flags that stand above the configuration file, and the environment variables of the same names, in groups: a
+//! command takes those that have an effect on it.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// What can be said by flag or environment. Defaults are in `config/default.toml`; see `hedgerow config`.
+/// All that can be said by flag or environment, for commands that start a server. Defaults are in
+/// `config/default.toml`; see `hedgerow config`.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ConfigArgs {
-    /// Configuration file [default: $XDG_CONFIG_HOME/hedgerow/config.toml or /etc/hedgerow/hedgerow.toml, if there]
-    #[arg(long, value_name = "FILE", env = "HEDGEROW_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    planning: PlanningArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
 
-    /// Address to listen on
+/// What only a server does.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArgs {
+    /// Address to listen on: an IP address, or a name, of whose addresses the first that can be listened on is taken
     #[arg(long, env = "HEDGEROW_HOST")]
     host: Option<String>,
     /// Port to listen on; 0 takes any free one
@@ -20,14 +32,53 @@ pub(crate) struct ConfigArgs {
     /// What clients call the model
     #[arg(long, value_name = "NAME", env = "HEDGEROW_ALIAS")]
     alias: Option<String>,
-    /// Other precisions of the model to serve, as FILE or FILE=QUALITY, with commas between them; without a
-    /// quality, what `hedgerow evaluate` measured
-    #[arg(long, value_name = "FILES", env = "HEDGEROW_ALSO")]
-    also: Option<String>,
+    /// Other precisions of the model to serve: files after the flag, or with commas between them, each as FILE or
+    /// FILE=QUALITY; without a quality, what `hedgerow evaluate` measured. Name the model before this flag
+    #[arg(long, value_name = "FILES", value_delimiter = ',', env = "HEDGEROW_ALSO")]
+    also: Vec<String>,
+    /// Deadline of requests that name none, in ms from arrival; 0: none
+    #[arg(long, value_name = "MS", env = "HEDGEROW_DEFAULT_DEADLINE")]
+    default_deadline: Option<String>,
+    /// What the link carries from the callers, in kbit/s; 0: not known
+    #[arg(long, value_name = "KBPS", env = "HEDGEROW_UPLINK_KBPS")]
+    uplink_kbps: Option<String>,
+}
+
+/// How requests are chosen.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Planning")]
+pub(crate) struct PlanningArgs {
+    /// How batches are chosen: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
+    policy: Option<String>,
+    /// When batches are planned: continuous or epoch
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_PROTOCOL")]
+    protocol: Option<String>,
+    /// Requests that may wait at once
+    #[arg(long, value_name = "N", env = "HEDGEROW_MAX_QUEUE")]
+    max_queue: Option<String>,
+    /// Part added to every predicted time
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_MARGIN")]
+    margin: Option<String>,
+    /// Part of the answers that may be expected to be no longer than planned; 1 plans with `max_tokens`
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_CONFIDENCE")]
+    confidence: Option<String>,
+    /// Part of the node's time that is kept for requests without a deadline
+    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_BEST_EFFORT_SHARE")]
+    best_effort_share: Option<String>,
     /// Memory for the weights and caches of all precisions, in GB: what does not fit is loaded when it is worth it;
     /// 0: all stay in memory
     #[arg(long, value_name = "GB", env = "HEDGEROW_WEIGHTS_GB")]
     weights_gb: Option<String>,
+    /// What the link carries to the callers, in kbit/s; 0: answers are not paced
+    #[arg(long, value_name = "KBPS", env = "HEDGEROW_DOWNLINK_KBPS")]
+    downlink_kbps: Option<String>,
+}
+
+/// How the engine is set up, which decides what is measured.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct EngineArgs {
     /// Requests that run at once
     #[arg(long, visible_alias = "np", value_name = "N", env = "HEDGEROW_PARALLEL")]
     parallel: Option<String>,
@@ -55,33 +106,15 @@ pub(crate) struct ConfigArgs {
     /// Accelerators to use, by their names in --list-devices with commas between them; none: the CPU alone
     #[arg(long, value_name = "NAMES", env = "HEDGEROW_DEVICE")]
     device: Option<String>,
-    /// How batches are chosen: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
-    #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
-    policy: Option<String>,
-    /// When batches are planned: continuous or epoch
-    #[arg(long, value_name = "NAME", env = "HEDGEROW_PROTOCOL")]
-    protocol: Option<String>,
-    /// Requests that may wait at once
-    #[arg(long, value_name = "N", env = "HEDGEROW_MAX_QUEUE")]
-    max_queue: Option<String>,
-    /// Deadline of requests that name none, in ms from arrival; 0: none
-    #[arg(long, value_name = "MS", env = "HEDGEROW_DEFAULT_DEADLINE")]
-    default_deadline: Option<String>,
-    /// Part added to every predicted time
-    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_MARGIN")]
-    margin: Option<String>,
-    /// Part of the answers that may be expected to be no longer than planned; 1 plans with `max_tokens`
-    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_CONFIDENCE")]
-    confidence: Option<String>,
-    /// Part of the node's time that is kept for requests without a deadline
-    #[arg(long, value_name = "FRACTION", env = "HEDGEROW_BEST_EFFORT_SHARE")]
-    best_effort_share: Option<String>,
-    /// What the link carries to the callers, in kbit/s; 0: answers are not paced
-    #[arg(long, value_name = "KBPS", env = "HEDGEROW_DOWNLINK_KBPS")]
-    downlink_kbps: Option<String>,
-    /// What the link carries from the callers, in kbit/s; 0: not known
-    #[arg(long, value_name = "KBPS", env = "HEDGEROW_UPLINK_KBPS")]
-    uplink_kbps: Option<String>,
+}
+
+/// What every command has that reads a configuration.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Configuration and log")]
+pub(crate) struct CommonArgs {
+    /// Configuration file [default: $XDG_CONFIG_HOME/hedgerow/config.toml or /etc/hedgerow/hedgerow.toml, if there]
+    #[arg(long, value_name = "FILE", env = "HEDGEROW_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// error, warn, info, debug, trace, or a filter
     #[arg(long, value_name = "LEVEL", env = "HEDGEROW_LOG_LEVEL")]
     log_level: Option<String>,

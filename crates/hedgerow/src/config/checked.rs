@@ -1,7 +1,5 @@
 //! The configuration, checked and in SI units.
 
-use std::net::IpAddr;
-
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::node::KvType;
 use hedgerow_core::scheduler::Policy;
@@ -30,7 +28,8 @@ pub(crate) struct Config {
 /// Where and how it listens.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ServerConfig {
-    pub(crate) host: IpAddr,
+    /// An IP address or a name.
+    pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) max_body_bytes: usize,
     /// The longest that a body may take to come.
@@ -137,9 +136,7 @@ impl Config {
         let (gpu_layers, device) = check.accelerators(raw)?;
         Ok(Self {
             server: ServerConfig {
-                host: host
-                    .parse()
-                    .map_err(|_| check.wrong("server", "host", &host, "must be an IP address"))?,
+                host: check.host(&host)?,
                 port: check.whole("server", "port", server.port, 0, 65_535)? as u16,
                 max_body_bytes: (check.number(
                     "server",
@@ -219,6 +216,17 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// An address or a name; whether the name is known is found out when it is listened on.
+    fn host(&self, host: &str) -> anyhow::Result<String> {
+        // As URLs have an IPv6 address.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let is_usual = |letter: char| letter.is_ascii_alphanumeric() || ".-_:%".contains(letter);
+        if bare.is_empty() || !bare.chars().all(is_usual) {
+            return Err(self.wrong("server", "host", host, "must be an IP address or the name of a host"));
+        }
+        Ok(bare.to_owned())
+    }
+
     fn also(&self, listed: &str) -> anyhow::Result<Vec<AlsoServed>> {
         let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
         names

@@ -36,7 +36,7 @@ pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<
     let defaults: Table = toml::from_str(DEFAULTS).context("reading the embedded config/default.toml")?;
     lay(&mut values, defaults, "default");
     if let Some(path) = file.map(Path::to_owned).or_else(usual_file) {
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+        let text = hedgerow_sim::read_text(&path).map_err(|error| {
             hinted(
                 format!("cannot read the configuration file {}: {error}", path.display()),
                 "check the path given by --config",
@@ -93,7 +93,9 @@ fn lay(values: &mut BTreeMap<(String, String), (Value, String)>, table: Table, s
 fn said(matches: &ArgMatches, flag: &str) -> Option<(String, String)> {
     // A verb without this flag (`demo` has no model of its own) simply does not say it.
     let source = matches.try_contains_id(flag).ok().and_then(|_| matches.value_source(flag))?;
-    let value = matches.get_raw(flag)?.next()?.to_string_lossy().into_owned();
+    // Of a list all values, as the file would have them.
+    let values: Vec<_> = matches.get_raw(flag)?.map(|value| value.to_string_lossy()).collect();
+    let value = values.join(",");
     match source {
         ValueSource::CommandLine => Some((value, format!("--{}", flag.replace('_', "-")))),
         ValueSource::EnvVariable => Some((value, format!("HEDGEROW_{}", flag.to_uppercase()))),

@@ -10,6 +10,6 @@ mod layers;
 mod raw;
 
 pub(crate) use accelerators::{DeviceChoice, GpuLayers};
-pub(crate) use args::ConfigArgs;
+pub(crate) use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
 pub(crate) use checked::{Config, LogConfig, LogFormat, SamplingDefaults};
 pub(crate) use layers::load;

@@ -5,6 +5,7 @@ use hedgerow_core::scheduler::Policy;
 use serde_json::{Value, json};
 
 use super::classes;
+use crate::cli::columns::fitting;
 use crate::load::{Class, Outcome, Record, Tally};
 
 /// One policy's run.
@@ -60,7 +61,7 @@ impl Run {
 }
 
 /// The table for people.
-pub(crate) fn table(runs: &[Run]) -> Table {
+pub(crate) fn table(runs: &[Run]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header([
         "policy",
@@ -94,7 +95,7 @@ pub(crate) fn table(runs: &[Run]) -> Table {
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table
+    fitting(&table)
 }
 
 /// The same for machines.

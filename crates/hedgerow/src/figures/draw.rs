@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use kuva::PngBackend;
-use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure as Page;
 use kuva::render::layout::{Layout, TickFormat};
@@ -12,7 +11,7 @@ use kuva::render::plots::Plot;
 
 use super::Part;
 use super::curves::{Curve, Panel};
-use crate::cli::bench::style::{STYLES, Style};
+use crate::cli::bench::style::{Style, styles_of, svg};
 
 const COLUMNS_MAX: usize = 3;
 const PANEL: (f64, f64) = (340.0, 250.0);
@@ -37,19 +36,16 @@ pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Draw
             names.push(&curve.name);
         }
     }
-    let rank = |name: &str| names.iter().position(|known| *known == name).unwrap_or_default();
-    let style = |name: &str| &STYLES[rank(name) % STYLES.len()];
-    let legend = names.iter().map(|name| {
-        let style = style(name);
-        LegendEntry {
-            label: (*name).to_owned(),
-            color: style.color.to_owned(),
-            shape: LegendShape::Marker(style.marker),
-            dasharray: style.line.dasharray(),
-        }
+    let styles = styles_of(&names);
+    let lines = Lines { names: &names, styles: &styles };
+    let legend = names.iter().zip(&styles).map(|(name, (_, style))| LegendEntry {
+        label: (*name).to_owned(),
+        color: style.color.to_owned(),
+        shape: LegendShape::Marker(style.marker),
+        dasharray: style.line.dasharray(),
     });
     let (plots, layouts): (Vec<_>, Vec<_>) =
-        panels.iter().map(|(part, panel)| drawn(part, panel, &|name| (style(name), rank(name)))).unzip();
+        panels.iter().map(|(part, panel)| drawn(part, panel, &lines)).unzip();
     let columns = plots.len().clamp(1, if plots.len() == 4 { 2 } else { COLUMNS_MAX });
     let page = Page::new(plots.len().div_ceil(columns), columns)
         .with_plots(plots)
@@ -57,12 +53,8 @@ pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Draw
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    let scene = page.render();
-    let png = PngBackend::new().with_scale(PNG_SCALE).render_scene(&scene);
-    Ok(Drawn {
-        svg: renumbered(&SvgBackend::new().render_scene(&scene), name),
-        png: png.map_err(|error| anyhow!(error))?,
-    })
+    let png = PngBackend::new().with_scale(PNG_SCALE).render_scene(&page.render());
+    Ok(Drawn { svg: renumbered(&svg(&page), name), png: png.map_err(|error| anyhow!(error))? })
 }
 
 /// kuva numbers its clips through the life of the process; here they begin anew in each figure, so that it is
@@ -83,14 +75,32 @@ fn renumbered(svg: &str, name: &str) -> String {
     text
 }
 
-fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> (&'a Style, usize)) -> (Vec<Plot>, Layout) {
-    let mut plots = Vec::new();
-    for curve in &panel.curves {
-        plots.extend(marks(part, curve, style(&curve.name)));
+/// The lines of a figure: their names, and what each looks like.
+struct Lines<'a> {
+    names: &'a [&'a str],
+    styles: &'a [(usize, &'static Style)],
+}
+
+impl Lines<'_> {
+    /// A curve's place in the order in which lines are drawn, and its look.
+    fn style(&self, curve: &Curve) -> (usize, &'static Style) {
+        let index = self.names.iter().position(|name| *name == curve.name).unwrap_or_default();
+        self.styles[index]
     }
+}
+
+fn drawn(part: &Part, panel: &Panel, lines: &Lines<'_>) -> (Vec<Plot>, Layout) {
     let points = || panel.curves.iter().flat_map(|curve| &curve.points);
     let (least, most) = points()
         .fold((f64::INFINITY, 0.0_f64), |(least, most), point| (least.min(point.x), most.max(point.x)));
+    let across = Across::of(part, least, most);
+    let mut curves: Vec<&Curve> = panel.curves.iter().collect();
+    curves.sort_by_key(|curve| lines.style(curve).0);
+    let mut plots = Vec::new();
+    for (rank, curve) in curves.iter().enumerate() {
+        let aside = rank as f64 - (curves.len() - 1) as f64 / 2.0;
+        plots.extend(marks(part, curve, (lines.style(curve).1, rank), |x| across.aside(x, aside)));
+    }
     let lowest = points().map(|point| point.y).filter(|&y| y > 0.0).fold(f64::INFINITY, f64::min);
     let highest = points().map(|point| point.y + point.half.unwrap_or(0.0)).fold(0.0, f64::max);
     let layout = Layout::auto_from_plots(&plots)
@@ -100,11 +110,8 @@ fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> (&'a Style, us
         .with_x_tick_format(TickFormat::Custom(Arc::new(number)))
         .with_y_tick_format(TickFormat::Custom(Arc::new(number)));
     let layout = if part.panel.is_some() { layout.with_y_label(part.label) } else { layout };
-    let layout = if part.x.is_log {
-        layout.with_log_x().with_x_axis_min(0.8 * least).with_x_axis_max(1.25 * most)
-    } else {
-        layout.with_x_axis_min(0.0).with_x_axis_max((1.05 * most).max(f64::MIN_POSITIVE))
-    };
+    let layout = if across.is_log { layout.with_log_x() } else { layout };
+    let layout = layout.with_x_axis_min(across.from).with_x_axis_max(across.to);
     let layout = if part.is_log_y && lowest.is_finite() {
         layout.with_log_y().with_y_axis_min(0.5 * lowest).with_y_axis_max(2.0 * highest)
     } else {
@@ -113,21 +120,59 @@ fn drawn<'a>(part: &Part, panel: &Panel, style: &impl Fn(&str) -> (&'a Style, us
     (plots, layout)
 }
 
+/// The axis along the page.
+struct Across {
+    from: f64,
+    to: f64,
+    is_log: bool,
+}
+
+impl Across {
+    fn of(part: &Part, least: f64, most: f64) -> Self {
+        if !(least.is_finite() && most > 0.0) {
+            return Self { from: 0.0, to: 1.0, is_log: false };
+        }
+        if part.x.is_log && most >= 10.0 * least && least > 0.0 {
+            return Self { from: 0.8 * least, to: 1.25 * most, is_log: true };
+        }
+        // Within a power of ten a logarithmic axis has few ticks or one, and a straight one says the same.
+        let from = if part.x.is_log { (least - 0.08 * (most - least)).max(0.0) } else { 0.0 };
+        Self { from, to: most + 0.08 * (most - from), is_log: false }
+    }
+
+    /// A place so many marks beside another: where lines coincide, their marks are seen beside each other.
+    fn aside(&self, x: f64, marks: f64) -> f64 {
+        /// A mark's width, as a part of the axis.
+        const MARK: f64 = 0.014;
+        if self.is_log {
+            x * (self.to / self.from).powf(MARK * marks)
+        } else {
+            x + MARK * marks * (self.to - self.from)
+        }
+    }
+}
+
 /// A line through a curve's points, and markers with the confidence interval as a bar.
-fn marks(part: &Part, curve: &Curve, (style, rank): (&Style, usize)) -> Vec<Plot> {
+fn marks(
+    part: &Part,
+    curve: &Curve,
+    (style, rank): (&Style, usize),
+    aside: impl Fn(f64) -> f64,
+) -> Vec<Plot> {
     // Later ones are thinner, so that those beneath can be seen where they are the same.
-    let width = (2.6 - 0.3 * rank as f64).max(1.1);
+    let width = (2.8 - 0.3 * rank as f64).max(1.0);
     // Nothing stands at zero on a logarithmic axis.
     let points = curve.points.iter().filter(|point| !part.is_log_y || point.y > 0.0);
     let points: Vec<_> = points.copied().collect();
-    let data: Vec<(f64, f64)> = points.iter().map(|point| (point.x, point.y)).collect();
+    let line: Vec<(f64, f64)> = points.iter().map(|point| (point.x, point.y)).collect();
+    let data: Vec<(f64, f64)> = points.iter().map(|point| (aside(point.x), point.y)).collect();
     let mut plots = Vec::new();
-    if data.len() > 1 {
-        let line = LinePlot::new().with_data(data.clone()).with_color(style.color).with_stroke_width(width);
+    if line.len() > 1 {
+        let line = LinePlot::new().with_data(line).with_color(style.color).with_stroke_width(width);
         plots.push(Plot::Line(line.with_line_style(style.line.clone())));
     }
     if !data.is_empty() {
-        let markers = ScatterPlot::new().with_data(data).with_color(style.color).with_size(1.8 * width + 1.6);
+        let markers = ScatterPlot::new().with_data(data).with_color(style.color).with_size(4.0);
         let bars = points.iter().map(|point| point.half.unwrap_or(0.0));
         let markers = if part.is_log_y { markers } else { markers.with_y_err(bars) };
         plots.push(Plot::Scatter(markers.with_marker(style.marker)));
@@ -135,13 +180,49 @@ fn marks(part: &Part, curve: &Curve, (style, rank): (&Style, usize)) -> Vec<Plot
     plots
 }
 
-/// A tick: as many digits as it needs, and powers of ten beyond a million.
+/// A tick: as many digits as it needs, and powers of ten from 100,000, which would run past the panel's edge.
 fn number(value: f64) -> String {
-    if value.abs() >= 1e6 {
-        let exponent = value.abs().log10().floor();
+    // A power of ten may come out a hair below it.
+    if value.abs() >= 99_999.0 {
+        let exponent = (value.abs().log10() + 1e-9).floor();
         let mantissa = value / 10_f64.powf(exponent);
         return format!("{}e{exponent}", (mantissa * 10.0).round() / 10.0);
     }
     // A power of ten may come out a hair beside it.
     format!("{}", (value * 1e4).round() / 1e4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::paper::PAPER;
+    use super::*;
+
+    #[test]
+    fn a_tick_is_short() {
+        assert_eq!(
+            [0.05, 1.0, 20_000.0, 1e5, 99_999.999_99, 2.5e6].map(number),
+            ["0.05", "1", "20000", "1e5", "1e5", "2.5e6"]
+        );
+    }
+
+    #[test]
+    fn an_axis_within_a_power_of_ten_is_straight_and_has_room_at_both_ends() {
+        let part = &PAPER[0].parts[0];
+        assert!(part.x.is_log);
+        let wide = Across::of(part, 2.0, 50.0);
+        assert!(wide.is_log && wide.from < 2.0 && wide.to > 50.0);
+        let narrow = Across::of(part, 0.67, 1.5);
+        assert!(!narrow.is_log && narrow.from > 0.5 && narrow.from < 0.67 && narrow.to > 1.5);
+        assert!(!Across::of(part, f64::INFINITY, 0.0).is_log, "a panel without points");
+    }
+
+    #[test]
+    fn marks_that_coincide_stand_beside_each_other() {
+        let straight = Across { from: 0.0, to: 10.0, is_log: false };
+        let log = Across { from: 1.0, to: 100.0, is_log: true };
+        for across in [straight, log] {
+            assert_eq!(across.aside(5.0, 0.0), 5.0);
+            assert!(across.aside(5.0, -1.0) < 5.0 && across.aside(5.0, 1.0) > 5.0);
+        }
+    }
 }

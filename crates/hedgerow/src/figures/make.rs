@@ -36,12 +36,20 @@ pub(super) struct Filled<'a> {
     pub(super) svg: String,
 }
 
-/// Makes figures into a folder and says what was written.
+/// What was made.
+pub(crate) struct Made {
+    /// The files.
+    pub(crate) written: Vec<PathBuf>,
+    /// What holds of the paper's order of policies: a table and what it comes to; nothing where no figure is about it.
+    pub(crate) holds: Option<(comfy_table::Table, String)>,
+}
+
+/// Makes figures into a folder, and says what was written and what holds of the claims.
 ///
 /// # Errors
 ///
 /// When a letter is unknown or a file cannot be written.
-pub(crate) fn make(all: &[Figure], chosen: &Chosen<'_>, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn make(all: &[Figure], chosen: &Chosen<'_>, out: &Path) -> anyhow::Result<Made> {
     let figures = chosen_of(all, chosen.only)?;
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let tables = play(&figures, chosen)?;
@@ -69,7 +77,8 @@ pub(crate) fn make(all: &[Figure], chosen: &Chosen<'_>, out: &Path) -> anyhow::R
         write("claims.csv".into(), claims::csv_of(&claims)?.as_bytes())?;
     }
     write("report.html".into(), report::html(&filled, &claims).as_bytes())?;
-    Ok(written)
+    let holds = (!claims.is_empty()).then(|| (claims::table(&claims), claims::verdict(&claims)));
+    Ok(Made { written, holds })
 }
 
 fn chosen_of<'a>(all: &'a [Figure], only: &[char]) -> anyhow::Result<Vec<&'a Figure>> {

@@ -5,19 +5,22 @@ use std::fmt::Write as _;
 use super::claims::Claim;
 use super::make::Filled;
 
+// A table that is wider than a phone is scrolled by itself, not with the page.
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;\
 color:#111;background:#fff}svg{max-width:100%;height:auto}figure{margin:2rem 0;break-inside:avoid}\
-figcaption{max-width:60rem}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;\
+figcaption{max-width:60rem}table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}td,th{padding:.2rem .8rem;\
 border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2)\
 {text-align:left}";
 
 /// The report.
 pub(super) fn html(figures: &[Filled<'_>], claims: &[Claim]) -> String {
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>hedgerow: figures</title>\n\
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>hedgerow: figures</title>\n\
          <style>{STYLE}</style>\n<h1>hedgerow: figures</h1>\n<p>Made by hedgerow {} from the scenarios in it; the same \
          program makes the same bytes. Points are means over seeds, bars their 95&nbsp;% confidence intervals \
-         (Student's t). Each figure has its numbers beside it as CSV.</p>\n",
+         (Student's t). Marks stand a little beside their place where they would hide each other; lines go through it. Each \
+         figure has its numbers beside it as CSV.</p>\n",
         env!("CARGO_PKG_VERSION")
     );
     for filled in figures {

@@ -16,6 +16,9 @@ pub(crate) const BUILT_IN: &str = include_str!("../../../../config/classes.toml"
 const TOKENS_MAX: u32 = 1_000_000;
 /// A day, as the server takes it.
 const DEADLINE_MS_MAX: u64 = 86_400_000;
+/// Parts and values count against each other; beyond this their sums lose the small ones.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+const WEIGHTS_SAID: &str = "from 1e-6 to 1e6";
 
 /// A kind of caller.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +71,7 @@ impl Class {
     /// When it cannot be read, or as [`Class::parse`].
     pub(crate) fn load(path: &Path) -> anyhow::Result<Vec<Self>> {
         let place = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = hedgerow_sim::read_text(path).map_err(|error| {
             hinted(
                 format!("cannot read the classes in {place}: {error}"),
                 "check the path given by --classes",
@@ -132,8 +135,8 @@ impl RawClass {
                 "a name other than `all`, which is every class",
             );
         }
-        if !(self.part > 0.0 && self.part.is_finite()) {
-            return wrong("part", self.part.to_string(), "above 0");
+        if !WEIGHTS.contains(&self.part) {
+            return wrong("part", self.part.to_string(), WEIGHTS_SAID);
         }
         let range = |key, [least, most]: [u32; 2]| match least >= 1 && least <= most && most <= TOKENS_MAX {
             true => Ok(least..=most),
@@ -150,8 +153,8 @@ impl RawClass {
             return wrong("min_quality", quality.to_string(), "from 0 to 1");
         }
         let value = self.value.unwrap_or(1.0);
-        if !(value > 0.0 && value.is_finite()) {
-            return wrong("value", value.to_string(), "above 0");
+        if !WEIGHTS.contains(&value) {
+            return wrong("value", value.to_string(), WEIGHTS_SAID);
         }
         Ok(Class {
             prompt_tokens: range("prompt_tokens", self.prompt_tokens)?,
@@ -224,7 +227,7 @@ mod tests {
         );
         check_error(
             &ONE.replace("part = 1", "part = 0"),
-            expect!["in x.toml: `part` is 0, but must be above 0"],
+            expect!["in x.toml: `part` is 0, but must be from 1e-6 to 1e6"],
         );
         check_error(
             &format!("{ONE}min_quality = 1.5\n"),

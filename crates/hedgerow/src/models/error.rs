@@ -75,6 +75,9 @@ pub(crate) enum ModelError {
     #[error("{} is cut off: {expected_bytes} bytes expected, {actual_bytes} there", path.display())]
     Truncated { path: PathBuf, expected_bytes: u64, actual_bytes: u64 },
 
+    #[error("{}: the tensor `{tensor}` has the type {kind}, which the llama.cpp in this program does not know", path.display())]
+    UnknownTensorType { path: PathBuf, tensor: String, kind: u32 },
+
     #[error("{} has a damaged header at byte {at}: {detail}", path.display())]
     BadHeader { path: PathBuf, at: u64, detail: String },
 }
@@ -110,6 +113,7 @@ impl ModelError {
             | ModelError::NotGguf { .. }
             | ModelError::UnsupportedVersion { .. }
             | ModelError::Truncated { .. }
+            | ModelError::UnknownTensorType { .. }
             | ModelError::BadHeader { .. } => false,
         }
     }
@@ -140,6 +144,7 @@ impl ModelError {
             ModelError::NotGguf { .. } => "not_gguf",
             ModelError::UnsupportedVersion { .. } => "unsupported_gguf_version",
             ModelError::Truncated { .. } => "truncated_model",
+            ModelError::UnknownTensorType { .. } => "unknown_tensor_type",
             ModelError::BadHeader { .. } => "bad_gguf_header",
         }
     }
@@ -203,6 +208,11 @@ impl ModelError {
             }
             ModelError::UnsupportedVersion { .. } => {
                 "convert the model again with a current llama.cpp".to_owned()
+            }
+            ModelError::UnknownTensorType { .. } => {
+                "if the file is newer than this program, use a newer hedgerow; if it is old, convert the model again; \
+                 else fetch it again"
+                    .to_owned()
             }
             ModelError::Truncated { .. } | ModelError::BadHeader { .. } => {
                 "fetch the file again; `hedgerow pull --verify` compares checksums".to_owned()

@@ -59,11 +59,11 @@ const NESTED_ARRAYS_MAX: u32 = 4;
 pub(crate) struct GgufTensor {
     /// Its name.
     pub(crate) name: String,
-    /// How its numbers are stored: `Q4_1`; `type 99` where this program is older than the file.
+    /// How its numbers are stored, such as `Q4_1`.
     pub(crate) kind: String,
     /// Its lengths, the row's first; fewer than four where the rest are 1.
     pub(crate) lengths: Vec<u64>,
-    /// Its size; 0 where its type is unknown.
+    /// Its size.
     pub(crate) bytes: u64,
     /// Where its numbers begin in the file.
     pub(crate) at: u64,
@@ -83,8 +83,8 @@ pub(crate) fn read_tensors(path: &Path) -> Result<Vec<GgufTensor>, ModelError> {
 ///
 /// # Errors
 ///
-/// [`ModelError::NotGguf`], [`ModelError::UnsupportedVersion`], [`ModelError::Truncated`], or
-/// [`ModelError::BadHeader`] with the place in the file.
+/// [`ModelError::NotGguf`], [`ModelError::UnsupportedVersion`], [`ModelError::Truncated`],
+/// [`ModelError::UnknownTensorType`], or [`ModelError::BadHeader`] with the place in the file.
 pub(crate) fn validate_gguf(path: &Path) -> Result<GgufSummary, ModelError> {
     let (source, bytes) = open(path)?;
     read(source, bytes, path).map(|(summary, _)| summary)
@@ -265,7 +265,7 @@ impl<R: BufRead> Reader<'_, R> {
             }
             other => match scalar_bytes(other) {
                 Some(size) => self.skip(size).map(|()| None),
-                None => Err(self.bad(format!("a value of the unknown type {other}"))),
+                None => Err(self.unknown_value_type(other)),
             },
         }
     }
@@ -275,6 +275,10 @@ impl<R: BufRead> Reader<'_, R> {
         let count = self.u64()?;
         if let Some(size) = scalar_bytes(kind) {
             return self.skip(size.saturating_mul(count));
+        }
+        // An empty array has a type too.
+        if ![STRING, ARRAY].contains(&kind) {
+            return Err(self.unknown_value_type(kind));
         }
         // Each element takes some bytes, so the file's end stops this however large the count is.
         for _ in 0..count {
@@ -293,21 +297,26 @@ impl<R: BufRead> Reader<'_, R> {
             let name = self.text(KEY_BYTES_MAX)?;
             let (kind, lengths, numbers) = self.shape()?;
             let offset = self.u64()?;
-            // A type that is not known may be so to a later llama.cpp; of its size nothing can be said.
-            let (kind, size) = match tensor_type(kind) {
-                Some(known) => (
-                    known.name.to_owned(),
-                    numbers.div_ceil(known.block_count).checked_mul(known.block_bytes),
-                ),
-                None => (format!("type {kind}"), Some(0)),
-            };
+            let known = tensor_type(kind).ok_or_else(|| ModelError::UnknownTensorType {
+                path: self.path.to_owned(),
+                tensor: name.clone(),
+                kind,
+            })?;
+            let row = lengths.first().copied().unwrap_or(1);
+            if !row.is_multiple_of(known.block_count) {
+                return Err(self.bad(format!(
+                    "the tensor `{name}` has rows of {row} numbers, not a multiple of the {} in a block of {}",
+                    known.block_count, known.name
+                )));
+            }
+            let size = (numbers / known.block_count).checked_mul(known.block_bytes);
             let end = size.and_then(|size| size.checked_add(offset));
             let (Some(bytes), Some(end)) = (size, end) else {
                 return Err(self.bad("a tensor without a possible size".to_owned()));
             };
-            *tensors.counts.entry(kind.clone()).or_default() += 1;
+            *tensors.counts.entry(known.name.to_owned()).or_default() += 1;
             tensors.end = tensors.end.max(end);
-            tensors.list.push(GgufTensor { name, kind, lengths, bytes, at: offset });
+            tensors.list.push(GgufTensor { name, kind: known.name.to_owned(), lengths, bytes, at: offset });
         }
         Ok(tensors)
     }
@@ -397,6 +406,10 @@ impl<R: BufRead> Reader<'_, R> {
 
     fn truncated(&self, expected_bytes: u64) -> ModelError {
         ModelError::Truncated { path: self.path.to_owned(), expected_bytes, actual_bytes: self.file_bytes }
+    }
+
+    fn unknown_value_type(&self, kind: u32) -> ModelError {
+        self.bad(format!("a value of the unknown type {kind}"))
     }
 
     fn bad(&self, detail: String) -> ModelError {

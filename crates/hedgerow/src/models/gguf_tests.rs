@@ -172,12 +172,46 @@ fn arrays_in_arrays_end_somewhere() {
     assert_eq!(check(&written.0).unwrap_err().code(), "bad_gguf_header");
 }
 
-#[test]
-fn a_tensor_type_of_the_future_is_counted_without_a_name() {
+/// A model of one tensor of 8 numbers.
+fn with_tensor_type(kind: u32) -> Vec<u8> {
     let mut start = Written::default();
     start.0.extend(MAGIC);
-    let bytes = start.u32(3).u64(1).u64(0).tensor("x", &[8], 99, 0).pad(32).0;
-    assert_eq!(check(&bytes).unwrap().tensor_types, BTreeMap::from([("type 99".to_owned(), 1)]));
+    let mut bytes = start.u32(3).u64(1).u64(0).tensor("x", &[8], kind, 0).pad(32).0;
+    bytes.extend([0; 64]);
+    bytes
+}
+
+#[test]
+fn a_tensor_type_that_llama_cpp_does_not_know_is_refused() {
+    assert!(check(&with_tensor_type(0)).is_ok());
+    // Removed, newer than this program, and none.
+    for kind in [4, 5, 31, 36, 43, 255, u32::MAX] {
+        let error = check(&with_tensor_type(kind)).unwrap_err();
+        assert_eq!(error.code(), "unknown_tensor_type", "{kind}: {error}");
+        assert!(error.to_string().contains(&format!("`x` has the type {kind}")), "{error}");
+    }
+}
+
+#[test]
+fn a_row_that_does_not_fill_its_blocks_is_refused() {
+    let error = check(&with_tensor_type(2)).unwrap_err();
+    assert!(error.to_string().contains("rows of 8 numbers"), "{error}");
+}
+
+#[test]
+fn a_value_type_that_does_not_exist_is_refused_also_in_an_empty_array() {
+    let with_key = || {
+        let mut start = Written::default();
+        start.0.extend(MAGIC);
+        start.u32(3).u64(0).u64(1).text("key")
+    };
+    for kind in [13, 255] {
+        for bytes in [with_key().u32(kind).u64(0).0, with_key().u32(ARRAY).u32(kind).u64(0).0] {
+            let error = check(&bytes).unwrap_err();
+            assert!(error.to_string().contains(&format!("unknown type {kind}")), "{error}");
+        }
+    }
+    assert!(check(&with_key().u32(ARRAY).u32(STRING).u64(0).0).is_ok());
 }
 
 #[test]

@@ -11,7 +11,8 @@ pub(super) struct TensorType {
     pub(super) block_bytes: u64,
 }
 
-/// The type of that number; `None` where this program is older than the file.
+/// The type of that number; `None` where the llama.cpp in this program has none: it was removed, is newer than this
+/// program, or never was.
 pub(super) fn tensor_type(id: u32) -> Option<TensorType> {
     let (name, block_count, block_bytes) = match id {
         0 => ("F32", 1, 4),

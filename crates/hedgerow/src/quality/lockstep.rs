@@ -9,7 +9,8 @@ use super::score::{Guess, Place};
 /// The reference and the models that are compared with it, each with its own cache.
 pub(super) struct Lockstep<'m> {
     reference: WindowReader<'m>,
-    models: Vec<WindowReader<'m>>,
+    /// `None` for one that is the reference itself, which reads once.
+    models: Vec<Option<WindowReader<'m>>>,
     threads: usize,
 }
 
@@ -50,7 +51,10 @@ impl<'m> Lockstep<'m> {
             reference: WindowReader::new(reference, window, threads)?,
             models: models
                 .iter()
-                .map(|model| WindowReader::new(model, window, threads))
+                .map(|model| {
+                    let is_another = !std::ptr::eq(*model, reference);
+                    is_another.then(|| WindowReader::new(model, window, threads)).transpose()
+                })
                 .collect::<Result<_, _>>()?,
             threads: if threads == 0 { cores } else { threads as usize },
         })
@@ -61,12 +65,12 @@ impl<'m> Lockstep<'m> {
     pub(super) fn window(&mut self, tokens: &[TokenId]) -> Result<Window, LlamaError> {
         let first = tokens.len() / 2;
         self.reference.begin();
-        self.models.iter_mut().for_each(WindowReader::begin);
+        self.models.iter_mut().flatten().for_each(WindowReader::begin);
         let mut window = Window { reference: 0.0, models: vec![OfModel::default(); self.models.len()] };
         for (number, piece) in tokens.chunks(PIECE_MAX).enumerate() {
             let start = number * PIECE_MAX;
             let scored_from = first.saturating_sub(start).min(piece.len());
-            for reader in std::iter::once(&mut self.reference).chain(&mut self.models) {
+            for reader in std::iter::once(&mut self.reference).chain(self.models.iter_mut().flatten()) {
                 reader.read(piece, scored_from)?;
             }
             let places: Vec<Scores<'_>> = (scored_from..piece.len())
@@ -94,7 +98,11 @@ impl<'m> Lockstep<'m> {
     fn scores(&self, index: usize, next: TokenId) -> Option<Scores<'_>> {
         Some(Scores {
             reference: self.reference.scores(index),
-            models: self.models.iter().map(|reader| reader.scores(index)).collect(),
+            models: self
+                .models
+                .iter()
+                .map(|reader| reader.as_ref().unwrap_or(&self.reference).scores(index))
+                .collect(),
             next: usize::try_from(next.0).ok()?,
         })
     }

@@ -75,6 +75,11 @@ impl<'m> Evaluation<'m> {
         self.windows as u32
     }
 
+    /// Windows that the text has.
+    pub(crate) fn windows_there(&self) -> u32 {
+        (self.tokens.len() / self.window) as u32
+    }
+
     /// Tokens of the whole text.
     pub(crate) fn text_tokens(&self) -> u32 {
         self.tokens.len() as u32

@@ -35,7 +35,7 @@ pub(crate) use driver::Explanation;
 use driver::{Command, Driver, Submission};
 pub(crate) use priority::run_before_the_engine;
 use recorder::Recorder;
-pub(crate) use recorder::create as create_recording;
+pub(crate) use recorder::RecordingFile;
 pub(crate) use ticket::{Ticket, Update};
 pub(crate) use variants::{Foreseen, Variant, foresee};
 

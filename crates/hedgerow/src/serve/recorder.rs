@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant as WallInstant};
@@ -21,24 +21,60 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// with a hole could not be replayed.
 const LINES_WAITING_MAX: usize = 8192;
 
-/// Makes the file of a recording; a file that has something in it is left as it is.
-///
-/// # Errors
-///
-/// When it cannot be written, or is not empty.
-pub(crate) fn create(path: &Path) -> anyhow::Result<File> {
-    let opened = File::options().create(true).append(true).open(path);
-    let length = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
-    match length {
-        Ok((0, file)) => Ok(file),
-        Ok(_) => Err(hinted(
-            format!("{} is there already, and a recording is not written over", path.display()),
-            "give --record another name, or move the file away",
-        )),
-        Err(error) => Err(hinted(
-            format!("cannot write a recording to {}: {error}", path.display()),
-            "give --record a file in a folder that can be written to",
-        )),
+/// The file of a recording that is about to begin.
+#[derive(Debug)]
+pub(crate) struct RecordingFile {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+}
+
+impl RecordingFile {
+    /// Makes it. In a folder, one that is there or whose name ends in `/`, it is named by the time; a file that has
+    /// something in it is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, or is not empty.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let failed = |error: io::Error| {
+            hinted(
+                format!("cannot write a recording to {}: {error}", path.display()),
+                "give --record a file, or a folder that can be written to",
+            )
+        };
+        if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            std::fs::create_dir_all(path).map_err(failed)?;
+            return in_folder(path).map_err(failed);
+        }
+        let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() > 0 {
+            return Err(hinted(
+                format!("{} is there already, and a recording is not written over", path.display()),
+                "give --record a folder, such as recordings/, for a new file each time; or another name",
+            ));
+        }
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Removes it again: the server did not come to write anything.
+    pub(crate) fn discard(self) {
+        // An empty file that stays behind is no harm.
+        let _ = std::fs::remove_file(self.path);
+    }
+}
+
+/// A new file named by the time, to the second; of two in one second, the later one has a number too.
+fn in_folder(folder: &Path) -> io::Result<RecordingFile> {
+    let start = chrono::Utc::now().format("%Y%m%dT%H%M%SZ");
+    let mut number = 1;
+    loop {
+        let end = if number == 1 { String::new() } else { format!("-{number}") };
+        let path = folder.join(format!("serve-{start}{end}.jsonl"));
+        match File::options().create_new(true).append(true).open(&path) {
+            Ok(file) => return Ok(RecordingFile { path, file }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Server {
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Where the profiles of test servers are kept, so that each setup is measured once and not by each test.
-const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+pub(crate) const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
 
 impl Server {
     /// Starts a server of the small model with these flags and waits until it serves; `None` (and the

@@ -15,12 +15,12 @@ use hedgerow_core::units::Tokens;
 
 pub use node::PROFILE_FORMAT;
 pub(super) use users::rate_can_be_had;
-pub(super) use values::positive;
+pub(super) use values::rate;
 
 use super::raw::{Raw, RawPadding, RawPlanning, RawProtocol, RawProtocolKind};
 use super::{Extent, Scenario, ScenarioError};
 use crate::arrivals::{Process, Replay};
-use values::{at_least_one, millis, missing, not_negative, value, within};
+use values::{at_least_one, millis, missing, not_negative, seconds, value, within};
 
 type Checked<T> = Result<T, ScenarioError>;
 
@@ -83,7 +83,7 @@ fn extent(raw: &Raw) -> Checked<Extent> {
     match (raw.requests, raw.duration_s) {
         (Some(requests), None) => Ok(Extent::Requests(requests)),
         (None, Some(duration_s)) => {
-            Ok(Extent::Duration(Span::from_seconds(positive("duration_s", duration_s)?)))
+            Ok(Extent::Duration(Span::from_seconds(seconds("duration_s", duration_s)?)))
         }
         (Some(_), Some(_)) => {
             Err(ScenarioError::Conflict { key: "requests".into(), other: "duration_s".into() })
@@ -93,20 +93,20 @@ fn extent(raw: &Raw) -> Checked<Extent> {
 }
 
 fn protocol(raw: &RawProtocol, radio: Option<&Radio>) -> Checked<Protocol> {
+    // A number that has no effect now has one when another key is changed, as sweeps do.
+    let epoch = raw.epoch_ms.map(|epoch_ms| millis("protocol.epoch_ms", epoch_ms)).transpose()?;
+    let slot = raw.compute_slot_ms.map(|slot_ms| millis("protocol.compute_slot_ms", slot_ms)).transpose()?;
     match raw.kind {
         RawProtocolKind::Continuous => Ok(Protocol::Continuous),
         RawProtocolKind::Epoch => {
             let because = "the protocol `epoch` cuts time into epochs";
-            let epoch_ms = raw.epoch_ms.ok_or_else(|| missing("protocol.epoch_ms", because))?;
-            let length = millis("protocol.epoch_ms", epoch_ms)?;
+            let length = epoch.ok_or_else(|| missing("protocol.epoch_ms", because))?;
             let on_the_air = radio.map_or(Span::ZERO, |radio| radio.uplink_slot + radio.downlink_slot);
-            let compute_slot = match raw.compute_slot_ms {
-                Some(slot_ms) => millis("protocol.compute_slot_ms", slot_ms)?,
-                None => length.saturating_sub(on_the_air),
-            };
+            let compute_slot = slot.unwrap_or(length.saturating_sub(on_the_air));
             if compute_slot == Span::ZERO || on_the_air + compute_slot > length {
-                let must_be = "more than both radio slots, and no less than they and `compute_slot_ms`";
-                return Err(value("protocol.epoch_ms", epoch_ms, must_be));
+                let must_be = "more than `radio.uplink_slot_ms` and `radio.downlink_slot_ms` together, and no less than \
+                               they and `protocol.compute_slot_ms`";
+                return Err(value("protocol.epoch_ms", length.as_millis(), must_be));
             }
             Ok(Protocol::Epoch { length, compute_slot })
         }

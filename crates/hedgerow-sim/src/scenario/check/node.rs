@@ -11,9 +11,15 @@ use hedgerow_core::units::{Bytes, BytesPerSecond, FlopPerSecond, Quality, Tokens
 
 use super::super::raw::{Raw, RawAttention, RawCost, RawCostModel, RawNode, RawPrecision};
 use super::Checked;
-use super::values::{at_least_one, missing, positive, unknown, value};
+use super::values::{at_least_one, missing, positive, unknown, value, within};
 use crate::models::{Device, Model};
 use crate::scenario::ScenarioError;
+use crate::text_file::read_text;
+
+/// What a count of bytes can hold, many times over.
+const MEMORY_GB_MAX: f64 = 1e9;
+/// Bytes of a precision against 16 bits, and its time against theirs; beyond these it is a mistake.
+const FACTORS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
 /// The format of what `hedgerow profile` saves.
 pub const PROFILE_FORMAT: &str = "hedgerow-profile/1";
@@ -59,7 +65,10 @@ fn device(raw: &RawNode) -> Checked<Option<&'static Device>> {
 
 fn memory_gb(raw: &RawNode) -> Checked<f64> {
     match (raw.memory_gb, device(raw)?) {
-        (Some(memory_gb), _) => positive("node.memory_gb", memory_gb),
+        (Some(memory_gb), _) => {
+            let memory_gb = positive("node.memory_gb", memory_gb)?;
+            within("node.memory_gb", memory_gb, 0.0..=MEMORY_GB_MAX, "at most 1e9")
+        }
         (None, Some(device)) => Ok(f64::from(raw.accelerators) * device.memory_gb),
         (None, None) => Err(missing("node.memory_gb", "a node without a `device` says its memory itself")),
     }
@@ -80,21 +89,31 @@ fn speed(
     }
 }
 
+/// The resident precisions. Those that are not are checked too: another sweep or another day makes them resident.
 fn resident(raw: &Raw, model: &Model) -> Checked<Vec<Precision>> {
+    let all = raw.precision.iter().map(|raw| precision(raw, model)).collect::<Checked<Vec<_>>>()?;
+    if let Some((_, twice)) =
+        all.iter().enumerate().find(|(index, one)| all[..*index].iter().any(|other| other.name == one.name))
+    {
+        return Err(value("precision.name", &twice.name, "another name than that of every other precision"));
+    }
     if raw.node.resident.is_empty() {
         return Err(value("node.resident", "[]", "a list of one or more precisions"));
     }
     let by_name = |name: &String| {
-        let known = raw.precision.iter().map(|precision| precision.name.clone());
-        let raw = raw.precision.iter().find(|precision| precision.name == *name);
-        precision(raw.ok_or_else(|| unknown("precision", name, "node.resident", known))?, model)
+        let known = || all.iter().map(|precision| precision.name.clone());
+        let found = all.iter().find(|precision| precision.name == *name);
+        found.cloned().ok_or_else(|| unknown("precision", name, "node.resident", known()))
     };
     raw.node.resident.iter().map(by_name).collect()
 }
 
 fn precision(raw: &RawPrecision, model: &Model) -> Checked<Precision> {
     let key = |key: &str| format!("precision.{}.{key}", raw.name);
-    let weights = model.weights_16_bit().0 as f64 * positive(key("alpha"), raw.alpha)?;
+    let factor = |name: &str, factor: f64| {
+        within(key(name), positive(key(name), factor)?, FACTORS, "a number from 1e-6 to 1e6")
+    };
+    let weights = model.weights_16_bit().0 as f64 * factor("alpha", raw.alpha)?;
     let quality = match (raw.quality, raw.perplexity, raw.perplexity_reference) {
         (Some(quality), None, None) => {
             Quality::new(quality).ok_or_else(|| value(key("quality"), quality, "a number from 0 to 1"))?
@@ -113,8 +132,8 @@ fn precision(raw: &RawPrecision, model: &Model) -> Checked<Precision> {
     Ok(Precision {
         name: raw.name.clone(),
         weights: Bytes(weights as u64),
-        beta_prefill: positive(key("beta_prefill"), raw.beta_prefill)?,
-        beta_decode: positive(key("beta_decode"), raw.beta_decode)?,
+        beta_prefill: factor("beta_prefill", raw.beta_prefill)?,
+        beta_decode: factor("beta_decode", raw.beta_decode)?,
         quality,
         residency: Residency::Always,
         measured: None,
@@ -126,6 +145,10 @@ fn cost(raw: &RawCost, node: &RawNode, folder: &Path) -> Checked<CostModel> {
     const TFLOPS: &str = "node.accelerator_tflops";
     const BANDWIDTH: &str = "node.accelerator_bandwidth_gb_per_s";
     let accelerators = f64::from(node.accelerators);
+    // A speed that this cost model does not use is checked as well: another one does.
+    for (key, own) in [(TFLOPS, node.accelerator_tflops), (BANDWIDTH, node.accelerator_bandwidth_gb_per_s)] {
+        own.map(|own| positive(key, own)).transpose()?;
+    }
     let arithmetic = || {
         let because = "the cost model needs the speed of the arithmetic, and no `device` says it";
         let tflops = speed(node, TFLOPS, node.accelerator_tflops, |device| device.tflops, because)?;
@@ -159,7 +182,7 @@ fn cost(raw: &RawCost, node: &RawNode, folder: &Path) -> Checked<CostModel> {
 /// Reads the step times of a profile.
 fn measured(path: &Path) -> Checked<MeasuredCost> {
     let unusable = |why: String| ScenarioError::File { key: "cost.profile", path: path.to_owned(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.kind().to_string()))?;
+    let text = read_text(path).map_err(|error| unusable(error.to_string()))?;
     let mut profile: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
     let format = profile["format"].as_str().unwrap_or_default();

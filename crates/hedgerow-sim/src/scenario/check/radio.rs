@@ -6,7 +6,9 @@ use hedgerow_core::units::{Hertz, Watts};
 
 use super::super::raw::{RawCoding, RawFading, RawKnowledge, RawPowerOver, RawRadio};
 use super::Checked;
-use super::values::{finite, millis, missing, not_negative, positive, unused, value, within};
+use super::values::{
+    decibels, decibels_or_0, millis, missing, not_negative, positive, unused, value, within,
+};
 use crate::channel::{
     Cell, Direct, Fading, PathLoss, Propagation, Shadowing, Sight, USER_HEIGHT_M_MAX, from_db,
 };
@@ -17,12 +19,12 @@ const CQI_GAP_DB: f64 = 7.43;
 const SHADOWS_M: f64 = 50.0;
 
 pub(super) fn radio(raw: &RawRadio) -> Checked<Radio> {
-    let noise_dbm_per_hz = finite("radio.noise_dbm_per_hz", raw.noise_dbm_per_hz)?;
-    let figure = |key, figure_db: Option<f64>| figure_db.map_or(Ok(0.0), |db| finite(key, db));
+    let noise_dbm_per_hz = decibels("radio.noise_dbm_per_hz", raw.noise_dbm_per_hz)?;
+    let figure = |key, figure_db: Option<f64>| figure_db.map_or(Ok(0.0), |db| decibels(key, db));
     let channel = |bandwidth_key, bandwidth_mhz, power_key, power_dbm, figure_db: f64, power_over| {
         Ok(Channel {
             bandwidth: Hertz::new(positive(bandwidth_key, bandwidth_mhz)? * 1e6),
-            transmit_power: Watts::new(watts(finite(power_key, power_dbm)?)),
+            transmit_power: Watts::new(watts(decibels(power_key, power_dbm)?)),
             noise_density_w_per_hz: watts(noise_dbm_per_hz + figure_db),
             modem: Modem { power_over, ..modem(raw)? },
         })
@@ -61,7 +63,7 @@ fn modem(raw: &RawRadio) -> Checked<Modem> {
     let part = raw.payload_part.unwrap_or(1.0);
     Ok(Modem {
         coding,
-        snr_gap: from_db(not_negative("radio.snr_gap_db", raw.snr_gap_db.unwrap_or(usual_gap_db))?),
+        snr_gap: from_db(decibels_or_0("radio.snr_gap_db", raw.snr_gap_db.unwrap_or(usual_gap_db))?),
         payload_part: within("radio.payload_part", part, 0.01..=1.0, "a number from 0.01 to 1")?,
         power_over: PowerOver::Band,
     })
@@ -116,6 +118,7 @@ fn propagation(raw: &RawRadio, knowledge: Option<&RawKnowledge>) -> Checked<Prop
     };
     let node_height_m = raw.node_height_m.unwrap_or(path_loss.usual_node_height_m());
     let user_height_m = raw.user_height_m.unwrap_or(Propagation::MACRO.user_height_m);
+    let user_height_m = positive("radio.user_height_m", user_height_m)?;
     if path_loss != PathLoss::Macro && !(1.0..=USER_HEIGHT_M_MAX).contains(&user_height_m) {
         return Err(value("radio.user_height_m", user_height_m, "a number from 1 to 13"));
     }
@@ -132,7 +135,7 @@ fn shadowing(raw: &RawRadio, path_loss: PathLoss) -> Checked<Option<[Shadowing; 
     let [mut sighted, mut hidden] = Shadowing::of(path_loss);
     for shadowing in [&mut sighted, &mut hidden] {
         if let Some(sigma_db) = raw.shadowing_db {
-            shadowing.sigma_db = not_negative("radio.shadowing_db", sigma_db)?;
+            shadowing.sigma_db = decibels_or_0("radio.shadowing_db", sigma_db)?;
         }
         if let Some(correlation_m) = raw.shadowing_distance_m {
             shadowing.correlation_m = positive("radio.shadowing_distance_m", correlation_m)?;
@@ -144,13 +147,8 @@ fn shadowing(raw: &RawRadio, path_loss: PathLoss) -> Checked<Option<[Shadowing; 
 }
 
 fn fading(raw: &RawRadio) -> Checked<Fading> {
-    let direct = |k_db| {
-        let k_sigma_db = raw.rician_k_sigma_db.unwrap_or(0.0);
-        Ok(Direct {
-            k_db: finite("radio.rician_k_db", k_db)?,
-            k_sigma_db: not_negative("radio.rician_k_sigma_db", k_sigma_db)?,
-        })
-    };
+    let k_sigma_db = decibels_or_0("radio.rician_k_sigma_db", raw.rician_k_sigma_db.unwrap_or(0.0))?;
+    let direct = |k_db| Ok(Direct { k_db: decibels("radio.rician_k_db", k_db)?, k_sigma_db });
     let has_direct = matches!(raw.fading, RawFading::Rician | RawFading::Jakes);
     if raw.rician_k_db.is_some() && !has_direct {
         return Err(unused("radio.rician_k_db", "only the fadings `rician` and `jakes` have a direct path"));

@@ -10,27 +10,36 @@ use super::super::raw::{
 };
 use super::super::{Class, Knowledge, OutputKnowledge, Scenario, ScenarioError, Users};
 use super::Checked;
-use super::values::{at_least_one, millis, missing, not_negative, positive, range, unused, value, within};
+use super::values::{
+    Limit, at_least_one, decibels_or_0, millis, missing, not_negative, positive, range, rate, seconds,
+    seconds_or_0, unused, value, within,
+};
 use crate::arrivals::{Lengths, Process, RateBy, Replay};
 use crate::channel::ChannelKnowledge;
 use crate::trace::{Trace, TraceFit};
 
 pub(super) fn users(raw: &RawUsers) -> Checked<Users> {
     Ok(Users {
-        rate_per_s: positive("users.rate_per_s", raw.rate_per_s)?,
+        rate_per_s: rate("users.rate_per_s", raw.rate_per_s)?,
         prompts: lengths("users.prompt_tokens", &raw.prompt_tokens)?,
         outputs: lengths("users.output_tokens", &raw.output_tokens)?,
         length_correlation: raw
             .length_correlation
             .map(|number| correlation("users.length_correlation", number))
             .transpose()?,
-        answer_part: range("users.answer_part", raw.answer_part, Some(1.0))?,
-        deadline_s: raw.deadline_s.map(|both| range("users.deadline_s", both, None)).transpose()?,
-        min_quality: range("users.min_quality", raw.min_quality, Some(1.0))?,
+        answer_part: range("users.answer_part", raw.answer_part, Limit::One)?,
+        deadline_s: raw.deadline_s.map(|both| range("users.deadline_s", both, Limit::Seconds)).transpose()?,
+        min_quality: range("users.min_quality", raw.min_quality, Limit::One)?,
         value: at_least_one("users.value", raw.value.unwrap_or(1))?,
-        payload_bytes: raw.payload_bytes.map(|both| range("users.payload_bytes", both, None)).transpose()?,
-        answer_bytes: raw.answer_bytes.map(|both| range("users.answer_bytes", both, None)).transpose()?,
-        patience_s: raw.patience_s.map(|both| range("users.patience_s", both, None)).transpose()?,
+        payload_bytes: raw
+            .payload_bytes
+            .map(|both| range("users.payload_bytes", both, Limit::Bytes))
+            .transpose()?,
+        answer_bytes: raw
+            .answer_bytes
+            .map(|both| range("users.answer_bytes", both, Limit::Bytes))
+            .transpose()?,
+        patience_s: raw.patience_s.map(|both| range("users.patience_s", both, Limit::Seconds)).transpose()?,
     })
 }
 
@@ -62,22 +71,22 @@ fn class(raw: &RawClass, users: &Users, part: f64) -> Checked<Users> {
         class.length_correlation = Some(correlation(&key("length_correlation"), number)?);
     }
     if let Some(both) = raw.answer_part {
-        class.answer_part = range(key("answer_part"), both, Some(1.0))?;
+        class.answer_part = range(key("answer_part"), both, Limit::One)?;
     }
     if let Some(both) = raw.min_quality {
-        class.min_quality = range(key("min_quality"), both, Some(1.0))?;
+        class.min_quality = range(key("min_quality"), both, Limit::One)?;
     }
     if let Some(value) = raw.value {
         class.value = at_least_one(key("value"), value)?;
     }
-    for (name, both, here) in [
-        ("deadline_s", raw.deadline_s, &mut class.deadline_s),
-        ("payload_bytes", raw.payload_bytes, &mut class.payload_bytes),
-        ("answer_bytes", raw.answer_bytes, &mut class.answer_bytes),
-        ("patience_s", raw.patience_s, &mut class.patience_s),
+    for (name, both, limit, here) in [
+        ("deadline_s", raw.deadline_s, Limit::Seconds, &mut class.deadline_s),
+        ("payload_bytes", raw.payload_bytes, Limit::Bytes, &mut class.payload_bytes),
+        ("answer_bytes", raw.answer_bytes, Limit::Bytes, &mut class.answer_bytes),
+        ("patience_s", raw.patience_s, Limit::Seconds, &mut class.patience_s),
     ] {
         if let Some(both) = both {
-            *here = Some(range(key(name), both, None)?);
+            *here = Some(range(key(name), both, limit)?);
         }
     }
     Ok(class)
@@ -122,15 +131,15 @@ pub(super) fn process(raw: Option<&RawArrivals>, folder: &Path) -> Checked<Proce
             Ok(Process::Gamma { cv: within("arrivals.cv", cv, 0.01..=100.0, "a number from 0.01 to 100")? })
         }
         RawProcess::OnOff => Ok(Process::OnOff {
-            on_s: positive("arrivals.on_s", number("arrivals.on_s", raw.on_s)?)?,
-            off_s: positive("arrivals.off_s", number("arrivals.off_s", raw.off_s)?)?,
+            on_s: seconds("arrivals.on_s", number("arrivals.on_s", raw.on_s)?)?,
+            off_s: seconds("arrivals.off_s", number("arrivals.off_s", raw.off_s)?)?,
         }),
         RawProcess::Diurnal => {
             let amplitude = number("arrivals.amplitude", raw.amplitude)?;
             Ok(Process::Diurnal {
-                period_s: positive("arrivals.period_s", raw.period_s.unwrap_or(86_400.0))?,
+                period_s: seconds("arrivals.period_s", raw.period_s.unwrap_or(86_400.0))?,
                 amplitude: within("arrivals.amplitude", amplitude, 0.0..=1.0, "a number from 0 to 1")?,
-                peak_s: not_negative("arrivals.peak_s", raw.peak_s.unwrap_or(0.0))?,
+                peak_s: seconds_or_0("arrivals.peak_s", raw.peak_s.unwrap_or(0.0))?,
             })
         }
         RawProcess::Trace => replay(raw, folder).map(Process::Trace),
@@ -142,7 +151,7 @@ fn replay(raw: &RawArrivals, folder: &Path) -> Checked<Replay> {
     let named = raw.trace.as_ref().ok_or_else(|| missing("arrivals.trace", because))?;
     let trace = Trace::built_in(named).map_or_else(|| Trace::load(&folder.join(named)), Ok);
     let trace = trace.map_err(|source| ScenarioError::Trace { source })?;
-    let start_s = not_negative("arrivals.start_s", raw.start_s.unwrap_or(0.0))?;
+    let start_s = seconds_or_0("arrivals.start_s", raw.start_s.unwrap_or(0.0))?;
     if start_s > trace.length_s() {
         return Err(value("arrivals.start_s", start_s, "no later than the trace's end"));
     }
@@ -226,7 +235,7 @@ pub(super) fn knowledge(raw: Option<&RawKnowledge>) -> Checked<Knowledge> {
         },
         engine_factor: positive("knowledge.engine_factor", raw.engine_factor.unwrap_or(1.0))?,
         channel: ChannelKnowledge {
-            error_db: not_negative("knowledge.channel_error_db", raw.channel_error_db.unwrap_or(0.0))?,
+            error_db: decibels_or_0("knowledge.channel_error_db", raw.channel_error_db.unwrap_or(0.0))?,
             delay: raw
                 .channel_delay_ms
                 .filter(|&delay_ms| delay_ms != 0.0)

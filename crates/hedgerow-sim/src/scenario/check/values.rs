@@ -6,22 +6,70 @@ use super::super::error::Place;
 use super::super::{Range, ScenarioError};
 use super::Checked;
 
+/// Beyond these, products of two numbers would leave what a float or a count of nanoseconds can hold.
+const LEAST: f64 = 1e-15;
+const MOST: f64 = 1e15;
+
+/// A day: nothing on the air or in a node's plan lasts longer.
+const MILLIS_MAX: f64 = 86_400_000.0;
+/// Some thirty years, of which a count of nanoseconds holds several.
+const SECONDS_MAX: f64 = 1e9;
+/// Requests a second, on average.
+const RATES_PER_S: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+/// More than any power or loss has, in both directions.
+const DECIBELS_MAX: f64 = 400.0;
+
 pub(super) fn millis(key: impl Into<String>, millis: f64) -> Checked<Span> {
-    Ok(Span::from_seconds(positive(key, millis)? / 1e3))
+    let key = key.into();
+    let millis = positive(key.clone(), millis)?;
+    Ok(Span::from_seconds(within(key, millis, 0.0..=MILLIS_MAX, "at most 86400000, which is a day")? / 1e3))
 }
 
-pub(in crate::scenario) fn positive(key: impl Into<String>, number: f64) -> Checked<f64> {
-    if number > 0.0 && number.is_finite() {
+/// A length of time above 0.
+pub(super) fn seconds(key: impl Into<String>, seconds: f64) -> Checked<f64> {
+    let key = key.into();
+    let seconds = positive(key.clone(), seconds)?;
+    within(key, seconds, 1e-9..=SECONDS_MAX, "a number from 1e-9 to 1e9")
+}
+
+/// A moment, or a length of time that may be 0.
+pub(super) fn seconds_or_0(key: impl Into<String>, seconds: f64) -> Checked<f64> {
+    let key = key.into();
+    let seconds = not_negative(key.clone(), seconds)?;
+    within(key, seconds, 0.0..=SECONDS_MAX, "at most 1e9")
+}
+
+pub(in crate::scenario) fn rate(key: impl Into<String>, per_s: f64) -> Checked<f64> {
+    let key = key.into();
+    let per_s = positive(key.clone(), per_s)?;
+    within(key, per_s, RATES_PER_S, "a number from 1e-6 to 1e6")
+}
+
+/// A power or a ratio on a logarithmic scale.
+pub(super) fn decibels(key: impl Into<String>, decibels: f64) -> Checked<f64> {
+    within(key, decibels, -DECIBELS_MAX..=DECIBELS_MAX, "a number from -400 to 400")
+}
+
+/// A spread or a loss on a logarithmic scale.
+pub(super) fn decibels_or_0(key: impl Into<String>, decibels: f64) -> Checked<f64> {
+    let key = key.into();
+    let decibels = not_negative(key.clone(), decibels)?;
+    within(key, decibels, 0.0..=DECIBELS_MAX, "at most 400")
+}
+
+pub(super) fn positive(key: impl Into<String>, number: f64) -> Checked<f64> {
+    if (LEAST..=MOST).contains(&number) {
         return Ok(number);
     }
-    Err(value(key, number, "a number above 0"))
+    let is_nearly = number > 0.0;
+    Err(value(key, number, if is_nearly { "a number from 1e-15 to 1e15" } else { "a number above 0" }))
 }
 
 pub(super) fn not_negative(key: impl Into<String>, number: f64) -> Checked<f64> {
-    if number >= 0.0 && number.is_finite() {
+    if (0.0..=MOST).contains(&number) {
         return Ok(number);
     }
-    Err(value(key, number, "a number of at least 0"))
+    Err(value(key, number, if number > MOST { "at most 1e15" } else { "a number of at least 0" }))
 }
 
 pub(super) fn within(
@@ -33,24 +81,45 @@ pub(super) fn within(
     if range.contains(&number) { Ok(number) } else { Err(value(key, number, must_be)) }
 }
 
-pub(super) fn finite(key: impl Into<String>, number: f64) -> Checked<f64> {
-    if number.is_finite() { Ok(number) } else { Err(value(key, number, "a finite number")) }
-}
-
 pub(super) fn at_least_one(key: impl Into<String>, number: u32) -> Checked<u32> {
     if number > 0 { Ok(number) } else { Err(value(key, number, "at least 1")) }
 }
 
-pub(super) fn range(key: impl Into<String>, [least, most]: [f64; 2], limit: Option<f64>) -> Checked<Range> {
-    let is_within = least >= 0.0 && least <= most && most <= limit.unwrap_or(f64::MAX);
-    if is_within {
+/// Two numbers of at least 0, the second no less than the first and no more than a limit.
+pub(super) fn range(key: impl Into<String>, [least, most]: [f64; 2], limit: Limit) -> Checked<Range> {
+    if least >= 0.0 && least <= most && most <= limit.most() {
         return Ok(Range { least, most });
     }
-    let must_be = match limit {
-        None => "two numbers of at least 0, the smaller one first",
-        Some(_) => "two numbers from 0 to 1, the smaller one first",
-    };
-    Err(value(key, format!("[{least}, {most}]"), must_be))
+    Err(value(key, format!("[{least}, {most}]"), limit.must_be()))
+}
+
+/// What the larger number of a [`range`] may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Limit {
+    /// A part of something.
+    One,
+    /// A time in seconds.
+    Seconds,
+    /// A size in bytes.
+    Bytes,
+}
+
+impl Limit {
+    fn most(self) -> f64 {
+        match self {
+            Self::One => 1.0,
+            Self::Seconds => SECONDS_MAX,
+            Self::Bytes => MOST,
+        }
+    }
+
+    fn must_be(self) -> &'static str {
+        match self {
+            Self::One => "two numbers from 0 to 1, the smaller one first",
+            Self::Seconds => "two numbers of at least 0 and at most 1e9, the smaller one first",
+            Self::Bytes => "two numbers of at least 0 and at most 1e15, the smaller one first",
+        }
+    }
 }
 
 pub(super) fn value(key: impl Into<String>, value: impl ToString, must_be: &'static str) -> ScenarioError {

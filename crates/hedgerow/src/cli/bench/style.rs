@@ -1,8 +1,13 @@
 //! How lines and ticks look in every plot.
 
+use hedgerow_core::scheduler::Policy;
+use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LineStyle, MarkerShape};
+use kuva::render::figure::Figure;
+use kuva::render::layout::Layout;
 
 /// A line's look.
+#[derive(Debug)]
 pub(crate) struct Style {
     pub(crate) color: &'static str,
     pub(crate) line: LineStyle,
@@ -10,8 +15,9 @@ pub(crate) struct Style {
 }
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito), each with its own marker and dashes, so that
-/// they can also be told apart in grey.
-pub(crate) const STYLES: [Style; 7] = [
+/// they can also be told apart in grey. Only the first is solid: lines are drawn in this order, each thinner than the one
+/// before, so that a line beneath others is seen in their gaps.
+pub(crate) static STYLES: [Style; 10] = [
     Style { color: "#0072B2", line: LineStyle::Solid, marker: MarkerShape::Circle },
     Style { color: "#D55E00", line: LineStyle::Dashed, marker: MarkerShape::Square },
     Style { color: "#009E73", line: LineStyle::Dotted, marker: MarkerShape::Triangle },
@@ -19,7 +25,60 @@ pub(crate) const STYLES: [Style; 7] = [
     Style { color: "#CC79A7", line: LineStyle::Dashed, marker: MarkerShape::Diamond },
     Style { color: "#E69F00", line: LineStyle::Dotted, marker: MarkerShape::TriangleDown },
     Style { color: "#56B4E9", line: LineStyle::DashDot, marker: MarkerShape::Plus },
+    Style { color: "#882255", line: LineStyle::Dashed, marker: MarkerShape::Star },
+    Style { color: "#777777", line: LineStyle::Dotted, marker: MarkerShape::Pentagon },
+    Style { color: "#44AA99", line: LineStyle::DashDot, marker: MarkerShape::Hexagon },
 ];
+
+/// What a policy, or a solver, looks like in every picture: its place in [`STYLES`].
+fn place_of(name: &str) -> Option<usize> {
+    match name {
+        "milp" => Some(8),
+        "cp-sat" => Some(9),
+        // Those of the core are all here, however large their batches are.
+        name => Some(match name.parse().ok()? {
+            Policy::Exact => 0,
+            Policy::Dftsp => 1,
+            Policy::Greedy => 2,
+            Policy::None { .. } => 3,
+            Policy::Edf => 4,
+            Policy::Static { .. } => 5,
+            Policy::Fifo => 6,
+            Policy::BruteForce => 7,
+        }),
+    }
+}
+
+/// The looks of the lines of one picture, by their names: a policy has its own in every picture, all others have one that
+/// is still free. Each comes with its place in the order in which lines are drawn.
+pub(crate) fn styles_of(names: &[&str]) -> Vec<(usize, &'static Style)> {
+    let mut taken = [false; STYLES.len()];
+    let mut take = |place: usize| !std::mem::replace(&mut taken[place], true);
+    // Two sizes of one policy in one picture cannot both have its look: the first has.
+    let mut places: Vec<Option<usize>> =
+        names.iter().map(|name| place_of(name).filter(|&place| take(place))).collect();
+    for (index, place) in places.iter_mut().enumerate() {
+        if place.is_none() {
+            *place = Some((0..STYLES.len()).find(|&free| take(free)).unwrap_or(index % STYLES.len()));
+        }
+    }
+    places.into_iter().flatten().map(|place| (place, &STYLES[place])).collect()
+}
+
+/// A picture as SVG, which is scaled where there is less room for it: it says which coordinates are its own.
+pub(crate) fn svg(figure: &Figure) -> String {
+    let scene = figure.render();
+    let sized = SvgBackend::new().render_scene(&scene);
+    sized.replacen("<svg ", &format!("<svg viewBox=\"0 0 {} {}\" ", scene.width, scene.height), 1)
+}
+
+/// A title of so many pixels at most, in as many lines as that takes.
+pub(crate) fn titled(layout: Layout, title: impl Into<String>, width: f64) -> Layout {
+    const SIZE: u32 = 14;
+    // A letter is some six tenths as wide as it is high.
+    let letters = (width / (0.6 * f64::from(SIZE))) as usize;
+    layout.with_title(title).with_title_size(SIZE).with_title_wrap(letters)
+}
 
 /// A tick of a time axis in milliseconds.
 pub(in crate::cli) fn time_tick(ms: f64) -> String {
@@ -29,6 +88,32 @@ pub(in crate::cli) fn time_tick(ms: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn looks(names: &[&str]) -> Vec<&'static str> {
+        styles_of(names).into_iter().map(|(_, style)| style.color).collect()
+    }
+
+    #[test]
+    fn a_policy_looks_the_same_in_every_picture_and_no_two_lines_of_one_alike() {
+        let all =
+            ["dftsp", "exact", "static:32", "none", "greedy", "edf", "fifo", "brute-force", "milp", "cp-sat"];
+        let together = looks(&all);
+        for (name, look) in all.iter().zip(&together) {
+            assert_eq!(looks(&[name]), [*look], "{name}");
+        }
+        assert_eq!(looks(&["static:8"]), looks(&["static:32"]));
+        let mixed = looks(&["W8A16", "static:8", "static:32", "none", "all limits"]);
+        for lines in [together, mixed] {
+            let different: std::collections::BTreeSet<_> = lines.iter().collect();
+            assert_eq!(different.len(), lines.len(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_can_be_scaled() {
+        let picture = svg(&Figure::new(1, 1).with_cell_size(300.0, 200.0));
+        assert!(picture.starts_with("<svg viewBox=\"0 0 3"), "{picture}");
+    }
 
     #[test]
     fn a_tick_has_the_unit_that_people_use() {

@@ -42,11 +42,11 @@ pub(crate) struct EvaluateArgs {
     /// Tokens of a window
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]
     ctx: u32,
-    /// Read only so many windows [default: all of the text]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    chunks: Option<u32>,
+    /// Read so many windows, or `all` of the text: four times as many make the intervals half as wide
+    #[arg(long, value_name = "N|all", default_value = "24", value_parser = chunks)]
+    chunks: Chunks,
     /// Threads; 0: one for each core
-    #[arg(short = 't', long, value_name = "N", default_value_t = 0)]
+    #[arg(short = 't', long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
     threads: u32,
     /// Measure even what was measured and saved before
     #[arg(long)]
@@ -64,6 +64,33 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
+
+/// How many windows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunks {
+    All,
+    First(u32),
+}
+
+impl Chunks {
+    fn most(self) -> Option<u32> {
+        match self {
+            Self::All => None,
+            Self::First(windows) => Some(windows),
+        }
+    }
+}
+
+fn chunks(text: &str) -> Result<Chunks, &'static str> {
+    if text == "all" {
+        return Ok(Chunks::All);
+    }
+    let windows = text.parse().ok().filter(|windows| (2..=CHUNKS_MAX).contains(windows));
+    windows.map(Chunks::First).ok_or("must be `all`, or a whole number from 2 to 1000000")
+}
+
+/// More than any text has that is worth reading.
+const CHUNKS_MAX: u32 = 1_000_000;
 
 /// Measures what is not known yet, saves it, and prints all of it.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
@@ -114,12 +141,12 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let text = text(args, &options)?;
     let reference = args.reference.as_deref().context("clap requires a reference")?;
     let reference = server::load_model(reference, &options)?;
-    let models = load(&args.models, &options)?;
+    let models = load_beside(&reference, &args.models, &options)?;
     for loaded in &models {
         quality::kinship(&loaded.path, &loaded.model, &reference.model)?;
     }
     let window = Tokens(args.ctx);
-    let evaluation = Evaluation::new(&reference.model, &text, window, args.chunks, args.threads)?;
+    let evaluation = Evaluation::new(&reference.model, &text, window, args.chunks.most(), args.threads)?;
     let shelf = Shelf::new(models::cache_folder()?.join("quality"));
     let reference_file = ModelFile::of(&reference.model, &reference.path)?;
     let subject = |loaded: &LoadedModel| -> anyhow::Result<Subject> {
@@ -138,6 +165,14 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
         let loaded: Vec<_> = missing.iter().map(|&index| &*models[index].model).collect();
         check_memory(&reference, &missing.iter().map(|&index| &models[index]).collect::<Vec<_>>())?;
         let progress = Windows::new(evaluation.windows());
+        eprintln!(
+            "reading {} of {} windows of {} tokens with {} models; --chunks sets how many",
+            evaluation.windows(),
+            evaluation.windows_there(),
+            args.ctx,
+            // The reference reads too, once.
+            1 + loaded.iter().filter(|model| !std::ptr::eq(**model, &*reference.model)).count(),
+        );
         let measured = evaluation.run(&loaded, |done| progress.show(done));
         progress.finish();
         for (&index, measured) in missing.iter().zip(measured?) {
@@ -173,14 +208,41 @@ fn text(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Text> {
     Ok(Text::read(path)?)
 }
 
+/// Loads each file once: the reference may be among the models, as in `precisions/*.gguf --reference precisions/*F16.gguf`,
+/// and nothing is learned from reading with it twice.
+fn load_beside(
+    reference: &LoadedModel,
+    names: &[String],
+    options: &FetchOptions,
+) -> anyhow::Result<Vec<LoadedModel>> {
+    let mut models: Vec<LoadedModel> = Vec::new();
+    for name in names {
+        let path = models::fetch(&name.parse()?, options, &|_| {})?.path;
+        let is_there = |loaded: &&LoadedModel| is_same_file(&loaded.path, &path);
+        if models.iter().any(|loaded| is_there(&loaded)) {
+            continue;
+        }
+        models.push(match Some(reference).filter(is_there) {
+            Some(reference) => reference.clone(),
+            None => server::load_model(name, options)?,
+        });
+    }
+    Ok(models)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
+}
+
 fn load(names: &[String], options: &FetchOptions) -> anyhow::Result<Vec<LoadedModel>> {
     names.iter().map(|name| server::load_model(name, options)).collect()
 }
 
 /// The files are mapped, so too little memory would not fail but crawl.
 fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), QualityError> {
-    let all = std::iter::once(reference).chain(models.iter().copied());
-    let needed: u64 = all.map(|loaded| loaded.model.info().file.0).sum();
+    let others = models.iter().copied().filter(|loaded| !is_same_file(&loaded.path, &reference.path));
+    let needed: u64 = std::iter::once(reference).chain(others).map(|loaded| loaded.model.info().file.0).sum();
     match available_bytes() {
         Some(available) if available < needed => {
             let mb = |bytes: u64| bytes / 1_000_000;

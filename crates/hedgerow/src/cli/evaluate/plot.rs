@@ -1,12 +1,11 @@
 //! Quality over size, by `kuva`.
 
-use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure;
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
-use crate::cli::bench::style::STYLES;
+use crate::cli::bench::style::{STYLES, svg};
 use crate::quality::{Estimate, Quality};
 
 const PANEL: (f64, f64) = (360.0, 280.0);
@@ -35,7 +34,7 @@ pub(super) fn quality(results: &[Quality]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    SvgBackend::new().render_scene(&figure.render())
+    svg(&figure)
 }
 
 fn panel(results: &[Quality], (title, figure): &Figured) -> (Vec<Plot>, Layout) {

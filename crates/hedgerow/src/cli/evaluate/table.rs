@@ -3,6 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
+use crate::cli::columns::fitting;
 use crate::quality::{Estimate, Quality};
 
 /// A table for each reference, text and cut of it, in the order in which they come.
@@ -62,8 +63,7 @@ fn one(first: &Quality, group: &[&Quality]) -> String {
         ]);
     }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    text.extend(table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n"));
-    text
+    text + &fitting(&table)
 }
 
 fn megabytes(bytes: u64) -> String {

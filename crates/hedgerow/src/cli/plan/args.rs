@@ -11,8 +11,10 @@ use hedgerow_core::pace::Factors;
 use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_sim::Recording;
 
-use crate::cli::arrivals::{ArrivalArgs, above_0, span};
-use crate::config::{Config, ConfigArgs};
+use crate::cli::arrivals::{ArrivalArgs, span};
+use crate::cli::numbers::{FACTORS, PARTS, RATES_PER_S, number};
+use crate::cli::replay::recording_at;
+use crate::config::{CommonArgs, Config, EngineArgs, PlanningArgs};
 use crate::hint::hinted;
 use crate::load::{Class, Patience, Pattern};
 use crate::plan::{Asked, Goal, Mix, PromptTokens};
@@ -42,13 +44,13 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     accelerators: u32,
     /// Part of the device's published speeds that is reached; 1 is the most that could be
-    #[arg(long, value_name = "PART", default_value_t = 1.0)]
+    #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = number(PARTS))]
     efficiency: f64,
     /// Tokens in a block of the device's KV cache [default: 16]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     kv_block: Option<u32>,
     /// Memory for weights and KV caches, in GB [default: the device's, or what is free on this machine]
-    #[arg(long, value_name = "GB")]
+    #[arg(long, value_name = "GB", value_parser = number(0.001..=1e9))]
     memory_gb: Option<f64>,
 
     /// Who asks for what, by when: the same file as for `hedgerow bench serve`
@@ -57,16 +59,16 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     arrivals: ArrivalArgs,
     /// Part of all requests that is to be answered in time
-    #[arg(long, value_name = "PART", default_value_t = 0.9)]
+    #[arg(long, value_name = "PART", default_value_t = 0.9, value_parser = number(PARTS))]
     attainment: f64,
     /// Precisions that could be held [default: those that are known]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) precisions: Vec<String>,
     /// Hold at most so many precisions at once [default: 2; 1 for a --device and a mix without `min_quality`]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    at_once: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    at_once: Option<u8>,
     /// Requests of one user in a minute
-    #[arg(long, value_name = "RATE", default_value_t = 1.0, value_parser = above_0)]
+    #[arg(long, value_name = "RATE", default_value_t = 1.0, value_parser = number(1e-6..=1e6))]
     pub(super) per_user: f64,
     /// What callers do at their deadline: wait, hang-up
     #[arg(long, value_name = "WHAT", default_value = "wait")]
@@ -77,19 +79,20 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "TIME", value_parser = span)]
     duration: Option<Duration>,
     /// Play these rates too, in requests a second: to be compared with what was measured at them
-    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = above_0)]
+    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = number(RATES_PER_S))]
     pub(super) rate: Vec<f64>,
     /// Seeds of the load, one run each; `hedgerow bench serve` draws the same load from the same seed
     #[arg(long, value_name = "SEEDS", value_delimiter = ',', default_value = "1,2,3,4,5")]
     pub(super) seeds: Vec<u64>,
     /// How closely the greatest rate is looked for, as a part of it
-    #[arg(long, value_name = "PART", default_value_t = 0.02)]
+    #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = number(PARTS))]
     resolution: f64,
     /// Steps take so many times as long as was measured or published [default: 1]
-    #[arg(long, value_name = "FACTOR", value_parser = above_0, conflicts_with = "recording")]
+    #[arg(long, value_name = "FACTOR", value_parser = number(FACTORS), conflicts_with = "recording")]
     pace: Option<f64>,
-    /// Take that factor from what `hedgerow serve --record FILE` wrote: while a node serves, its callers slow it down
-    #[arg(long, value_name = "FILE")]
+    /// Take that factor from what `hedgerow serve --record` wrote, of a folder from its newest recording: while a node
+    /// serves, its callers slow it down
+    #[arg(long, value_name = "FILE|FOLDER")]
     recording: Option<PathBuf>,
 
     /// Print one JSON object instead of a table
@@ -99,19 +102,17 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE.svg")]
     pub(super) plot: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) config: ConfigArgs,
+    planning: PlanningArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
 }
 
 impl PlanArgs {
     /// What is to be reached.
-    ///
-    /// # Errors
-    ///
-    /// When a part is none.
-    pub(super) fn goal(&self) -> anyhow::Result<Goal> {
-        within("--attainment", self.attainment, 0.0, 1.0)?;
-        within("--resolution", self.resolution, 0.0, 1.0)?;
-        Ok(Goal { attainment: self.attainment, resolution: self.resolution })
+    pub(super) fn goal(&self) -> Goal {
+        Goal { attainment: self.attainment, resolution: self.resolution }
     }
 
     /// What is offered, the vocabulary still unknown.
@@ -134,7 +135,7 @@ impl PlanArgs {
     /// another, so there the one that is read fastest does best alone, unless somebody asks for more.
     pub(super) fn at_once(&self, mix: &Mix) -> usize {
         let has_floor = mix.classes().iter().any(|class| class.min_quality.is_some_and(|floor| floor > 0.0));
-        self.at_once.unwrap_or(if self.device.is_some() && !has_floor { 1 } else { 2 })
+        self.at_once.map_or(if self.device.is_some() && !has_floor { 1 } else { 2 }, usize::from)
     }
 
     /// How many times as long steps take as was measured or published.
@@ -148,22 +149,8 @@ impl PlanArgs {
     }
 
     /// What weights and caches may take together, if that was said.
-    ///
-    /// # Errors
-    ///
-    /// When it is nothing.
-    pub(super) fn memory(&self) -> anyhow::Result<Option<Bytes>> {
-        let wrong = |gb: f64| {
-            hinted(
-                format!("--memory-gb is {gb}, but must be above 0"),
-                "give what weights and KV caches may take together, in GB",
-            )
-        };
-        let checked = |gb: f64| match gb > 0.0 && gb.is_finite() {
-            true => Ok(Bytes((gb * 1e9) as u64)),
-            false => Err(wrong(gb)),
-        };
-        self.memory_gb.map(checked).transpose()
+    pub(super) fn memory(&self) -> Option<Bytes> {
+        self.memory_gb.map(|gb| Bytes((gb * 1e9) as u64))
     }
 
     /// Refuses what only means something with a device.
@@ -188,35 +175,31 @@ impl PlanArgs {
 
     /// What is asked of a device. What a CPU is set up for by default is too little for an accelerator, so `parallel` and
     /// `prefill_chunk` count only where somebody said them.
-    ///
-    /// # Errors
-    ///
-    /// When a part is none, or the memory.
     pub(super) fn asked<'a>(
         &'a self,
         device: &'a str,
         config: &'a Config,
         is_said: &dyn Fn(&str) -> bool,
-    ) -> anyhow::Result<Asked<'a>> {
-        within("--efficiency", self.efficiency, 0.0, 1.0)?;
+    ) -> Asked<'a> {
         let engine = &config.engine;
         let said = |key: &str, value: u32, otherwise: u32| if is_said(key) { value } else { otherwise };
-        Ok(Asked {
+        Asked {
             model: &config.model.name,
             device,
             accelerators: self.accelerators,
             efficiency: self.efficiency,
-            memory: self.memory()?,
+            memory: self.memory(),
             precisions: &self.precisions,
             parallel: said("parallel", engine.parallel, PARALLEL),
             prefill_chunk: Tokens(said("prefill_chunk", engine.prefill_chunk.0, PREFILL_CHUNK)),
             kv_block: Tokens(self.kv_block.unwrap_or(KV_BLOCK)),
             kv_type: engine.kv_type,
-        })
+        }
     }
 }
 
 fn pace_of(path: &Path) -> anyhow::Result<Factors> {
+    let path = &recording_at(path)?;
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("reading the recording {shown}"))?;
     let recording = Recording::read(BufReader::new(file))
@@ -229,19 +212,4 @@ fn pace_of(path: &Path) -> anyhow::Result<Factors> {
         ));
     }
     Ok(times.fit.factors())
-}
-
-/// A part above `least`, at most `most`.
-fn within(flag: &str, value: f64, least: f64, most: f64) -> anyhow::Result<()> {
-    if value > least && value <= most {
-        return Ok(());
-    }
-    Err(hinted(
-        format!("{flag} is {value}, but must be above {least} and at most {most}"),
-        format!("{flag} is a part: 0.9 is nine of ten"),
-    ))
-}
-
-fn at_least_one(text: &str) -> Result<usize, &'static str> {
-    text.parse().ok().filter(|&count| count >= 1).ok_or("must be 1 or more")
 }

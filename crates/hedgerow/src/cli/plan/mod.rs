@@ -30,10 +30,10 @@ use crate::profile::Machine;
 ///
 /// When a flag or a file is wrong, the model or the device is not known, or no set of precisions will do.
 pub(super) fn run(args: &PlanArgs, matches: &ArgMatches) -> anyhow::Result<()> {
-    let layered = config::load(matches, args.config.config.as_deref())?;
+    let layered = config::load(matches, args.common.config.as_deref())?;
     crate::logging::start(&layered.config.log)?;
     let config = &layered.config;
-    let goal = args.goal()?;
+    let goal = args.goal();
     let is_said = |key: &str| {
         let value = layered.values.get(&("engine".to_owned(), key.to_owned()));
         value.is_some_and(|(_, source)| source != "default")
@@ -74,7 +74,7 @@ fn measured(args: &PlanArgs, mix: &mut Mix, config: &Config) -> anyhow::Result<F
     options.offline = true;
     let here = Here::find(&chosen(&model, &args.precisions)?.precisions, config, &options)?;
     mix.prompt_tokens = here.prompt_tokens;
-    let memory = args.memory()?.unwrap_or_else(Here::memory);
+    let memory = args.memory().unwrap_or_else(Here::memory);
     let sets = plan::candidates(here.held(), args.at_once(mix), mix, memory, |set| here.node(set))?;
     let known = here.held().to_vec();
     Ok((
@@ -109,7 +109,7 @@ fn estimated(
     config: &Config,
     is_said: &dyn Fn(&str) -> bool,
 ) -> anyhow::Result<Found> {
-    let asked = args.asked(device, config, is_said)?;
+    let asked = args.asked(device, config, is_said);
     let estimate = Estimate::new(&asked, mix)?;
     let memory: Bytes = estimate.memory();
     let node = |set: &[usize]| -> anyhow::Result<Node> { Ok(estimate.node(set)) };

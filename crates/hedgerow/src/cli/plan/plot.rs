@@ -1,14 +1,16 @@
 //! Draws attainment over the rate.
 
-use kuva::backend::svg::SvgBackend;
-use kuva::plot::{LegendEntry, LegendShape, LinePlot, LineStyle, ScatterPlot};
+use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
+use kuva::render::annotations::ReferenceLine;
 use kuva::render::figure::Figure;
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
 use super::report::Report;
-use crate::cli::bench::style::STYLES;
+use crate::cli::bench::style::{STYLES, svg, titled};
 use crate::plan::Point;
+
+const PANEL: (f64, f64) = (600.0, 380.0);
 
 /// An SVG: a line for each set, the best of them as many as there are styles; a mark where its greatest rate is; and the
 /// target.
@@ -32,10 +34,11 @@ pub(super) fn plot(report: &Report) -> String {
             dasharray: style.line.dasharray(),
         });
     }
-    let target = 100.0 * report.goal.attainment;
-    let line = LinePlot::new().with_data(vec![(0.0, target), (furthest, target)]).with_color("#888888");
-    plots.push(Plot::Line(line.with_stroke_width(1.0).with_line_style(LineStyle::Dashed)));
-    let layout = Layout::auto_from_plots(&plots)
+    // Without the noise of a product: 99.9 %, not 99.90000000000001 %.
+    let target = (1e6 * report.goal.attainment).round() / 1e4;
+    let line = ReferenceLine::horizontal(target).with_color("#777777");
+    let layout = titled(Layout::auto_from_plots(&plots), report.title(), PANEL.0)
+        .with_reference_line(line.with_label(format!("asked for: {target} %")))
         .with_x_label("requests/s offered")
         .with_y_label("attainment (% of offered)")
         .with_x_axis_min(0.0)
@@ -43,11 +46,10 @@ pub(super) fn plot(report: &Report) -> String {
         .with_y_axis_min(0.0)
         .with_y_axis_max(102.0);
     let figure = Figure::new(1, 1)
-        .with_title(report.title())
         .with_plots(vec![plots])
         .with_layouts(vec![layout])
-        .with_cell_size(600.0, 380.0)
+        .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend)
         .with_shared_legend_bottom();
-    SvgBackend::new().render_scene(&figure.render())
+    svg(&figure)
 }

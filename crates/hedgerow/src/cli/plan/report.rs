@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::catalogue::Kind;
+use crate::cli::columns::fitting;
 use crate::cli::list::mark;
 use crate::load::{Arrivals, Class};
 use crate::plan::{self, Answer, Estimate, Goal, Held, Here, LeftOut, Play, Point, Usage};
@@ -101,8 +102,7 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        let lines: String = table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect();
-        self.about() + "\n" + &lines + "\n" + &self.remarks()
+        self.about() + "\n" + &fitting(&table) + "\n" + &self.remarks()
     }
 
     fn row(&self, answer: &Answer, is_best: bool) -> [String; 10] {

@@ -14,14 +14,14 @@ use indicatif::HumanDuration;
 
 use crate::catalogue;
 use crate::cli::instances::write_whole;
-use crate::config::{self, ConfigArgs};
+use crate::config::{self, CommonArgs, EngineArgs};
 use crate::hint::hinted;
 use crate::models::FetchOptions;
 use crate::placement::Placer;
 use crate::profile::{Known, Profile, Profiler};
 use crate::{serve, server};
 
-/// What `hedgerow profile` takes: the same flags as `serve`, because they decide what is measured.
+/// What `hedgerow profile` takes: the engine's flags are those of `serve`, because they decide what is measured.
 #[derive(Args, Debug)]
 pub(crate) struct ProfileArgs {
     /// The model: smollm2-135m-instruct, a .gguf file, or a Hugging Face repository as org/repo:QUANT
@@ -43,12 +43,14 @@ pub(crate) struct ProfileArgs {
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     #[command(flatten)]
-    config: ConfigArgs,
+    engine: EngineArgs,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// Prints the saved profile, or measures and saves one first.
 pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()> {
-    let config = config::load(matches, args.config.config.as_deref())?.config;
+    let config = config::load(matches, args.common.config.as_deref())?.config;
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;

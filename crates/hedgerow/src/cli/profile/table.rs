@@ -9,6 +9,7 @@ use hedgerow_core::engine::cost::Surface;
 use hedgerow_core::time::Span;
 use indicatif::HumanBytes;
 
+use crate::cli::columns::fitting;
 use crate::profile::{Accelerators, Profile};
 
 /// Contexts that prefill is shown after, as far as a request's context goes.
@@ -97,6 +98,5 @@ fn grid(rows: &[u32], columns: &[u32], cell: &dyn Fn(u32, u32) -> String) -> Str
         table.add_row(std::iter::once(row.to_string()).chain(cells));
     }
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    let lines = table.to_string();
-    lines.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    fitting(&table)
 }

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::plan_times::Timed;
 use super::instances::{cannot_write, write_whole};
+use super::numbers::{RATES_PER_S, number};
 use super::replay::{self, ReplayArgs};
 use crate::hint::hinted;
 
@@ -37,7 +38,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "COUNT", conflicts_with = "replay")]
     requests: Option<u64>,
     /// Arrivals a second.
-    #[arg(long, value_name = "PER_SECOND", conflicts_with = "replay")]
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "replay", value_parser = number(RATES_PER_S))]
     rate: Option<f64>,
     /// Write what happened into this folder: requests.csv (a line for each request: when it arrived, started and
     /// ended, how and why), plans.csv (a line for each plan: who waited, who was taken, what bound), cdfs.csv (the

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use hedgerow_core::output::Times;
 use hedgerow_core::time::Span;
 use hedgerow_sim::{Report, cdf};
-use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot};
 use kuva::render::figure::Figure;
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
-use crate::cli::bench::style::{STYLES, time_tick};
+use crate::cli::bench::style::{styles_of, svg, time_tick};
 
 const PANEL: (f64, f64) = (360.0, 260.0);
 
@@ -25,7 +24,9 @@ const METRICS: [Timed; 3] =
 /// time per token, and their whole answer within a time. Who got none never gets there, so that a line ends at the
 /// part that was answered.
 pub(super) fn cdfs(reports: &[Report], times: &[Times]) -> String {
-    let runs = || reports.iter().zip(times).zip(STYLES.iter().cycle());
+    let policies: Vec<&str> = reports.iter().map(|report| report.policy.as_str()).collect();
+    let styles = styles_of(&policies);
+    let runs = || reports.iter().zip(times).zip(styles.iter().map(|(_, style)| *style));
     let mut cells = Vec::new();
     let mut layouts = Vec::new();
     for (title, pick) in METRICS {
@@ -47,8 +48,8 @@ pub(super) fn cdfs(reports: &[Report], times: &[Times]) -> String {
         let layout = Layout::auto_from_plots(&plots)
             .with_title(title)
             .with_title_size(13)
-            .with_x_label("at most")
-            .with_y_label("% of offered")
+            .with_x_label("time")
+            .with_y_label("% of offered, within that time")
             .with_y_axis_min(0.0)
             .with_y_axis_max(105.0);
         // Nobody may have got anything.
@@ -73,5 +74,5 @@ pub(super) fn cdfs(reports: &[Report], times: &[Times]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    SvgBackend::new().render_scene(&figure.render())
+    svg(&figure)
 }

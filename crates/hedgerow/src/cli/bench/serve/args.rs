@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::cells::{Cell, Pressure};
-use crate::cli::arrivals::{ArrivalArgs, above_0, span};
+use crate::cli::arrivals::{ArrivalArgs, span};
+use crate::cli::numbers::{RATES_PER_S, number};
 use crate::hint::hinted;
 use crate::load::{Class, Offer, Patience, Pattern};
 
@@ -33,7 +34,8 @@ pub(crate) struct ServeArgs {
     pub(super) compare_model: Option<String>,
 
     /// Requests a second, one run each
-    #[arg(long, value_name = "RATES", value_delimiter = ',', default_value = "1,2,4", value_parser = rate)]
+    #[arg(long, value_name = "RATES", value_delimiter = ',', default_value = "1,2,4",
+          value_parser = number(RATES_PER_S))]
     rate: Vec<f64>,
     /// Instead of a rate: so many callers, each of whom asks again when the answer is there
     #[arg(long, value_name = "CALLERS", value_delimiter = ',', conflicts_with = "rate",
@@ -59,7 +61,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     no_deadlines: bool,
     /// Every request begins with the same so many tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     shared_prefix: u32,
     #[command(flatten)]
     arrivals: ArrivalArgs,
@@ -121,11 +123,4 @@ impl ServeArgs {
         }
         cells
     }
-}
-
-/// More than one thread can send.
-const RATE_MAX: f64 = 10_000.0;
-
-fn rate(text: &str) -> Result<f64, &'static str> {
-    above_0(text).ok().filter(|&rate| rate <= RATE_MAX).ok_or("must be a number above 0, up to 10000")
 }

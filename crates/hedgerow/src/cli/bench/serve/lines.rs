@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::cells::{Measured, Pressure, Server};
+use crate::cli::columns::fitting;
 use crate::load::{Class, Outcome, Patience, Record, Series, Tally};
 
 /// What became of a set of requests, over all seeds.
@@ -217,7 +218,7 @@ pub(super) fn table(lines: &[Line]) -> String {
     for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.trim_fmt()
+    fitting(&table).trim_end().to_owned()
 }
 
 /// The first server against the second: a line for each load that both were given.

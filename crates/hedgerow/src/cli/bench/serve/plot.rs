@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure;
 use kuva::render::layout::{Layout, TickFormat};
@@ -10,7 +9,7 @@ use kuva::render::plots::Plot;
 
 use super::cells::{Pressure, Server};
 use super::lines::Group;
-use crate::cli::bench::style::{STYLES, Style, time_tick};
+use crate::cli::bench::style::{STYLES, Style, svg, time_tick};
 use crate::load::{Patience, Series};
 
 const COLUMNS: usize = 3;
@@ -70,7 +69,7 @@ pub(super) fn plot(servers: &[Server], groups: &[Group]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    SvgBackend::new().render_scene(&figure.render())
+    svg(&figure)
 }
 
 const ATTAINMENT: Figured = ("attainment (% of offered)", |group| group.tally.attainment().map(percent));
@@ -156,7 +155,7 @@ fn distribution(
         }
         plots.extend(line(&points, subject.style));
     }
-    let layout = panel(&plots, title, "at most").with_y_label("% of offered");
+    let layout = panel(&plots, title, "time").with_y_label("% of offered, within that time");
     let layout = layout.with_y_axis_min(0.0).with_y_axis_max(105.0);
     // Nobody may have got anything.
     let layout = if most > 0.0 {

@@ -18,7 +18,9 @@ use hedgerow_sim::{Overrides, Scenario, Simulation, Tally};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::columns::fitting;
 use crate::cli::instances::write_whole;
+use crate::cli::numbers::{RATES_PER_S, number};
 use crate::cli::simulate::with_hint;
 use crate::hint::hinted;
 
@@ -43,7 +45,7 @@ pub(crate) struct SimulateArgs {
     policy: Option<String>,
 
     /// Arrivals a second, instead of the scenario's
-    #[arg(long, value_name = "PER_SECOND")]
+    #[arg(long, value_name = "PER_SECOND", value_parser = number(RATES_PER_S))]
     rate: Option<f64>,
 
     /// Draw time and memory over the number of requests into this SVG
@@ -225,7 +227,7 @@ fn table(rows: &[Row]) -> String {
     let about = rows.first().map(|row| {
         format!("{} at {} requests/s under {}, one core\n", row.scenario, row.rate_per_s, row.policy)
     });
-    about.unwrap_or_default() + &table.trim_fmt()
+    about.unwrap_or_default() + fitting(&table).trim_end()
 }
 
 #[cfg(test)]

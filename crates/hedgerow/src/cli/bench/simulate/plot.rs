@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, LineStyle, ScatterPlot};
 use kuva::render::figure::Figure;
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
 use super::Row;
-use crate::cli::bench::style::STYLES;
+use crate::cli::bench::style::{STYLES, svg};
 
 const PANEL: (f64, f64) = (420.0, 300.0);
 
@@ -43,7 +42,7 @@ pub(super) fn growth(rows: &[Row]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend)
         .with_shared_legend_bottom();
-    SvgBackend::new().render_scene(&figure.render())
+    svg(&figure)
 }
 
 fn panel(title: &str, points: Vec<(f64, f64)>) -> (Vec<Plot>, Layout) {

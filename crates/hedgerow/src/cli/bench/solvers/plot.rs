@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::annotations::ReferenceLine;
 use kuva::render::figure::Figure;
@@ -11,7 +10,7 @@ use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
 use super::summary::Report;
-use crate::cli::bench::style::STYLES;
+use crate::cli::bench::style::{styles_of, svg};
 
 const COLUMNS: usize = 4;
 const PANEL: (f64, f64) = (300.0, 230.0);
@@ -33,7 +32,9 @@ pub(super) fn times(report: &Report) -> String {
     let shortest_us = report.rows.iter().map(|row| row.median_us).fold(1.0, f64::min);
     let limit_us = report.time_limit_s * 1e6;
     let longest_us = report.rows.iter().map(|row| row.median_us).fold(limit_us, f64::max);
-    let styled = || solvers.iter().zip(STYLES.iter().cycle());
+    let names: Vec<&str> = solvers.iter().map(|solver| solver.as_str()).collect();
+    let styles = styles_of(&names);
+    let styled = || solvers.iter().zip(styles.iter().map(|(_, style)| *style));
     let panel = |family: &&'static str| {
         let mut plots = Vec::new();
         for (solver, style) in styled() {
@@ -60,10 +61,14 @@ pub(super) fn times(report: &Report) -> String {
             .with_x_axis_min(0.8 * *sizes.first().unwrap_or(&1) as f64)
             .with_x_axis_max(1.25 * *sizes.last().unwrap_or(&1) as f64)
             .with_y_axis_min(0.7 * shortest_us)
-            .with_y_axis_max(1.5 * longest_us)
+            .with_y_axis_max(3.0 * longest_us)
             .with_x_tick_format(TickFormat::Integer)
             .with_y_tick_format(TickFormat::Custom(Arc::new(span)))
-            .with_reference_line(ReferenceLine::horizontal(limit_us).with_color("#777777"))
+            .with_reference_line(
+                ReferenceLine::horizontal(limit_us)
+                    .with_color("#777777")
+                    .with_label(format!("limit of a search: {}", span(limit_us))),
+            )
     });
     let layouts: Vec<Layout> = layouts.collect();
     let legend = styled().map(|(solver, style)| LegendEntry {
@@ -80,7 +85,7 @@ pub(super) fn times(report: &Report) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    SvgBackend::new().render_scene(&figure.render())
+    svg(&figure)
 }
 
 /// A tick of the time axis.

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::SolversArgs;
 use super::measure::{Contender, Run};
+use crate::cli::columns::fitting;
 
 /// Everything that is reported, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -117,7 +118,7 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        let mut text = table.trim_fmt();
+        let mut text = fitting(&table).trim_end().to_owned();
         for Overall { requests, solver, instances, times_exact } in &self.overall {
             let line = format!("{solver} takes {times_exact:.2} times as long as exact");
             text += &format!("\n{line}: geometric mean over {instances} instances of {requests} requests");

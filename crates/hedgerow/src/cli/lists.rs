@@ -1,0 +1,122 @@
+//! Flags that take a list: by commas, by repeating the flag, and by several values after it, as a shell makes them
+//! of `*.gguf`.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, Command};
+use hedgerow_core::scheduler::Policy;
+
+use super::instances::choice;
+use super::solver::Solver;
+use crate::load::Patience;
+use crate::quantize;
+
+/// Rewrites `--list a b` as `--list a --list b`, so that the values of a list end where something else begins: at
+/// another flag, at `--`, or at a word that cannot be a value of the list, such as the file that a command is about.
+pub(super) fn spread(words: impl Iterator<Item = OsString>, command: &Command) -> Vec<OsString> {
+    let mut words = words.peekable();
+    let mut spread: Vec<OsString> = words.next().into_iter().collect();
+    let mut command = command;
+    while let Some(word) = words.next() {
+        if word == "--" {
+            spread.push(word);
+            spread.extend(words);
+            break;
+        }
+        if let Some(inner) = command.find_subcommand(&word) {
+            command = inner;
+        }
+        let list =
+            command.get_arguments().find(|arg| is_list(arg) && long(arg).is_some_and(|it| word == *it));
+        spread.push(word.clone());
+        let Some(list) = list else { continue };
+        let Some(first) = words.next() else { break };
+        spread.push(first);
+        while let Some(next) = words.next_if(|next| !is_flag(next) && can_be_of(list, next)) {
+            spread.extend([word.clone(), next]);
+        }
+    }
+    spread
+}
+
+/// Whether a flag takes several values.
+pub(super) fn is_list(arg: &Arg) -> bool {
+    arg.get_value_delimiter() == Some(',') && !arg.is_positional()
+}
+
+fn long(arg: &Arg) -> Option<String> {
+    arg.get_long().map(|name| format!("--{name}"))
+}
+
+fn is_flag(word: &OsStr) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
+}
+
+/// Whether a word could be one or several values of this list.
+fn can_be_of(list: &Arg, word: &OsStr) -> bool {
+    let Some(word) = word.to_str() else { return list.get_id() == "also" };
+    let all = |can_be: fn(&str) -> bool| word.split(',').all(can_be);
+    match list.get_id().as_str() {
+        // Files: nothing tells one of them from the model, which comes before the flag.
+        "also" => true,
+        "rate" | "seeds" | "concurrency" | "requests" => all(|one| one.parse::<f64>().is_ok()),
+        "policy" | "policies" => all(|one| one.parse::<Policy>().is_ok()),
+        "solver" => all(|one| one.parse::<Solver>().is_ok()),
+        "to" | "precisions" => all(|one| quantize::precision(one).is_ok()),
+        "family" => all(|one| choice(one).is_ok()),
+        "clients" => all(|one| one.parse::<Patience>().is_ok()),
+        "only" => all(|one| one.chars().count() == 1),
+        other => unreachable!("a test knows every list, and not --{other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread_of(line: &str) -> String {
+        let command = crate::cli::command();
+        let words = spread(line.split(' ').map(OsString::from), &command);
+        words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Every flag of every command.
+    fn flags(command: &Command, found: &mut Vec<Arg>) {
+        found.extend(command.get_arguments().cloned());
+        command.get_subcommands().for_each(|inner| flags(inner, found));
+    }
+
+    #[test]
+    fn several_values_of_a_list_are_as_many_flags() {
+        for (line, expected) in [
+            ("hedgerow serve m --also a b", "hedgerow serve m --also a --also b"),
+            ("hedgerow serve m --also a b --port 0", "hedgerow serve m --also a --also b --port 0"),
+            ("hedgerow serve --also a,b c -- m", "hedgerow serve --also a,b --also c -- m"),
+            ("hedgerow serve m --also=a", "hedgerow serve m --also=a"),
+            (
+                "hedgerow simulate --policy exact fifo s.toml",
+                "hedgerow simulate --policy exact --policy fifo s.toml",
+            ),
+            ("hedgerow simulate --policy exact,fifo s.toml", "hedgerow simulate --policy exact,fifo s.toml"),
+            ("hedgerow quantize --to q8_0 q4_0 m.gguf", "hedgerow quantize --to q8_0 --to q4_0 m.gguf"),
+            ("hedgerow bench serve --rate 1 2 4", "hedgerow bench serve --rate 1 --rate 2 --rate 4"),
+            ("hedgerow figures --only a d paper", "hedgerow figures --only a --only d paper"),
+            ("hedgerow plan --seeds 1 2", "hedgerow plan --seeds 1 --seeds 2"),
+        ] {
+            assert_eq!(spread_of(line), expected);
+        }
+    }
+
+    #[test]
+    fn every_list_can_be_told_from_what_follows_it() {
+        let mut all = Vec::new();
+        flags(&crate::cli::command(), &mut all);
+        let lists: Vec<&Arg> = all.iter().filter(|arg| is_list(arg)).collect();
+        assert!(lists.len() > 12, "{} lists", lists.len());
+        for list in lists {
+            // It panics for a list that it does not know.
+            let takes_a_file = can_be_of(list, OsStr::new("some/file.toml"));
+            assert_eq!(takes_a_file, list.get_id() == "also", "--{}", list.get_id());
+        }
+    }
+}
