@@ -1,5 +1,6 @@
 //! One model file, loaded: its weights, its vocabulary, and what it says about itself.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,13 +10,14 @@ use hedgerow_core::units::Bytes;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use crate::{LlamaError, ModelInfo, backend, log};
+use crate::{Kernels, LlamaError, ModelInfo, backend, kernels, log};
 
 /// A loaded model. Engines borrow it, any number at once, from any thread.
 #[derive(Debug)]
 pub struct LlamaModel {
     pub(crate) inner: llama_cpp_2::model::LlamaModel,
     info: ModelInfo,
+    options: LoadOptions,
     forbidden: Forbidden,
 }
 
@@ -26,6 +28,14 @@ pub struct LoadOptions {
     pub gpu_layers: u32,
     /// Map the file instead of copying it: starts sooner, and shares memory between processes.
     pub use_mmap: bool,
+    /// What computes; [`Kernels::Plain`] keeps every layer on the CPU, whatever `gpu_layers` says.
+    pub kernels: Kernels,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { gpu_layers: 0, use_mmap: true, kernels: Kernels::Fast }
+    }
 }
 
 /// Tokens that no answer may hold, in ascending order.
@@ -52,20 +62,29 @@ impl LlamaModel {
         mut on_progress: impl FnMut(f32) + 'static,
     ) -> Result<Self, LlamaError> {
         let size = check_file(path)?;
-        let parameters = LlamaModelParams::default()
-            .with_n_gpu_layers(options.gpu_layers)
-            .with_use_mmap(options.use_mmap)
-            .with_progress_callback(move |done| {
-                on_progress(done);
-                true
-            });
         let backend = backend::get()?;
-        let inner =
-            log::with_reason(|| llama_cpp_2::model::LlamaModel::load_from_file(backend, path, &parameters))
-                .map_err(|reason| load_error(path, reason))?;
+        let inner = log::with_reason(|| match options.kernels {
+            Kernels::Fast => {
+                let parameters = LlamaModelParams::default()
+                    .with_n_gpu_layers(options.gpu_layers)
+                    .with_use_mmap(options.use_mmap)
+                    .with_progress_callback(move |done| {
+                        on_progress(done);
+                        true
+                    });
+                llama_cpp_2::model::LlamaModel::load_from_file(backend, path, &parameters).map_err(drop)
+            }
+            Kernels::Plain => kernels::load_plain(backend, &c_path(path)?, options.use_mmap, on_progress),
+        })
+        .map_err(|reason| load_error(path, reason))?;
         let info = ModelInfo::read(&inner, size)?;
         let forbidden = Forbidden::of(&inner);
-        Ok(Self { inner, info, forbidden })
+        Ok(Self { inner, info, options: *options, forbidden })
+    }
+
+    /// How it was loaded.
+    pub fn load_options(&self) -> LoadOptions {
+        self.options
     }
 
     /// What the file says about the model.
@@ -115,6 +134,11 @@ impl Forbidden {
         with_ends.dedup();
         Self { always, with_ends }
     }
+}
+
+/// The path as llama.cpp takes it; [`check_file`] has refused those that cannot be passed.
+fn c_path(path: &Path) -> Result<CString, ()> {
+    CString::new(path.to_str().ok_or(())?).map_err(drop)
 }
 
 /// The size of the file, if it begins like a GGUF file.

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::api::{self, App, ChatTemplate, Serving};
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::kernels::{self, Chosen};
 use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
 use crate::models::{self, Bar, FetchOptions, ModelSource};
@@ -80,12 +81,19 @@ impl Server {
         name: &str,
         record: Option<File>,
     ) -> anyhow::Result<()> {
+        let kernels: Vec<(String, Chosen)> = variants
+            .iter()
+            .map(|variant| (variant.model.info().precision.clone(), variant.kernels.clone()))
+            .collect();
+        for (precision, chosen) in &kernels {
+            self.metrics.kernels(precision, chosen);
+        }
         let template = ChatTemplate::of(variants.first().context("there is no model")?.model.info());
         let name = self.config.model.alias.clone().unwrap_or_else(|| name.to_owned());
         let recording = record.map(|file| NewRecording { file, model: name.clone() });
         let (config, metrics) = (&self.config, &self.metrics);
         let node = serve::start(variants, config, self.clock, metrics, recording)?;
-        self.app.is_ready(Serving { node, name, template });
+        self.app.is_ready(Serving { node, name, template, kernels });
         Ok(())
     }
 
@@ -129,6 +137,8 @@ pub(crate) struct LoadedModel {
     pub(crate) name: String,
     /// Its file.
     pub(crate) path: PathBuf,
+    /// What computes, and why.
+    pub(crate) kernels: Chosen,
     /// How long loading took, with the file on this disk.
     pub(crate) load_ms: u64,
     /// Before and after.
@@ -139,30 +149,37 @@ impl LoadedModel {
     /// It as a precision to serve.
     pub(crate) fn variant(self, speed: Speed, quality: Quality) -> Variant {
         let load = Span::from_millis(self.load_ms);
-        Variant { model: self.model, path: self.path, load, speed, quality }
+        Variant { model: self.model, path: self.path, kernels: self.kernels, load, speed, quality }
     }
 }
 
-/// Fetches and loads a model, with a bar while it takes.
+/// Fetches and loads a model, with a bar while it takes, by the kernels that are right for it here.
 ///
 /// # Errors
 ///
-/// When it cannot be fetched, is damaged, or is not one that the engine runs.
-pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
+/// When it cannot be fetched, is damaged, is not one that the engine runs, or no kernels compute on this machine.
+pub(crate) fn load_model(
+    name: &str,
+    options: &FetchOptions,
+    wanted: &kernels::Wanted,
+) -> anyhow::Result<LoadedModel> {
     let source: ModelSource = name.parse()?;
     let bar = Bar::new();
     let fetched = models::fetch(&source, options, &|progress| bar.show(progress));
     bar.finish();
     let fetched = fetched?;
     models::validate_gguf(&fetched.path)?;
+    let kernels = kernels::choose(&fetched.path, wanted)?;
+    let load = LoadOptions { kernels: kernels.kernels, ..LoadOptions::default() };
     let before_load = profile::resident_bytes();
     let started = Instant::now();
-    let model = LlamaModel::load(&fetched.path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
+    let model = LlamaModel::load(&fetched.path, &load, |_| {})
         .map_err(|error| hinted(&error, error.hint()))?;
     Ok(LoadedModel {
         model: Arc::new(model),
         name: fetched.name,
         path: fetched.path,
+        kernels,
         load_ms: profile::millis(started),
         memory: Memory { before_load, loaded: profile::resident_bytes(), measured: None },
     })

@@ -31,7 +31,7 @@ pub(crate) fn model() -> Option<(&'static LlamaModel, MutexGuard<'static, ()>)> 
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let model = MODEL.get_or_init(|| {
-        let options = LoadOptions { gpu_layers: 0, use_mmap: true };
+        let options = LoadOptions::default();
         Some(LlamaModel::load(&model_path()?, &options, |_| {}).expect("the test model loads"))
     });
     if model.is_none() {

@@ -8,6 +8,7 @@ use hedgerow_core::scheduler::Policy;
 
 use crate::config;
 use crate::demo::{self, Plan, table};
+use crate::kernels;
 use crate::models::FetchOptions;
 use crate::server;
 
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model(&args.model, &options)?;
+    let loaded = server::load_model(&args.model, &options, &kernels::Wanted::of(&config))?;
     let info = loaded.model.info();
     eprintln!(
         "{} ({}, {} MB) is loaded; finding out how fast this machine is",

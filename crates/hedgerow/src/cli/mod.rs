@@ -9,6 +9,7 @@ mod evaluate;
 mod explain;
 mod figures;
 mod instances;
+mod kernel_check;
 mod list;
 #[cfg(feature = "milp")]
 mod milp;
@@ -76,6 +77,9 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
+    /// Read a short text with some kernels and write what comes out: how hedgerow checks itself
+    #[command(hide = true)]
+    KernelCheck(kernel_check::KernelCheckArgs),
 }
 
 /// Reads the command line and runs its verb.
@@ -103,5 +107,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Figures(args) => figures::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
+        Verb::KernelCheck(args) => kernel_check::run(&args),
     }
 }

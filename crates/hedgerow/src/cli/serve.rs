@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
+use crate::kernels;
 use crate::models::FetchOptions;
 use crate::profile::Profiler;
 use crate::quality;
@@ -88,8 +89,9 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 
 /// Loads the model and its other precisions; gives its name too.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
+    let wanted = kernels::Wanted::of(config);
     let fetch = |name: &str| {
-        let loaded = server::load_model(name, options)?;
+        let loaded = server::load_model(name, options, &wanted)?;
         tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
         let profiler = Profiler::new(&loaded, config)?;
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))

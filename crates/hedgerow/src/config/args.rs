@@ -49,6 +49,12 @@ pub(crate) struct ConfigArgs {
     /// How the KV cache is stored: f16, q8_0 or q4_0
     #[arg(long, value_name = "TYPE", env = "HEDGEROW_KV_TYPE")]
     kv_type: Option<String>,
+    /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_KERNELS")]
+    kernels: Option<String>,
+    /// The variant of the CPU kernels, in a build that has several; else the one that suits the CPU best
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_CPU_VARIANT")]
+    cpu_variant: Option<String>,
     /// How batches are chosen: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
     #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
     policy: Option<String>,
@@ -85,7 +91,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 25] = [
+pub(super) const KEYS: [(&str, &str, &str); 27] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -100,6 +106,8 @@ pub(super) const KEYS: [(&str, &str, &str); 25] = [
     ("ubatch_size", "engine", "ubatch_size"),
     ("prefill_chunk", "engine", "prefill_chunk"),
     ("kv_type", "engine", "kv_type"),
+    ("kernels", "engine", "kernels"),
+    ("cpu_variant", "engine", "cpu_variant"),
     ("policy", "planning", "policy"),
     ("protocol", "planning", "protocol"),
     ("max_queue", "planning", "max_queue"),

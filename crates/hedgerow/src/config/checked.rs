@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use clap::ValueEnum as _;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::node::KvType;
 use hedgerow_core::scheduler::Policy;
@@ -11,6 +12,7 @@ use hedgerow_core::units::{BitsPerSecond, Bytes, Quality, Tokens};
 
 use super::raw::RawConfig;
 use crate::hint::hinted;
+use crate::kernels::KernelChoice;
 
 /// What the server runs by.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +74,9 @@ pub(crate) struct EngineConfig {
     pub(crate) micro_batch: u32,
     pub(crate) prefill_chunk: Tokens,
     pub(crate) kv_type: KvType,
+    pub(crate) kernels: KernelChoice,
+    /// `None`: the one that suits the CPU best.
+    pub(crate) cpu_variant: Option<String>,
 }
 
 /// What the link to the callers carries, as far as it is to be looked after.
@@ -130,6 +135,7 @@ impl Config {
         let alias = text(&model.alias);
         let kv_name = text(&engine.kv_type);
         let kv_type = KvType::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(&kv_name));
+        let kernels = text(&engine.kernels);
         let quality = check.number("model", "quality", model.quality, 0.0, 1.0)?;
         Ok(Self {
             server: ServerConfig {
@@ -183,6 +189,10 @@ impl Config {
                 )? as u32),
                 kv_type: kv_type
                     .ok_or_else(|| check.wrong("engine", "kv_type", &kv_name, "must be f16, q8_0 or q4_0"))?,
+                kernels: KernelChoice::from_str(&kernels, true).map_err(|_| {
+                    check.wrong("engine", "kernels", &kernels, "must be auto, fast or plain")
+                })?,
+                cpu_variant: Some(text(&engine.cpu_variant)).filter(|name| !name.is_empty()),
             },
             settings: check.settings(raw)?,
             default_deadline: Some(check.number(

@@ -44,6 +44,8 @@ pub(super) struct RawEngine {
     pub(super) ubatch_size: Option<i64>,
     pub(super) prefill_chunk: Option<i64>,
     pub(super) kv_type: Option<String>,
+    pub(super) kernels: Option<String>,
+    pub(super) cpu_variant: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

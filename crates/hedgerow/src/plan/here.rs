@@ -10,6 +10,7 @@ use super::{Held, PromptTokens};
 use crate::catalogue::Entry;
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::kernels;
 use crate::models::FetchOptions;
 use crate::profile::Profiler;
 use crate::serve::{self, Foreseen};
@@ -42,9 +43,10 @@ impl Here {
             unmeasured: Vec::new(),
             prompt_tokens: PromptTokens::BARE,
         };
+        let wanted = kernels::Wanted::of(config);
         for entry in entries {
             let file = &entry.facts.file;
-            let loaded = server::load_model(&file.display().to_string(), options)?;
+            let loaded = server::load_model(&file.display().to_string(), options, &wanted)?;
             let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
                 here.unmeasured.push(file.clone());
                 continue;

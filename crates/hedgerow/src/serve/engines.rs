@@ -27,6 +27,8 @@ self_cell!(
 /// One precision: its file, and its engine while it is in memory.
 struct Seat {
     path: PathBuf,
+    /// How it was loaded at the start, and will be again.
+    load: LoadOptions,
     /// What the file was at the start, if it may be loaded again: its speed and quality are that one's.
     fingerprint: Option<String>,
     engine: Option<Seated>,
@@ -52,8 +54,9 @@ impl Engines {
     ///
     /// When its cache does not fit the memory.
     pub(crate) fn add(&mut self, path: PathBuf, model: Arc<LlamaModel>) -> anyhow::Result<PrecisionIndex> {
+        let load = model.load_options();
         let engine = Some(self.seat(model)?);
-        self.seats.push(Seat { path, fingerprint: None, engine });
+        self.seats.push(Seat { path, load, fingerprint: None, engine });
         Ok(PrecisionIndex(self.seats.len() - 1))
     }
 
@@ -79,15 +82,14 @@ impl Engines {
     ///
     /// When the file is not as it was, or the memory does not suffice.
     pub(crate) fn load(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
-        let Seat { path, fingerprint: known, .. } = &self.seats[precision.0];
+        let Seat { path, load, fingerprint: known, .. } = &self.seats[precision.0];
         if Some(fingerprint(path)?) != *known {
             return Err(hinted(
                 format!("{} is another file than at the start, of unknown speed and quality", path.display()),
                 "put the old file back, or start again with the new one",
             ));
         }
-        let model = LlamaModel::load(path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
-            .map_err(|error| hinted(&error, error.hint()))?;
+        let model = LlamaModel::load(path, load, |_| {}).map_err(|error| hinted(&error, error.hint()))?;
         let engine = self.seat(Arc::new(model))?;
         self.seats[precision.0].engine = Some(engine);
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,6 +40,11 @@ impl Server {
     /// Starts a server of the small model with these flags and waits until it serves; `None` (and the
     /// reason printed) when the model is not here.
     pub(crate) fn start(flags: &[&str]) -> Option<Self> {
+        Self::start_in(Path::new(CACHE), flags)
+    }
+
+    /// As [`Server::start`], with a cache folder of its own.
+    pub(crate) fn start_in(cache: &Path, flags: &[&str]) -> Option<Self> {
         let model = model()?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
@@ -47,7 +52,7 @@ impl Server {
             .arg(model)
             .args(["--port", "0", "--alias", "small", "--log-level", "warn"])
             .args(flags)
-            .env("HEDGEROW_CACHE", CACHE)
+            .env("HEDGEROW_CACHE", cache)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");

@@ -18,7 +18,7 @@ use crate::config::{self, ConfigArgs};
 use crate::hint::hinted;
 use crate::models::FetchOptions;
 use crate::profile::{Known, Profile, Profiler};
-use crate::{serve, server};
+use crate::{kernels, serve, server};
 
 /// What `hedgerow profile` takes: the same flags as `serve`, because they decide what is measured.
 #[derive(Args, Debug)]
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model(&config.model.name, &options)?;
+    let loaded = server::load_model(&config.model.name, &options, &kernels::Wanted::of(&config))?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
