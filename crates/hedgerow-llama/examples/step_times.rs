@@ -19,7 +19,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let path = arguments.first().expect("name a GGUF file");
     let rounds = arguments.get(1).map_or(5, |count| count.parse().expect("ROUNDS is a number"));
-    let options = LoadOptions { gpu_layers: 0, use_mmap: true };
+    let options = LoadOptions::default();
     let model = LlamaModel::load(Path::new(path), &options, |_| {}).expect("the model loads");
     let text: Vec<TokenId> = model.tokenize(&"A hedge grows along the lane. ".repeat(40), false, false);
     for parallel in [1, 16] {

@@ -44,28 +44,10 @@ fn start() -> Option<Started> {
     };
     let backend = log::with_listener(listener, || {
         #[cfg(feature = "portable")]
-        load_variants();
+        crate::variants::load();
         LlamaBackend::init().ok()
     })?;
     let has_device = !llama_cpp_2::list_llama_ggml_backend_devices().is_empty();
     let vulkan_lines = std::mem::take(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
     has_device.then_some(Started { backend, vulkan_lines })
-}
-
-/// Loads the variant of ggml's arithmetic that suits this processor best: from beside the executable,
-/// where a release puts them, or else from where the build left them.
-#[cfg(feature = "portable")]
-fn load_variants() {
-    use llama_cpp_2::llama_backend::{load_backends, load_backends_from_path};
-
-    let is_variant = |name: &str| name.contains("ggml-cpu");
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(std::path::Path::to_owned));
-    let has_variants = |folder: &std::path::Path| {
-        let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        names.into_iter().any(|name| name.to_str().is_some_and(is_variant))
-    };
-    match beside.filter(|folder| folder.to_str().is_some() && has_variants(folder)) {
-        Some(folder) => load_backends_from_path(&folder),
-        None => load_backends(),
-    }
 }

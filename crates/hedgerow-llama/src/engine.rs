@@ -471,7 +471,7 @@ fn kv_per_token(model: &LlamaModel, options: &EngineOptions) -> Bytes {
     ModelShape { kv_type: options.kv_type, ..model.info().shape }.kv_per_token()
 }
 
-fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
+pub(crate) fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
     // `llama_flash_attn_type`, which the binding passes on as a number: 0 off, 1 on.
     let flash_attention = i32::from(options.flash_attention);
     let kv_type = match options.kv_type {

@@ -10,6 +10,14 @@ pub enum LlamaError {
     /// llama.cpp did not start.
     #[error("llama.cpp did not start, or found no processor that it can use")]
     Backend,
+    /// This build does not have the CPU variant, or another one was loaded already.
+    #[error("the CPU variant `{name}` is not one that can be loaded now; there are: {}", if known.is_empty() { "none" } else { known })]
+    CpuVariant {
+        /// What was asked for.
+        name: String,
+        /// What there is, with commas between them.
+        known: String,
+    },
     /// The file cannot be read.
     #[error("cannot read the model file {}: {reason}", path.display())]
     Unreadable {
@@ -113,6 +121,9 @@ impl LlamaError {
             Self::Backend => {
                 "load models through hedgerow only; in a portable build keep the ggml-cpu libraries beside the program"
             }
+            Self::CpuVariant { .. } => {
+                "leave --cpu-variant out, or name one that there is; only builds with the feature `portable` have any"
+            }
             Self::Unreadable { .. } => "check the path and that you may read the file",
             Self::NotGguf { .. } => "give a model in the GGUF format",
             Self::Damaged { .. } => "fetch the file again and compare its size and checksum with the source",
@@ -133,6 +144,7 @@ impl LlamaError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Backend => "backend_failed",
+            Self::CpuVariant { .. } => "cpu_variant_unknown",
             Self::Unreadable { .. } => "model_unreadable",
             Self::NotGguf { .. } => "model_not_gguf",
             Self::Damaged { .. } => "model_damaged",

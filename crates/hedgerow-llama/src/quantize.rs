@@ -4,7 +4,7 @@
 //! - gives: the file, and which tensors could not be stored as asked
 //! - never: compares the two files' answers, or touches the source
 //!
-//! One of the two files that may say `unsafe`, because the safe binding does not offer
+//! One of the three files that may say `unsafe`, because the safe binding does not offer
 //! `llama_model_quantize`; everything it exports is safe.
 #![expect(unsafe_code, reason = "the binding has no safe way to llama_model_quantize")]
 

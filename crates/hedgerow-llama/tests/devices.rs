@@ -28,7 +28,7 @@ fn device() -> Option<Device> {
 }
 
 fn on(device: &Device, gpu_layers: u32) -> LlamaModel {
-    let options = LoadOptions { gpu_layers, use_mmap: true };
+    let options = LoadOptions { gpu_layers, ..LoadOptions::default() };
     LlamaModel::load_on(&model_path().unwrap(), &options, std::slice::from_ref(device), |_| {}).unwrap()
 }
 
@@ -153,7 +153,7 @@ fn a_cache_that_no_device_could_hold_is_refused_before_it_is_made() {
 #[test]
 fn layers_without_a_device_stay_with_the_cpu() {
     let Some((_, _turn)) = model() else { return };
-    let options = LoadOptions { gpu_layers: 99, use_mmap: true };
+    let options = LoadOptions { gpu_layers: 99, ..LoadOptions::default() };
     let placed = LlamaModel::load_on(&model_path().unwrap(), &options, &[], |_| {}).unwrap();
     assert_eq!((placed.gpu_layers(), placed.devices()), (0, &[][..]));
 }

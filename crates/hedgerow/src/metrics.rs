@@ -17,6 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::kernels::Chosen;
+
 /// vLLM's buckets for times to first token, in seconds.
 const TTFT_S: [f64; 22] = [
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
@@ -39,6 +41,13 @@ struct PrecisionLabels {
     precision: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KernelLabels {
+    precision: String,
+    kernels: &'static str,
+    reason: &'static str,
+}
+
 /// Tokens in the KV cache: kept up to date by the engine's thread itself.
 pub(crate) type KvGauge = Gauge<u32, AtomicU32>;
 
@@ -50,6 +59,7 @@ pub(crate) struct Metrics {
     resident: Family<PrecisionLabels, Gauge>,
     loads: Family<PrecisionLabels, Counter>,
     starts: Family<PrecisionLabels, Counter>,
+    kernels: Family<KernelLabels, Gauge>,
     waiting: Gauge,
     running: Gauge,
     kv_tokens: KvGauge,
@@ -110,6 +120,7 @@ impl Metrics {
             resident: Family::default(),
             loads: Family::default(),
             starts: Family::default(),
+            kernels: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -122,6 +133,8 @@ impl Metrics {
         registry.register("precision_loads", "Times that a precision was loaded", metrics.loads.clone());
         let help = "Requests that started, by the precision they run at";
         registry.register("precision_requests", help, metrics.starts.clone());
+        let help = "What computes a precision, and why";
+        registry.register("kernels_info", help, metrics.kernels.clone());
         registry.register("num_requests_waiting", "Requests that wait to be chosen", metrics.waiting.clone());
         registry.register("num_requests_running", "Requests that run", metrics.running.clone());
         registry.register("kv_cache_tokens", "Tokens in the KV cache", metrics.kv_tokens.clone());
@@ -195,6 +208,13 @@ impl Metrics {
     pub(crate) fn resident(&self, precision: &str, is_there: bool) {
         let labels = PrecisionLabels { precision: precision.to_owned() };
         self.resident.get_or_create(&labels).set(i64::from(is_there));
+    }
+
+    /// Notes what computes a precision.
+    pub(crate) fn kernels(&self, precision: &str, chosen: &Chosen) {
+        let precision = precision.to_owned();
+        let labels = KernelLabels { precision, kernels: chosen.kernels.name(), reason: chosen.reason };
+        self.kernels.get_or_create(&labels).set(1);
     }
 
     /// Notes that a precision was loaded while serving.

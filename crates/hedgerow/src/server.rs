@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::api::{self, App, ChatTemplate, Serving};
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::kernels::{self, Chosen};
 use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
 use crate::models::{self, Bar, FetchOptions, ModelSource};
@@ -76,12 +77,19 @@ impl Server {
         name: &str,
         record: Option<File>,
     ) -> anyhow::Result<()> {
+        let kernels: Vec<(String, Chosen)> = variants
+            .iter()
+            .map(|variant| (variant.model.info().precision.clone(), variant.kernels.clone()))
+            .collect();
+        for (precision, chosen) in &kernels {
+            self.metrics.kernels(precision, chosen);
+        }
         let template = ChatTemplate::of(variants.first().context("there is no model")?.model.info());
         let name = self.config.model.alias.clone().unwrap_or_else(|| name.to_owned());
         let recording = record.map(|file| NewRecording { file, model: name.clone() });
         let (config, metrics) = (&self.config, &self.metrics);
         let node = serve::start(variants, config, self.clock, metrics, recording)?;
-        self.app.is_ready(Serving { node, name, template });
+        self.app.is_ready(Serving { node, name, template, kernels });
         Ok(())
     }
 
@@ -145,6 +153,8 @@ pub(crate) struct LoadedModel {
     pub(crate) name: String,
     /// Its file.
     pub(crate) path: PathBuf,
+    /// What computes, and why.
+    pub(crate) kernels: Chosen,
     /// How long loading took, with the file on this disk.
     pub(crate) load_ms: u64,
     /// Before and after.
@@ -155,17 +165,21 @@ impl LoadedModel {
     /// It as a precision to serve.
     pub(crate) fn variant(self, speed: Speed, quality: Quality) -> Variant {
         let load = Span::from_millis(self.load_ms);
-        Variant { model: self.model, path: self.path, load, speed, quality }
+        Variant { model: self.model, path: self.path, kernels: self.kernels, load, speed, quality }
     }
 }
 
-/// Fetches a model and loads it for the CPU, with a bar while it takes.
+/// Fetches a model and loads it for the CPU, with a bar while it takes, by the kernels that are right for it here.
 ///
 /// # Errors
 ///
-/// When it cannot be fetched, is damaged, or is not one that the engine runs.
-pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
-    load(name, options, |_| Ok(Placement::default()))
+/// When it cannot be fetched, is damaged, is not one that the engine runs, or no kernels compute on this machine.
+pub(crate) fn load_model(
+    name: &str,
+    options: &FetchOptions,
+    wanted: &kernels::Wanted,
+) -> anyhow::Result<LoadedModel> {
+    load(name, options, wanted, |_| Ok(Placement::default()))
 }
 
 /// The same, with its layers where the placer puts them.
@@ -176,14 +190,16 @@ pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<L
 pub(crate) fn load_placed(
     name: &str,
     options: &FetchOptions,
+    wanted: &kernels::Wanted,
     placer: &mut Placer,
 ) -> anyhow::Result<LoadedModel> {
-    load(name, options, |path| placer.place(path))
+    load(name, options, wanted, |path| placer.place(path))
 }
 
 fn load(
     name: &str,
     options: &FetchOptions,
+    wanted: &kernels::Wanted,
     place: impl FnOnce(&Path) -> anyhow::Result<Placement>,
 ) -> anyhow::Result<LoadedModel> {
     let source: ModelSource = name.parse()?;
@@ -196,7 +212,13 @@ fn load(
     bar.finish();
     let fetched = fetched?;
     models::validate_gguf(&fetched.path)?;
-    let Placement { devices, gpu_layers } = place(&fetched.path)?;
+    service_manager::starting(&format!("checking the kernels for {}", fetched.name));
+    let kernels = kernels::choose(&fetched.path, wanted)?;
+    let Placement { devices, gpu_layers } = match kernels.kernels {
+        Kernels::Fast => place(&fetched.path)?,
+        // They compute on the CPU alone.
+        Kernels::Plain => Placement::default(),
+    };
     let before_load = profile::resident_bytes();
     let started = Instant::now();
     service_manager::starting(&format!("loading {}", fetched.name));
@@ -204,13 +226,14 @@ fn load(
     let on_progress = move |part: f32| {
         service_manager::still_starting(|| format!("loading {called}: {:.0} %", part * 100.0));
     };
-    let options = LoadOptions { gpu_layers, use_mmap: true };
-    let model = LlamaModel::load_on(&fetched.path, &options, &devices, on_progress)
+    let load = LoadOptions { gpu_layers, kernels: kernels.kernels, ..LoadOptions::default() };
+    let model = LlamaModel::load_on(&fetched.path, &load, &devices, on_progress)
         .map_err(|error| hinted(&error, error.hint()))?;
     Ok(LoadedModel {
         model: Arc::new(model),
         name: fetched.name,
         path: fetched.path,
+        kernels,
         load_ms: profile::millis(started),
         memory: Memory { before_load, loaded: profile::resident_bytes(), measured: None },
     })

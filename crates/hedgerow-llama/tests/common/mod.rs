@@ -35,7 +35,7 @@ pub(crate) fn model() -> Option<(&'static LlamaModel, MutexGuard<'static, ()>)> 
         let layers = std::env::var("HEDGEROW_TEST_GPU_LAYERS").ok();
         let gpu_layers =
             layers.map_or(0, |layers| layers.parse().expect("HEDGEROW_TEST_GPU_LAYERS is a number"));
-        let options = LoadOptions { gpu_layers, use_mmap: true };
+        let options = LoadOptions { gpu_layers, ..LoadOptions::default() };
         Some(LlamaModel::load(&model_path()?, &options, |_| {}).expect("the test model loads"))
     });
     if model.is_none() {

@@ -13,6 +13,7 @@ mod explain;
 mod figures;
 mod health;
 mod instances;
+mod kernel_check;
 mod list;
 mod lists;
 mod man;
@@ -91,6 +92,9 @@ enum Verb {
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write those of all commands
     Man(man::ManArgs),
+    /// Read a short text with some kernels and write what comes out: how hedgerow checks itself
+    #[command(hide = true)]
+    KernelCheck(kernel_check::KernelCheckArgs),
 }
 
 /// Flags of llama-server with one dash and several letters, which would be read as several flags, and their long forms.
@@ -152,6 +156,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Config(args) => config::run(&args, of_verb),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
+        Verb::KernelCheck(args) => kernel_check::run(&args),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::api::App;
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
+use crate::kernels;
 use crate::models::{self, FetchOptions, ModelSource};
 use crate::placement::Placer;
 use crate::profile::Profiler;
@@ -136,9 +137,10 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 
 /// Loads the model and its other precisions; gives its name too.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
+    let wanted = kernels::Wanted::of(config);
     let mut placer = Placer::new(config)?;
     let mut fetch = |name: &str| {
-        let loaded = server::load_placed(name, options, &mut placer)?;
+        let loaded = server::load_placed(name, options, &wanted, &mut placer)?;
         tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
         let profiler = Profiler::new(&loaded, config)?;
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))

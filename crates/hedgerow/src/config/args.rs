@@ -100,6 +100,12 @@ pub(crate) struct EngineArgs {
     /// How the KV cache is stored: f16, q8_0 or q4_0
     #[arg(long, value_name = "TYPE", env = "HEDGEROW_KV_TYPE")]
     kv_type: Option<String>,
+    /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_KERNELS")]
+    kernels: Option<String>,
+    /// The variant of the CPU kernels, in a build that has several; else the one that suits the CPU best
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_CPU_VARIANT")]
+    cpu_variant: Option<String>,
     /// Layers to place on accelerators, the output counted as one: a number, all, or auto for as many as fit
     #[arg(long, visible_alias = "ngl", value_name = "N", env = "HEDGEROW_GPU_LAYERS")]
     gpu_layers: Option<String>,
@@ -124,7 +130,7 @@ pub(crate) struct CommonArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 27] = [
+pub(super) const KEYS: [(&str, &str, &str); 29] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -141,6 +147,8 @@ pub(super) const KEYS: [(&str, &str, &str); 27] = [
     ("kv_type", "engine", "kv_type"),
     ("gpu_layers", "engine", "gpu_layers"),
     ("device", "engine", "device"),
+    ("kernels", "engine", "kernels"),
+    ("cpu_variant", "engine", "cpu_variant"),
     ("policy", "planning", "policy"),
     ("protocol", "planning", "protocol"),
     ("max_queue", "planning", "max_queue"),

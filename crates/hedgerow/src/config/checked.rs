@@ -1,5 +1,6 @@
 //! The configuration, checked and in SI units.
 
+use clap::ValueEnum as _;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::node::KvType;
 use hedgerow_core::scheduler::Policy;
@@ -10,6 +11,7 @@ use hedgerow_core::units::{BitsPerSecond, Bytes, Quality, Tokens};
 use super::accelerators::{DeviceChoice, GpuLayers};
 use super::raw::RawConfig;
 use crate::hint::hinted;
+use crate::kernels::KernelChoice;
 
 /// What the server runs by.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +76,9 @@ pub(crate) struct EngineConfig {
     pub(crate) kv_type: KvType,
     pub(crate) gpu_layers: GpuLayers,
     pub(crate) device: DeviceChoice,
+    pub(crate) kernels: KernelChoice,
+    /// `None`: the one that suits the CPU best.
+    pub(crate) cpu_variant: Option<String>,
 }
 
 /// What the link to the callers carries, as far as it is to be looked after.
@@ -132,6 +137,7 @@ impl Config {
         let alias = text(&model.alias);
         let kv_name = text(&engine.kv_type);
         let kv_type = KvType::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(&kv_name));
+        let kernels = text(&engine.kernels);
         let quality = check.number("model", "quality", model.quality, 0.0, 1.0)?;
         let (gpu_layers, device) = check.accelerators(raw)?;
         Ok(Self {
@@ -186,6 +192,9 @@ impl Config {
                     .ok_or_else(|| check.wrong("engine", "kv_type", &kv_name, "must be f16, q8_0 or q4_0"))?,
                 gpu_layers,
                 device,
+                kernels: KernelChoice::from_str(&kernels, true)
+                    .map_err(|_| check.wrong("engine", "kernels", &kernels, "must be auto, fast or plain"))?,
+                cpu_variant: Some(text(&engine.cpu_variant)).filter(|name| !name.is_empty()),
             },
             settings: check.settings(raw)?,
             default_deadline: Some(check.number(

@@ -46,6 +46,8 @@ pub(super) struct RawEngine {
     pub(super) kv_type: Option<String>,
     pub(super) gpu_layers: Option<String>,
     pub(super) device: Option<String>,
+    pub(super) kernels: Option<String>,
+    pub(super) cpu_variant: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -10,6 +10,7 @@ use super::{Held, PromptTokens};
 use crate::catalogue::Entry;
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::kernels;
 use crate::models::FetchOptions;
 use crate::placement::Placer;
 use crate::profile::Profiler;
@@ -43,11 +44,12 @@ impl Here {
             unmeasured: Vec::new(),
             prompt_tokens: PromptTokens::BARE,
         };
+        let wanted = kernels::Wanted::of(config);
         for entry in entries {
             let file = &entry.facts.file;
             // Each by itself, as `hedgerow profile` measured it.
             let mut placer = Placer::new(config)?;
-            let loaded = server::load_placed(&file.display().to_string(), options, &mut placer)?;
+            let loaded = server::load_placed(&file.display().to_string(), options, &wanted, &mut placer)?;
             let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
                 here.unmeasured.push(file.clone());
                 continue;

@@ -8,6 +8,7 @@ use hedgerow_core::engine::cost::MeasuredCost;
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
+use crate::files::write_whole;
 
 /// The format of the files; another number means that older programs must not read them.
 const FORMAT: &str = hedgerow_sim::PROFILE_FORMAT;
@@ -124,23 +125,8 @@ impl Shelf {
     /// When the folder cannot be made or written to.
     pub(crate) fn save(&self, profile: &Profile) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let path = self.path(&profile.subject);
-        // Of this process alone, because several may measure the same thing at once.
-        let unfinished = path.with_added_extension(std::process::id().to_string());
-        let saved =
-            write_through(&unfinished, &profile.to_json()).and_then(|()| fs::rename(&unfinished, &path));
-        if saved.is_err() {
-            // It may not even exist; the first error is the one to tell.
-            let _ = fs::remove_file(&unfinished);
-        }
-        saved
+        write_whole(&self.path(&profile.subject), &profile.to_json())
     }
-}
-
-fn write_through(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ use check::Verdict;
 use file::Around;
 pub(crate) use file::{Memory, Profile, Shelf};
 pub(crate) use measure::Probe;
-pub(crate) use subject::{Accelerators, EngineSetup, Machine, ModelFile, Subject, fingerprint, version};
+pub(crate) use subject::{
+    Accelerators, EngineSetup, Machine, ModelFile, Subject, cpu_flags, fingerprint, version,
+};
 
 use crate::config::{Config, SamplingDefaults};
 use crate::models;
@@ -148,8 +150,8 @@ impl Profiler {
     }
 }
 
-/// What prompts are cut from while an engine is measured.
-const TEXT: &str = "A hedgerow is a line of closely spaced shrubs, planted and trained to form a barrier or to \
+/// What prompts are cut from while an engine is measured, and what its kernels are checked on.
+pub(crate) const TEXT: &str = "A hedgerow is a line of closely spaced shrubs, planted and trained to form a barrier or to \
     mark the boundary of an area. Birds nest in it, hedgehogs sleep under it, and farmers have cut and laid it \
     for a thousand years. In spring the blackthorn flowers first, then the hawthorn, and in autumn there are \
     sloes, haws and blackberries for whoever comes by.";

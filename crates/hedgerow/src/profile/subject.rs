@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
-use hedgerow_llama::{Device, EngineOptions, LlamaModel};
+use hedgerow_llama::{Device, EngineOptions, Kernels, LlamaModel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -62,6 +62,12 @@ pub(crate) struct EngineSetup {
     /// The accelerators that take part. Not written where there are none, as before there could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accelerators: Option<Accelerators>,
+    /// What computes, where it is not the fast kernels: `plain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kernels: Option<String>,
+    /// The variant of the CPU kernels, in builds that have several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_variant: Option<String>,
 }
 
 /// The accelerators that compute a part of each step, and how much of it.
@@ -132,6 +138,11 @@ impl Subject {
                 flash_attention: options.flash_attention,
                 kv_type: options.kv_type,
                 accelerators: Accelerators::of(model),
+                kernels: match model.load_options().kernels {
+                    Kernels::Fast => None,
+                    other @ Kernels::Plain => Some(other.name().to_owned()),
+                },
+                cpu_variant: hedgerow_llama::cpu_variant().map(str::to_owned),
             },
         })
     }
@@ -175,14 +186,27 @@ impl Machine {
     }
 }
 
+/// What the first processor says that it can do, by `/proc/cpuinfo`: `flags` on x86, `Features` on Arm, `isa` on
+/// RISC-V. Empty where the system does not say.
+pub(crate) fn cpu_flags() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    ["flags", "Features", "isa"]
+        .into_iter()
+        .find_map(|key| value_in(&text, key))
+        .unwrap_or_default()
+        .to_owned()
+}
+
 /// The processor's name in `/proc/cpuinfo`: x86 has `model name`; Arm has only the number of the core's
 /// design, and some boards their own name.
 fn cpu_name(cpuinfo: &str) -> Option<&str> {
-    let value = |key: &str| {
-        let mut pairs = cpuinfo.lines().filter_map(|line| line.split_once(':'));
-        pairs.find_map(|(name, value)| (name.trim() == key).then_some(value.trim()))
-    };
-    ["model name", "Model", "Hardware", "CPU part"].into_iter().find_map(value)
+    ["model name", "Model", "Hardware", "CPU part"].into_iter().find_map(|key| value_in(cpuinfo, key))
+}
+
+/// The first value of a key in `/proc/cpuinfo`.
+fn value_in<'a>(cpuinfo: &'a str, key: &str) -> Option<&'a str> {
+    let mut pairs = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    pairs.find_map(|(name, value)| (name.trim() == key).then_some(value.trim()))
 }
 
 /// This build: one without optimizations is another machine, as far as speed goes.
@@ -240,6 +264,8 @@ pub(super) mod tests {
                 flash_attention: false,
                 kv_type: KvType::F16,
                 accelerators: None,
+                kernels: None,
+                cpu_variant: None,
             },
         }
     }
@@ -247,12 +273,14 @@ pub(super) mod tests {
     #[test]
     fn every_difference_makes_another_file_name() {
         let (own, mut threads, mut machine, mut kv) = (subject(), subject(), subject(), subject());
+        let mut plain = subject();
+        plain.engine.kernels = Some("plain".into());
         threads.engine.threads = 1;
         machine.machine.cores = 4;
         kv.engine.kv_type = KvType::Q8_0;
-        let names = [&own, &threads, &machine, &kv].map(Subject::file_name);
+        let names = [&own, &threads, &machine, &kv, &plain].map(Subject::file_name);
         assert!(names[0].starts_with("A-model-of-mine-") && names[0].ends_with(".json"), "{}", names[0]);
-        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{names:?}");
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 5, "{names:?}");
         assert_eq!(own.file_name(), subject().file_name());
     }
 

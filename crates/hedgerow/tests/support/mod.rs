@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,7 +43,13 @@ impl Server {
         Self::start_with(flags, &[])
     }
 
-    /// The same, with more environment variables.
+    /// As [`Server::start`], with a cache folder of its own.
+    pub(crate) fn start_in(cache: &Path, flags: &[&str]) -> Option<Self> {
+        let cache = cache.to_str().expect("the folder's name is text");
+        Self::start_with(flags, &[("HEDGEROW_CACHE", cache)])
+    }
+
+    /// As [`Server::start`], with more environment variables.
     pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         let model = model()?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,7 @@ use crate::hint::hinted;
 use crate::models::FetchOptions;
 use crate::placement::Placer;
 use crate::profile::{Known, Profile, Profiler};
-use crate::{serve, server};
+use crate::{kernels, serve, server};
 
 /// What `hedgerow profile` takes: the engine's flags are those of `serve`, because they decide what is measured.
 #[derive(Args, Debug)]
@@ -54,7 +54,8 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_placed(&config.model.name, &options, &mut Placer::new(&config)?)?;
+    let wanted = kernels::Wanted::of(&config);
+    let loaded = server::load_placed(&config.model.name, &options, &wanted, &mut Placer::new(&config)?)?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
