@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Args;
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 
 use crate::config;
 use crate::demo::{self, Plan, table};

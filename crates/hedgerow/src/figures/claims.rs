@@ -1,6 +1,6 @@
 //! Whether the paper's order of policies is seen: `dftsp` ≥ static batching ≥ no batching.
 
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use serde::Serialize;
 
 use super::curves::{Curve, Panel};
