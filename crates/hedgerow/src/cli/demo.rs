@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 
 use super::numbers::number;
 use crate::config;

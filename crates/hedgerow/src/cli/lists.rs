@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 
 use super::instances::choice;
 use super::solver::Solver;

@@ -9,10 +9,10 @@ use std::process;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use hedgerow_core::pace::Factors;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use hedgerow_sim::{Comparison, Difference, Identical, Recording, StepTimes, Tempo, comparison_table};
+use hedgerow_solver::Policy;
 use serde::Serialize;
 use serde_json::json;
 

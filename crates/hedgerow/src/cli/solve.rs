@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_core::scheduler;
 use serde::Serialize;
 
 use super::solver::{Limits, Solver};

@@ -3,10 +3,10 @@
 use clap::ValueEnum as _;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::node::KvType;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Bytes, Quality, Tokens};
+use hedgerow_solver::Policy;
 
 use super::accelerators::{DeviceChoice, GpuLayers};
 use super::raw::RawConfig;

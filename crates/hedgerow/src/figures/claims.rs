@@ -2,7 +2,7 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use serde::Serialize;
 
 use super::curves::{Curve, Panel};

@@ -13,7 +13,6 @@ use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions, Shared
 use self_cell::self_cell;
 
 use crate::hint::hinted;
-
 use crate::profile;
 
 self_cell!(

@@ -1,6 +1,6 @@
 //! How lines and ticks look in every plot.
 
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LineStyle, MarkerShape};
 use kuva::render::figure::Figure;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::answer::Answer;
 use super::bound;
 use super::instance::{Capacity, Instance, Item, Limit, Timing};
-use super::load::Load;
+use super::partial_batch::PartialBatch;
 
 /// At most so many slacks are tried as a batch's tightest: enough for a good answer in linear time.
 const SLACKS_TRIED: usize = 32;
@@ -53,7 +53,7 @@ fn cheapest_first(instance: &Instance) -> Vec<usize> {
         order.sort_by(|&a, &b| {
             price(&instance.items[a], allowed).total_cmp(&price(&instance.items[b], allowed)).then(a.cmp(&b))
         });
-        let mut load = Load::new(instance);
+        let mut load = PartialBatch::new(instance);
         for index in order {
             // A refusal is the ordinary case here: the request simply stays out.
             let _ = load.push_if_it_fits(index);
@@ -70,7 +70,7 @@ fn cheapest_first(instance: &Instance) -> Vec<usize> {
 fn drop_the_dearest(instance: &Instance) -> Vec<usize> {
     let mut order = instance.able();
     order.sort_by_key(|&index| (instance.items[index].slack_us, index));
-    let mut load = Load::new(instance);
+    let mut load = PartialBatch::new(instance);
     for index in order {
         load.push(index);
         while let Some(limit) = load.limit() {

@@ -3,7 +3,7 @@
 //! Format and meaning: `model.md §2`. Numbers are integers below 2⁵³, so that arithmetic on them is
 //! exact and a proof is a proof; their units are the writer's.
 
-use super::load::Load;
+use super::partial_batch::PartialBatch;
 
 /// No number of an instance may be this large or larger.
 pub const NUMBER_LIMIT: u64 = 1 << 53;
@@ -139,7 +139,7 @@ impl Instance {
 
     /// The items that some allowed batch holds: those that could be served alone.
     pub(super) fn able(&self) -> Vec<usize> {
-        let mut load = Load::new(self);
+        let mut load = PartialBatch::new(self);
         (0..self.items.len()).filter(|&index| load.limit_with(index).is_none()).collect()
     }
 }

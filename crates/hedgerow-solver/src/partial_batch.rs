@@ -6,7 +6,7 @@ use super::instance::{Demand, Instance, Limit, Timing};
 ///
 /// Sums are wider than what is summed, so that no number of requests overflows them.
 #[derive(Clone, Debug)]
-pub(super) struct Load<'a> {
+pub(super) struct PartialBatch<'a> {
     instance: &'a Instance,
     chosen: Vec<usize>,
     sums: [u128; 4],
@@ -16,7 +16,7 @@ pub(super) struct Load<'a> {
     due: Vec<Demand>,
 }
 
-impl<'a> Load<'a> {
+impl<'a> PartialBatch<'a> {
     /// Nothing chosen yet.
     pub(super) fn new(instance: &'a Instance) -> Self {
         let due = match &instance.timing {
@@ -74,7 +74,7 @@ impl<'a> Load<'a> {
         self.remove(self.chosen.len() - 1);
     }
 
-    /// Takes off the request at a place of [`Load::chosen`].
+    /// Takes off the request at a place of [`PartialBatch::chosen`].
     pub(super) fn remove(&mut self, place: usize) {
         let index = self.chosen.remove(place);
         let item = &self.instance.items[index];

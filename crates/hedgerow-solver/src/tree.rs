@@ -7,7 +7,7 @@
 use super::Cuts;
 use super::budget::Budget;
 use super::instance::Instance;
-use super::load::Load;
+use super::partial_batch::PartialBatch;
 use super::prune::{self, Rule, Rules};
 
 /// Requests that are interchangeable but for an order: whoever takes `k` of them takes the first `k`.
@@ -47,7 +47,7 @@ pub(super) fn walk(
     counters: &mut Counters,
 ) -> Walk {
     let below = Below::new(instance, classes);
-    let mut load = Load::new(instance);
+    let mut load = PartialBatch::new(instance);
     // taken[d]: how many of class d this branch takes; its length is the depth of the node looked at.
     let mut taken: Vec<usize> = Vec::with_capacity(classes.len());
     let mut best: Option<(u128, Vec<usize>)> = None;
@@ -95,7 +95,7 @@ pub(super) fn walk(
     }
 }
 
-fn cut(load: &Load<'_>, goal: &Goal, rules: Rules, below: &Below, depth: usize) -> Option<Rule> {
+fn cut(load: &PartialBatch<'_>, goal: &Goal, rules: Rules, below: &Below, depth: usize) -> Option<Rule> {
     if rules.limit && prune::breaks_a_limit(load) {
         return Some(Rule::Limit);
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Cuts;
 use super::instance::{Instance, Limit};
-use super::load::Load;
+use super::partial_batch::PartialBatch;
 
 /// A solver's answer: an allowed batch, its value, and the most that any batch could be worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Answer {
 /// The limit that keeps most of the unchosen requests out of the batch; `None` when each of them could
 /// be added, or none is left.
 pub fn binding(instance: &Instance, chosen: &[usize]) -> Option<Limit> {
-    let mut load = Load::new(instance);
+    let mut load = PartialBatch::new(instance);
     chosen.iter().for_each(|&index| load.push(index));
     let is_chosen: BTreeSet<_> = chosen.iter().copied().collect();
     let mut counts = BTreeMap::<Limit, usize>::new();

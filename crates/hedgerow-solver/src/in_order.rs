@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::bound;
 use super::instance::Instance;
-use super::load::Load;
+use super::partial_batch::PartialBatch;
 
 /// First come, first served.
 pub(super) fn fifo(instance: &Instance) -> Answer {
@@ -34,8 +34,12 @@ pub(super) fn none(instance: &Instance, accelerators: usize) -> Answer {
     })
 }
 
-fn take(instance: &Instance, order: Vec<usize>, mut may: impl FnMut(usize, &Load<'_>) -> bool) -> Answer {
-    let mut load = Load::new(instance);
+fn take(
+    instance: &Instance,
+    order: Vec<usize>,
+    mut may: impl FnMut(usize, &PartialBatch<'_>) -> bool,
+) -> Answer {
+    let mut load = PartialBatch::new(instance);
     for index in order {
         if may(index, &load) {
             // A refusal is the ordinary case here: the request simply stays out.

@@ -74,11 +74,11 @@ impl Prices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::{Capacity, Instance, Item, Timing};
+    use crate::{Capacity, Instance, Item, Timing};
 
     #[test]
     fn whatever_the_multipliers_the_prices_can_be_reckoned_with() {
-        let most = crate::scheduler::NUMBER_LIMIT - 1;
+        let most = crate::NUMBER_LIMIT - 1;
         let item =
             Item { uplink: most, downlink: 1, memory: 0, compute_us: most / 2, slack_us: most, value: most };
         let instance = Instance {

@@ -1,6 +1,6 @@
 //! The pruning rules of the tree search: each a named claim that it can be cut safely.
 
-use super::load::Load;
+use super::partial_batch::PartialBatch;
 
 /// Which rules are on. All are, except in tests that show a rule changes nothing but the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Cuts {
 ///
 /// Safe because every limit is monotone: adding a request frees no memory, band or compute time and
 /// moves no deadline back, so no larger batch can be allowed either.
-pub(super) fn breaks_a_limit(load: &Load<'_>) -> bool {
+pub(super) fn breaks_a_limit(load: &PartialBatch<'_>) -> bool {
     load.limit().is_some()
 }
 
@@ -77,14 +77,14 @@ pub(super) fn breaks_a_limit(load: &Load<'_>) -> bool {
 ///
 /// Safe because requests are only added down the tree, and a batch of another size is looked for in a
 /// pass of its own.
-pub(super) fn most_to_take(load: &Load<'_>, size: usize, class: usize) -> usize {
+pub(super) fn most_to_take(load: &PartialBatch<'_>, size: usize, class: usize) -> usize {
     class.min(size.saturating_sub(load.chosen().len()))
 }
 
 /// Cuts a branch that cannot reach `size` with all of the `left` requests below it.
 ///
 /// Safe because no descendant holds more than that.
-pub(super) fn has_too_few_left(load: &Load<'_>, size: usize, left: usize) -> bool {
+pub(super) fn has_too_few_left(load: &PartialBatch<'_>, size: usize, left: usize) -> bool {
     load.chosen().len() + left < size
 }
 
@@ -92,7 +92,7 @@ pub(super) fn has_too_few_left(load: &Load<'_>, size: usize, left: usize) -> boo
 ///
 /// Safe because each of the `size − chosen` requests still to come needs at least the least need below
 /// the branch, of each resource by itself; and the compute time allowed only shrinks.
-pub(super) fn is_too_dear(load: &Load<'_>, size: usize, least: &[u64; 4]) -> bool {
+pub(super) fn is_too_dear(load: &PartialBatch<'_>, size: usize, least: &[u64; 4]) -> bool {
     let missing = size.saturating_sub(load.chosen().len()) as u128;
     let (used, allowed) = (load.sums(), load.allowed());
     (0..4).any(|sum| used[sum] + missing * u128::from(least[sum]) > u128::from(allowed[sum]))

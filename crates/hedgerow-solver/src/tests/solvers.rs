@@ -33,7 +33,7 @@ fn the_solvers_and_check_agree_on_which_batches_are_allowed() {
     for seed in 0..3_000 {
         let mut draw = Seeded(seed);
         let instance = arbitrary(&mut draw, 8);
-        let mut load = super::super::load::Load::new(&instance);
+        let mut load = super::super::partial_batch::PartialBatch::new(&instance);
         for index in 0..instance.items.len() {
             load.push(index);
             if draw.up_to(2) == 0 {
