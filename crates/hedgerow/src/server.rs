@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Quality;
-use hedgerow_llama::{LlamaModel, LoadOptions};
+use hedgerow_llama::{Kernels, LlamaModel, LoadOptions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -165,7 +165,7 @@ fn every_command_of_the_readme_runs_as_it_is_written() {
         let known = RULES.iter().find(|(start, _)| command.starts_with(start));
         &known.unwrap_or_else(|| panic!("no rule for `{command}`")).1
     };
-    commands.iter().for_each(|command| drop(rule(command)));
+    commands.iter().for_each(|command| _ = rule(command));
     let Some(model) = support::model() else { return };
     let checkout = Checkout::new(model);
     let mut server: Option<(Child, String)> = None;

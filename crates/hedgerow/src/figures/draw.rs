@@ -53,8 +53,9 @@ pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Draw
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    let png = PngBackend::new().with_scale(PNG_SCALE).render_scene(&page.render());
-    Ok(Drawn { svg: renumbered(&svg(&page), name), png: png.map_err(|error| anyhow!(error))? })
+    let scene = page.render();
+    let png = PngBackend::new().with_scale(PNG_SCALE).render_scene(&scene);
+    Ok(Drawn { svg: renumbered(&svg(&scene), name), png: png.map_err(|error| anyhow!(error))? })
 }
 
 /// kuva numbers its clips through the life of the process; here they begin anew in each figure, so that it is

@@ -9,7 +9,7 @@ use hedgerow_core::engine::{Engine, EngineError, EngineLimits, Step, StepReport,
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
-use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions, SharedPrefixes};
+use hedgerow_llama::{Device, EngineOptions, LlamaEngine, LlamaModel, LoadOptions, SharedPrefixes};
 use self_cell::self_cell;
 
 use crate::hint::hinted;
