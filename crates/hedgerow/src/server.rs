@@ -16,10 +16,12 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, App, ChatTemplate, Serving};
 use crate::config::Config;
+use crate::footprint;
 use crate::hint::hinted;
+use crate::host;
 use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
-use crate::models::{self, Bar, FetchOptions, ModelSource};
+use crate::models::{self, Bar, FetchOptions, FetchedModel, ModelSource};
 use crate::profile::{self, Memory};
 use crate::serve::{self, Clock, NewRecording, Speed, Variant};
 
@@ -68,8 +70,8 @@ impl Server {
         self.address
     }
 
-    /// Starts a node with the precisions of a model and serves requests. Blocks meanwhile: some seconds if the engine has to
-    /// be measured. What happens goes to `record`, if that is given.
+    /// Starts a node with the precisions of a model and serves requests. Blocks meanwhile: ten seconds to
+    /// minutes if the engine has to be measured. What happens goes to `record`, if that is given.
     ///
     /// # Errors
     ///
@@ -143,19 +145,52 @@ impl LoadedModel {
     }
 }
 
-/// Fetches and loads a model, with a bar while it takes.
+/// Fetches a model, with a bar while it takes, and checks that its file is whole.
 ///
 /// # Errors
 ///
-/// When it cannot be fetched, is damaged, or is not one that the engine runs.
-pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
+/// When it cannot be fetched or is damaged.
+pub(crate) fn fetch_model(name: &str, options: &FetchOptions) -> anyhow::Result<FetchedModel> {
     let source: ModelSource = name.parse()?;
     let bar = Bar::new();
     let fetched = models::fetch(&source, options, &|progress| bar.show(progress));
     bar.finish();
     let fetched = fetched?;
     models::validate_gguf(&fetched.path)?;
-    let before_load = profile::resident_bytes();
+    Ok(fetched)
+}
+
+/// Fetches and loads a model for something else than serving it.
+///
+/// # Errors
+///
+/// As [`fetch_model`] and [`load_fetched`].
+pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<LoadedModel> {
+    load_fetched(fetch_model(name, options)?)
+}
+
+/// Fetches and loads a model that an engine will be made for as the configuration says.
+///
+/// # Errors
+///
+/// As [`load_model`], and when the memory does not suffice.
+pub(crate) fn load_model_to_run(
+    name: &str,
+    options: &FetchOptions,
+    config: &Config,
+) -> anyhow::Result<LoadedModel> {
+    let fetched = fetch_model(name, options)?;
+    footprint::ensure_fits(std::slice::from_ref(&fetched.path), config)?;
+    load_fetched(fetched)
+}
+
+/// Loads a model file that is here.
+///
+/// # Errors
+///
+/// When it is not one that the engine runs.
+pub(crate) fn load_fetched(fetched: FetchedModel) -> anyhow::Result<LoadedModel> {
+    let before_load = host::resident_bytes();
     let started = Instant::now();
     let model = LlamaModel::load(&fetched.path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
         .map_err(|error| hinted(&error, error.hint()))?;
@@ -164,6 +199,6 @@ pub(crate) fn load_model(name: &str, options: &FetchOptions) -> anyhow::Result<L
         name: fetched.name,
         path: fetched.path,
         load_ms: profile::millis(started),
-        memory: Memory { before_load, loaded: profile::resident_bytes(), measured: None },
+        memory: Memory { before_load, loaded: host::resident_bytes(), measured: None },
     })
 }

@@ -140,6 +140,7 @@ mod tests {
             name: None,
             context_tokens: Some(2048),
             cache_numbers: None,
+            experts_used: None,
             quantization: Some("Q4_1".to_owned()),
             tensor_count: 3,
             tensor_types: BTreeMap::from([("F32".to_owned(), 1), ("Q4_1".to_owned(), 2)]),

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
+use crate::footprint;
 use crate::hint::hinted;
-use crate::models::FetchOptions;
+use crate::models::{FetchOptions, FetchedModel};
 use crate::profile::Profiler;
 use crate::quality;
 use crate::serve::{self, Speed, Variant};
@@ -88,17 +89,28 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 
 /// Loads the model and its other precisions; gives its name too.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
-    let fetch = |name: &str| {
-        let loaded = server::load_model(name, options)?;
-        tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
+    let names = std::iter::once(name).chain(config.model.also.iter().map(|also| also.name.as_str()));
+    let fetched: Vec<FetchedModel> =
+        names.map(|name| server::fetch_model(name, options)).collect::<anyhow::Result<_>>()?;
+    let files: Vec<PathBuf> = fetched.iter().map(|fetched| fetched.path.clone()).collect();
+    footprint::ensure_fits(&files, config)?;
+    let mut fetched = fetched.into_iter();
+    let mut load_next = || {
+        let next = fetched.next().context("each name was fetched")?;
+        let mb = next.bytes.div_ceil(1_000_000);
+        tracing::info!("loading {} ({mb} MB): {}", next.name, next.path.display());
+        let loaded = server::load_fetched(next)?;
+        tracing::info!(
+            model = %loaded.name, precision = %loaded.model.info().precision, took_ms = loaded.load_ms, "loaded"
+        );
         let profiler = Profiler::new(&loaded, config)?;
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))
     };
-    let (first, speed) = fetch(name)?;
+    let (first, speed) = load_next()?;
     let called = first.name.clone();
     let mut variants = vec![first.variant(speed, config.model.quality)];
     for also in &config.model.also {
-        let (loaded, speed) = fetch(&also.name)?;
+        let (loaded, speed) = load_next()?;
         quality::kinship(&loaded.path, &loaded.model, &variants[0].model)
             .map_err(|error| hinted(&error, "serve it by itself, or name another file in --also"))?;
         let precision = &loaded.model.info().precision;

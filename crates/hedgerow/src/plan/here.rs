@@ -10,6 +10,7 @@ use super::{Held, PromptTokens};
 use crate::catalogue::Entry;
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::host::{MemoryRoom, Root};
 use crate::models::FetchOptions;
 use crate::profile::Profiler;
 use crate::serve::{self, Foreseen};
@@ -110,6 +111,6 @@ impl Here {
 
     /// Memory that weights and caches may take: what is free now.
     pub(crate) fn memory() -> Bytes {
-        Bytes(crate::profile::available_bytes().unwrap_or(u64::MAX))
+        Bytes(MemoryRoom::read(&Root::system()).map_or(u64::MAX, |room| room.bytes))
     }
 }

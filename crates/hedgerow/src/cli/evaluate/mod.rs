@@ -16,8 +16,9 @@ use serde_json::json;
 use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::hint::hinted;
+use crate::host::{MemoryRoom, Root};
 use crate::models::{self, Bar, FetchOptions, ModelError};
-use crate::profile::{ModelFile, available_bytes};
+use crate::profile::ModelFile;
 use crate::quality::{self, Evaluation, Quality, QualityError, Shelf, Subject, Text};
 use crate::quantize::{Ancestor, Origin};
 use crate::server::{self, LoadedModel};
@@ -181,7 +182,7 @@ fn load(names: &[String], options: &FetchOptions) -> anyhow::Result<Vec<LoadedMo
 fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), QualityError> {
     let all = std::iter::once(reference).chain(models.iter().copied());
     let needed: u64 = all.map(|loaded| loaded.model.info().file.0).sum();
-    match available_bytes() {
+    match MemoryRoom::read(&Root::system()).map(|room| room.bytes) {
         Some(available) if available < needed => {
             let mb = |bytes: u64| bytes / 1_000_000;
             Err(QualityError::Memory { needed_mb: mb(needed), available_mb: mb(available) })

@@ -51,12 +51,13 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model(&config.model.name, &options)?;
+    let loaded = server::load_model_to_run(&config.model.name, &options, &config)?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
         Some(profile) => Known { profile, is_new: false, is_saved: true },
         None => {
+            serve::settle_engine_thread(&config);
             let mut engine = LlamaEngine::new(&loaded.model, &serve::engine_options(&config))
                 .map_err(|error| hinted(&error, error.hint()))?;
             profiler.measure(&mut engine)?
