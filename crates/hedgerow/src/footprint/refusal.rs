@@ -90,7 +90,7 @@ fn last_that_fits(end: u64, fits: &dyn Fn(u64) -> bool) -> Option<u64> {
 
 /// The most exact precision of the model that fits in these settings.
 fn smaller_file(model: &Dimensions, setup: &Setup, left: u64) -> Option<String> {
-    let of = |precision: &&str| {
+    let of = |precision: &&'static str| {
         let bytes = (model.parameters as f64 * bits_per_number(precision)? / 8.0) as u64;
         let file = Dimensions { weights: bytes, ..model.clone() };
         (bytes < model.weights && Parts::of(&[file], setup).total() <= left).then_some((*precision, bytes))

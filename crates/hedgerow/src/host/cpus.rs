@@ -167,25 +167,22 @@ fn entry<'a>(cpuinfo: &'a str, key: &str) -> Option<&'a str> {
 impl fmt::Display for ThreadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Asked => f.write_str("as `threads` says"),
+            Self::Asked => f.write_str("as `threads` asks for"),
             Self::Machine => f.write_str("one for each core of the machine"),
             Self::Affinity { allowed, online } => {
-                write!(f, "the process's affinity allows {allowed} of {online} CPUs")
+                write!(f, "because the process's affinity allows {allowed} of {online} CPUs")
             }
             Self::Fast { fast, allowed } => {
                 write!(
                     f,
-                    "{fast} of {allowed} usable CPUs are fast ones; slower ones would hold each step up"
+                    "because {fast} of {allowed} usable CPUs are fast, and the slower ones would hold each step up"
                 )
             }
             Self::Cores { cores, hardware_threads } => {
-                write!(
-                    f,
-                    "{hardware_threads} usable CPUs are hardware threads of {cores} cores, one thread each"
-                )
+                write!(f, "because {hardware_threads} usable CPUs are hardware threads of {cores} cores")
             }
             Self::Quota(CpuQuota { cpus, file }) => {
-                write!(f, "the CPU quota is {cpus:.2} CPUs ({}), rounded down", file.display())
+                write!(f, "because the CPU quota is {cpus:.2} CPUs ({}), rounded down", file.display())
             }
         }
     }

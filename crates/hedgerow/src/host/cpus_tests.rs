@@ -32,7 +32,7 @@ fn affinity_limits_and_is_named() {
     let tree = machine("affinity", "0-7", "2-3,40", 1);
     let (count, reason, pin_to) = threads(&tree);
     assert_eq!((count, pin_to), (2, None));
-    assert_eq!(reason, "the process's affinity allows 2 of 8 CPUs");
+    assert_eq!(reason, "because the process's affinity allows 2 of 8 CPUs");
 }
 
 #[test]

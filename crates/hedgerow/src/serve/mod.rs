@@ -160,7 +160,7 @@ pub(crate) fn engine_threads(config: &Config) -> Threads {
 /// threads there will be. To be called before an engine is made.
 pub(crate) fn settle_engine_thread(config: &Config) {
     let Threads { count, reason, pin_to } = engine_threads(config);
-    tracing::info!("{count} engine threads: {reason}");
+    tracing::info!("engine threads: {count}, {reason}");
     if pin_to.is_some_and(|cpus| !pin_this_thread(&cpus)) {
         tracing::warn!("the engine's threads cannot be kept on the fast CPUs; slower ones may hold steps up");
     }

@@ -1,12 +1,16 @@
 //! A real server: the program itself, on a free port, with the real small model.
 #![allow(dead_code, reason = "each test file is a program of its own and uses some of this")]
 
+mod cgroup;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+pub(crate) use cgroup::{Group, Limit};
 
 /// The small model, or `None` with the reason printed.
 pub(crate) fn model() -> Option<PathBuf> {
@@ -40,9 +44,14 @@ impl Server {
     /// Starts a server of the small model with these flags and waits until it serves; `None` (and the
     /// reason printed) when the model is not here.
     pub(crate) fn start(flags: &[&str]) -> Option<Self> {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_hedgerow")), flags)
+    }
+
+    /// The same by a command that runs the program with the arguments that are added to it.
+    pub(crate) fn start_by(mut command: Command, flags: &[&str]) -> Option<Self> {
         let model = model()?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        let mut child = command
             .arg("serve")
             .arg(model)
             .args(["--port", "0", "--alias", "small", "--log-level", "warn"])

@@ -83,7 +83,7 @@ fn place(known: &Known, profiler: &Profiler) -> String {
     let Known { profile, is_new, is_saved } = known;
     let path = profiler.path();
     let took = Duration::from_millis(profile.took_ms).as_secs_f64();
-    match (is_new, is_saved) {
+    let place = match (is_new, is_saved) {
         (true, true) => format!("measured in {took:.1} s and saved as {}", path.display()),
         (true, false) => format!("measured in {took:.1} s, not saved"),
         (false, _) => format!(
@@ -91,6 +91,10 @@ fn place(known: &Known, profiler: &Profiler) -> String {
             HumanDuration(age(profile)),
             path.display()
         ),
+    };
+    match &profile.disturbed {
+        Some(disturbed) => format!("{place}\nthe machine was busy meanwhile: {disturbed}"),
+        None => place,
     }
 }
 
