@@ -34,6 +34,23 @@ fn main() {
         ));
     }
     println!("cargo:rustc-env=HEDGEROW_LLAMA_BUILD={}", build.display());
+    println!(
+        "cargo:rustc-env=HEDGEROW_LLAMA_COMPILER={}",
+        compiler(&build).unwrap_or_else(|| "unknown".to_owned())
+    );
+}
+
+/// The C++ compiler's name and version, as CMake found them.
+fn compiler(build: &Path) -> Option<String> {
+    let folders = fs::read_dir(build.join("CMakeFiles")).ok()?.flatten();
+    let text = folders
+        .filter_map(|folder| fs::read_to_string(folder.path().join("CMakeCXXCompiler.cmake")).ok())
+        .next()?;
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("set({name} \"")))?;
+        Some(line.split('"').next()?.to_owned())
+    };
+    Some(format!("{} {}", value("CMAKE_CXX_COMPILER_ID")?, value("CMAKE_CXX_COMPILER_VERSION")?))
 }
 
 /// Whether both are the same file, or say the same: a checkout may have been moved since.

@@ -38,6 +38,9 @@ pub use windows::{PIECE_MAX, WindowReader};
 /// The binding and its version: each brings one build of llama.cpp.
 pub const BINDING: &str = "llama-cpp-2 0.1.160";
 
+/// The compiler that compiled llama.cpp, with its version.
+pub const COMPILER: &str = env!("HEDGEROW_LLAMA_COMPILER");
+
 #[test]
 fn the_binding_is_the_one_in_cargo_toml() {
     let (name, version) = BINDING.split_once(' ').unwrap();

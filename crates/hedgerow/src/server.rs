@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,11 +16,13 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, App, ChatTemplate, Serving};
 use crate::config::Config;
+use crate::footprint;
 use crate::hint::hinted;
+use crate::host;
 use crate::kernels::{self, Chosen};
 use crate::link::{Connection, Door};
 use crate::metrics::Metrics;
-use crate::models::{self, Bar, FetchOptions, ModelSource};
+use crate::models::{self, Bar, FetchOptions, FetchedModel, ModelSource};
 use crate::placement::{Placement, Placer};
 use crate::profile::{self, Memory};
 use crate::serve::{self, Clock, NewRecording, Speed, Variant};
@@ -65,8 +67,8 @@ impl Server {
         self.address
     }
 
-    /// Starts a node with the precisions of a model and serves requests. Blocks meanwhile: some seconds if the engine has to
-    /// be measured. What happens goes to `record`, if that is given.
+    /// Starts a node with the precisions of a model and serves requests. Blocks meanwhile: ten seconds to
+    /// minutes if the engine has to be measured. What happens goes to `record`, if that is given.
     ///
     /// # Errors
     ///
@@ -169,39 +171,12 @@ impl LoadedModel {
     }
 }
 
-/// Fetches a model and loads it for the CPU, with a bar while it takes, by the kernels that are right for it here.
+/// Fetches a model, with a bar while it takes, and checks that its file is whole.
 ///
 /// # Errors
 ///
-/// When it cannot be fetched, is damaged, is not one that the engine runs, or no kernels compute on this machine.
-pub(crate) fn load_model(
-    name: &str,
-    options: &FetchOptions,
-    wanted: &kernels::Wanted,
-) -> anyhow::Result<LoadedModel> {
-    load(name, options, wanted, |_| Ok(Placement::default()))
-}
-
-/// The same, with its layers where the placer puts them.
-///
-/// # Errors
-///
-/// As [`load_model`], and when the layers do not fit their devices.
-pub(crate) fn load_placed(
-    name: &str,
-    options: &FetchOptions,
-    wanted: &kernels::Wanted,
-    placer: &mut Placer,
-) -> anyhow::Result<LoadedModel> {
-    load(name, options, wanted, |path| placer.place(path))
-}
-
-fn load(
-    name: &str,
-    options: &FetchOptions,
-    wanted: &kernels::Wanted,
-    place: impl FnOnce(&Path) -> anyhow::Result<Placement>,
-) -> anyhow::Result<LoadedModel> {
+/// When it cannot be fetched or is damaged.
+pub(crate) fn fetch_model(name: &str, options: &FetchOptions) -> anyhow::Result<FetchedModel> {
     let source: ModelSource = name.parse()?;
     let bar = Bar::new();
     service_manager::starting(&format!("getting {name}"));
@@ -212,14 +187,80 @@ fn load(
     bar.finish();
     let fetched = fetched?;
     models::validate_gguf(&fetched.path)?;
+    Ok(fetched)
+}
+
+/// A model file that is here, and where its layers are to go.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) fetched: FetchedModel,
+    pub(crate) placement: Placement,
+}
+
+/// Fetches the models that are to be served together and places their layers.
+///
+/// # Errors
+///
+/// When one cannot be fetched or is damaged, and when they do not fit the memory together.
+pub(crate) fn prepare<'a>(
+    names: impl Iterator<Item = &'a str>,
+    options: &FetchOptions,
+    config: &Config,
+) -> anyhow::Result<Vec<Prepared>> {
+    let mut placer = Placer::new(config)?;
+    let place = |name: &str| {
+        let fetched = fetch_model(name, options)?;
+        let placement = placer.place(&fetched.path)?;
+        anyhow::Ok(Prepared { fetched, placement })
+    };
+    let prepared: Vec<Prepared> = names.map(place).collect::<anyhow::Result<_>>()?;
+    let files: Vec<PathBuf> = prepared.iter().map(|one| one.fetched.path.clone()).collect();
+    let on_devices = prepared.iter().map(|one| one.placement.bytes).sum();
+    footprint::ensure_fits(&files, config, on_devices)?;
+    Ok(prepared)
+}
+
+/// Fetches and loads a model for something else than serving it: on the CPU alone.
+///
+/// # Errors
+///
+/// As [`fetch_model`] and [`load_prepared`].
+pub(crate) fn load_model(
+    name: &str,
+    options: &FetchOptions,
+    wanted: &kernels::Wanted,
+) -> anyhow::Result<LoadedModel> {
+    let fetched = fetch_model(name, options)?;
+    load_prepared(Prepared { fetched, placement: Placement::default() }, wanted)
+}
+
+/// Fetches and loads a model that an engine will be made for as the configuration says.
+///
+/// # Errors
+///
+/// As [`prepare`] and [`load_prepared`].
+pub(crate) fn load_model_to_run(
+    name: &str,
+    options: &FetchOptions,
+    config: &Config,
+) -> anyhow::Result<LoadedModel> {
+    let one = prepare(std::iter::once(name), options, config)?.pop().context("one name gives one model")?;
+    load_prepared(one, &kernels::Wanted::of(config))
+}
+
+/// Loads a model file that is here, by the kernels that are right for it here.
+///
+/// # Errors
+///
+/// When it is not one that the engine runs, or no kernels compute on this machine.
+pub(crate) fn load_prepared(prepared: Prepared, wanted: &kernels::Wanted) -> anyhow::Result<LoadedModel> {
+    let Prepared { fetched, placement } = prepared;
     service_manager::starting(&format!("checking the kernels for {}", fetched.name));
     let kernels = kernels::choose(&fetched.path, wanted)?;
-    let Placement { devices, gpu_layers } = match kernels.kernels {
-        Kernels::Fast => place(&fetched.path)?,
-        // They compute on the CPU alone.
-        Kernels::Plain => Placement::default(),
-    };
-    let before_load = profile::resident_bytes();
+    // Plain kernels compute on the CPU alone.
+    let is_placed = kernels.kernels == Kernels::Fast;
+    let Placement { devices, gpu_layers, .. } = if is_placed { placement } else { Placement::default() };
+    let before_load = host::resident_bytes();
     let started = Instant::now();
     service_manager::starting(&format!("loading {}", fetched.name));
     let called = fetched.name.clone();
@@ -235,6 +276,6 @@ fn load(
         path: fetched.path,
         kernels,
         load_ms: profile::millis(started),
-        memory: Memory { before_load, loaded: profile::resident_bytes(), measured: None },
+        memory: Memory { before_load, loaded: host::resident_bytes(), measured: None },
     })
 }

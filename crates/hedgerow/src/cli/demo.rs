@@ -8,9 +8,7 @@ use hedgerow_solver::Policy;
 use super::numbers::number;
 use crate::config;
 use crate::demo::{self, Plan, table};
-use crate::kernels;
 use crate::models::FetchOptions;
-use crate::placement::Placer;
 use crate::server;
 
 /// What `hedgerow demo` takes.
@@ -47,8 +45,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let wanted = kernels::Wanted::of(&config);
-    let loaded = server::load_placed(&args.model, &options, &wanted, &mut Placer::new(&config)?)?;
+    let loaded = server::load_model_to_run(&args.model, &options, &config)?;
     let info = loaded.model.info();
     eprintln!(
         "{} ({}, {} MB) is loaded; finding out how fast this machine is",

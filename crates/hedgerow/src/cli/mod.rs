@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod demo;
 mod devices;
+mod doctor;
 mod evaluate;
 mod explain;
 mod figures;
@@ -34,6 +35,7 @@ mod solver;
 pub(crate) mod sweep;
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -84,6 +86,8 @@ enum Verb {
     Figures(figures::FiguresArgs),
     /// Say why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
+    /// Look for what stands in the way of serving on this machine: one line for each check, with the way out
+    Doctor(Box<doctor::DoctorArgs>),
     /// Ask a server whether it serves: for health checks, by its exit code
     Health(health::HealthArgs),
     /// Show the configuration in force and where each value comes from
@@ -127,13 +131,14 @@ fn everywhere(command: Command) -> Command {
 }
 
 /// Reads the command line and runs its verb.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let command = command();
     let words = lists::spread(with_long_flags(std::env::args_os()).into_iter(), &command);
     let matches = command.get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let of_verb = matches.subcommand().map_or(&matches, |(_, of_verb): (&str, &ArgMatches)| of_verb);
     match cli.verb {
+        Verb::Doctor(args) => return doctor::run(&args, of_verb),
         Verb::Serve(args) => serve::run(&args, of_verb),
         Verb::Demo(args) => demo::run(&args, of_verb),
         Verb::Profile(args) => profile::run(&args, of_verb),
@@ -157,7 +162,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
         Verb::KernelCheck(args) => kernel_check::run(&args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

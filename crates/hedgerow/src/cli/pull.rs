@@ -142,6 +142,7 @@ mod tests {
             cache_numbers: None,
             layers: None,
             hidden: None,
+            experts_used: None,
             quantization: Some("Q4_1".to_owned()),
             tensor_count: 3,
             tensor_types: BTreeMap::from([("F32".to_owned(), 1), ("Q4_1".to_owned(), 2)]),

@@ -15,7 +15,6 @@ use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
 use crate::kernels;
 use crate::models::{self, FetchOptions, ModelSource};
-use crate::placement::Placer;
 use crate::profile::Profiler;
 use crate::quality;
 use crate::serve::{self, RecordingFile, Speed, Variant};
@@ -137,19 +136,25 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 
 /// Loads the model and its other precisions; gives its name too.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
+    let names = std::iter::once(name).chain(config.model.also.iter().map(|also| also.name.as_str()));
+    let mut prepared = server::prepare(names, options, config)?.into_iter();
     let wanted = kernels::Wanted::of(config);
-    let mut placer = Placer::new(config)?;
-    let mut fetch = |name: &str| {
-        let loaded = server::load_placed(name, options, &wanted, &mut placer)?;
-        tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
+    let mut load_next = || {
+        let next = prepared.next().context("each name was fetched")?;
+        let mb = next.fetched.bytes.div_ceil(1_000_000);
+        tracing::info!("loading {} ({mb} MB): {}", next.fetched.name, next.fetched.path.display());
+        let loaded = server::load_prepared(next, &wanted)?;
+        tracing::info!(
+            model = %loaded.name, precision = %loaded.model.info().precision, took_ms = loaded.load_ms, "loaded"
+        );
         let profiler = Profiler::new(&loaded, config)?;
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))
     };
-    let (first, speed) = fetch(name)?;
+    let (first, speed) = load_next()?;
     let called = first.name.clone();
     let mut variants = vec![first.variant(speed, config.model.quality)];
     for also in &config.model.also {
-        let (loaded, speed) = fetch(&also.name)?;
+        let (loaded, speed) = load_next()?;
         quality::kinship(&loaded.path, &loaded.model, &variants[0].model).map_err(|error| {
             hinted(
                 &error,

@@ -88,7 +88,7 @@ pub(crate) struct EngineArgs {
     /// Ended requests kept for prompts that begin like theirs; 0: every prompt runs whole
     #[arg(long, value_name = "N", env = "HEDGEROW_RETAINED")]
     retained: Option<String>,
-    /// Threads; 0: one for each core
+    /// Threads; 0: one for each fast physical core that affinity and CPU quota allow
     #[arg(short = 't', long, value_name = "N", env = "HEDGEROW_THREADS")]
     threads: Option<String>,
     /// Most tokens of one pass through the model

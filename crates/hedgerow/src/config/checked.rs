@@ -69,7 +69,7 @@ pub(crate) struct EngineConfig {
     pub(crate) context: Tokens,
     /// Ended requests whose tokens are kept for prompts that begin alike.
     pub(crate) retained: u32,
-    /// `None`: one for each core.
+    /// `None`: as many as [`crate::host::Cpus::threads`] says.
     pub(crate) threads: Option<u32>,
     pub(crate) micro_batch: u32,
     pub(crate) prefill_chunk: Tokens,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Wanted;
+use crate::host::{Cpus, Root};
 use crate::models::{self, hex};
 use crate::profile::{self, Machine};
 
@@ -66,7 +67,7 @@ impl Subject {
     /// When the file cannot be read or is no model, or the program cannot read itself.
     pub(super) fn of(model: &Path, wanted: &Wanted) -> anyhow::Result<Self> {
         Ok(Self {
-            cpu: Cpu { name: Machine::this().cpu, flags: profile::cpu_flags() },
+            cpu: Cpu { name: Machine::this().cpu, flags: Cpus::read(&Root::system()).features.join(" ") },
             build: Build::this()?,
             model: ModelKind::of(model)?,
             engine: EngineKind {

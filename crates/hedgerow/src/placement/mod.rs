@@ -16,7 +16,8 @@ use hedgerow_llama::{ACCELERATORS, Device, EngineOptions, default_devices, devic
 
 use crate::config::{Config, DeviceChoice, GpuLayers};
 use crate::hint::hinted;
-use crate::{models, profile, serve};
+use crate::host::{MemoryRoom, Root};
+use crate::{models, serve};
 use fit::{Room, Sizes};
 
 /// The features of a build that can use accelerators.
@@ -29,6 +30,8 @@ pub(crate) struct Placement {
     pub(crate) devices: Vec<Device>,
     /// How many go there, the output counted as one.
     pub(crate) gpu_layers: u32,
+    /// What they take of memory that is not the machine's own.
+    pub(crate) bytes: u64,
 }
 
 /// Places one model after the other on the same devices.
@@ -98,17 +101,19 @@ impl Placer {
             return Ok(Placement::default());
         }
         let (all, caches) = (sizes.on_devices(&rooms, gpu_layers), sizes.kv_on_devices(&rooms, gpu_layers));
+        let apart = rooms.iter().zip(&all).filter(|(room, _)| !room.is_shared);
+        let bytes = apart.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
         for ((device, room), (all, cache)) in devices.iter().zip(&rooms).zip(all.into_iter().zip(caches)) {
             let first = Promised { free_at_first: room.free, all: 0, later: 0 };
             let promised = self.promised.entry(device.name.clone()).or_insert(first);
             promised.all = promised.all.saturating_add(all).saturating_add(sizes.compute);
             promised.later = promised.later.saturating_add(cache).saturating_add(sizes.compute);
         }
-        Ok(Placement { devices, gpu_layers })
+        Ok(Placement { devices, gpu_layers, bytes })
     }
 
     fn room(&self, device: &Device) -> Room {
-        let machine = profile::available_bytes().unwrap_or(u64::MAX);
+        let machine = MemoryRoom::read(&Root::system()).map_or(u64::MAX, |room| room.bytes);
         // Some drivers do not say; llama.cpp then takes the machine's memory for it.
         let (total, reported_free) = match (device.memory_total.0, device.memory_free.0) {
             (0, 0) => (machine, machine),

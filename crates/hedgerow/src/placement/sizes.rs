@@ -96,6 +96,7 @@ mod tests {
 
     fn summary(cache_numbers: Option<u64>) -> GgufSummary {
         GgufSummary {
+            experts_used: None,
             version: 3,
             architecture: None,
             name: None,

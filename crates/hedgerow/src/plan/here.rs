@@ -10,9 +10,8 @@ use super::{Held, PromptTokens};
 use crate::catalogue::Entry;
 use crate::config::Config;
 use crate::hint::hinted;
-use crate::kernels;
+use crate::host::{MemoryRoom, Root};
 use crate::models::FetchOptions;
-use crate::placement::Placer;
 use crate::profile::Profiler;
 use crate::serve::{self, Foreseen};
 use crate::server;
@@ -44,12 +43,10 @@ impl Here {
             unmeasured: Vec::new(),
             prompt_tokens: PromptTokens::BARE,
         };
-        let wanted = kernels::Wanted::of(config);
         for entry in entries {
             let file = &entry.facts.file;
             // Each by itself, as `hedgerow profile` measured it.
-            let mut placer = Placer::new(config)?;
-            let loaded = server::load_placed(&file.display().to_string(), options, &wanted, &mut placer)?;
+            let loaded = server::load_model_to_run(&file.display().to_string(), options, config)?;
             let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
                 here.unmeasured.push(file.clone());
                 continue;
@@ -115,6 +112,6 @@ impl Here {
 
     /// Memory that weights and caches may take: what is free now.
     pub(crate) fn memory() -> Bytes {
-        Bytes(crate::profile::available_bytes().unwrap_or(u64::MAX))
+        Bytes(MemoryRoom::read(&Root::system()).map_or(u64::MAX, |room| room.bytes))
     }
 }

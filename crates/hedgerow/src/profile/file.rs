@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hedgerow_core::engine::cost::MeasuredCost;
 use serde::{Deserialize, Serialize};
 
-use super::Subject;
+use super::{Disturbance, Subject};
 use crate::files::write_whole;
 
 /// The format of the files; another number means that older programs must not read them.
@@ -25,6 +25,9 @@ pub(crate) struct Profile {
     /// How long loading the model took; after the first time its file is often in memory already.
     pub(crate) load_ms: u64,
     pub(crate) memory: Memory,
+    /// What disturbed the measurement, so that it has to be repeated. Not in files from before this was noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) disturbed: Option<Disturbance>,
     pub(crate) cost: MeasuredCost,
 }
 
@@ -44,12 +47,22 @@ pub(crate) struct Around {
     pub(crate) took_ms: u64,
     pub(crate) load_ms: u64,
     pub(crate) memory: Memory,
+    pub(crate) disturbed: Option<Disturbance>,
 }
 
 impl Profile {
     pub(super) fn new(subject: Subject, cost: MeasuredCost, around: Around) -> Self {
-        let Around { measured_unix_s, took_ms, load_ms, memory } = around;
-        Self { format: FORMAT.to_owned(), subject, measured_unix_s, took_ms, load_ms, memory, cost }
+        let Around { measured_unix_s, took_ms, load_ms, memory, disturbed } = around;
+        Self {
+            format: FORMAT.to_owned(),
+            subject,
+            measured_unix_s,
+            took_ms,
+            load_ms,
+            memory,
+            disturbed,
+            cost,
+        }
     }
 
     /// The file's content.
@@ -135,13 +148,15 @@ pub(super) mod tests {
 
     use super::super::subject::tests::subject;
     use super::*;
+    use crate::host::Noise;
 
     pub(in crate::profile) fn profile() -> Profile {
         let lines = vec![Line { count: 1, times_ns: vec![(128, 6_000_000), (384, 7_000_000)] }];
         let surface = Surface::new(lines).unwrap();
         let cost = MeasuredCost { prefill: surface.clone(), decode: surface, mixed_ns: 100_000 };
         let memory = Memory { before_load: None, loaded: Some(120_000_000), measured: Some(300_000_000) };
-        let around = Around { measured_unix_s: 1_700_000_000, took_ms: 9_876, load_ms: 120, memory };
+        let around =
+            Around { measured_unix_s: 1_700_000_000, took_ms: 9_876, load_ms: 120, memory, disturbed: None };
         Profile::new(subject(), cost, around)
     }
 
@@ -161,6 +176,16 @@ pub(super) mod tests {
         assert_eq!(shelf.all(), [profile()]);
         assert_eq!(fs::read_dir(&shelf.folder).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(shelf.path(&subject())).unwrap(), profile().to_json());
+    }
+
+    #[test]
+    fn a_file_says_what_disturbed_its_measurement_and_older_ones_say_nothing() {
+        let shelf = shelf("disturbed");
+        let noise = Noise { others_percent: Some(48), waiting_percent: Some(31), ..Noise::default() };
+        let disturbed = Profile { disturbed: Disturbance::of(noise, 60), ..profile() };
+        shelf.save(&disturbed).unwrap();
+        assert_eq!(shelf.find(&subject()).unwrap(), Some(disturbed));
+        assert!(!profile().to_json().contains("disturbed"), "as it always was");
     }
 
     #[test]

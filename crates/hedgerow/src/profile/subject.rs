@@ -11,6 +11,7 @@ use hedgerow_llama::{Device, EngineOptions, Kernels, LlamaModel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::host::{Cpus, Root};
 use crate::models::hex;
 
 /// Where one of these differs, step times may.
@@ -180,33 +181,10 @@ impl ModelFile {
 impl Machine {
     /// The one that this runs on.
     pub(crate) fn this() -> Self {
-        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-        Self { cpu: cpu_name(&text).unwrap_or("unknown").to_owned(), cores }
+        let cpu = Cpus::read(&Root::system()).model;
+        Self { cpu: cpu.unwrap_or_else(|| "unknown".to_owned()), cores }
     }
-}
-
-/// What the first processor says that it can do, by `/proc/cpuinfo`: `flags` on x86, `Features` on Arm, `isa` on
-/// RISC-V. Empty where the system does not say.
-pub(crate) fn cpu_flags() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    ["flags", "Features", "isa"]
-        .into_iter()
-        .find_map(|key| value_in(&text, key))
-        .unwrap_or_default()
-        .to_owned()
-}
-
-/// The processor's name in `/proc/cpuinfo`: x86 has `model name`; Arm has only the number of the core's
-/// design, and some boards their own name.
-fn cpu_name(cpuinfo: &str) -> Option<&str> {
-    ["model name", "Model", "Hardware", "CPU part"].into_iter().find_map(|key| value_in(cpuinfo, key))
-}
-
-/// The first value of a key in `/proc/cpuinfo`.
-fn value_in<'a>(cpuinfo: &'a str, key: &str) -> Option<&'a str> {
-    let mut pairs = cpuinfo.lines().filter_map(|line| line.split_once(':'));
-    pairs.find_map(|(name, value)| (name.trim() == key).then_some(value.trim()))
 }
 
 /// This build: one without optimizations is another machine, as far as speed goes.
@@ -334,12 +312,5 @@ pub(super) mod tests {
         std::fs::write(&path, "x").unwrap();
         assert!(fingerprint(&path).is_ok(), "a file of one byte has a fingerprint too");
         std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn a_processor_is_named_as_well_as_it_can_be() {
-        assert_eq!(cpu_name("processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"), Some("AMD EPYC"));
-        assert_eq!(cpu_name("processor\t: 0\nCPU part\t: 0xd0b\n"), Some("0xd0b"));
-        assert_eq!(cpu_name(""), None);
     }
 }

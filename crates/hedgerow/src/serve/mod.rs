@@ -14,7 +14,7 @@ mod variants;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
@@ -40,6 +40,7 @@ pub(crate) use ticket::{Ticket, Update};
 pub(crate) use variants::{Foreseen, Variant, foresee};
 
 use crate::config::Config;
+use crate::host::{Cpus, Root, Threads, pin_this_thread};
 use crate::metrics::Metrics;
 use crate::profile::Profiler;
 
@@ -91,9 +92,10 @@ pub(crate) fn start(
     let (ready_sender, ready) = mpsc::channel();
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (driver, kv_tokens) = (commands.clone(), metrics.kv_tokens());
-        let options = engine_options(config);
+        let (options, config) = (engine_options(config), config.clone());
         let limit = config.model.weights_limit;
         move || {
+            settle_engine_thread(&config);
             match variants::prepare(variants, options, limit) {
                 Ok((mut engines, ready)) => {
                     // The starter waits for this; if it is gone there is nobody to serve.
@@ -148,10 +150,25 @@ fn start_recorder(
     Ok((recorder, Some(writer)))
 }
 
+/// How many threads the engine has, and why. The host is looked at once, so that all who ask get the same answer.
+pub(crate) fn engine_threads(config: &Config) -> Threads {
+    static CPUS: OnceLock<Cpus> = OnceLock::new();
+    CPUS.get_or_init(|| Cpus::read(&Root::system())).threads(config.engine.threads)
+}
+
+/// Puts this thread, and the engine threads that it will start, on the CPUs that the engine should use, and says how many
+/// threads there will be. To be called before an engine is made.
+pub(crate) fn settle_engine_thread(config: &Config) {
+    let Threads { count, reason, pin_to } = engine_threads(config);
+    tracing::info!("engine threads: {count}, {reason}");
+    if pin_to.is_some_and(|cpus| !pin_this_thread(&cpus)) {
+        tracing::warn!("the engine's threads cannot be kept on the fast CPUs; slower ones may hold steps up");
+    }
+}
+
 /// The engine that a configuration asks for.
 pub(crate) fn engine_options(config: &Config) -> EngineOptions {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    let threads = config.engine.threads.unwrap_or(cores);
+    let threads = engine_threads(config).count;
     EngineOptions {
         parallel: config.engine.parallel,
         context: config.engine.context,

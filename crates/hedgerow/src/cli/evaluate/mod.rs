@@ -19,9 +19,10 @@ use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::config::{LogConfig, LogFormat};
 use crate::hint::hinted;
+use crate::host::{MemoryRoom, Root};
 use crate::kernels::{self, KernelChoice};
 use crate::models::{self, Bar, FetchOptions, ModelError};
-use crate::profile::{ModelFile, available_bytes};
+use crate::profile::ModelFile;
 use crate::quality::{self, Evaluation, Quality, QualityError, Shelf, Subject, Text};
 use crate::quantize::{Ancestor, Origin};
 use crate::server::{self, LoadedModel};
@@ -278,7 +279,7 @@ fn wanted(args: &EvaluateArgs) -> kernels::Wanted {
 fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), QualityError> {
     let others = models.iter().copied().filter(|loaded| !is_same_file(&loaded.path, &reference.path));
     let needed: u64 = std::iter::once(reference).chain(others).map(|loaded| loaded.model.info().file.0).sum();
-    match available_bytes() {
+    match MemoryRoom::read(&Root::system()).map(|room| room.bytes) {
         Some(available) if available < needed => {
             let mb = |bytes: u64| bytes / 1_000_000;
             Err(QualityError::Memory { needed_mb: mb(needed), available_mb: mb(available) })
