@@ -16,7 +16,7 @@ fail() {
 wait_for() {
     seconds=$1
     shift
-    while ! "$@"; do
+    while ! "$@" > /dev/null 2>&1; do
         seconds=$((seconds - 1))
         [ "$seconds" -gt 0 ] || fail "it never happened: $*"
         sleep 1
@@ -46,7 +46,7 @@ look_at_what_is_installed() {
         ! ldd "$library" | grep 'not found' || fail "$library lacks a library"
     done
     [ "$(find /usr/lib/hedgerow -name 'libggml-cpu-*.so' | wc -l)" -gt 1 ] || fail 'there is one variant at most'
-    dpkg --verify hedgerow
+    [ -z "$(dpkg --verify hedgerow)" ] || fail "changed files: $(dpkg --verify hedgerow)"
     id hedgerow
     [ "$(stat -c '%U %a' /var/lib/hedgerow)" = 'hedgerow 750' ] || fail 'wrong owner or mode of /var/lib/hedgerow'
     # A syntax error in a completion shows when the shell reads it.
@@ -96,7 +96,7 @@ by_hand() {
     "$folder/install.sh" --prefix /opt/hedgerow --service
     /opt/hedgerow/bin/hedgerow --version
     grep -q '^ExecStart=/opt/hedgerow/bin/hedgerow serve$' /etc/systemd/system/hedgerow.service || fail 'wrong unit'
-    systemd-analyze verify /etc/systemd/system/hedgerow.service
+    systemd-analyze verify --man=no /etc/systemd/system/hedgerow.service
     "$folder/install.sh" --prefix /opt/hedgerow
     "$folder/install.sh" --prefix /opt/hedgerow --uninstall --purge
     find /opt /usr/local /etc/systemd /etc/hedgerow ! -type d 2> /dev/null | sort > /check/after
@@ -118,7 +118,7 @@ with_systemd() {
     look_at_what_is_installed
     ! is_active || fail 'it was started by the installation'
     ! systemctl is-enabled --quiet hedgerow || fail 'it was enabled by the installation'
-    systemd-analyze verify hedgerow.service
+    systemd-analyze verify --man=no hedgerow.service
 
     step "configure and start: returns when READY=1 has come"
     sed -i 's,^#name = .*,name = "/srv/model.gguf",' /etc/hedgerow/hedgerow.toml
@@ -171,8 +171,12 @@ with_systemd() {
     systemctl start hedgerow
     dpkg --remove hedgerow
     ! is_active || fail 'it still runs'
-    [ ! -e /usr/bin/hedgerow ] && [ ! -e /usr/lib/hedgerow ] || fail 'the program is left'
-    [ -e /etc/hedgerow/hedgerow.toml ] && [ -d /var/cache/hedgerow/profiles ] || fail 'more was removed'
+    for path in /usr/bin/hedgerow /usr/lib/hedgerow; do
+        [ ! -e "$path" ] || fail "$path is left"
+    done
+    for path in /etc/hedgerow/hedgerow.toml /var/cache/hedgerow/profiles; do
+        [ -e "$path" ] || fail "$path was removed"
+    done
 
     step "purge: they go too"
     dpkg --purge hedgerow

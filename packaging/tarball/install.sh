@@ -61,8 +61,8 @@ install_files() {
     if [ -e "$prefix/bin/hedgerow" ] && [ ! -e "$list" ]; then
         fail "$prefix/bin/hedgerow is here and was not installed by this script" 'remove it, or choose another --prefix'
     fi
-    mkdir -p "$prefix" 2> /dev/null && [ -w "$prefix" ] ||
-        fail "$prefix cannot be written to" 'run install.sh as root, or choose another --prefix'
+    mkdir -p "$prefix" 2> /dev/null || true
+    [ -w "$prefix" ] || fail "$prefix cannot be written to" 'run install.sh as root, or choose another --prefix'
     # What an older version had and this one has not must not stay: the program loads what lies beside it.
     if [ -e "$list" ]; then remove_files; fi
     mkdir -p "$prefix/lib/hedgerow"
@@ -97,6 +97,8 @@ remove_files() {
 
 install_service() {
     [ "$is_root" = yes ] || fail '--service needs root' 'run install.sh as root, or leave --service out'
+    [ ! -e /lib/systemd/system/hedgerow.service ] ||
+        fail 'the Debian package hedgerow has a service here' 'leave --service out, or remove that package'
     if ! id hedgerow > /dev/null 2>&1; then
         useradd --system --user-group --home-dir /var/lib/hedgerow --no-create-home --shell /usr/sbin/nologin hedgerow
     fi

@@ -1,17 +1,15 @@
 //! What `podman build` or `docker build` takes: a folder with a Containerfile and the .deb that it installs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::stage::Stage;
-use super::{Release, deb, files};
+use super::{Release, files};
 use crate::shell::{Failure, Shell};
 
-/// Fills the folder `container`.
-pub(super) fn make(shell: &Shell, release: &Release, stage: &Stage) -> Result<PathBuf, Failure> {
+/// Fills the folder `container` with this .deb and the Containerfile.
+pub(super) fn make(shell: &Shell, release: &Release, package: &Path) -> Result<PathBuf, Failure> {
     let folder = release.out.join("container");
     super::fresh_folder(&folder)?;
-    let package = deb::make(shell, release, stage)?;
-    files::copy(&package, &folder.join("hedgerow.deb"))?;
+    files::copy(package, &folder.join("hedgerow.deb"))?;
     files::copy_ours(shell, "packaging/container/Containerfile", &folder.join("Containerfile"))?;
     Ok(folder)
 }

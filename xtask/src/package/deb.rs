@@ -10,8 +10,13 @@ use crate::shell::{Failure, Shell};
 /// The revision of the package among those of one version.
 const REVISION: &str = "1";
 
-/// Builds `hedgerow_VERSION_ARCHITECTURE.deb`.
-pub(super) fn make(shell: &Shell, release: &Release, stage: &Stage) -> Result<PathBuf, Failure> {
+/// Builds `hedgerow_VERSION_ARCHITECTURE.deb` in a folder.
+pub(super) fn make(
+    shell: &Shell,
+    release: &Release,
+    stage: &Stage,
+    folder: &Path,
+) -> Result<PathBuf, Failure> {
     let version = format!("{}-{REVISION}", release.version);
     let architecture = one_line(shell, "dpkg", &["--print-architecture"])?;
     let root = release.work.join("deb");
@@ -27,7 +32,7 @@ pub(super) fn make(shell: &Shell, release: &Release, stage: &Stage) -> Result<Pa
     };
     let program = copied.join("usr/lib/hedgerow/hedgerow");
     files::set_modes(&copied, &|path| path == program || is_script(path))?;
-    let package = release.out.join(format!("hedgerow_{version}_{architecture}.deb"));
+    let package = folder.join(format!("hedgerow_{version}_{architecture}.deb"));
     let mut build = shell.program("dpkg-deb");
     // Of one thread: the bytes depend on how many there are. Versions of dpkg before 1.21.9 do not know the variable.
     build.env("DPKG_DEB_THREADS_MAX", "1").env("SOURCE_DATE_EPOCH", release.epoch.to_string());

@@ -119,15 +119,23 @@ pub(crate) fn make(shell: Shell, apt: Apt, options: &Options) -> Result<Vec<Path
     let build = portable::build(&shell)?;
     let stage = stage::lay_out(&shell, &release, &build)?;
     files::create_folder(&release.out)?;
+    let wants = |kind| options.kinds.contains(&kind);
     let mut made = Vec::new();
-    for kind in &options.kinds {
-        let path = match kind {
-            Kind::Deb => deb::make(&shell, &release, &stage)?,
-            Kind::Tar => tarball::make(&shell, &release, &stage)?,
-            Kind::ContainerContext => container::make(&shell, &release, &stage)?,
+    if wants(Kind::Deb) {
+        made.push(deb::make(&shell, &release, &stage, &release.out)?);
+    }
+    if wants(Kind::Tar) {
+        made.push(tarball::make(&shell, &release, &stage)?);
+    }
+    if wants(Kind::ContainerContext) {
+        let package = match made.first().filter(|_| wants(Kind::Deb)) {
+            Some(package) => package.clone(),
+            None => deb::make(&shell, &release, &stage, &release.work)?,
         };
+        made.push(container::make(&shell, &release, &package)?);
+    }
+    for path in &made {
         println!("package: {}", path.display());
-        made.push(path);
     }
     Ok(made)
 }

@@ -108,8 +108,11 @@ const SEARCH_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const BOOT: &str = r#"
 set -eu
 root=$0 log=$1
+# A system that never ends must not hold up the checks for ever.
+limit_s=2400
 boot() {
-    systemd-nspawn --quiet --directory="$root" --private-network --console=read-only --boot "$@" > "$log" 2>&1
+    timeout --kill-after=20 "$limit_s" \
+        systemd-nspawn --quiet --directory="$root" --private-network --console=read-only --boot "$@" > "$log" 2>&1
 }
 if [ -d /run/systemd/system ]; then
     boot --register=no
@@ -124,11 +127,11 @@ done
 status=0
 (
     for group in $groups; do sh -c 'echo $PPID' > "$group/cgroup.procs"; done
-    export root log
+    export root log limit_s
     exec unshare --mount sh -c '
         mkdir -p /run/systemd && mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/nspawn &&
-        exec systemd-nspawn --quiet --directory="$root" --private-network --console=read-only --boot \
-            --register=no --keep-unit > "$log" 2>&1'
+        exec timeout --kill-after=20 "$limit_s" systemd-nspawn --quiet --directory="$root" --private-network \
+            --console=read-only --boot --register=no --keep-unit > "$log" 2>&1'
 ) || status=$?
 for group in $groups; do
     find "$group" -depth -type d -exec rmdir {} \; 2> /dev/null || true

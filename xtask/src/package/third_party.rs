@@ -69,7 +69,9 @@ fn parse_crate(line: &str) -> Option<Crate> {
         return None;
     }
     let version = rest.split(' ').next()?.to_owned();
-    Some(Crate { name: name.to_owned(), version, license: license.trim().to_owned() })
+    // cargo marks what it has shown already.
+    let license = license.trim_end_matches(" (*)").trim().to_owned();
+    Some(Crate { name: name.to_owned(), version, license })
 }
 
 /// Where the sources of each crate lie, by `NAME VERSION`: what cargo unpacked, as `cargo metadata` says.
@@ -130,6 +132,7 @@ mod tests {
             (serde.name.as_str(), serde.version.as_str(), serde.license.as_str()),
             ("serde", "1.0.229", "MIT OR Apache-2.0")
         );
+        assert_eq!(parse_crate("serde v1.0.229\tMIT OR Apache-2.0 (*)").as_ref(), Some(&serde));
         assert_eq!(parse_crate("hedgerow-core v0.1.0 (/src/crates/hedgerow-core)\tMIT OR Apache-2.0"), None);
         assert_eq!(parse_crate(""), None);
     }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use hedgerow_llama::{ACCELERATORS, COMPILER, compiled_instruction_sets, devices};
+use hedgerow_llama::{ACCELERATORS, COMPILER, compiled_instruction_sets};
 
 use super::{Finding, Patient, mb};
 use crate::host::Snapshot;
@@ -56,7 +56,7 @@ const NAMES: [(&str, &str); 13] = [
 
 fn lacking<'a>(features: &[String], compiled: &[&'a str]) -> Vec<&'a str> {
     let is_lacking = |set: &&&str| {
-        let name = NAMES.iter().find(|(of_llama, _)| of_llama == **set).map(|(_, of_system)| *of_system);
+        let name = NAMES.iter().find(|(of_llama, _)| *of_llama == **set).map(|(_, of_system)| *of_system);
         // A system that names no features is not judged either.
         name.is_some_and(|name| !features.is_empty() && !features.iter().any(|feature| feature == name))
     };
@@ -67,7 +67,7 @@ fn lacking<'a>(features: &[String], compiled: &[&'a str]) -> Vec<&'a str> {
 pub(super) fn threads(patient: &Patient<'_>) -> Finding {
     let threads = patient.cpus.threads(patient.config.engine.threads);
     let quota = patient.cpus.quota.as_ref().map_or(f64::INFINITY, |quota| quota.cpus);
-    let found = threads.to_string();
+    let found = format!("{}: {}", threads.count, threads.reason);
     let most = (patient.cpus.allowed.len() as f64).min(quota);
     if f64::from(threads.count) > most {
         return Finding::warning(
@@ -95,9 +95,8 @@ pub(super) fn noise(patient: &Patient<'_>) -> Finding {
 }
 
 /// The devices besides the CPU, and whether the configured ones are there.
-pub(super) fn devices(patient: &Patient<'_>) -> Vec<Finding> {
-    let _ = patient;
-    let all = match devices() {
+pub(super) fn devices() -> Vec<Finding> {
+    let all = match hedgerow_llama::devices() {
         Ok(all) => all,
         Err(error) => return vec![Finding::error("devices", error.to_string(), error.hint())],
     };

@@ -79,11 +79,8 @@ struct Patient<'a> {
     config: &'a Config,
     root: Root,
     cpus: Cpus,
-    options: FetchOptions,
     /// The configured model and its other precisions, as far as they are on this disk.
     models: Vec<FetchedModel>,
-    /// Whether all of each model file is to be read.
-    verify: bool,
 }
 
 /// Runs every check that a configuration allows; without one, those that need none.
@@ -112,9 +109,9 @@ pub(crate) fn examine(config: anyhow::Result<(Config, Option<PathBuf>)>, verify:
     let (found, models) = model::files(&config, &options);
     let root = Root::system();
     let cpus = Cpus::read(&root);
-    let patient = Patient { config: &config, root, cpus, options, models, verify };
+    let patient = Patient { config: &config, root, cpus, models };
     findings.extend([machine::cpu(&patient), machine::threads(&patient), machine::noise(&patient)]);
-    findings.extend(machine::devices(&patient));
+    findings.extend(machine::devices());
     findings.extend(found);
     findings.extend(model::kernels(&patient));
     findings.extend(model::memory(&patient));

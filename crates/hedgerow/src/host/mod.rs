@@ -37,7 +37,7 @@ impl Root {
     }
 
     /// The content of a file by its absolute path; `None` where it cannot be read.
-    fn read(&self, path: impl AsRef<Path>) -> Option<String> {
+    pub(crate) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         std::fs::read_to_string(self.place(path.as_ref())).ok()
     }
 
