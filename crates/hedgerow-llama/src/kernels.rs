@@ -158,7 +158,10 @@ pub fn compiled_instruction_sets() -> Vec<&'static str> {
 }
 
 /// Loads one library of ggml's kernels; false where it is not one, or needs a better CPU than this.
-#[cfg_attr(not(feature = "portable"), expect(dead_code, reason = "a native build has one variant, linked in"))]
+#[cfg_attr(
+    not(feature = "portable"),
+    expect(dead_code, reason = "a native build has one variant, linked in")
+)]
 pub(crate) fn load_variant(library: &Path) -> bool {
     let Some(path) = library.to_str().and_then(|path| CString::new(path).ok()) else { return false };
     // SAFETY: the path ends with a zero byte and is only read during the call.

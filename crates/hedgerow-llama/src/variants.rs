@@ -26,7 +26,10 @@ pub fn cpu_variants() -> Vec<String> {
 /// The libraries of these variants, in no order.
 pub fn cpu_variant_files() -> Vec<PathBuf> {
     let files = folder().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-    files.filter(|file| file.file_name().to_str().and_then(variant_in).is_some()).map(|file| file.path()).collect()
+    files
+        .filter(|file| file.file_name().to_str().and_then(variant_in).is_some())
+        .map(|file| file.path())
+        .collect()
 }
 
 /// Has llama.cpp load this variant instead of the one that suits the CPU best. To be called before anything else

@@ -173,8 +173,8 @@ pub(crate) fn load_model(
     let load = LoadOptions { kernels: kernels.kernels, ..LoadOptions::default() };
     let before_load = profile::resident_bytes();
     let started = Instant::now();
-    let model = LlamaModel::load(&fetched.path, &load, |_| {})
-        .map_err(|error| hinted(&error, error.hint()))?;
+    let model =
+        LlamaModel::load(&fetched.path, &load, |_| {}).map_err(|error| hinted(&error, error.hint()))?;
     Ok(LoadedModel {
         model: Arc::new(model),
         name: fetched.name,

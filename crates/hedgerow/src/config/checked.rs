@@ -189,9 +189,8 @@ impl Config {
                 )? as u32),
                 kv_type: kv_type
                     .ok_or_else(|| check.wrong("engine", "kv_type", &kv_name, "must be f16, q8_0 or q4_0"))?,
-                kernels: KernelChoice::from_str(&kernels, true).map_err(|_| {
-                    check.wrong("engine", "kernels", &kernels, "must be auto, fast or plain")
-                })?,
+                kernels: KernelChoice::from_str(&kernels, true)
+                    .map_err(|_| check.wrong("engine", "kernels", &kernels, "must be auto, fast or plain"))?,
                 cpu_variant: Some(text(&engine.cpu_variant)).filter(|name| !name.is_empty()),
             },
             settings: check.settings(raw)?,

@@ -46,11 +46,12 @@ impl Program<'_> {
         let path = model.canonicalize().with_context(|| format!("reading {}", model.display()))?;
         let bytes = path.metadata().with_context(|| format!("reading {}", model.display()))?.len();
         let engine = wanted.engine;
+        let threads = if bytes < ALONE_BYTES { 1 } else { engine.threads };
         let command = move |setup: &Setup| {
             let mut command = Command::new(THIS_PROGRAM);
             command.arg("kernel-check").arg("--model").arg(&path);
             command.args(["--kernels", setup.kernels.name(), "--kv-type", engine.kv_type.name()]);
-            command.args(["--threads", &engine.threads.to_string()]);
+            command.args(["--threads", &threads.to_string()]);
             command.args(["--ubatch-size", &engine.micro_batch.0.to_string()]);
             command.args(["--flash-attention", &engine.flash_attention.to_string()]);
             if let Some(variant) = &setup.cpu_variant {
@@ -59,9 +60,18 @@ impl Program<'_> {
             command
         };
         let others = if wanted.cpu_variant.is_none() { hedgerow_llama::cpu_variants() } else { Vec::new() };
-        Ok(Self { command: Box::new(command), limit: limit(bytes), first: wanted.cpu_variant.clone(), others })
+        Ok(Self {
+            command: Box::new(command),
+            limit: limit(bytes),
+            first: wanted.cpu_variant.clone(),
+            others,
+        })
     }
 }
+
+/// Smaller models are read by one thread: several wait for each other by spinning, so that on a busy machine they take many
+/// times as long as one. Which kernels run does not depend on it.
+const ALONE_BYTES: u64 = 500_000_000;
 
 /// How long a trial of a model file may take: enough to read it from a slow memory card and to compute with it on a
 /// slow board. Only what hangs takes as long.
@@ -188,10 +198,9 @@ fn failure(kind: FailureKind, what: String) -> Failure {
 fn wrong_scores(setup: &Setup, wrong: Wrong, sets: &[String]) -> Failure {
     let compiled = compiled_with(sets);
     match wrong {
-        Wrong::NotANumber => failure(
-            FailureKind::NotANumber,
-            format!("{setup} compute what is no finite number ({compiled})"),
-        ),
+        Wrong::NotANumber => {
+            failure(FailureKind::NotANumber, format!("{setup} compute what is no finite number ({compiled})"))
+        }
         Wrong::Far(difference) => failure(
             FailureKind::WrongNumbers,
             format!(
@@ -250,7 +259,8 @@ mod tests {
     use super::super::subject::tests::subject;
     use super::*;
 
-    const STARTED: &str = r#"echo '{"started":{"instruction_sets":["AVX512","AMX_INT8"],"cpu_variant":null}}'"#;
+    const STARTED: &str =
+        r#"echo '{"started":{"instruction_sets":["AVX512","AMX_INT8"],"cpu_variant":null}}'"#;
     const LOADED: &str = r#"echo '"loaded"'"#;
     const RIGHT: &str = r#"echo '{"scores":[[1.0,2.0,3.5,-4.0]]}'"#;
 
@@ -308,7 +318,10 @@ mod tests {
     #[test]
     fn scores_that_are_not_numbers_or_other_numbers_are_told_apart() {
         let verdict = with_fast(r#"echo '{"scores":[[null,null,null,null]]}'"#);
-        assert_eq!((kernels(&verdict), failure(&verdict).kind), (Some((Kernels::Plain, None)), FailureKind::NotANumber));
+        assert_eq!(
+            (kernels(&verdict), failure(&verdict).kind),
+            (Some((Kernels::Plain, None)), FailureKind::NotANumber)
+        );
         let verdict = with_fast(r#"echo '{"scores":[[3.5,-4.0,1.0,2.0]]}'"#);
         assert_eq!(failure(&verdict).kind, FailureKind::WrongNumbers);
         assert!(verdict.trials[1].difference.unwrap().rms > ALLOWED.rms && verdict.is_lasting());
@@ -325,7 +338,11 @@ mod tests {
             (r#"echo '{"not_done":"no memory"}'"#, FailureKind::NotLoaded),
         ] {
             let verdict = with_fast(script);
-            assert_eq!((kernels(&verdict), failure(&verdict).kind), (Some((Kernels::Plain, None)), kind), "{script}");
+            assert_eq!(
+                (kernels(&verdict), failure(&verdict).kind),
+                (Some((Kernels::Plain, None)), kind),
+                "{script}"
+            );
             assert!(!verdict.is_lasting(), "{script}");
         }
     }
@@ -338,7 +355,10 @@ mod tests {
         };
         let program = Program { limit: Duration::from_secs(1), ..program(script, &[]) };
         let verdict = check(subject(), &program);
-        assert_eq!((kernels(&verdict), failure(&verdict).kind), (Some((Kernels::Plain, None)), FailureKind::TimedOut));
+        assert_eq!(
+            (kernels(&verdict), failure(&verdict).kind),
+            (Some((Kernels::Plain, None)), FailureKind::TimedOut)
+        );
         assert!(failure(&verdict).what.contains("while the model was loaded"), "{}", failure(&verdict).what);
     }
 
@@ -346,7 +366,11 @@ mod tests {
     fn nothing_is_usable_where_the_plain_kernels_die_too_and_the_fast_ones_are_not_tried() {
         let verdict = check(subject(), &program(|_| "kill -ILL $$".to_owned(), &[]));
         assert_eq!((verdict.usable.as_ref(), verdict.trials.len()), (None, 1));
-        assert!(failure(&verdict).what.contains("while llama.cpp started (compiled "), "{}", failure(&verdict).what);
+        assert!(
+            failure(&verdict).what.contains("while llama.cpp started (compiled "),
+            "{}",
+            failure(&verdict).what
+        );
         let verdict = check(subject(), &program(|_| r#"echo '{"scores":[[null]]}'"#.to_owned(), &[]));
         assert_eq!((verdict.usable.as_ref(), failure(&verdict).kind), (None, FailureKind::NotANumber));
     }

@@ -166,7 +166,10 @@ mod tests {
     fn what_a_child_said_before_a_signal_is_kept() {
         let ended = shell("echo one; echo two; echo oh >&2; kill -ILL $$", LONG);
         assert_eq!(ended.end, End::Signal(4));
-        assert_eq!((ended.lines.as_slice(), ended.complaint.as_str()), (["one", "two"].map(String::from).as_slice(), "oh"));
+        assert_eq!(
+            (ended.lines.as_slice(), ended.complaint.as_str()),
+            (["one", "two"].map(String::from).as_slice(), "oh")
+        );
         assert_eq!(signal_name(4), "SIGILL (illegal instruction)");
         assert_eq!(signal_name(64), "signal 64");
     }
@@ -203,7 +206,10 @@ mod tests {
 
     #[test]
     fn much_output_does_not_block_it_and_the_end_of_its_complaints_is_kept() {
-        let ended = shell("i=0; while [ $i -lt 5000 ]; do echo aaaaaaaaaaaaaaaaaaaaaaaaaa; echo bbbbbbbbbbbbbbbbbbbbbbbbbbb >&2; i=$((i+1)); done; echo end >&2", LONG);
+        let ended = shell(
+            "i=0; while [ $i -lt 5000 ]; do echo aaaaaaaaaaaaaaaaaaaaaaaaaa; echo bbbbbbbbbbbbbbbbbbbbbbbbbbb >&2; i=$((i+1)); done; echo end >&2",
+            LONG,
+        );
         assert_eq!((ended.end, ended.lines.len()), (End::Exited(0), 5000));
         assert!(ended.complaint.len() <= COMPLAINT_BYTES && ended.complaint.ends_with("end"));
     }

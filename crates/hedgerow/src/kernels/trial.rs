@@ -83,9 +83,7 @@ fn say(line: &Line) -> anyhow::Result<()> {
 /// A trial that dies is expected to: it leaves no core file and no crash report. It does not outlive the process
 /// that waits for it.
 fn stay_a_child() {
-    use rustix::process::{
-        DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
-    };
+    use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
     // Where the system allows neither, the check works all the same.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = set_parent_process_death_signal(Some(Signal::KILL));

@@ -122,10 +122,7 @@ impl Failure {
                 "Way out: build hedgerow on this machine with another compiler, or with the feature `portable`; \
                  --kernels plain leaves the check out"
             }
-            FailureKind::TimedOut
-            | FailureKind::Killed
-            | FailureKind::NotLoaded
-            | FailureKind::NotRun => {
+            FailureKind::TimedOut | FailureKind::Killed | FailureKind::NotLoaded | FailureKind::NotRun => {
                 "Way out: start again when the machine has memory and time to spare; --kernels fast uses them unchecked"
             }
         }

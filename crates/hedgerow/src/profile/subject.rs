@@ -149,7 +149,11 @@ impl Machine {
 /// RISC-V. Empty where the system does not say.
 pub(crate) fn cpu_flags() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    ["flags", "Features", "isa"].into_iter().find_map(|key| value_in(&text, key)).unwrap_or_default().to_owned()
+    ["flags", "Features", "isa"]
+        .into_iter()
+        .find_map(|key| value_in(&text, key))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The processor's name in `/proc/cpuinfo`: x86 has `model name`; Arm has only the number of the core's

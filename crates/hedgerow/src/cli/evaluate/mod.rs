@@ -53,7 +53,13 @@ pub(crate) struct EvaluateArgs {
     #[arg(short = 't', long, value_name = "N", default_value_t = 0)]
     threads: u32,
     /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
-    #[arg(long, value_name = "NAME", env = "HEDGEROW_KERNELS", default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HEDGEROW_KERNELS",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
     kernels: KernelChoice,
     /// Measure even what was measured and saved before
     #[arg(long)]
