@@ -46,11 +46,12 @@ impl Program<'_> {
         let path = model.canonicalize().with_context(|| format!("reading {}", model.display()))?;
         let bytes = path.metadata().with_context(|| format!("reading {}", model.display()))?.len();
         let engine = wanted.engine;
+        let threads = if bytes < ALONE_BYTES { 1 } else { engine.threads };
         let command = move |setup: &Setup| {
             let mut command = Command::new(THIS_PROGRAM);
             command.arg("kernel-check").arg("--model").arg(&path);
             command.args(["--kernels", setup.kernels.name(), "--kv-type", engine.kv_type.name()]);
-            command.args(["--threads", &engine.threads.to_string()]);
+            command.args(["--threads", &threads.to_string()]);
             command.args(["--ubatch-size", &engine.micro_batch.0.to_string()]);
             command.args(["--flash-attention", &engine.flash_attention.to_string()]);
             if let Some(variant) = &setup.cpu_variant {
@@ -67,6 +68,10 @@ impl Program<'_> {
         })
     }
 }
+
+/// Smaller models are read by one thread: several wait for each other by spinning, so that on a busy machine they take many
+/// times as long as one. Which kernels run does not depend on it.
+const ALONE_BYTES: u64 = 500_000_000;
 
 /// How long a trial of a model file may take: enough to read it from a slow memory card and to compute with it on a
 /// slow board. Only what hangs takes as long.

@@ -17,8 +17,16 @@ pub(crate) struct Difference {
     pub(crate) first_choice: f64,
 }
 
-/// What is allowed.
-pub(super) const ALLOWED: Difference = Difference { rms: 0.25, largest: 1.5, first_choice: 0.5 };
+/// What right kernels may differ by.
+///
+/// They sum in another order, and each layer quantizes its input again, which makes the difference grow. Measured with
+/// SmolLM2-135M, where it grows most because the model is small, on a CPU with AVX-512 VNNI, fast against plain kernels: 0 in
+/// F16, Q8_0, Q4_1, Q5_0, Q5_1 and Q6_K (nothing is repacked there); rms 0.07 to 0.12 and largest 0.24 to 0.41 in
+/// Q4_0, Q4_K, Q3_K, Q2_K, IQ4_NL and IQ4_XS; with a cache in Q4_0, 0.39 and 1.1. The first choice moved by 0.06 at most.
+/// Scores of something else are farther away: of the token with the next number, rms 1.35, largest 7, first choice 6; of another
+/// place in the text 3.2, 9.8 and 5.1; all zero, at least 1. What is found by these limits is an error that costs
+/// more than storing F16 weights in Q4_0 does (rms 0.70).
+pub(super) const ALLOWED: Difference = Difference { rms: 0.7, largest: 3.0, first_choice: 1.5 };
 
 /// Why scores cannot be right.
 #[derive(Clone, Copy, Debug, PartialEq)]

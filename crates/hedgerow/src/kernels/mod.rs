@@ -104,7 +104,8 @@ pub(crate) fn choose(model: &Path, wanted: &Wanted) -> anyhow::Result<Chosen> {
 ///
 /// When there is no cache folder, or the model file cannot be read.
 pub(crate) fn last_verdict(model: &Path, wanted: &Wanted) -> anyhow::Result<Option<Verdict>> {
-    Ok(shelf()?.find(&Subject::of(model, wanted)?))
+    let subject = Subject::of(model, wanted)?;
+    Ok(if subject.is_known() { shelf()?.find(&subject) } else { None })
 }
 
 /// Checks now, whatever was saved, and saves what would come out the same another time.
@@ -120,6 +121,7 @@ pub(crate) fn check_now(model: &Path, wanted: &Wanted) -> anyhow::Result<Verdict
     let verdict = check(subject, &program);
     spinner.finish_and_clear();
     if verdict.is_lasting()
+        && verdict.subject.is_known()
         && let Err(error) = shelf()?.save(&verdict)
     {
         tracing::warn!("the check of the kernels cannot be saved: {error}; the next start checks again");

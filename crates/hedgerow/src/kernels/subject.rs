@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::Context as _;
 use hedgerow_core::node::KvType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -35,8 +34,8 @@ pub(super) struct Cpu {
 struct Build {
     version: String,
     llama_cpp: String,
-    /// A digest of the program and of what it loads its kernels from.
-    fingerprint: String,
+    /// A digest of the program and of what it loads its kernels from; `None` where they cannot be read.
+    fingerprint: Option<String>,
 }
 
 /// What of a model decides about its kernels.
@@ -64,11 +63,11 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is no model, or the program cannot read itself.
+    /// When the file cannot be read or is no model.
     pub(super) fn of(model: &Path, wanted: &Wanted) -> anyhow::Result<Self> {
         Ok(Self {
             cpu: Cpu { name: Machine::this().cpu, flags: Cpus::read(&Root::system()).features.join(" ") },
-            build: Build::this()?,
+            build: Build::this(),
             model: ModelKind::of(model)?,
             engine: EngineKind {
                 kv_type: wanted.engine.kv_type,
@@ -76,6 +75,11 @@ impl Subject {
                 cpu_variant: wanted.cpu_variant.clone(),
             },
         })
+    }
+
+    /// Whether it can be told from others, so that a verdict may be kept.
+    pub(super) fn is_known(&self) -> bool {
+        self.build.fingerprint.is_some()
     }
 
     /// A name for its verdict's file: the kind of model, and a digest of everything.
@@ -88,20 +92,17 @@ impl Subject {
 }
 
 impl Build {
-    fn this() -> anyhow::Result<Self> {
+    fn this() -> Self {
         let mut files = hedgerow_llama::cpu_variant_files();
         files.sort();
         // Not `current_exe`, which names nothing any more once the program's file was replaced.
         files.insert(0, super::check::THIS_PROGRAM.into());
-        let prints: Vec<String> = files
-            .iter()
-            .map(|file| profile::fingerprint(file).with_context(|| format!("reading {}", file.display())))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
+        let prints: Option<Vec<String>> = files.iter().map(|file| profile::fingerprint(file).ok()).collect();
+        Self {
             version: profile::version(),
             llama_cpp: hedgerow_llama::BINDING.to_owned(),
-            fingerprint: hex(&Sha256::digest(prints.concat()))[..16].to_owned(),
-        })
+            fingerprint: prints.map(|prints| hex(&Sha256::digest(prints.concat()))[..16].to_owned()),
+        }
     }
 }
 
@@ -130,7 +131,7 @@ pub(super) mod tests {
             build: Build {
                 version: "hedgerow 0".into(),
                 llama_cpp: "binding 0".into(),
-                fingerprint: "00".into(),
+                fingerprint: Some("00".into()),
             },
             model: ModelKind {
                 architecture: "llama".into(),
@@ -145,7 +146,7 @@ pub(super) mod tests {
     fn every_difference_makes_another_file_name() {
         let mut others = vec![subject(); 6];
         others[1].cpu.flags += " amx_int8";
-        others[2].build.fingerprint = "01".into();
+        others[2].build.fingerprint = Some("01".into());
         others[3].model.shapes = "01".into();
         others[4].engine.kv_type = KvType::Q8_0;
         others[5].engine.cpu_variant = Some("haswell".into());
@@ -156,8 +157,8 @@ pub(super) mod tests {
 
     #[test]
     fn this_program_can_be_told_from_others() {
-        let build = Build::this().unwrap();
-        assert_eq!(build, Build::this().unwrap());
-        assert_eq!(build.fingerprint.len(), 16);
+        let build = Build::this();
+        assert_eq!(build, Build::this());
+        assert_eq!(build.fingerprint.unwrap().len(), 16);
     }
 }
