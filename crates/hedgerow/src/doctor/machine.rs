@@ -9,6 +9,8 @@ use super::{Finding, Patient, mb};
 use crate::host::Snapshot;
 use crate::profile::version;
 
+/// Other processes that take more of the CPUs' time than this disturb step times.
+const BUSY_PERCENT: u32 = 15;
 /// How long the machine is watched for other work.
 const WATCHED: Duration = Duration::from_millis(500);
 
@@ -84,7 +86,8 @@ pub(super) fn noise(patient: &Patient<'_>) -> Finding {
     let before = Snapshot::take(&patient.root, &patient.cpus.allowed);
     thread::sleep(WATCHED);
     let noise = Snapshot::take(&patient.root, &patient.cpus.allowed).since(&before);
-    if noise.is_loud() {
+    // This process only slept, so that its threads did not have to wait.
+    if noise.is_loud() || noise.others_percent.is_some_and(|percent| percent > BUSY_PERCENT) {
         return Finding::warning(
             "other work",
             noise.to_string(),

@@ -128,6 +128,8 @@ mod tests {
             quantization: Some("Q4_0".into()),
             cache_numbers: None,
             experts_used,
+            layers: None,
+            hidden: None,
             tensor_count: tensors.len() as u64,
             tensor_types: BTreeMap::new(),
             chat_template: None,

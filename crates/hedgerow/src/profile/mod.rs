@@ -341,7 +341,8 @@ mod tests {
         let profiler = profiler("disturbed");
         let first = profiler.measure(&mut engine(STEP)).unwrap().profile;
         assert_eq!(first.disturbed, None);
-        let disturbed = Profile { disturbed: busy(), ..first };
+        let mut disturbed = first;
+        disturbed.disturbed = busy();
         profiler.shelf.save(&disturbed).unwrap();
         let again = profiler.profile(&mut engine(STEP)).unwrap();
         assert_eq!((again.is_new, again.is_saved, again.profile.disturbed), (true, true, None));
