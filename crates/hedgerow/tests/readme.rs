@@ -32,6 +32,7 @@ enum Rule {
 /// By the beginning of the command; the first that fits counts.
 const RULES: &[(&str, Rule)] = &[
     ("cargo xtask ", Rule::Elsewhere),
+    ("hedgerow doctor", Rule::Run("")),
     ("hedgerow serve precisions/", Rule::Listen),
     ("hedgerow serve", Rule::Serve),
     ("curl ", Rule::WithServer("")),
