@@ -91,7 +91,27 @@ const STEPS: &[Step] = &[
         work: Work::Hedgerow(&["simulate", "scenarios/paper.toml", "--requests", "200"]),
         is_needed_by_the_rest: false,
     },
-    // Last, because it compiles llama.cpp in all its variants.
+    // Compiles llama.cpp in all its variants, for the next step too.
+    Step {
+        name: "portable",
+        work: Work::Tests(&[
+            "test",
+            "--release",
+            "--locked",
+            "--workspace",
+            "--features",
+            "hedgerow/portable",
+            "--test",
+            "engine",
+            "--test",
+            "prefixes",
+            "--test",
+            "sampling",
+            "--test",
+            "text",
+        ]),
+        is_needed_by_the_rest: false,
+    },
     Step { name: "package", work: Work::Package, is_needed_by_the_rest: false },
 ];
 
