@@ -55,6 +55,13 @@ list=$prefix/lib/hedgerow/installed-files
 unit=/etc/systemd/system/hedgerow.service
 systemd_runs=$([ -d /run/systemd/system ] && echo yes || echo no)
 
+# Before anything is written.
+check_service() {
+    [ "$is_root" = yes ] || fail '--service needs root' 'run install.sh as root, or leave --service out'
+    [ ! -e /lib/systemd/system/hedgerow.service ] ||
+        fail 'the Debian package hedgerow has a service here' 'leave --service out, or remove that package'
+}
+
 install_files() {
     (cd "$here" && sha256sum --quiet --check SHA256SUMS) ||
         fail 'a file of this folder is not as it was packed' 'unpack the archive again'
@@ -96,9 +103,6 @@ remove_files() {
 }
 
 install_service() {
-    [ "$is_root" = yes ] || fail '--service needs root' 'run install.sh as root, or leave --service out'
-    [ ! -e /lib/systemd/system/hedgerow.service ] ||
-        fail 'the Debian package hedgerow has a service here' 'leave --service out, or remove that package'
     if ! id hedgerow > /dev/null 2>&1; then
         useradd --system --user-group --home-dir /var/lib/hedgerow --no-create-home --shell /usr/sbin/nologin hedgerow
     fi
@@ -131,6 +135,7 @@ remove_service() {
 
 case "$action" in
     install)
+        if [ "$with_service" = yes ]; then check_service; fi
         install_files
         if [ "$with_service" = yes ]; then install_service; fi
         ;;
