@@ -51,7 +51,7 @@ fn each_thing_that_is_wrong_is_named_with_its_way_out() {
         (&["--port", &port], &[], "port", "error", "take another --port"),
         (&[damaged], &[], "model", "error", damaged),
         (&["--policy", "best"], &[], "configuration", "error", "policy"),
-        (&["--ctx-size", "2000000000"], &[], "memory", "error", "--ctx-size"),
+        (&["--ctx-size", "1000000000"], &[], "memory", "error", "--ctx-size"),
         (&["--threads", "999"], &[], "threads", "warning", "may use only"),
         (&[], &[("HEDGEROW_CACHE", "/dev/null/cache")], "cache", "warning", "HEDGEROW_CACHE"),
     ];

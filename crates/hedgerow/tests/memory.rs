@@ -34,10 +34,13 @@ impl Compared {
 
 /// Runs the program until its engine is measured, and listens to both reports.
 fn compare(model: &Path, flags: &[&str]) -> Compared {
+    let config = std::env::temp_dir().join(format!("hedgerow-memory-{}.toml", std::process::id()));
+    std::fs::write(&config, "[planning]\nmax_queue = 1\n").expect("it can be written");
     let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .arg("profile")
         .arg(model)
-        .args(["--force", "--retained", "0", "--max-queue", "1", "--log-level", "info,llama.cpp=debug"])
+        .args(["--force", "--retained", "0", "--log-level", "info,llama.cpp=debug", "--config"])
+        .arg(&config)
         .args(flags)
         .env("HEDGEROW_CACHE", CACHE)
         .stdout(Stdio::null())
@@ -62,6 +65,7 @@ fn compare(model: &Path, flags: &[&str]) -> Compared {
     }
     child.kill().expect("it can be ended");
     child.wait().expect("it ends");
+    std::fs::remove_file(config).expect("it is ours");
     compared
 }
 
@@ -127,7 +131,7 @@ fn what_does_not_fit_a_control_group_is_refused_before_loading_and_what_is_propo
     assert!(!said.contains("loading "), "nothing was loaded: {said}");
     assert!(said.contains("hint: use a smaller model"), "{said}");
 
-    group.set(Limit::Memory(260_000_000)).expect("it could be set before");
+    group.set(Limit::Memory(400_000_000)).expect("it could be set before");
     let context = proposed_context(&refused(&group));
     let flags = ["--max-queue", "16", "--ctx-size", &context];
     let server = Server::start_by(group.hedgerow(), &flags, &[]).expect("the model is here");

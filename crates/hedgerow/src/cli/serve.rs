@@ -110,9 +110,14 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
 /// it is there.
 fn check_files(config: &Config) -> anyhow::Result<()> {
     let others = config.model.also.iter().map(|also| &also.name);
+    let mut precisions = Vec::new();
     for name in std::iter::once(&config.model.name).chain(others) {
         if let ModelSource::Path(path) = name.parse()? {
-            models::check_file(&path)?;
+            let Some(precision) = models::check_file(&path)?.quantization else { continue };
+            if precisions.contains(&precision) {
+                return Err(served_already(name, &precision));
+            }
+            precisions.push(precision);
         }
     }
     for also in &config.model.also {
@@ -121,6 +126,10 @@ fn check_files(config: &Config) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn served_already(name: &str, precision: &str) -> anyhow::Error {
+    hinted(format!("{name} is {precision}, which is served already"), "name each precision once")
 }
 
 /// Loads the model and begins to serve it.
@@ -163,10 +172,7 @@ fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(
         })?;
         let precision = &loaded.model.info().precision;
         if variants.iter().any(|variant| variant.model.info().precision == *precision) {
-            return Err(hinted(
-                format!("{} is {precision}, which is served already", also.name),
-                "name each precision once",
-            ));
+            return Err(served_already(&also.name, precision));
         }
         let quality = match also.quality {
             Some(quality) => quality,
