@@ -93,11 +93,11 @@ fn adopt(model: NonNull<llama_model>) -> BindingModel {
 /// When llama.cpp does not start.
 pub fn started_instruction_sets() -> Result<Vec<String>, LlamaError> {
     backend::get()?;
-    // SAFETY: llama.cpp is running. The text is static, ends with a zero byte, and changes only in another
-    // call of the same function, which the lock keeps out until the text is copied.
     let text = {
         static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock();
+        // SAFETY: llama.cpp is running. The text is static, ends with a zero byte, and changes only in another
+        // call of the same function, which the lock keeps out until the text is copied.
         unsafe { CStr::from_ptr(llama_print_system_info()) }.to_string_lossy().into_owned()
     };
     Ok(features_in(&text))

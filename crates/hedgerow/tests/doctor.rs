@@ -47,15 +47,17 @@ fn each_thing_that_is_wrong_is_named_with_its_way_out() {
     let damaged = std::env::temp_dir().join(format!("hedgerow-doctor-{}.gguf", std::process::id()));
     std::fs::write(&damaged, b"GGUF and no more").unwrap();
     let damaged = damaged.to_str().unwrap();
-    let wrongs: [(&[&str], &[(&str, &str)], &str, &str, &str); 6] = [
-        (&["--port", &port], &[], "port", "error", "take another --port"),
-        (&[damaged], &[], "model", "error", damaged),
-        (&["--policy", "best"], &[], "configuration", "error", "policy"),
-        (&["--ctx-size", "1000000000"], &[], "memory", "error", "--ctx-size"),
-        (&["--threads", "999"], &[], "threads", "warning", "may use only"),
-        (&[], &[("HEDGEROW_CACHE", "/dev/null/cache")], "cache", "warning", "HEDGEROW_CACHE"),
+    /// Flags, environment, and what is to be found: the check, its state and words of its line.
+    type Wrong<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], [&'a str; 3]);
+    let wrongs: [Wrong<'_>; 6] = [
+        (&["--port", &port], &[], ["port", "error", "take another --port"]),
+        (&[damaged], &[], ["model", "error", damaged]),
+        (&["--policy", "best"], &[], ["configuration", "error", "policy"]),
+        (&["--ctx-size", "1000000000"], &[], ["memory", "error", "--ctx-size"]),
+        (&["--threads", "999"], &[], ["threads", "warning", "may use only"]),
+        (&[], &[("HEDGEROW_CACHE", "/dev/null/cache")], ["cache", "warning", "HEDGEROW_CACHE"]),
     ];
-    for (arguments, variables, check, state, words) in wrongs {
+    for (arguments, variables, [check, state, words]) in wrongs {
         let Some((output, found)) = doctor(arguments, variables) else { return };
         let (is, line) = finding(&found, check);
         assert_eq!(is, state, "{arguments:?} {variables:?}: {found}");

@@ -52,7 +52,7 @@ pub(super) fn run(mut command: Command, limit: Duration) -> Ended {
     };
     let lines = read(child.stdout.take(), |stream, send| {
         let lines = BufReader::new(stream).lines().map_while(Result::ok);
-        lines.for_each(|line| _ = send(line));
+        lines.for_each(send);
     });
     let complaint = read(child.stderr.take(), |mut stream, send| {
         let mut piece = vec![0; COMPLAINT_BYTES];

@@ -97,7 +97,7 @@ mod tests {
         let place = |place: usize| {
             let score = |token: usize| {
                 let mixed = (token * 7919 + place * 104_729) % 1009;
-                let sign = if (token + place) % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = if (token + place).is_multiple_of(2) { 1.0 } else { -1.0 };
                 Some(mixed as f32 / 100.0 - 5.0 + sign * error)
             };
             (0..1009).map(score).collect()
