@@ -10,7 +10,7 @@ use crate::shell::{Failure, Shell};
 pub(super) struct Portable {
     /// The server's program.
     pub(super) program: PathBuf,
-    /// The libraries that it is linked with, and the variants of ggml's arithmetic, one of which it loads.
+    /// The libraries that it is linked with, and the variants of ggml's arithmetic, one of which it loads. Some are links.
     pub(super) libraries: Vec<PathBuf>,
 }
 
@@ -28,41 +28,76 @@ pub(super) fn build(shell: &Shell) -> Result<Portable, Failure> {
     cargo.args(["build", "--release", "--locked", "--package", "hedgerow", "--features", "portable"]);
     shell.run(cargo.arg("--target-dir").arg(&target))?;
     let release = target.join("release");
-    let mut libraries = shared_libraries(&release)?;
-    libraries.extend(variants(&release.join("build"))?);
-    Ok(Portable { program: release.join("hedgerow"), libraries })
+    let program = release.join("hedgerow");
+    let out = latest_build(&release.join("build"))?;
+    let variants = existing(&out.join("backends"), &|name| name.contains(".so"))?;
+    // Debian's name for the folder, or Fedora's.
+    let folder = ["lib", "lib64"].map(|name| out.join(name)).into_iter().find(|folder| folder.is_dir());
+    let others = existing(&folder.unwrap_or(out), &|name| is_soname(name))?;
+    let mut libraries = needed(shell, &program, &others)?;
+    libraries.extend(variants);
+    Ok(Portable { program, libraries })
 }
 
-/// What llama.cpp's build script put beside the program.
-fn shared_libraries(release: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let is_library = |path: &PathBuf| {
-        let name = files::name_of(path);
-        ["libllama", "libggml"].iter().any(|start| name.starts_with(start)) && name.contains(".so")
-    };
-    let found: Vec<PathBuf> = files::entries(release)?.into_iter().filter(is_library).collect();
-    expect_some(found, "libllama.so", release)
-}
-
-/// The variants of the latest build of llama.cpp: builds with other settings leave folders of their own.
-fn variants(builds: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let modified = |folder: &PathBuf| folder.metadata().and_then(|found| found.modified()).ok();
+/// Where the latest build of llama.cpp left its files: builds with other settings have folders of their own.
+fn latest_build(builds: &Path) -> Result<PathBuf, Failure> {
+    let modified = |out: &PathBuf| out.join("backends").metadata().and_then(|found| found.modified()).ok();
     let latest = files::entries(builds)?
         .into_iter()
         .filter(|folder| files::name_of(folder).starts_with("llama-cpp-sys-2-"))
-        .map(|folder| folder.join("out/backends"))
-        .filter(|folder| folder.is_dir())
+        .map(|folder| folder.join("out"))
+        .filter(|out| out.join("backends").is_dir())
         .max_by_key(modified);
-    let Some(folder) = latest else { return expect_some(Vec::new(), "libggml-cpu-*.so", builds) };
-    let found = files::entries(&folder)?.into_iter().filter(|path| files::name_of(path).contains(".so"));
-    expect_some(found.collect(), "libggml-cpu-*.so", &folder)
+    latest.ok_or_else(|| left_nothing("libggml-cpu-*.so", builds))
 }
 
-fn expect_some(found: Vec<PathBuf>, what: &str, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    if found.is_empty() {
-        return Err(Failure::new(
-            format!("the build left no {what} in {}", folder.display()),
-            "remove target/portable and build again",
-        ));
+/// The files of a folder whose names fit; it is a failure if there are none.
+fn existing(folder: &Path, fits: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>, Failure> {
+    let found: Vec<PathBuf> =
+        files::entries(folder)?.into_iter().filter(|path| fits(files::name_of(path))).collect();
+    if found.is_empty() { Err(left_nothing("library", folder)) } else { Ok(found) }
+}
+
+fn left_nothing(what: &str, folder: &Path) -> Failure {
+    Failure::new(
+        format!("the build left no {what} in {}", folder.display()),
+        "remove target/portable and build again",
+    )
+}
+
+/// `libllama.so.0`: the name by which programs ask for a library, not that for compilers (`libllama.so`) nor the whole
+/// version (`libllama.so.0.6.0`).
+fn is_soname(name: &str) -> bool {
+    name.split_once(".so.")
+        .is_some_and(|(_, version)| !version.is_empty() && version.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// Those of the libraries that the program needs, and those that they need in turn.
+fn needed(shell: &Shell, program: &Path, libraries: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut to_read = vec![program.to_owned()];
+    while let Some(file) = to_read.pop() {
+        let output = shell.run_quietly(shell.program("objdump").arg("-p").arg(&file))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        for name in text.lines().filter_map(|line| line.trim().strip_prefix("NEEDED")) {
+            let library = libraries.iter().find(|library| files::name_of(library) == name.trim());
+            if let Some(library) = library.filter(|library| !found.contains(library)) {
+                found.push(library.clone());
+                to_read.push(library.clone());
+            }
+        }
     }
+    found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_a_library_s_three_names_is_the_one_that_programs_ask_for() {
+        let names = ["libllama.so", "libllama.so.0", "libllama.so.0.6.0", "libllama.a"];
+        assert_eq!(names.map(is_soname), [false, true, false, false]);
+    }
 }
