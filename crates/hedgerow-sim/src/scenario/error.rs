@@ -111,7 +111,9 @@ pub enum ScenarioError {
         trace_per_s: f64,
     },
     /// The resident weights leave no memory for KV caches.
-    #[error("the resident weights of {weights} do not fit the memory of {memory}")]
+    #[error(
+        "the resident weights of {weights} (by each precision's `alpha`) do not fit the memory of {memory} (`node.memory_gb`)"
+    )]
     NoMemory {
         /// All resident weights.
         weights: Bytes,
