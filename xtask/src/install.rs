@@ -65,7 +65,11 @@ pub(crate) fn apt_is_possible(shell: &Shell, host: &Host, apt: Apt) -> bool {
 
 /// Installs the Debian packages of these needs.
 pub(crate) fn with_apt(shell: &Shell, needs: &[Need]) -> Result<(), Failure> {
-    let packages: Vec<&str> = needs.iter().map(|need| need.debian_package()).collect();
+    packages(shell, &needs.iter().map(|need| need.debian_package()).collect::<Vec<_>>())
+}
+
+/// Installs Debian packages by name.
+pub(crate) fn packages(shell: &Shell, packages: &[&str]) -> Result<(), Failure> {
     println!("bootstrap: apt-get update");
     // A failure here may be one broken source of many, so the installation below is what decides.
     if let Err(failure) = shell.run_quietly(apt_get(shell).arg("update")) {
@@ -74,7 +78,7 @@ pub(crate) fn with_apt(shell: &Shell, needs: &[Need]) -> Result<(), Failure> {
     }
     println!("bootstrap: apt-get install {}", packages.join(" "));
     shell
-        .run_quietly(apt_get(shell).args(["install", "-y", "--no-install-recommends"]).args(&packages))
+        .run_quietly(apt_get(shell).args(["install", "-y", "--no-install-recommends"]).args(packages))
         .map(drop)
 }
 
@@ -107,6 +111,7 @@ fn apt_get(shell: &Shell) -> std::process::Command {
     command
 }
 
-fn is_root(shell: &Shell) -> bool {
+/// Whether this user is root.
+pub(crate) fn is_root(shell: &Shell) -> bool {
     shell.run_quietly(shell.program("id").arg("-u")).is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

@@ -4,14 +4,19 @@
 //! that a fresh machine compiles it in a second or two.
 
 mod bootstrap;
+mod build;
+mod compare_builds;
 mod detect;
 mod install;
 mod instructions;
+mod package;
+mod progress;
 mod python;
 mod run_steps;
 mod shell;
 mod steps;
 mod tidy;
+mod toolkit;
 
 use std::env;
 use std::process::ExitCode;
@@ -25,11 +30,17 @@ The project's own commands.
 usage: cargo xtask VERB [OPTIONS]
 
   demo [ARGS...]   build the server and run `hedgerow demo ARGS...`
+  build            build the server
+      --features LIST  with accelerators (cuda, metal, rocm, vulkan), whose toolkits are looked for first
   test             run every check: format, lints, tests, docs, examples, a short simulation
       --list       name the steps and the command each one runs
       --only STEP  run one step alone (may be given more than once)
   instructions     count the instructions of the exact solver, and fail where they grew by more than 5 %
       --update     write what was counted into the table instead
+  compare-builds   how fast the portable build computes beside the native one, run in turns
+  package          build for every CPU and make the packages: .deb, .tar.gz, a folder for `podman build`
+      --only KIND  make deb, tar or container-context alone (may be given more than once)
+      --out DIR    put them there instead of target/package
   bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
   help             print this
 
@@ -57,6 +68,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     let shell = Shell::at_repository_root()?;
     match verb {
         "demo" => demo(shell, rest),
+        "build" => {
+            let (apt, rest) = take_no_apt(rest);
+            build::run(shell, apt, &rest)
+        }
         "test" => test(shell, rest),
         "instructions" => {
             let (is_update, rest) = match rest.split_first() {
@@ -65,6 +80,18 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             };
             no_more(rest)?;
             instructions::run(&shell, is_update)
+        }
+        "compare-builds" => {
+            let (apt, rest) = take_no_apt(rest);
+            no_more(&rest)?;
+            let ready = Bootstrap::new(&shell, apt).prepare()?;
+            let shell = shell.with_environment(ready.variables);
+            progress::build(&shell, steps::BUILD_SERVER)?;
+            compare_builds::run(&shell)
+        }
+        "package" => {
+            let (apt, rest) = take_no_apt(rest);
+            package::make(shell, apt, &package::Options::parse(&rest)?).map(drop)
         }
         "bootstrap" => {
             let (apt, rest) = take_no_apt(rest);
@@ -89,10 +116,8 @@ fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     let (apt, rest) = take_no_apt(arguments);
     let ready = Bootstrap::new(&shell, apt).prepare()?;
     let shell = shell.with_environment(ready.variables);
-    println!(
-        "demo: cargo build --release --package hedgerow (the first time compiles llama.cpp: some minutes)"
-    );
-    shell.run(shell.cargo().args(steps::BUILD_SERVER))?;
+    println!("demo: cargo build --release --package hedgerow (the first time takes some minutes)");
+    progress::build(&shell, steps::BUILD_SERVER)?;
     shell.run(shell.hedgerow()?.arg("demo").args(rest))
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::bootstrap::Bootstrap;
 use crate::install::Apt;
 use crate::instructions;
+use crate::package;
 use crate::shell::{Failure, Shell};
 use crate::steps::{Step, Work};
 use crate::tidy;
@@ -31,7 +32,7 @@ pub(crate) fn run(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<(),
     let shell = prepared(shell, apt, steps)?;
     let mut reports: Vec<Report> = Vec::new();
     for step in steps {
-        let report = run_one(&shell, step);
+        let report = run_one(&shell, apt, step);
         let stops_here = report.outcome == Outcome::Failed && step.is_needed_by_the_rest;
         reports.push(report);
         if stops_here {
@@ -54,10 +55,10 @@ fn prepared(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<Shell, Fa
     Ok(shell.with_environment(variables))
 }
 
-fn run_one(shell: &Shell, step: &Step) -> Report {
+fn run_one(shell: &Shell, apt: Apt, step: &Step) -> Report {
     println!("\n== {}: {}", step.name, step.work.command_line());
     let started = Instant::now();
-    let outcome = perform(shell, &step.work);
+    let outcome = perform(shell, apt, &step.work);
     let seconds = started.elapsed().as_secs_f64();
     let outcome = match outcome {
         Ok(outcome) => {
@@ -74,7 +75,7 @@ fn run_one(shell: &Shell, step: &Step) -> Report {
     Report { name: step.name, seconds, outcome }
 }
 
-fn perform(shell: &Shell, work: &Work) -> Result<Outcome, Failure> {
+fn perform(shell: &Shell, apt: Apt, work: &Work) -> Result<Outcome, Failure> {
     match work {
         Work::Cargo(arguments) => shell.run(shell.cargo().args(*arguments)),
         Work::Doc(arguments) => shell.run(shell.cargo().args(*arguments).env("RUSTDOCFLAGS", "-D warnings")),
@@ -93,6 +94,13 @@ fn perform(shell: &Shell, work: &Work) -> Result<Outcome, Failure> {
                 return Ok(Outcome::Skipped);
             }
             instructions::run(shell, false)
+        }
+        Work::Package => {
+            if let Some(reason) = package::check::cannot_check(shell, apt) {
+                println!("{reason}");
+                return Ok(Outcome::Skipped);
+            }
+            package::check::run(shell, apt)
         }
     }?;
     Ok(Outcome::Passed)

@@ -140,7 +140,8 @@ pub(crate) fn line_of(command: &Command) -> String {
     words.join(" ")
 }
 
-fn could_not_start(command: &Command, error: &std::io::Error) -> Failure {
+/// A failure to start a program.
+pub(crate) fn could_not_start(command: &Command, error: &std::io::Error) -> Failure {
     Failure::new(
         format!("could not start `{}`: {error}", line_of(command)),
         "install that program, or put it on PATH",

@@ -28,6 +28,8 @@ pub(crate) enum Work {
     Tidy,
     /// The comparison in `instructions.rs`; skipped where valgrind is not here.
     Instructions,
+    /// The check in `package/check.rs`; skipped where packages cannot be tried out.
+    Package,
 }
 
 /// How the server is built: by `demo` and by the step `build`.
@@ -89,6 +91,28 @@ const STEPS: &[Step] = &[
         work: Work::Hedgerow(&["simulate", "scenarios/paper.toml", "--requests", "200"]),
         is_needed_by_the_rest: false,
     },
+    // Compiles llama.cpp in all its variants, for the next step too.
+    Step {
+        name: "portable",
+        work: Work::Tests(&[
+            "test",
+            "--release",
+            "--locked",
+            "--workspace",
+            "--features",
+            "hedgerow/portable",
+            "--test",
+            "engine",
+            "--test",
+            "prefixes",
+            "--test",
+            "sampling",
+            "--test",
+            "text",
+        ]),
+        is_needed_by_the_rest: false,
+    },
+    Step { name: "package", work: Work::Package, is_needed_by_the_rest: false },
 ];
 
 impl Work {
@@ -96,7 +120,7 @@ impl Work {
     pub(crate) fn compiles(&self) -> bool {
         match self {
             Work::Cargo(arguments) => arguments.first() != Some(&"fmt"),
-            Work::Doc(_) | Work::Tests(_) => true,
+            Work::Doc(_) | Work::Tests(_) | Work::Package => true,
             // What is counted has neither llama.cpp nor any other C in it.
             Work::Hedgerow(_) | Work::Tidy | Work::Instructions => false,
         }
@@ -110,6 +134,9 @@ impl Work {
             Work::Hedgerow(arguments) => format!("hedgerow {}", arguments.join(" ")),
             Work::Tidy => "the checks in xtask/src/tidy.rs".to_owned(),
             Work::Instructions => "cargo xtask instructions".to_owned(),
+            Work::Package => {
+                "cargo xtask package (a --release build), and the check of what it makes".to_owned()
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ const LONG_FILE_REASON: &str = "tidy: long because ";
 /// Runs every check and prints what each one found.
 pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
     let files = read_files(shell)?;
-    let checks = [blanks, long_files, model_tags, crate_map, registry_hosts];
+    let checks = [blanks, long_files, model_tags, crate_map, registry_hosts, llama_cmake];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(&files)).collect();
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     for finding in &findings {
@@ -198,6 +198,26 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split('\n').enumerate().map(|(index, line)| (index + 1, line))
 }
 
+/// `.cargo/config.toml` has the checksum of the files that say how llama.cpp is compiled, so that a change to them
+/// compiles it again.
+fn llama_cmake(files: &[File]) -> Vec<Finding> {
+    const CONFIG: &str = ".cargo/config.toml";
+    let Some(config) = files.iter().find(|file| file.path == CONFIG) else { return Vec::new() };
+    let ours = files.iter().filter(|file| file.path.starts_with("crates/hedgerow-llama/cmake/"));
+    let sum = fnv(ours.flat_map(|file| file.path.bytes().chain(file.text.bytes())));
+    let line = format!("GGML_HEDGEROW_CMAKE = \"{sum:016x}\"");
+    if config.text.lines().any(|found| found == line) {
+        return Vec::new();
+    }
+    let number = config.text.lines().position(|found| found.starts_with("GGML_HEDGEROW_CMAKE")).unwrap_or(0);
+    vec![config.finding(number + 1, &format!("crates/hedgerow-llama/cmake has changed: write `{line}`"))]
+}
+
+/// The 64-bit FNV-1a checksum.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,5 +278,17 @@ mod tests {
         let findings = registry_hosts(&[file("docs/a.md", &line), file("Cargo.lock", &line)]);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].path, "docs/a.md");
+    }
+
+    #[test]
+    fn a_change_to_how_llama_cpp_is_compiled_asks_for_its_checksum() {
+        let cmake = |text: &str| file("crates/hedgerow-llama/cmake/llama.cmake", text);
+        let config =
+            |sum: &str| file(".cargo/config.toml", &format!("[env]\nGGML_HEDGEROW_CMAKE = \"{sum}\"\n"));
+        let asked = llama_cmake(&[cmake("a"), config("0")]);
+        assert_eq!((asked.len(), asked[0].line), (1, 2));
+        let wanted = asked[0].what.split('"').nth(1).unwrap();
+        assert_eq!(llama_cmake(&[cmake("a"), config(wanted)]), []);
+        assert_eq!(llama_cmake(&[cmake("b"), config(wanted)]).len(), 1);
     }
 }

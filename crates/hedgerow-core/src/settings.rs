@@ -1,8 +1,8 @@
 //! What the operator decides about planning.
 
-use crate::scheduler::Policy;
 use crate::time::Span;
 use crate::units::Tokens;
+use hedgerow_solver::Policy;
 
 /// How the pipeline plans.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]

@@ -59,7 +59,7 @@ fn main() {
         true => Size { rounds: 1, steps: 4, threads },
         false => Size { rounds: 5, steps: 48, threads },
     };
-    let model = LlamaModel::load(&path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {}).unwrap();
+    let model = LlamaModel::load(&path, &LoadOptions::default(), |_| {}).unwrap();
     let (backend, bare_model) = load_bare(&path);
     let tokens = model.tokenize(TEXT, false, false);
     for parallel in [1, 16] {

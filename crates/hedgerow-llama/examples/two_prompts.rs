@@ -13,7 +13,7 @@ const PROMPTS: [&str; 2] = ["The capital of France is", "A hedgerow is a line of
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("which model? give the path of a GGUF file")?;
-    let model = LlamaModel::load(path.as_ref(), &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})?;
+    let model = LlamaModel::load(path.as_ref(), &LoadOptions::default(), |_| {})?;
     let options = EngineOptions {
         parallel: 2,
         context: Tokens(256),

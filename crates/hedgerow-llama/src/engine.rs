@@ -20,6 +20,7 @@ use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
+use crate::devices::Device;
 use crate::prefixes::{Prefixes, SharedPrefixes};
 use crate::sampling::Chooser;
 use crate::{LlamaError, LlamaModel, backend, log};
@@ -365,7 +366,7 @@ impl Engine for LlamaEngine<'_> {
         self.list_rows(step)?;
         self.fill_batch()?;
         self.decode()?;
-        // Without this a graphics processor could still be at work when the time is taken.
+        // A device works on its own: without this it could still be at work when the time is taken.
         self.context.synchronize();
         let mut report = self.collect(sink);
         // Copies of prefixes before and after do not count: the cost model has no term for them.
@@ -426,9 +427,23 @@ fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaErr
     const CELLS_STEP: u64 = 256;
     let cells = u64::from(options.context.0).next_multiple_of(CELLS_STEP) * u64::from(options.parallel);
     let retained = u64::from(options.context.0) * u64::from(options.retained);
-    let needed = Bytes(cells.saturating_add(retained).saturating_mul(kv_per_token(model, options).0));
+    let per_token = kv_per_token(model, options).0;
+    // A layer's cells are where the layer is; what is retained is always in the machine's memory.
+    let layers = u64::from(model.info().shape.layers).max(1);
+    let offloaded = u64::from(model.gpu_layers().saturating_sub(1));
+    let on_devices = Bytes(cells.saturating_mul(per_token / layers * offloaded));
+    let all = cells.saturating_add(retained).saturating_mul(per_token);
+    let is_shared = model.devices().iter().any(Device::shares_host_memory);
+    let needed = Bytes(if is_shared { all } else { all.saturating_sub(on_devices.0) });
     // Asked for too much, llama.cpp would begin to fill the memory, and the system would end the process.
     let machine = backend::memory();
+    let device_memory = Bytes(model.devices().iter().map(|device| device.memory_total.0).sum());
+    // A driver may not say how much there is.
+    if device_memory > Bytes::ZERO && on_devices > device_memory {
+        let names: Vec<&str> = model.devices().iter().map(|device| device.name.as_str()).collect();
+        let reason = format!("{} has {device_memory}", names.join(", "));
+        return Err(LlamaError::Memory { needed: on_devices, reason });
+    }
     match u32::try_from(cells) {
         Ok(cells) if cells <= i32::MAX as u32 && needed <= machine => Ok(Tokens(cells)),
         Ok(_) | Err(_) => Err(LlamaError::Memory { needed, reason: format!("this machine has {machine}") }),
@@ -456,7 +471,7 @@ fn kv_per_token(model: &LlamaModel, options: &EngineOptions) -> Bytes {
     ModelShape { kv_type: options.kv_type, ..model.info().shape }.kv_per_token()
 }
 
-fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
+pub(crate) fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
     // `llama_flash_attn_type`, which the binding passes on as a number: 0 off, 1 on.
     let flash_attention = i32::from(options.flash_attention);
     let kv_type = match options.kv_type {

@@ -10,6 +10,14 @@ pub enum LlamaError {
     /// llama.cpp did not start.
     #[error("llama.cpp did not start, or found no processor that it can use")]
     Backend,
+    /// This build does not have the CPU variant, or another one was loaded already.
+    #[error("the CPU variant `{name}` is not one that can be loaded now; there are: {}", if known.is_empty() { "none" } else { known })]
+    CpuVariant {
+        /// What was asked for.
+        name: String,
+        /// What there is, with commas between them.
+        known: String,
+    },
     /// The file cannot be read.
     #[error("cannot read the model file {}: {reason}", path.display())]
     Unreadable {
@@ -74,6 +82,22 @@ pub enum LlamaError {
         /// llama.cpp's own words.
         reason: String,
     },
+    /// The offloaded layers do not fit the devices' memory.
+    #[error("the layers of {} that are to be on {devices} do not fit its memory: {reason}", path.display())]
+    DeviceMemory {
+        /// The model file.
+        path: PathBuf,
+        /// The devices, by name.
+        devices: String,
+        /// llama.cpp's own words.
+        reason: String,
+    },
+    /// More devices than llama.cpp takes, or one that it does not have.
+    #[error("llama.cpp does not take these {count} devices")]
+    Devices {
+        /// How many were given.
+        count: usize,
+    },
     /// The quantizer refused or failed.
     #[error("{} was not quantized: {reason}", path.display())]
     Quantize {
@@ -97,6 +121,9 @@ impl LlamaError {
             Self::Backend => {
                 "load models through hedgerow only; in a portable build keep the ggml-cpu libraries beside the program"
             }
+            Self::CpuVariant { .. } => {
+                "leave --cpu-variant out, or name one that there is; only builds with the feature `portable` have any"
+            }
             Self::Unreadable { .. } => "check the path and that you may read the file",
             Self::NotGguf { .. } => "give a model in the GGUF format",
             Self::Damaged { .. } => "fetch the file again and compare its size and checksum with the source",
@@ -107,7 +134,9 @@ impl LlamaError {
             Self::Zero { .. } => "set it to 1 or more",
             Self::Quantize { .. } => "choose another precision, or check the file with `hedgerow pull`",
             Self::Read { .. } => "lower --ctx, or free some memory",
-            Self::Memory { .. } => "lower `context` or `max_parallel`, or free some memory",
+            Self::Memory { .. } => "lower `context`, `max_parallel` or `gpu_layers`, or free some memory",
+            Self::DeviceMemory { .. } => "lower --gpu-layers, or free memory on the device",
+            Self::Devices { .. } => "name fewer devices in --device",
         }
     }
 
@@ -115,6 +144,7 @@ impl LlamaError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Backend => "backend_failed",
+            Self::CpuVariant { .. } => "cpu_variant_unknown",
             Self::Unreadable { .. } => "model_unreadable",
             Self::NotGguf { .. } => "model_not_gguf",
             Self::Damaged { .. } => "model_damaged",
@@ -126,6 +156,8 @@ impl LlamaError {
             Self::Quantize { .. } => "quantize_failed",
             Self::Read { .. } => "text_not_read",
             Self::Memory { .. } => "kv_memory_exceeded",
+            Self::DeviceMemory { .. } => "device_memory_exceeded",
+            Self::Devices { .. } => "devices_not_taken",
         }
     }
 }

@@ -6,29 +6,40 @@
 //!
 //! Read [`LlamaModel::load`], then [`LlamaEngine`]'s `step`: one call of llama.cpp for a ragged batch
 //! of prompt chunks and decoding requests. [`quantize`] and [`WindowReader`] are for the workbench and not for
-//! serving. Only `log.rs` and `quantize.rs` say `unsafe`.
+//! serving. Only `kernels.rs`, `log.rs` and `quantize.rs` say `unsafe`.
 
 mod backend;
+mod devices;
 mod engine;
 mod error;
 mod info;
+mod kernels;
 mod log;
 mod model;
 mod prefixes;
+mod probe;
 mod quantize;
 mod sampling;
+mod variants;
 mod windows;
 
+pub use devices::{ACCELERATORS, Device, DeviceKind, default_devices, devices};
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
 pub use info::{ModelInfo, precision_name};
+pub use kernels::{Kernels, compiled_instruction_sets, started_instruction_sets};
 pub use model::{LlamaModel, LoadOptions};
 pub use prefixes::SharedPrefixes;
+pub use probe::{PROBE_PASSES, probe};
 pub use quantize::{Fallback, QuantizeOptions, QuantizePlan, plan_quantization, quantizable, quantize};
+pub use variants::{cpu_variant, cpu_variant_files, cpu_variants, use_cpu_variant};
 pub use windows::{PIECE_MAX, WindowReader};
 
 /// The binding and its version: each brings one build of llama.cpp.
 pub const BINDING: &str = "llama-cpp-2 0.1.160";
+
+/// The compiler that compiled llama.cpp, with its version.
+pub const COMPILER: &str = env!("HEDGEROW_LLAMA_COMPILER");
 
 #[test]
 fn the_binding_is_the_one_in_cargo_toml() {

@@ -1,6 +1,6 @@
 //! llama.cpp's log: into `tracing`, and the reason of a failure out of it.
 //!
-//! One of the two files of hedgerow that may say `unsafe`; everything it exports is safe. It exists because
+//! One of the three files of hedgerow that may say `unsafe`; everything it exports is safe. It exists because
 //! llama.cpp answers a failed load with nothing but a null pointer and says why only in its log, which
 //! the binding's own `send_logs_to_tracing` neither gives back nor lets through at other levels.
 #![expect(unsafe_code, reason = "llama.cpp calls back with a C string")]

@@ -1,5 +1,6 @@
 //! One model file, loaded: its weights, its vocabulary, and what it says about itself.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,23 +10,37 @@ use hedgerow_core::units::Bytes;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use crate::{LlamaError, ModelInfo, backend, log};
+use crate::devices::{Device, DeviceKind, default_devices, devices};
+use crate::{Kernels, LlamaError, ModelInfo, backend, kernels, log};
 
 /// A loaded model. Engines borrow it, any number at once, from any thread.
 #[derive(Debug)]
 pub struct LlamaModel {
     pub(crate) inner: llama_cpp_2::model::LlamaModel,
     info: ModelInfo,
+    options: LoadOptions,
     forbidden: Forbidden,
+    /// Where the offloaded layers are; none if all are on the CPU.
+    devices: Vec<Device>,
+    gpu_layers: u32,
 }
 
 /// How to load a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Layers to keep on a graphics processor, if this build can use one; 0 keeps all on the CPU.
+    /// Layers to place on accelerators, as llama.cpp counts them: the output first, then the model's layers from the
+    /// last to the first. 0 computes everything on the CPU; more than there are places all.
     pub gpu_layers: u32,
     /// Map the file instead of copying it: starts sooner, and shares memory between processes.
     pub use_mmap: bool,
+    /// What computes; [`Kernels::Plain`] keeps every layer on the CPU, whatever `gpu_layers` says.
+    pub kernels: Kernels,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { gpu_layers: 0, use_mmap: true, kernels: Kernels::Fast }
+    }
 }
 
 /// Tokens that no answer may hold, in ascending order.
@@ -38,34 +53,85 @@ struct Forbidden {
 }
 
 impl LlamaModel {
-    /// Loads the model in the GGUF file at `path` and tells `on_progress` how much is done, from 0 to 1.
+    /// As [`LlamaModel::load_on`], with llama.cpp's own choice of devices for the offloaded layers.
+    ///
+    /// # Errors
+    ///
+    /// As [`LlamaModel::load_on`].
+    pub fn load(
+        path: &Path,
+        options: &LoadOptions,
+        on_progress: impl FnMut(f32) + 'static,
+    ) -> Result<Self, LlamaError> {
+        let devices = if options.gpu_layers > 0 { default_devices(&devices()?) } else { Vec::new() };
+        Self::load_on(path, options, &devices, on_progress)
+    }
+
+    /// Loads the model in the GGUF file at `path` and tells `on_progress` how much is done, from 0 to 1. The layers
+    /// that `options` offloads go to `devices`, split among them by their free memory; without devices all stay on
+    /// the CPU.
     ///
     /// A file that llama.cpp cannot use is an error and never the end of the process, as far as
     /// llama.cpp checks what it reads: a file made to deceive it is not safe to load.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is no GGUF file, is cut short, or holds a model that cannot be used.
-    pub fn load(
+    /// When the file cannot be read, is no GGUF file, is cut short, or holds a model that cannot be used; when the
+    /// offloaded layers do not fit the devices.
+    pub fn load_on(
         path: &Path,
         options: &LoadOptions,
+        devices: &[Device],
         mut on_progress: impl FnMut(f32) + 'static,
     ) -> Result<Self, LlamaError> {
         let size = check_file(path)?;
-        let parameters = LlamaModelParams::default()
-            .with_n_gpu_layers(options.gpu_layers)
-            .with_use_mmap(options.use_mmap)
-            .with_progress_callback(move |done| {
-                on_progress(done);
-                true
-            });
+        // With nothing offloaded llama.cpp would still use a device that it knows for large products.
+        let is_offloaded = options.gpu_layers > 0 && options.kernels == Kernels::Fast;
+        let devices = if is_offloaded { devices } else { &[] };
+        let gpu_layers = if devices.is_empty() { 0 } else { options.gpu_layers };
+        let indices: Vec<usize> = devices.iter().map(|device| device.index).collect();
+        // What an integrated processor computes with is copied anyway, and a mapped file would be in the same memory.
+        let is_copied = devices.iter().any(|device| device.kind == DeviceKind::IntegratedGpu);
         let backend = backend::get()?;
-        let inner =
-            log::with_reason(|| llama_cpp_2::model::LlamaModel::load_from_file(backend, path, &parameters))
-                .map_err(|reason| load_error(path, reason))?;
+        let inner = match options.kernels {
+            Kernels::Fast => {
+                let parameters = LlamaModelParams::default()
+                    .with_devices(&indices)
+                    .map_err(|_| LlamaError::Devices { count: indices.len() })?
+                    .with_n_gpu_layers(gpu_layers)
+                    .with_use_mmap(options.use_mmap && !is_copied)
+                    .with_progress_callback(move |done| {
+                        on_progress(done);
+                        true
+                    });
+                let load = || llama_cpp_2::model::LlamaModel::load_from_file(backend, path, &parameters);
+                log::with_reason(load)
+            }
+            Kernels::Plain => log::with_reason(|| {
+                kernels::load_plain(backend, &c_path(path)?, options.use_mmap, on_progress)
+            }),
+        };
+        let inner = inner.map_err(|reason| load_error(path, devices, reason))?;
         let info = ModelInfo::read(&inner, size)?;
         let forbidden = Forbidden::of(&inner);
-        Ok(Self { inner, info, forbidden })
+        // The output counts as a layer.
+        let gpu_layers = gpu_layers.min(info.shape.layers + 1);
+        Ok(Self { inner, info, options: *options, forbidden, devices: devices.to_owned(), gpu_layers })
+    }
+
+    /// The devices that hold its offloaded layers; none if all are on the CPU.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// How many layers are offloaded, the output counted as one: see [`LoadOptions::gpu_layers`].
+    pub fn gpu_layers(&self) -> u32 {
+        self.gpu_layers
+    }
+
+    /// How it was loaded.
+    pub fn load_options(&self) -> LoadOptions {
+        self.options
     }
 
     /// What the file says about the model.
@@ -119,6 +185,10 @@ impl Forbidden {
 
 /// Why llama.cpp cannot be told of a file.
 pub(crate) const NO_C_STRING: &str = "its name is not UTF-8, or has a zero in it";
+/// The path as llama.cpp takes it; [`check_file`] has refused those that cannot be passed.
+fn c_path(path: &Path) -> Result<CString, ()> {
+    CString::new(path.to_str().ok_or(())?).map_err(drop)
+}
 
 /// The size of the file, if it begins like a GGUF file.
 pub(crate) fn check_file(path: &Path) -> Result<Bytes, LlamaError> {
@@ -141,8 +211,13 @@ pub(crate) fn check_file(path: &Path) -> Result<Bytes, LlamaError> {
 }
 
 /// Sorts llama.cpp's reason into one of ours.
-fn load_error(path: &Path, reason: String) -> LlamaError {
+fn load_error(path: &Path, devices: &[Device], reason: String) -> LlamaError {
     let path = path.to_owned();
+    let is_memory = ["allocat", "out of memory"].iter().any(|word| reason.to_lowercase().contains(word));
+    if is_memory && !devices.is_empty() {
+        let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+        return LlamaError::DeviceMemory { path, devices: names.join(", "), reason };
+    }
     match reason.split_once("unknown model architecture: '") {
         Some((_, architecture)) => LlamaError::UnknownArchitecture {
             path,

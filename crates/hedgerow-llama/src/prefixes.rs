@@ -4,6 +4,10 @@
 //! They are kept outside llama.cpp's cache: there a sequence takes a place of the size of the whole
 //! context and is only copied as a whole, and a place between two running requests costs every step
 //! another pass over the weights. Outside, a kept token takes a token's memory, and its copy its time.
+//!
+//! The kept cells are in the machine's memory, also where the cache is on a device: each copy then goes over the
+//! bus. Copies on the device itself (llama.cpp's `ON_DEVICE`) are not used, because there is only one for each
+//! place, and a place is given to the next request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,6 +109,8 @@ impl Prefixes {
 }
 
 fn copy_out(context: &LlamaContext<'_>, place: Place) -> Option<SeqState> {
+    // After a step that failed, a device may still be writing what is read here.
+    context.synchronize();
     context.state_seq_get(place.0 as i32, LlamaStateSeqFlags::empty()).ok()
 }
 

@@ -4,7 +4,7 @@
 //! - gives: the file, and which tensors could not be stored as asked
 //! - never: compares the two files' answers, or touches the source
 //!
-//! One of the two files that may say `unsafe`, because the safe binding does not offer
+//! One of the three files that may say `unsafe`, because the safe binding does not offer
 //! `llama_model_quantize`; everything it exports is safe.
 #![expect(unsafe_code, reason = "the binding has no safe way to llama_model_quantize")]
 
@@ -117,10 +117,7 @@ fn call(
     backend::get()?;
     let path = |path: &Path| {
         let text = path.to_str().and_then(|text| CString::new(text).ok());
-        text.ok_or_else(|| LlamaError::Unreadable {
-            path: path.to_owned(),
-            reason: NO_C_STRING.to_owned(),
-        })
+        text.ok_or_else(|| LlamaError::Unreadable { path: path.to_owned(), reason: NO_C_STRING.to_owned() })
     };
     let (from, to) = (path(source)?, path(target)?);
     let refused = |reason: String| LlamaError::Quantize { path: source.to_owned(), reason };

@@ -27,7 +27,7 @@ impl Drop for Scratch {
 }
 
 fn load(path: &Path) -> Result<LlamaModel, LlamaError> {
-    LlamaModel::load(path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
+    LlamaModel::load(path, &LoadOptions::default(), |_| {})
 }
 
 fn code_of(path: &Path) -> &'static str {
@@ -123,7 +123,7 @@ fn a_model_says_what_it_is_and_how_far_its_loading_has_come() {
         "{info:?}"
     );
     let (sender, progress) = std::sync::mpsc::channel();
-    let options = LoadOptions { gpu_layers: 0, use_mmap: true };
+    let options = LoadOptions::default();
     LlamaModel::load(&model_path().unwrap(), &options, move |done| sender.send(done).unwrap()).unwrap();
     let progress: Vec<f32> = progress.iter().collect();
     assert!(progress.is_sorted() && progress.last() == Some(&1.0), "{progress:?}");

@@ -9,8 +9,8 @@
 
 use std::process::ExitCode;
 
-use hedgerow_core::scheduler::{self, Budget, Policy};
 use hedgerow_sim::families::{self, Family};
+use hedgerow_solver::{Budget, Policy};
 
 /// Deterministic, unlike a time limit. The hardest instances end here.
 const NODES_MAX: u64 = 200_000;
@@ -37,7 +37,7 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
         let instance = families::draw(family, requests, seed);
         items += instance.items.len();
         if let Some(policy) = policy {
-            let answer = scheduler::solve(&instance, policy, &mut Budget::nodes(NODES_MAX))?;
+            let answer = hedgerow_solver::solve(&instance, policy, &mut Budget::nodes(NODES_MAX))?;
             value += answer.value;
             proven += u64::from(answer.is_optimal());
         }

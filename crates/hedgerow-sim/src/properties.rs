@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hedgerow_core::output::Summary;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::Protocol;
 use hedgerow_core::units::Tokens;
+use hedgerow_solver::Policy;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;

@@ -10,11 +10,11 @@ use hedgerow_core::pace::Factors;
 use hedgerow_core::quantization::{PrecisionIndex, Residency};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::running::Running;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
+use hedgerow_solver::Policy;
 
 use crate::agenda::Agenda;
 use crate::air::Air;

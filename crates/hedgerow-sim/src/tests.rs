@@ -9,10 +9,11 @@ use hedgerow_core::engine::{PrefillChunk, Sampling, Step, StepLoad, TokenId, Wor
 use hedgerow_core::output::{Outcome, Rejection};
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::{Length, Link, Request, RequestId};
-use hedgerow_core::scheduler::{Limit, time_alone};
+use hedgerow_core::scheduler::time_alone;
 use hedgerow_core::settings::{Padding, Protocol};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Quality, Tokens};
+use hedgerow_solver::Limit;
 use proptest::prelude::*;
 
 use crate::scenario::Range;

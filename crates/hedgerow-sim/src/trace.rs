@@ -71,7 +71,9 @@ pub enum TraceFault {
         message: String,
     },
     /// A time is none.
-    #[error("line {line}: `{found}` is not a time like 2023-11-16 18:15:46.68 or 2024-05-10 00:00:00.009930+00:00")]
+    #[error(
+        "line {line}: `{found}` is not a time like 2023-11-16 18:15:46.68 or 2024-05-10 00:00:00.009930+00:00"
+    )]
     Time {
         /// Which line.
         line: u64,
@@ -138,8 +140,7 @@ impl Trace {
     ///
     /// When it cannot be read or is none of them; the message names the line.
     pub fn load(path: &Path) -> Result<Self, TraceError> {
-        let text = read_text(path)
-            .map_err(|error| TraceFault::Unreadable { message: error.to_string() });
+        let text = read_text(path).map_err(|error| TraceFault::Unreadable { message: error.to_string() });
         text.and_then(|text| Self::parse(&text)).map_err(|why| TraceError { path: path.to_owned(), why })
     }
 
@@ -240,8 +241,7 @@ fn json_lines(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let row = |(index, line): (usize, &str)| {
         let number = index as u64 + 1;
-        let wrong =
-            |error: serde_json::Error| TraceFault::Line { line: number, message: error.to_string() };
+        let wrong = |error: serde_json::Error| TraceFault::Line { line: number, message: error.to_string() };
         let line: Mooncake = serde_json::from_str(line).map_err(wrong)?;
         Ok(TraceRow {
             at_s: moment(number, line.timestamp / 1e3)?,
@@ -254,7 +254,11 @@ fn json_lines(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
 
 /// Seconds that a trace can have.
 fn moment(line: u64, at_s: f64) -> Result<f64, TraceFault> {
-    if at_s.abs() <= TIME_S_MAX { Ok(at_s) } else { Err(TraceFault::Number { line, found: at_s.to_string() }) }
+    if at_s.abs() <= TIME_S_MAX {
+        Ok(at_s)
+    } else {
+        Err(TraceFault::Number { line, found: at_s.to_string() })
+    }
 }
 
 /// Seconds since 1970 of a time as Azure writes it, without a zone (2023) or with one (2024), or as ISO 8601 has it. A

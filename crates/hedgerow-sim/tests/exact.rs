@@ -2,8 +2,8 @@
 //!
 //! More of them: `HEDGEROW_TEST_INSTANCES=1000000 cargo test --release -p hedgerow-sim --test exact`.
 
-use hedgerow_core::scheduler::{Budget, Exact, Instance, Policy, check::check, solve};
 use hedgerow_sim::families::{self, Family};
+use hedgerow_solver::{Budget, Exact, Instance, Policy, check::check, solve};
 
 /// Instances that brute force looks through, in all.
 const INSTANCES: u64 = 100_000;

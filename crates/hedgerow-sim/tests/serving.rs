@@ -5,11 +5,11 @@ use hedgerow_core::engine::CostModel;
 use hedgerow_core::engine::cost::{Line, MeasuredCost, Surface};
 use hedgerow_core::output::{Outcome, Record, Summary};
 use hedgerow_core::request::{Request, RequestId};
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol};
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 use hedgerow_sim::{Arrival, Scenario, Simulation};
+use hedgerow_solver::Policy;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 

@@ -27,9 +27,14 @@ pub(crate) fn hinted(message: impl fmt::Display, hint: impl fmt::Display) -> any
 /// Prints an error as users see it: what is wrong, where, and the way out.
 pub(crate) fn print(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
-    if let Some(hint) = error.chain().find_map(hint_of) {
+    if let Some(hint) = of(error) {
         eprintln!("\nhint: {hint}");
     }
+}
+
+/// The way out of an error, if it says one.
+pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(hint_of)
 }
 
 fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {

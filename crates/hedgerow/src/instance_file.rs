@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
-use hedgerow_core::scheduler::{Capacity, Instance, Item, NUMBER_LIMIT, Timing};
+use hedgerow_solver::{Capacity, Instance, Item, NUMBER_LIMIT, Timing};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;

@@ -5,26 +5,33 @@ mod catalogue;
 mod cli;
 mod config;
 mod demo;
+mod doctor;
 mod figures;
+mod files;
+mod footprint;
 mod hint;
+mod host;
 mod instance_file;
+mod kernels;
 mod link;
 mod load;
 mod logging;
 mod metrics;
 mod models;
+mod placement;
 mod plan;
 mod profile;
 mod quality;
 mod quantize;
 mod serve;
 mod server;
+mod service_manager;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads our output has had enough of it, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -17,6 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::kernels::Chosen;
+
 /// vLLM's buckets for times to first token, in seconds.
 const TTFT_S: [f64; 22] = [
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
@@ -39,6 +41,13 @@ struct PrecisionLabels {
     precision: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KernelLabels {
+    precision: String,
+    kernels: &'static str,
+    reason: &'static str,
+}
+
 /// Tokens in the KV cache: kept up to date by the engine's thread itself.
 pub(crate) type KvGauge = Gauge<u32, AtomicU32>;
 
@@ -50,6 +59,7 @@ pub(crate) struct Metrics {
     resident: Family<PrecisionLabels, Gauge>,
     loads: Family<PrecisionLabels, Counter>,
     starts: Family<PrecisionLabels, Counter>,
+    kernels: Family<KernelLabels, Gauge>,
     waiting: Gauge,
     running: Gauge,
     kv_tokens: KvGauge,
@@ -110,6 +120,7 @@ impl Metrics {
             resident: Family::default(),
             loads: Family::default(),
             starts: Family::default(),
+            kernels: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -122,6 +133,8 @@ impl Metrics {
         registry.register("precision_loads", "Times that a precision was loaded", metrics.loads.clone());
         let help = "Requests that started, by the precision they run at";
         registry.register("precision_requests", help, metrics.starts.clone());
+        let help = "What computes a precision, and why";
+        registry.register("kernels_info", help, metrics.kernels.clone());
         registry.register("num_requests_waiting", "Requests that wait to be chosen", metrics.waiting.clone());
         registry.register("num_requests_running", "Requests that run", metrics.running.clone());
         registry.register("kv_cache_tokens", "Tokens in the KV cache", metrics.kv_tokens.clone());
@@ -195,6 +208,13 @@ impl Metrics {
     pub(crate) fn resident(&self, precision: &str, is_there: bool) {
         let labels = PrecisionLabels { precision: precision.to_owned() };
         self.resident.get_or_create(&labels).set(i64::from(is_there));
+    }
+
+    /// Notes what computes a precision.
+    pub(crate) fn kernels(&self, precision: &str, chosen: &Chosen) {
+        let precision = precision.to_owned();
+        let labels = KernelLabels { precision, kernels: chosen.kernels.name(), reason: chosen.reason };
+        self.kernels.get_or_create(&labels).set(1);
     }
 
     /// Notes that a precision was loaded while serving.
@@ -333,7 +353,8 @@ fn as_text_format(open_metrics: &str) -> String {
         .collect();
     let mut text = String::new();
     for line in open_metrics.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
-        let described = ["# HELP ", "# TYPE "].into_iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
+        let described =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
         match described.and_then(|(mark, rest)| Some((mark, rest.split_once(' ')?))) {
             Some((mark, (name, rest))) if counters.contains(name) => {
                 text += &format!("{mark}{name}_total {rest}\n");
@@ -395,7 +416,9 @@ mod tests {
         for sample in text.lines().filter(|line| !line.starts_with('#')) {
             let name = sample.split(['{', ' ']).next().unwrap();
             let belongs = |(known, kind): &(&str, &str)| match *kind {
-                "histogram" => ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(*known)),
+                "histogram" => {
+                    ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(*known))
+                }
                 _ => name == *known,
             };
             assert!(described.iter().any(belongs), "{sample} is described nowhere");
@@ -415,7 +438,11 @@ mod tests {
     #[test]
     fn promtool_finds_nothing_to_complain_about() {
         let mut promtool = Command::new("promtool");
-        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        promtool
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let Ok(mut child) = promtool.spawn() else {
             println!("skipped: promtool is not here (Debian's package `prometheus` has it)");
             return;

@@ -48,8 +48,12 @@ fn the_api_keeps_its_promises() {
 }
 
 fn says_what_it_serves(server: &Server) {
-    for path in ["/health", "/v1/health", "/livez", "/readyz"] {
-        assert_eq!(server.get(path).json(), json!({ "status": "ok" }), "{path}");
+    assert_eq!(server.get("/livez").json(), json!({ "status": "ok" }));
+    for path in ["/health", "/v1/health", "/readyz"] {
+        let health = server.get(path).json();
+        assert_eq!(health["status"], "ok", "{path}");
+        assert_eq!(health["kernels"][0]["precision"], "Q4_1", "{path}");
+        assert!(["fast", "plain"].map(Value::from).contains(&health["kernels"][0]["in_use"]), "{health}");
     }
     let models = server.get("/v1/models").json();
     assert_eq!(models["data"][0]["id"], "small");

@@ -92,6 +92,53 @@ fn the_models_name_may_be_anything_but_nothing() {
 }
 
 #[test]
+fn completions_know_the_commands_and_their_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = hedgerow(&["completions", shell]);
+        assert!(output.status.success(), "{shell}");
+        let script = String::from_utf8(output.stdout).expect("it is text");
+        assert!(script.contains("serve") && script.contains("ctx-size"), "{shell}: {script}");
+    }
+    assert_eq!(hedgerow(&["completions", "dos"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = std::env::temp_dir().join(format!("hedgerow-cli-{}-man", std::process::id()));
+    let output = hedgerow(&["man", "--out", folder.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let help = String::from_utf8(hedgerow(&["--help"]).stdout).expect("it is text");
+    let commands = help.split("Commands:").nth(1).and_then(|rest| rest.split("Options:").next());
+    let names = commands.expect("--help lists them").lines().filter_map(|line| {
+        let is_name = line.starts_with("  ") && !line.starts_with("   ");
+        is_name.then(|| line.split_whitespace().next()).flatten()
+    });
+    let names: Vec<&str> = names.filter(|name| *name != "help").collect();
+    assert!(names.contains(&"serve") && names.contains(&"completions"), "{names:?}");
+    for name in names {
+        let page = std::fs::read_to_string(folder.join(format!("hedgerow-{name}.1")));
+        assert!(page.is_ok_and(|page| page.contains(".SH SYNOPSIS")), "hedgerow-{name}.1");
+    }
+    assert!(std::fs::read_to_string(folder.join("hedgerow.1")).unwrap().contains("hedgerow\\-serve(1)"));
+    std::fs::remove_dir_all(folder).unwrap();
+    let file = file("not-a-folder", b"");
+    assert!(refused(&["man", "--out", file.to_str().unwrap()]).contains("writing manual pages to"));
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn health_tells_a_server_that_serves_from_one_that_does_not() {
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let said = refused(&["health", "--url", &format!("http://127.0.0.1:{port}")]);
+    assert!(said.contains("does not answer") && said.contains("hint: "), "{said}");
+    let Some(server) = support::Server::start(&[]) else { return };
+    let output = hedgerow(&["health", "--url", &format!("http://{}/", server.address())]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n");
+}
+
+#[test]
 fn what_can_be_checked_is_refused_before_the_server_listens() {
     let Some(model) = support::model() else { return };
     let model = model.to_str().unwrap();
@@ -189,8 +236,11 @@ fn help_lists_what_applies_and_is_wrapped() {
         assert!(output.status.success(), "{arguments:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let flags_of_serve = ["--host", "--port", "--alias", "--also", "--record", "--default-deadline", "--uplink-kbps"];
-    for (arguments, others) in [(&["profile"][..], &["--policy", "--max-queue", "--weights-gb"][..]), (&["plan"], &[])] {
+    let flags_of_serve =
+        ["--host", "--port", "--alias", "--also", "--record", "--default-deadline", "--uplink-kbps"];
+    for (arguments, others) in
+        [(&["profile"][..], &["--policy", "--max-queue", "--weights-gb"][..]), (&["plan"], &[])]
+    {
         let help = help(arguments);
         for flag in flags_of_serve.iter().chain(others) {
             assert!(!help.contains(&format!("{flag} <")), "{arguments:?} has {flag}");

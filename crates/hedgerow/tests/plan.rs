@@ -101,13 +101,19 @@ fn what_cannot_be_planned_is_said_with_the_way_out() {
     assert!(said.contains("F16 does not fit: its weights take 137.95 GB, and there are 48.00 GB"), "{said}");
     assert!(said.contains("hint: raise --memory-gb or --accelerators"), "{said}");
     assert!(with(&["llama-2-70"]).contains("did you mean `Llama-2-70B`?"));
-    assert!(with(&["llama-3-8b", "--attainment", "0"]).contains("'--attainment <PART>': must be a number from 0.000001 to 1"));
+    assert!(
+        with(&["llama-3-8b", "--attainment", "0"])
+            .contains("'--attainment <PART>': must be a number from 0.000001 to 1")
+    );
     assert!(with(&["llama-3-8b", "--precisions", "w4a16"]).contains("`W4A16` is no precision"));
     assert!(
         with(&["llama-3-8b", "--classes", "nowhere.toml"])
             .contains("cannot read the classes in nowhere.toml")
     );
-    assert!(with(&["llama-3-8b", "--memory-gb", "0"]).contains("'--memory-gb <GB>': must be a number from 0.001 to"));
+    assert!(
+        with(&["llama-3-8b", "--memory-gb", "0"])
+            .contains("'--memory-gb <GB>': must be a number from 0.001 to")
+    );
     assert!(mistake(&["llama-3-8b", "--device", "rtx 409"]).contains("did you mean `RTX 4090`?"));
     assert!(
         mistake(&["llama-3-8b", "--device", "Jetson AGX Thor 128GB"])

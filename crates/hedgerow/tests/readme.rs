@@ -32,6 +32,7 @@ enum Rule {
 /// By the beginning of the command; the first that fits counts.
 const RULES: &[(&str, Rule)] = &[
     ("cargo xtask ", Rule::Elsewhere),
+    ("hedgerow doctor", Rule::Run("")),
     ("hedgerow serve precisions/", Rule::Listen),
     ("hedgerow serve", Rule::Serve),
     ("curl ", Rule::WithServer("")),
@@ -165,7 +166,7 @@ fn every_command_of_the_readme_runs_as_it_is_written() {
         let known = RULES.iter().find(|(start, _)| command.starts_with(start));
         &known.unwrap_or_else(|| panic!("no rule for `{command}`")).1
     };
-    commands.iter().for_each(|command| drop(rule(command)));
+    commands.iter().for_each(|command| _ = rule(command));
     let Some(model) = support::model() else { return };
     let checkout = Checkout::new(model);
     let mut server: Option<(Child, String)> = None;
@@ -175,11 +176,16 @@ fn every_command_of_the_readme_runs_as_it_is_written() {
             Rule::Run(flags) => drop(checkout.run(&with_flags(command, flags))),
             Rule::WithServer(flags) => {
                 let (_, address) = server.as_ref().expect("the README serves before it asks");
-                let there = ADDRESSES.iter().fold(command.clone(), |text, known| text.replace(known, address));
+                let there =
+                    ADDRESSES.iter().fold(command.clone(), |text, known| text.replace(known, address));
                 // The one that was asked for just now, and one rate of several.
                 let small = there.replace("req-12", "req-1").replace("--rate 1,2,4", "--rate 4");
-                let small = small.replace("hedgerow explain", &format!("HEDGEROW_URL=http://{address}/v1 hedgerow explain"));
-                let small = small.replace("hedgerow bench serve", &format!("hedgerow bench serve --url http://{address}"));
+                let small = small.replace(
+                    "hedgerow explain",
+                    &format!("HEDGEROW_URL=http://{address}/v1 hedgerow explain"),
+                );
+                let small = small
+                    .replace("hedgerow bench serve", &format!("hedgerow bench serve --url http://{address}"));
                 drop(checkout.run(&with_flags(&small, flags)));
             }
             Rule::Serve if server.is_none() => {

@@ -6,9 +6,10 @@ use crate::allocator::Grant;
 use crate::engine::{EndReason, EngineError};
 use crate::quantization::PrecisionIndex;
 use crate::request::Request;
-use crate::scheduler::{Limit, Obstacle};
+use crate::scheduler::Obstacle;
 use crate::time::{Instant, Span};
 use crate::units::{Bytes, Quality, Tokens};
+use hedgerow_solver::Limit;
 
 /// One request's whole story. Written once, when it has ended; nothing is left out silently.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]

@@ -52,9 +52,9 @@ impl Pipeline {
             return Err(if needs.memory > self.ledger.whole().memory {
                 Rejection::MemoryExceeded { needed: needs.memory, available: self.ledger.whole().memory }
             } else if needs.uplink > self.ledger.whole().uplink {
-                Rejection::BandExceeded { limit: scheduler::Limit::Uplink }
+                Rejection::BandExceeded { limit: hedgerow_solver::Limit::Uplink }
             } else {
-                Rejection::BandExceeded { limit: scheduler::Limit::Downlink }
+                Rejection::BandExceeded { limit: hedgerow_solver::Limit::Downlink }
             });
         }
         let fastest = self.fastest(request);

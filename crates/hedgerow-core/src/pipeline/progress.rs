@@ -3,8 +3,8 @@
 use super::*;
 use crate::request::Length;
 use crate::running::{load_of, tpot};
-use crate::scheduler::Policy;
 use crate::settings::Settings;
+use hedgerow_solver::Policy;
 
 /// No more is owed than this: a share is of the time that passes, not of an hour ago.
 const OWED_NS_MOST: i64 = 2_000_000_000;

@@ -12,9 +12,9 @@ use crate::engine::{CostModel, Engine as _, EngineLimits, Sampling, ScriptedEngi
 use crate::node::ModelShape;
 use crate::quantization::{Precision, Residency};
 use crate::request::Link;
-use crate::scheduler::Policy;
 use crate::settings::Padding;
 use crate::units::{Bits, Bytes, Hertz, Quality, Watts};
+use hedgerow_solver::Policy;
 
 /// Every step of the scripted engine takes this long, and the cost model says so: 10 ms.
 const STEP: Span = Span::from_millis(10);

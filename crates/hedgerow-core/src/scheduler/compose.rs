@@ -5,10 +5,10 @@ use crate::engine::cost::ChunkLoad;
 use crate::engine::{PrefillChunk, Step, StepLoad};
 use crate::request::Request;
 use crate::running::Running;
-use crate::scheduler::Policy;
 use crate::settings::Protocol;
 use crate::time::Span;
 use crate::units::Tokens;
+use hedgerow_solver::Policy;
 
 /// A chunk this short is not worth a step: prompts wait for the decodes instead.
 const LEAST_CHUNK: Tokens = Tokens(16);

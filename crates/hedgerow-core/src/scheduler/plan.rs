@@ -3,16 +3,17 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 
-use super::instance::Limit;
 use super::reduce::{self, Candidate, Reduction};
 use super::timeline::{self, Lane};
+use super::together;
 use super::view::View;
-use super::{Answer, Budget, Policy, binding, solve, together};
 use crate::quantization::{self, Load, PrecisionIndex};
 use crate::request::RequestId;
 use crate::settings::{Padding, Protocol};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
+use hedgerow_solver::Limit;
+use hedgerow_solver::{Answer, Budget, Policy, binding, solve};
 
 /// Whom to serve.
 #[derive(Clone, Debug, PartialEq)]
@@ -319,8 +320,8 @@ fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) ->
     match solve(&reduction.instance, policy, budget) {
         Ok(answer) => answer,
         // Too many wait for brute force: the paper's search stands in, as it would be a pity to serve none.
-        Err(super::SolveError::TooManyRequests { .. }) => {
-            super::dftsp(&reduction.instance, budget, super::Rules::ALL)
+        Err(hedgerow_solver::SolveError::TooManyRequests { .. }) => {
+            hedgerow_solver::dftsp(&reduction.instance, budget, hedgerow_solver::Rules::ALL)
         }
     }
 }

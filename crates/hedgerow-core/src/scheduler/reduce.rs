@@ -1,7 +1,5 @@
 //! From the node's state to an instance: what each request needs, in the solvers' integers.
 
-use super::Policy;
-use super::instance::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
 use super::view::{self, View};
 use crate::allocator;
 use crate::node::Node;
@@ -11,6 +9,8 @@ use crate::request::Request;
 use crate::settings::{Protocol, Settings};
 use crate::time::Span;
 use crate::units::Tokens;
+use hedgerow_solver::Policy;
+use hedgerow_solver::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
 
 /// An instance and the requests its items stand for.
 pub(super) struct Reduction<'a> {

@@ -4,7 +4,6 @@
 //! the size that it supposes, whose answers are all as long. So nothing is planned for an epoch that this does not
 //! confirm.
 
-use super::instance::Limit;
 use super::reduce::{Candidate, Reduction};
 use super::view::View;
 use crate::engine::StepLoad;
@@ -12,6 +11,7 @@ use crate::engine::cost::ChunkLoad;
 use crate::quantization::PrecisionIndex;
 use crate::time::Span;
 use crate::units::Tokens;
+use hedgerow_solver::Limit;
 
 /// Drops from an answer what does not fit the compute slot, or its deadlines, together with the rest: the dearest
 /// first, or whoever came last where the policy takes them as they come. Gives the limit that had to be kept.

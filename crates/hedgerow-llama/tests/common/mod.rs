@@ -31,7 +31,11 @@ pub(crate) fn model() -> Option<(&'static LlamaModel, MutexGuard<'static, ()>)> 
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let model = MODEL.get_or_init(|| {
-        let options = LoadOptions { gpu_layers: 0, use_mmap: true };
+        // To run the tests of the engine on an accelerator: so many layers go there.
+        let layers = std::env::var("HEDGEROW_TEST_GPU_LAYERS").ok();
+        let gpu_layers =
+            layers.map_or(0, |layers| layers.parse().expect("HEDGEROW_TEST_GPU_LAYERS is a number"));
+        let options = LoadOptions { gpu_layers, ..LoadOptions::default() };
         Some(LlamaModel::load(&model_path()?, &options, |_| {}).expect("the test model loads"))
     });
     if model.is_none() {

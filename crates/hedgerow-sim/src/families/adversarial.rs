@@ -8,7 +8,7 @@
 //! grow in proportion. Nobody has searched *those* instances: only the core is known to be hard, and only
 //! for `dftsp`, the way it is now. If `dftsp` or `greedy` changes, the same seed may give another instance.
 
-use hedgerow_core::scheduler::{self, Budget, Instance, Item, Policy};
+use hedgerow_solver::{Budget, Instance, Item, Policy};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -50,14 +50,14 @@ fn hard_core(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
 
 /// Nodes that `dftsp` visits, at most [`NODES_IN_ONE`].
 fn dftsp_nodes(instance: &Instance) -> u64 {
-    let answer = scheduler::solve(instance, Policy::Dftsp, &mut Budget::nodes(NODES_IN_ONE));
+    let answer = hedgerow_solver::solve(instance, Policy::Dftsp, &mut Budget::nodes(NODES_IN_ONE));
     answer.expect("dftsp takes any instance").nodes
 }
 
 /// Whether about a third to a half fit. Otherwise the search might end with an instance that is hard to
 /// search and of no interest, since nobody or everybody is served.
 fn serves_some(instance: &Instance) -> bool {
-    let answer = scheduler::solve(instance, Policy::Greedy, &mut Budget::unlimited());
+    let answer = hedgerow_solver::solve(instance, Policy::Greedy, &mut Budget::unlimited());
     let (served, requests) = (answer.expect("greedy takes any instance").chosen.len(), instance.items.len());
     3 * served >= requests && 2 * served <= requests + 1
 }

@@ -15,7 +15,7 @@ mod tables;
 use std::fmt;
 use std::str::FromStr;
 
-use hedgerow_core::scheduler::Instance;
+use hedgerow_solver::Instance;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 

@@ -8,9 +8,9 @@
 use hedgerow_core::allocator::{Channel, Modem, full_band_rate, share_needed};
 use hedgerow_core::engine::cost::{Attention, CostModel, FlopsCost};
 use hedgerow_core::quantization::{Precision, Residency};
-use hedgerow_core::scheduler::{Capacity, Instance, Item, Timing};
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Bits, Bytes, FlopPerSecond, Hertz, Quality, Tokens, Watts};
+use hedgerow_solver::{Capacity, Instance, Item, Timing};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 

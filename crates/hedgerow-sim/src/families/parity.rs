@@ -1,6 +1,6 @@
 //! Needs that never add up to the limits: all are multiples of a step, and the limits are not.
 
-use hedgerow_core::scheduler::Instance;
+use hedgerow_solver::Instance;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use hedgerow_core::scheduler::{Capacity, Instance, Item, Timing};
+use hedgerow_solver::{Capacity, Instance, Item, Timing};
 use rand::RngExt as _;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand_chacha::ChaCha8Rng;

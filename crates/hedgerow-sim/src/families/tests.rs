@@ -1,15 +1,15 @@
 use std::collections::BTreeSet;
 
-use hedgerow_core::scheduler::{self, Budget, Item, NUMBER_LIMIT, Policy, Timing};
+use hedgerow_solver::{Budget, Item, NUMBER_LIMIT, Policy, Timing};
 
 use super::*;
 
 fn served(instance: &Instance) -> usize {
-    scheduler::solve(instance, Policy::Greedy, &mut Budget::unlimited()).unwrap().chosen.len()
+    hedgerow_solver::solve(instance, Policy::Greedy, &mut Budget::unlimited()).unwrap().chosen.len()
 }
 
 fn dftsp_nodes(instance: &Instance) -> u64 {
-    scheduler::solve(instance, Policy::Dftsp, &mut Budget::nodes(1_000_000)).unwrap().nodes
+    hedgerow_solver::solve(instance, Policy::Dftsp, &mut Budget::nodes(1_000_000)).unwrap().nodes
 }
 
 /// Calls `look` with every family's instances of some sizes and seeds.
@@ -128,7 +128,7 @@ fn by_parity_no_batch_uses_up_the_limit_and_both_kinds_are_drawn() {
     let subset_sums: Vec<&Instance> = instances.iter().filter(|instance| is_subset_sum(instance)).collect();
     assert!((5..=15).contains(&subset_sums.len()), "{} of 20", subset_sums.len());
     for instance in subset_sums {
-        let best = scheduler::solve(instance, Policy::BruteForce, &mut Budget::unlimited()).unwrap();
+        let best = hedgerow_solver::solve(instance, Policy::BruteForce, &mut Budget::unlimited()).unwrap();
         let capacity = instance.capacity;
         let limits = [capacity.uplink, capacity.downlink, capacity.memory, capacity.compute_us];
         assert!(limits.iter().all(|&limit| u128::from(limit) != best.value));

@@ -5,10 +5,11 @@ use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepRep
 use hedgerow_core::output::{Outcome, Rejection};
 use hedgerow_core::pace::Factors;
 use hedgerow_core::request::{Length, Link, Request, RequestId};
-use hedgerow_core::scheduler::{Limit, Obstacle, Policy};
+use hedgerow_core::scheduler::Obstacle;
 use hedgerow_core::settings::Padding;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Quality, Tokens};
+use hedgerow_solver::{Limit, Policy};
 
 use super::*;
 use crate::scenario::Range;

@@ -11,8 +11,9 @@ use hedgerow_core::allocator::Grant;
 use hedgerow_core::engine::EndReason;
 use hedgerow_core::node::Node;
 use hedgerow_core::output::{Outcome, Record, Times};
-use hedgerow_core::scheduler::{Limit, PlanReport};
+use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::{Instant, Span};
+use hedgerow_solver::Limit;
 
 use super::{Report, cdf, is_proven};
 

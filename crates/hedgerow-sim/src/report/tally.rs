@@ -5,9 +5,10 @@ use std::convert::Infallible;
 
 use hedgerow_core::engine::Step;
 use hedgerow_core::output::{self, Outcome, Record, Times};
-use hedgerow_core::scheduler::{Limit, PlanReport};
+use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::settings::Protocol;
 use hedgerow_core::time::{Instant, Span};
+use hedgerow_solver::Limit;
 
 use super::{Report, is_proven};
 use crate::scenario::Scenario;

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use hedgerow_core::engine::Step;
 use hedgerow_core::node::Node;
 use hedgerow_core::output::{Outcome, Record};
-use hedgerow_core::scheduler::{Limit, PlanReport};
+use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::{Instant, Span};
+use hedgerow_solver::Limit;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use hedgerow_core::scheduler::UnknownPolicy;
 use hedgerow_core::units::{Bytes, Tokens};
+use hedgerow_solver::UnknownPolicy;
 
 use crate::trace::TraceError;
 

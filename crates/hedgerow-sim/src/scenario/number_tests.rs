@@ -80,7 +80,7 @@ fn document(text: &str) -> Value {
 
 #[test]
 fn a_number_that_cannot_be_is_refused_by_its_own_key_and_any_other_can_be_played() {
-    const NUMBERS: [f64; 9] = [-1.0, 0.0, f64::NAN, f64::INFINITY, 1e308, -1e308, 1e-308, 1e-12];
+    const NUMBERS: [f64; 8] = [-1.0, 0.0, f64::NAN, f64::INFINITY, 1e308, -1e308, 1e-308, 1e-12];
     const WHOLE: [i64; 4] = [-1, 0, u32::MAX as i64, i64::MAX];
     let mut wrong = Vec::new();
     for text in ALL {

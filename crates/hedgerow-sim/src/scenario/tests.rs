@@ -2,10 +2,10 @@
 
 use expect_test::{Expect, expect};
 use hedgerow_core::node::Node;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bytes, Tokens};
+use hedgerow_solver::Policy;
 
 use super::{Overrides, Scenario, ScenarioError};
 

@@ -73,8 +73,7 @@ impl Sweep {
     /// When a file cannot be read, or as [`Sweep::parse`].
     pub fn load(path: &Path) -> Result<Self, SweepError> {
         let read = |path: &Path| {
-            read_text(path)
-                .map_err(|source| SweepError::Unreadable { path: path.to_owned(), source })
+            read_text(path).map_err(|source| SweepError::Unreadable { path: path.to_owned(), source })
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&read(path)?, folder, |scenario| read(&folder.join(scenario)))

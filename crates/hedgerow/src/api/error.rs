@@ -5,8 +5,8 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hedgerow_core::output::{Rejection, Target};
-use hedgerow_core::scheduler::Limit;
 use hedgerow_core::time::Span;
+use hedgerow_solver::Limit;
 use serde_json::{Value, json};
 
 /// One answer that is an error.

@@ -19,10 +19,18 @@ impl Serving {
     }
 }
 
-/// `/health`, `/readyz`: 200 once requests are served, 503 before and during a shutdown.
+/// `/health`, `/readyz`: 200 once requests are served, 503 before and during a shutdown. Says which kernels compute,
+/// and what stands against the fast ones where they do not.
 pub(super) async fn health(State(app): State<App>) -> Response {
     match app.serving() {
-        Ok(_) => Json(json!({ "status": "ok" })).into_response(),
+        Ok(serving) => {
+            let kernels = serving.kernels.iter().map(|(precision, chosen)| {
+                let mut about = json!(chosen);
+                about["precision"] = json!(precision);
+                about
+            });
+            Json(json!({ "status": "ok", "kernels": kernels.collect::<Vec<_>>() })).into_response()
+        }
         Err(error) => error.into_response(),
     }
 }

@@ -31,6 +31,7 @@ pub(crate) use error::ApiError;
 pub(crate) use template::{ChatTemplate, Message};
 
 use crate::config::Config;
+use crate::kernels::Chosen;
 use crate::link::{Connection, Sizes, Uplink};
 use crate::metrics::Metrics;
 use crate::serve::{Clock, Node};
@@ -58,6 +59,8 @@ pub(crate) struct Serving {
     pub(crate) name: String,
     /// How conversations are written down for it; the reason if that is not possible.
     pub(crate) template: Result<ChatTemplate, String>,
+    /// What computes each precision, and why.
+    pub(crate) kernels: Vec<(String, Chosen)>,
 }
 
 impl App {

@@ -3,9 +3,9 @@
 use hedgerow_core::allocator::{Payload, Wire};
 use hedgerow_core::output::{Outcome, Record, Rejection};
 use hedgerow_core::request::Link;
-use hedgerow_core::scheduler::Limit;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Tokens};
+use hedgerow_solver::Limit;
 
 use super::{ApiError, App, Serving};
 use crate::link::Form;

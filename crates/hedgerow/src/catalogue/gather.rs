@@ -113,6 +113,10 @@ fn of_profile(profile: &Profile, what: &str) -> Source {
 }
 
 fn resident(profile: &Profile) -> Option<Figure<u64>> {
+    // What is on a device is no resident memory of the process.
+    if profile.subject.engine.accelerators.is_some() {
+        return None;
+    }
     let grown = profile.memory.loaded?.checked_sub(profile.memory.before_load?)?;
     Some(of_profile(profile, "by how much resident memory grew while the file was loaded").of(grown))
 }

@@ -143,7 +143,8 @@ mod tests {
         assert_eq!("poisson".parse(), Ok(Process::Gamma(1.0)));
         assert_eq!("gamma:0.25".parse(), Ok(Process::Gamma(0.25)));
         assert_eq!("trace:a:b.csv".parse(), Ok(Process::Trace("a:b.csv".into())));
-        for wrong in ["", "uniform", "gamma:0", "gamma:1e308", "gamma:nan", "gamma:x", "trace:", "poisson:1"] {
+        for wrong in ["", "uniform", "gamma:0", "gamma:1e308", "gamma:nan", "gamma:x", "trace:", "poisson:1"]
+        {
             assert!(wrong.parse::<Process>().is_err(), "{wrong}");
         }
     }

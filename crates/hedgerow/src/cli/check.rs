@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_core::scheduler::check::{CheckError, check};
-use hedgerow_core::scheduler::{Instance, Item, Limit};
+use hedgerow_solver::check::{CheckError, check};
+use hedgerow_solver::{Instance, Item, Limit};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 

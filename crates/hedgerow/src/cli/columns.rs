@@ -69,24 +69,24 @@ mod tests {
     fn table() -> Table {
         let mut table = Table::new();
         table.load_style(NOTHING);
-        table.set_header(["server", "offered", "attainment"]);
-        table.add_row(["hedgerow", "100", "81.0 %"]);
-        table.add_row(["another", "100", ""]);
+        table.set_header(["server", "offered", "attainment", "late"]);
+        table.add_row(["hedgerow", "100", "81.0 %", "3"]);
+        table.add_row(["another", "100", "", "9"]);
         table
     }
 
     #[test]
     fn a_table_is_printed_as_wide_as_it_is_where_there_is_room_or_no_terminal() {
-        let whole = " server    offered  attainment\n hedgerow  100      81.0 %\n another   100\n";
+        let whole = " server    offered  attainment  late\n hedgerow  100      81.0 %      3\n another   100                  9\n";
         assert_eq!(within(&table(), None), whole);
-        assert_eq!(within(&table(), Some(30)), whole);
+        assert_eq!(within(&table(), Some(36)), whole);
     }
 
     #[test]
     fn a_table_that_is_too_wide_is_turned_and_then_stacked() {
-        let turned = " server      hedgerow  another\n offered          100      100\n attainment    81.0 %\n";
-        assert_eq!(within(&table(), Some(29)), turned);
-        let stacked = "server      hedgerow\noffered     100\nattainment  81.0 %\n\nserver      another\noffered     100\n";
+        let turned = " server      hedgerow  another\n offered          100      100\n attainment    81.0 %\n late               3        9\n";
+        assert_eq!(within(&table(), Some(35)), turned);
+        let stacked = "server      hedgerow\noffered     100\nattainment  81.0 %\nlate        3\n\nserver      another\noffered     100\nlate        9\n";
         assert_eq!(within(&table(), Some(28)), stacked);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 
 use super::numbers::number;
 use crate::config;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model(&args.model, &options)?;
+    let loaded = server::load_model_to_run(&args.model, &options, &config)?;
     let info = loaded.model.info();
     eprintln!(
         "{} ({}, {} MB) is loaded; finding out how fast this machine is",

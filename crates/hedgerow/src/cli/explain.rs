@@ -32,13 +32,12 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         )
     })?;
     let text = response.body_mut().read_to_string().with_context(|| format!("reading {address}"))?;
-    let answer: Value = serde_json::from_str(&text)
-        .map_err(|_| {
-            hinted(
-                format!("{} does not answer as hedgerow does", args.url),
-                "name a hedgerow server by --url, as `hedgerow serve` prints it",
-            )
-        })?;
+    let answer: Value = serde_json::from_str(&text).map_err(|_| {
+        hinted(
+            format!("{} does not answer as hedgerow does", args.url),
+            "name a hedgerow server by --url, as `hedgerow serve` prints it",
+        )
+    })?;
     if let Some(message) = answer["error"]["message"].as_str() {
         bail!("{message}");
     }
@@ -64,7 +63,9 @@ mod tests {
 
     #[test]
     fn a_server_is_named_as_clients_name_it() {
-        for url in ["http://a:1", "http://a:1/", "http://a:1/v1", "http://a:1/v1/", "a:1", "a:1/v1", " http://a:1 "] {
+        for url in
+            ["http://a:1", "http://a:1/", "http://a:1/v1", "http://a:1/v1/", "a:1", "a:1/v1", " http://a:1 "]
+        {
             assert_eq!(address(url, "req-12"), "http://a:1/debug/requests/req-12", "{url}");
         }
         assert_eq!(address("https://a/hedgerow/v1", "12"), "https://a/hedgerow/debug/requests/12");

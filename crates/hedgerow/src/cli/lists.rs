@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 
 use super::instances::choice;
 use super::solver::Solver;
@@ -26,7 +26,8 @@ pub(super) fn spread(words: impl Iterator<Item = OsString>, command: &Command) -
         if let Some(inner) = command.find_subcommand(&word) {
             command = inner;
         }
-        let list = command.get_arguments().find(|arg| is_list(arg) && long(arg).is_some_and(|it| word == *it));
+        let list =
+            command.get_arguments().find(|arg| is_list(arg) && long(arg).is_some_and(|it| word == *it));
         spread.push(word.clone());
         let Some(list) = list else { continue };
         let Some(first) = words.next() else { break };
@@ -92,7 +93,10 @@ mod tests {
             ("hedgerow serve m --also a b --port 0", "hedgerow serve m --also a --also b --port 0"),
             ("hedgerow serve --also a,b c -- m", "hedgerow serve --also a,b --also c -- m"),
             ("hedgerow serve m --also=a", "hedgerow serve m --also=a"),
-            ("hedgerow simulate --policy exact fifo s.toml", "hedgerow simulate --policy exact --policy fifo s.toml"),
+            (
+                "hedgerow simulate --policy exact fifo s.toml",
+                "hedgerow simulate --policy exact --policy fifo s.toml",
+            ),
             ("hedgerow simulate --policy exact,fifo s.toml", "hedgerow simulate --policy exact,fifo s.toml"),
             ("hedgerow quantize --to q8_0 q4_0 m.gguf", "hedgerow quantize --to q8_0 --to q4_0 m.gguf"),
             ("hedgerow bench serve --rate 1 2 4", "hedgerow bench serve --rate 1 --rate 2 --rate 4"),

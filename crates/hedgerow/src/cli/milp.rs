@@ -19,10 +19,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use hedgerow_core::scheduler::check::check;
-use hedgerow_core::scheduler::{
-    self, Answer, Budget, Capacity, Cuts, Instance, Item, Policy, Timing, upper_bound,
-};
+use hedgerow_solver::check::check;
+use hedgerow_solver::{Answer, Budget, Capacity, Cuts, Instance, Item, Policy, Timing, upper_bound};
 use microlp::{ComparisonOp, OptimizationDirection, Problem, SolutionStatus, SolveOptions, Variable};
 
 use super::solver::Limits;
@@ -66,7 +64,7 @@ pub(super) fn solve(instance: &Instance, limits: Limits) -> Answer {
 
 /// The greedy batch, held against the limits like every other.
 fn start(instance: &Instance) -> Batch {
-    let greedy = scheduler::solve(instance, Policy::Greedy, &mut Budget::unlimited());
+    let greedy = hedgerow_solver::solve(instance, Policy::Greedy, &mut Budget::unlimited());
     let chosen = greedy.map_or_else(|_| Vec::new(), |answer| answer.chosen);
     check(instance, &chosen).map_or_else(|_| Batch::default(), |value| Batch { chosen, value })
 }

@@ -1,4 +1,4 @@
-use hedgerow_core::scheduler::{self, Budget, Policy};
+use hedgerow_solver::{Budget, Policy};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -24,7 +24,7 @@ fn draw(rng: &mut ChaCha8Rng, need_max: u64, value_max: u64) -> Instance {
 }
 
 fn most(instance: &Instance) -> u128 {
-    let answer = scheduler::solve(instance, Policy::BruteForce, &mut Budget::unlimited()).unwrap();
+    let answer = hedgerow_solver::solve(instance, Policy::BruteForce, &mut Budget::unlimited()).unwrap();
     assert!(answer.is_optimal());
     answer.value
 }

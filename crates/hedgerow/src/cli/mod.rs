@@ -4,14 +4,20 @@ mod arrivals;
 pub(crate) mod bench;
 mod check;
 pub(crate) mod columns;
+mod completions;
 mod config;
 mod demo;
+mod devices;
+mod doctor;
 mod evaluate;
 mod explain;
 mod figures;
+mod health;
 mod instances;
+mod kernel_check;
 mod list;
 mod lists;
+mod man;
 #[cfg(feature = "milp")]
 mod milp;
 mod numbers;
@@ -27,6 +33,9 @@ mod simulate;
 mod solve;
 mod solver;
 pub(crate) mod sweep;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -77,8 +86,32 @@ enum Verb {
     Figures(figures::FiguresArgs),
     /// Say why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
+    /// Look for what stands in the way of serving on this machine: one line for each check, with the way out
+    Doctor(Box<doctor::DoctorArgs>),
+    /// Ask a server whether it serves: for health checks, by its exit code
+    Health(health::HealthArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
+    /// Print the script that lets a shell complete commands, options and values
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(man::ManArgs),
+    /// Read a short text with some kernels and write what comes out: how hedgerow checks itself
+    #[command(hide = true)]
+    KernelCheck(kernel_check::KernelCheckArgs),
+}
+
+/// Flags of llama-server with one dash and several letters, which would be read as several flags, and their long forms.
+const ONE_DASH: [(&str, &str); 3] = [("-ngl", "--gpu-layers"), ("-dev", "--device"), ("-np", "--parallel")];
+
+fn with_long_flags(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut is_past_flags = false;
+    let long = |word: OsString| {
+        is_past_flags |= word == "--";
+        let known = ONE_DASH.iter().find(|(short, _)| !is_past_flags && word == *short);
+        known.map_or(word, |(_, long)| (*long).into())
+    };
+    words.map(long).collect()
 }
 
 /// Help is wrapped to the terminal's width, but no line is longer than this.
@@ -98,13 +131,14 @@ fn everywhere(command: Command) -> Command {
 }
 
 /// Reads the command line and runs its verb.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let command = command();
-    let words = lists::spread(std::env::args_os(), &command);
+    let words = lists::spread(with_long_flags(std::env::args_os()).into_iter(), &command);
     let matches = command.get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let of_verb = matches.subcommand().map_or(&matches, |(_, of_verb): (&str, &ArgMatches)| of_verb);
     match cli.verb {
+        Verb::Doctor(args) => return doctor::run(&args, of_verb),
         Verb::Serve(args) => serve::run(&args, of_verb),
         Verb::Demo(args) => demo::run(&args, of_verb),
         Verb::Profile(args) => profile::run(&args, of_verb),
@@ -123,8 +157,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Verb::Sweep(args) => sweep::run(&args),
         Verb::Figures(args) => figures::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Health(args) => health::run(&args),
         Verb::Config(args) => config::run(&args, of_verb),
-    }
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
+        Verb::KernelCheck(args) => kernel_check::run(&args),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
@@ -182,5 +221,19 @@ mod tests {
         for (way, arg) in all.iter().filter(|(_, arg)| lists::is_list(arg)) {
             assert!(matches!(arg.get_action(), clap::ArgAction::Append), "{way:?} --{}", arg.get_id());
         }
+    }
+
+    #[test]
+    fn flags_of_llama_server_with_one_dash_are_understood() {
+        let long = |line: &str| {
+            let words = with_long_flags(line.split(' ').map(OsString::from));
+            words.iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            long("hedgerow serve -ngl 99 -dev CUDA0"),
+            "hedgerow serve --gpu-layers 99 --device CUDA0"
+        );
+        assert_eq!(long("hedgerow serve -np 4 -n 3"), "hedgerow serve --parallel 4 -n 3");
+        assert_eq!(long("hedgerow x -- -ngl"), "hedgerow x -- -ngl");
     }
 }

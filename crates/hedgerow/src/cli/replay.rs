@@ -9,10 +9,10 @@ use std::process;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use hedgerow_core::pace::Factors;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use hedgerow_sim::{Comparison, Difference, Identical, Recording, StepTimes, Tempo, comparison_table};
+use hedgerow_solver::Policy;
 use serde::Serialize;
 use serde_json::json;
 
@@ -106,7 +106,8 @@ pub(super) fn recording_at(path: &Path) -> anyhow::Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    let entries = std::fs::read_dir(path).with_context(|| format!("reading the folder {}", path.display()))?;
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("reading the folder {}", path.display()))?;
     let recording = |entry: DirEntry| {
         let about = entry.metadata().ok().filter(|about| about.is_file() && about.len() > 0)?;
         let path = entry.path();

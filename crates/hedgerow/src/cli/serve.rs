@@ -2,20 +2,24 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
 use tokio::sync::oneshot;
 
+use crate::api::App;
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
+use crate::kernels;
 use crate::models::{self, FetchOptions, ModelSource};
 use crate::profile::Profiler;
 use crate::quality;
 use crate::serve::{self, RecordingFile, Speed, Variant};
 use crate::server::{self, Server};
+use crate::service_manager;
 
 /// What `hedgerow serve` takes.
 #[derive(Args, Debug)]
@@ -33,12 +37,21 @@ pub(crate) struct ServeArgs {
     /// (its name ends in /), named by the time. No text of requests or answers is in it
     #[arg(long, value_name = "FILE|FOLDER/", env = "HEDGEROW_RECORD")]
     record: Option<PathBuf>,
+    /// Print the devices that this program can compute on, and end
+    #[arg(long)]
+    list_devices: bool,
+    /// With --list-devices: print one JSON object
+    #[arg(long, requires = "list_devices")]
+    json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Serves until SIGTERM or Ctrl-C.
+/// Serves until SIGTERM or Ctrl-C; or lists the devices.
 pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+    if args.list_devices {
+        return super::devices::run(args.json);
+    }
     let config = config::load(matches, args.config.common.config.as_deref())?.config;
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
@@ -54,6 +67,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         .build()?;
     let outcome = runtime.block_on(async {
         let name = config.model.name.clone();
+        let grace = Duration::from_nanos(config.server.shutdown_grace.0);
         let server = match Server::listen(config).await {
             Ok(server) => server,
             Err(error) => {
@@ -78,7 +92,12 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         };
         report_speed(&server);
         eprintln!("hedgerow serves http://{}/v1", server.address());
+        service_manager::ready(&format!("serving http://{}/v1", server.address()));
+        if let Some(interval) = service_manager::watchdog_interval() {
+            tokio::spawn(report_alive(server.app().clone(), interval));
+        }
         asked_to_stop().await;
+        service_manager::stopping(grace);
         tracing::info!("shutting down: admitting nobody, ending what can end in time");
         server.shut_down().await
     });
@@ -91,9 +110,14 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
 /// it is there.
 fn check_files(config: &Config) -> anyhow::Result<()> {
     let others = config.model.also.iter().map(|also| &also.name);
+    let mut precisions = Vec::new();
     for name in std::iter::once(&config.model.name).chain(others) {
         if let ModelSource::Path(path) = name.parse()? {
-            models::check_file(&path)?;
+            let Some(precision) = models::check_file(&path)?.quantization else { continue };
+            if precisions.contains(&precision) {
+                return Err(served_already(name, &precision));
+            }
+            precisions.push(precision);
         }
     }
     for also in &config.model.also {
@@ -102,6 +126,10 @@ fn check_files(config: &Config) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn served_already(name: &str, precision: &str) -> anyhow::Error {
+    hinted(format!("{name} is {precision}, which is served already"), "name each precision once")
 }
 
 /// Loads the model and begins to serve it.
@@ -117,25 +145,34 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 
 /// Loads the model and its other precisions; gives its name too.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
-    let fetch = |name: &str| {
-        let loaded = server::load_model(name, options)?;
-        tracing::info!(model = %loaded.name, precision = %loaded.model.info().precision, "loaded");
+    let names = std::iter::once(name).chain(config.model.also.iter().map(|also| also.name.as_str()));
+    let mut prepared = server::prepare(names, options, config)?.into_iter();
+    let wanted = kernels::Wanted::of(config);
+    let mut load_next = || {
+        let next = prepared.next().context("each name was fetched")?;
+        let mb = next.fetched.bytes.div_ceil(1_000_000);
+        tracing::info!("loading {} ({mb} MB): {}", next.fetched.name, next.fetched.path.display());
+        let loaded = server::load_prepared(next, &wanted)?;
+        tracing::info!(
+            model = %loaded.name, precision = %loaded.model.info().precision, took_ms = loaded.load_ms, "loaded"
+        );
         let profiler = Profiler::new(&loaded, config)?;
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))
     };
-    let (first, speed) = fetch(name)?;
+    let (first, speed) = load_next()?;
     let called = first.name.clone();
     let mut variants = vec![first.variant(speed, config.model.quality)];
     for also in &config.model.also {
-        let (loaded, speed) = fetch(&also.name)?;
-        quality::kinship(&loaded.path, &loaded.model, &variants[0].model)
-            .map_err(|error| hinted(&error, "serve it by itself, or name another file in --also; the model itself is named before --also"))?;
+        let (loaded, speed) = load_next()?;
+        quality::kinship(&loaded.path, &loaded.model, &variants[0].model).map_err(|error| {
+            hinted(
+                &error,
+                "serve it by itself, or name another file in --also; the model itself is named before --also",
+            )
+        })?;
         let precision = &loaded.model.info().precision;
         if variants.iter().any(|variant| variant.model.info().precision == *precision) {
-            return Err(hinted(
-                format!("{} is {precision}, which is served already", also.name),
-                "name each precision once",
-            ));
+            return Err(served_already(&also.name, precision));
         }
         let quality = match also.quality {
             Some(quality) => quality,
@@ -178,6 +215,20 @@ fn report_speed(server: &Server) {
         parallel,
         "speed"
     );
+}
+
+/// Reports at each interval that the node makes decisions: its driver has answered. A driver that is stuck or has
+/// ended ends the reports, although this runtime goes on.
+async fn report_alive(app: App, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match app.node() {
+            Some(node) if node.answers().await => service_manager::alive(),
+            Some(_) | None => return,
+        }
+    }
 }
 
 /// Waits for SIGTERM or Ctrl-C.

@@ -222,5 +222,5 @@ fn plot(model: &Model) -> anyhow::Result<String> {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend)
         .with_shared_legend_bottom();
-    Ok(svg(&figure))
+    Ok(svg(&figure.render()))
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_core::scheduler;
 use serde::Serialize;
 
 use super::solver::{Limits, Solver};
@@ -108,7 +107,8 @@ fn solve_file(path: &Path, args: &SolveArgs) -> anyhow::Result<Solution> {
         value: answer.value,
         bound: answer.bound,
         nodes: answer.nodes,
-        binding: scheduler::binding(&file.instance, &answer.chosen).map_or("none", |limit| limit.name()),
+        binding: hedgerow_solver::binding(&file.instance, &answer.chosen)
+            .map_or("none", |limit| limit.name()),
         chosen: answer.chosen.iter().map(|&index| file.ids[index].clone()).collect(),
     })
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use hedgerow_core::scheduler::{self, Answer, Budget, Instance, Policy, SolveError, UnknownPolicy};
+use hedgerow_solver::{Answer, Budget, Instance, Policy, SolveError, UnknownPolicy};
 
 use crate::hint::hinted;
 
@@ -38,7 +38,7 @@ impl Solver {
                 let started = Instant::now();
                 let is_late = || limits.time.is_some_and(|limit| started.elapsed() >= limit);
                 let mut budget = Budget::with_stop(limits.nodes, &is_late);
-                scheduler::solve(instance, policy, &mut budget).map_err(|error| with_hint(&error))
+                hedgerow_solver::solve(instance, policy, &mut budget).map_err(|error| with_hint(&error))
             }
             #[cfg(feature = "milp")]
             Self::Milp => Ok(super::milp::solve(instance, limits)),

@@ -88,7 +88,7 @@ pub(crate) struct EngineArgs {
     /// Ended requests kept for prompts that begin like theirs; 0: every prompt runs whole
     #[arg(long, value_name = "N", env = "HEDGEROW_RETAINED")]
     retained: Option<String>,
-    /// Threads; 0: one for each core
+    /// Threads; 0: one for each fast physical core that affinity and CPU quota allow
     #[arg(short = 't', long, value_name = "N", env = "HEDGEROW_THREADS")]
     threads: Option<String>,
     /// Most tokens of one pass through the model
@@ -100,6 +100,18 @@ pub(crate) struct EngineArgs {
     /// How the KV cache is stored: f16, q8_0 or q4_0
     #[arg(long, value_name = "TYPE", env = "HEDGEROW_KV_TYPE")]
     kv_type: Option<String>,
+    /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_KERNELS")]
+    kernels: Option<String>,
+    /// The variant of the CPU kernels, in a build that has several; else the one that suits the CPU best
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_CPU_VARIANT")]
+    cpu_variant: Option<String>,
+    /// Layers to place on accelerators, the output counted as one: a number, all, or auto for as many as fit
+    #[arg(long, visible_alias = "ngl", value_name = "N", env = "HEDGEROW_GPU_LAYERS")]
+    gpu_layers: Option<String>,
+    /// Accelerators to use, by their names in --list-devices with commas between them; none: the CPU alone
+    #[arg(long, value_name = "NAMES", env = "HEDGEROW_DEVICE")]
+    device: Option<String>,
 }
 
 /// What every command has that reads a configuration.
@@ -118,7 +130,7 @@ pub(crate) struct CommonArgs {
 }
 
 /// Which key each flag sets.
-pub(super) const KEYS: [(&str, &str, &str); 25] = [
+pub(super) const KEYS: [(&str, &str, &str); 29] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -133,6 +145,10 @@ pub(super) const KEYS: [(&str, &str, &str); 25] = [
     ("ubatch_size", "engine", "ubatch_size"),
     ("prefill_chunk", "engine", "prefill_chunk"),
     ("kv_type", "engine", "kv_type"),
+    ("gpu_layers", "engine", "gpu_layers"),
+    ("device", "engine", "device"),
+    ("kernels", "engine", "kernels"),
+    ("cpu_variant", "engine", "cpu_variant"),
     ("policy", "planning", "policy"),
     ("protocol", "planning", "protocol"),
     ("max_queue", "planning", "max_queue"),

@@ -1,14 +1,17 @@
 //! The configuration, checked and in SI units.
 
+use clap::ValueEnum as _;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::node::KvType;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Bytes, Quality, Tokens};
+use hedgerow_solver::Policy;
 
+use super::accelerators::{DeviceChoice, GpuLayers};
 use super::raw::RawConfig;
 use crate::hint::hinted;
+use crate::kernels::KernelChoice;
 
 /// What the server runs by.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,11 +69,16 @@ pub(crate) struct EngineConfig {
     pub(crate) context: Tokens,
     /// Ended requests whose tokens are kept for prompts that begin alike.
     pub(crate) retained: u32,
-    /// `None`: one for each core.
+    /// `None`: as many as [`crate::host::Cpus::threads`] says.
     pub(crate) threads: Option<u32>,
     pub(crate) micro_batch: u32,
     pub(crate) prefill_chunk: Tokens,
     pub(crate) kv_type: KvType,
+    pub(crate) gpu_layers: GpuLayers,
+    pub(crate) device: DeviceChoice,
+    pub(crate) kernels: KernelChoice,
+    /// `None`: the one that suits the CPU best.
+    pub(crate) cpu_variant: Option<String>,
 }
 
 /// What the link to the callers carries, as far as it is to be looked after.
@@ -129,7 +137,9 @@ impl Config {
         let alias = text(&model.alias);
         let kv_name = text(&engine.kv_type);
         let kv_type = KvType::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(&kv_name));
+        let kernels = text(&engine.kernels);
         let quality = check.number("model", "quality", model.quality, 0.0, 1.0)?;
+        let (gpu_layers, device) = check.accelerators(raw)?;
         Ok(Self {
             server: ServerConfig {
                 host: check.host(&host)?,
@@ -180,6 +190,11 @@ impl Config {
                 )? as u32),
                 kv_type: kv_type
                     .ok_or_else(|| check.wrong("engine", "kv_type", &kv_name, "must be f16, q8_0 or q4_0"))?,
+                gpu_layers,
+                device,
+                kernels: KernelChoice::from_str(&kernels, true)
+                    .map_err(|_| check.wrong("engine", "kernels", &kernels, "must be auto, fast or plain"))?,
+                cpu_variant: Some(text(&engine.cpu_variant)).filter(|name| !name.is_empty()),
             },
             settings: check.settings(raw)?,
             default_deadline: Some(check.number(
@@ -240,6 +255,19 @@ impl Check<'_> {
                 Ok(AlsoServed { name: name.to_owned(), quality: Some(quality) })
             })
             .collect()
+    }
+
+    fn accelerators(&self, raw: &RawConfig) -> anyhow::Result<(GpuLayers, DeviceChoice)> {
+        let (layers, device) = (text(&raw.engine.gpu_layers), text(&raw.engine.device));
+        let limit = "must be a whole number, all or auto";
+        let gpu_layers: GpuLayers =
+            layers.parse().map_err(|()| self.wrong("engine", "gpu_layers", &layers, limit))?;
+        let choice = DeviceChoice::from(device.as_str());
+        if choice == DeviceChoice::None && gpu_layers.asks_for_some() {
+            let limit = format!("must be auto or 0 where `engine.device` is `{device}`");
+            return Err(self.wrong("engine", "gpu_layers", &layers, &limit));
+        }
+        Ok((gpu_layers, choice))
     }
 
     fn settings(&self, raw: &RawConfig) -> anyhow::Result<Settings> {

@@ -21,6 +21,8 @@ const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 pub(crate) struct Layered {
     /// What is in force.
     pub(crate) config: Config,
+    /// The configuration file that was read.
+    pub(crate) file: Option<PathBuf>,
     /// Every key: value and source.
     pub(crate) values: BTreeMap<(String, String), (Value, String)>,
 }
@@ -35,14 +37,15 @@ pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<
     let mut values = BTreeMap::new();
     let defaults: Table = toml::from_str(DEFAULTS).context("reading the embedded config/default.toml")?;
     lay(&mut values, defaults, "default");
-    if let Some(path) = file.map(Path::to_owned).or_else(usual_file) {
-        let text = hedgerow_sim::read_text(&path).map_err(|error| {
+    let file = file.map(Path::to_owned).or_else(usual_file);
+    if let Some(path) = &file {
+        let text = hedgerow_sim::read_text(path).map_err(|error| {
             hinted(
                 format!("cannot read the configuration file {}: {error}", path.display()),
                 "check the path given by --config",
             )
         })?;
-        lay(&mut values, parse_file(&text, &path)?, &path.display().to_string());
+        lay(&mut values, parse_file(&text, path)?, &path.display().to_string());
     }
     for (flag, section, key) in KEYS {
         if let Some((value, source)) = said(matches, flag) {
@@ -54,7 +57,7 @@ pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<
     let config = Config::check(&collect(&values)?, &|section, key| {
         values[&(section.to_owned(), key.to_owned())].1.clone()
     })?;
-    Ok(Layered { config, values })
+    Ok(Layered { config, file, values })
 }
 
 /// The file that is read when none is named, if it is there.

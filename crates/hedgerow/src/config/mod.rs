@@ -3,11 +3,13 @@
 //! There are no defaults in code: the file of defaults is embedded and read like any other layer. The
 //! rest of the program sees only [`Config`], checked and in SI units.
 
+mod accelerators;
 mod args;
 mod checked;
 mod layers;
 mod raw;
 
+pub(crate) use accelerators::{DeviceChoice, GpuLayers};
 pub(crate) use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
 pub(crate) use checked::{Config, LogConfig, LogFormat, SamplingDefaults};
 pub(crate) use layers::load;

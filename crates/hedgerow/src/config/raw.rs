@@ -44,6 +44,10 @@ pub(super) struct RawEngine {
     pub(super) ubatch_size: Option<i64>,
     pub(super) prefill_chunk: Option<i64>,
     pub(super) kv_type: Option<String>,
+    pub(super) gpu_layers: Option<String>,
+    pub(super) device: Option<String>,
+    pub(super) kernels: Option<String>,
+    pub(super) cpu_variant: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -69,9 +69,9 @@ fn work_s(class: &Class, cost: &MeasuredCost, parallel: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use hedgerow_core::engine::cost::Surface;
-    use hedgerow_core::scheduler::Policy;
     use hedgerow_core::time::Span;
     use hedgerow_core::units::Tokens;
+    use hedgerow_solver::Policy;
 
     use super::*;
 

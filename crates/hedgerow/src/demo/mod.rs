@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use hedgerow_core::engine::cost::MeasuredCost;
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;

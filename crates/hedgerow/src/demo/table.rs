@@ -1,7 +1,7 @@
 //! What the callers got, per class and policy.
 
 use comfy_table::{CellAlignment, Table, presets};
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use serde_json::{Value, json};
 
 use super::classes;

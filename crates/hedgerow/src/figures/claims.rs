@@ -2,7 +2,7 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use serde::Serialize;
 
 use super::curves::{Curve, Panel};
@@ -41,7 +41,17 @@ pub(super) fn claims(figures: &[Filled<'_>]) -> Vec<Claim> {
 pub(super) fn table(claims: &[Claim]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["figure", "panel", "places", "dftsp ≥ StB", "StB ≥ NoB", "dftsp ≥ NoB", "least", "most", "mean"]);
+    table.set_header([
+        "figure",
+        "panel",
+        "places",
+        "dftsp ≥ StB",
+        "StB ≥ NoB",
+        "dftsp ≥ NoB",
+        "least",
+        "most",
+        "mean",
+    ]);
     let times = |gain: Option<f64>| gain.map_or("-".to_owned(), |gain| format!("{gain:.2} ×"));
     for claim in claims {
         table.add_row([
@@ -137,8 +147,14 @@ mod tests {
             gain_mean: None,
         };
         let claims = [claim(5, 4), claim(3, 3)];
-        assert!(verdict(&claims).starts_with("Of 8 places, dftsp serves no fewer than static batching (StB) at 7,"));
+        assert!(
+            verdict(&claims)
+                .starts_with("Of 8 places, dftsp serves no fewer than static batching (StB) at 7,")
+        );
         let shown = table(&claims).to_string();
-        assert!(shown.contains("0.98 ×") && shown.contains("2.50 ×") && shown.lines().count() == 3, "{shown}");
+        assert!(
+            shown.contains("0.98 ×") && shown.contains("2.50 ×") && shown.lines().count() == 3,
+            "{shown}"
+        );
     }
 }

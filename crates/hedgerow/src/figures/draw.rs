@@ -38,13 +38,11 @@ pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Draw
     }
     let styles = styles_of(&names);
     let lines = Lines { names: &names, styles: &styles };
-    let legend = names.iter().zip(&styles).map(|(name, (_, style))| {
-        LegendEntry {
-            label: (*name).to_owned(),
-            color: style.color.to_owned(),
-            shape: LegendShape::Marker(style.marker),
-            dasharray: style.line.dasharray(),
-        }
+    let legend = names.iter().zip(&styles).map(|(name, (_, style))| LegendEntry {
+        label: (*name).to_owned(),
+        color: style.color.to_owned(),
+        shape: LegendShape::Marker(style.marker),
+        dasharray: style.line.dasharray(),
     });
     let (plots, layouts): (Vec<_>, Vec<_>) =
         panels.iter().map(|(part, panel)| drawn(part, panel, &lines)).unzip();
@@ -55,11 +53,9 @@ pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Draw
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    let png = PngBackend::new().with_scale(PNG_SCALE).render_scene(&page.render());
-    Ok(Drawn {
-        svg: renumbered(&svg(&page), name),
-        png: png.map_err(|error| anyhow!(error))?,
-    })
+    let scene = page.render();
+    let png = PngBackend::new().with_scale(PNG_SCALE).render_scene(&scene);
+    Ok(Drawn { svg: renumbered(&svg(&scene), name), png: png.map_err(|error| anyhow!(error))? })
 }
 
 /// kuva numbers its clips through the life of the process; here they begin anew in each figure, so that it is
@@ -204,9 +200,10 @@ mod tests {
 
     #[test]
     fn a_tick_is_short() {
-        assert_eq!([0.05, 1.0, 20_000.0, 1e5, 99_999.999_99, 2.5e6].map(number), [
-            "0.05", "1", "20000", "1e5", "1e5", "2.5e6"
-        ]);
+        assert_eq!(
+            [0.05, 1.0, 20_000.0, 1e5, 99_999.999_99, 2.5e6].map(number),
+            ["0.05", "1", "20000", "1e5", "1e5", "2.5e6"]
+        );
     }
 
     #[test]

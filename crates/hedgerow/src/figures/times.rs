@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use hedgerow_core::scheduler::{Budget, Policy, solve};
 use hedgerow_sim::families::{self, Family};
+use hedgerow_solver::{Budget, Policy, solve};
 
 use super::curves::{Curve, Panel, Point};
 use super::{Axis, Embedded, End, Lines, Measure, Part, draw};

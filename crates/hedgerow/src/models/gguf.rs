@@ -30,6 +30,12 @@ pub(crate) struct GgufSummary {
     pub(crate) quantization: Option<String>,
     /// Numbers in the cache for each token, keys and values of all layers.
     pub(crate) cache_numbers: Option<u64>,
+    /// How many layers it has.
+    pub(crate) layers: Option<u64>,
+    /// Numbers that stand for one token between two layers.
+    pub(crate) hidden: Option<u64>,
+    /// Experts that work on each token; `None` where the model has none.
+    pub(crate) experts_used: Option<u64>,
     /// How many tensors it has.
     pub(crate) tensor_count: u64,
     /// How many tensors have each type.
@@ -114,6 +120,9 @@ fn read(
         version,
         context_tokens: kept.number("context_length"),
         cache_numbers: kept.cache_numbers(),
+        layers: kept.number("block_count"),
+        hidden: kept.number("embedding_length"),
+        experts_used: kept.number("expert_used_count").filter(|&count| count > 0),
         architecture: kept.texts.remove("general.architecture"),
         name: kept.texts.remove("general.name"),
         quantization: kept.quantization(),
@@ -144,7 +153,7 @@ impl Default for Kept {
 impl Kept {
     const TEXTS: [&str; 3] = ["general.architecture", "general.name", "tokenizer.chat_template"];
 
-    const NUMBERS: [&str; 7] = [
+    const NUMBERS: [&str; 8] = [
         ".context_length",
         ".block_count",
         ".embedding_length",
@@ -152,6 +161,7 @@ impl Kept {
         ".attention.head_count_kv",
         ".attention.key_length",
         ".attention.value_length",
+        ".expert_used_count",
     ];
 
     /// A number of the file's own architecture.

@@ -10,6 +10,7 @@ use super::{Held, PromptTokens};
 use crate::catalogue::Entry;
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::host::{MemoryRoom, Root};
 use crate::models::FetchOptions;
 use crate::profile::Profiler;
 use crate::serve::{self, Foreseen};
@@ -44,7 +45,8 @@ impl Here {
         };
         for entry in entries {
             let file = &entry.facts.file;
-            let loaded = server::load_model(&file.display().to_string(), options)?;
+            // Each by itself, as `hedgerow profile` measured it.
+            let loaded = server::load_model_to_run(&file.display().to_string(), options, config)?;
             let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
                 here.unmeasured.push(file.clone());
                 continue;
@@ -110,6 +112,6 @@ impl Here {
 
     /// Memory that weights and caches may take: what is free now.
     pub(crate) fn memory() -> Bytes {
-        Bytes(crate::profile::available_bytes().unwrap_or(u64::MAX))
+        Bytes(MemoryRoom::read(&Root::system()).map_or(u64::MAX, |room| room.bytes))
     }
 }

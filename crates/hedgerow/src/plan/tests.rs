@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use hedgerow_core::node::KvType;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::units::{Bytes, Tokens};
+use hedgerow_solver::Policy;
 
 use super::search::Curve;
 use super::*;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use hedgerow_core::engine::cost::MeasuredCost;
 use serde::{Deserialize, Serialize};
 
-use super::Subject;
+use super::{Disturbance, Subject};
+use crate::files::write_whole;
 
 /// The format of the files; another number means that older programs must not read them.
 const FORMAT: &str = hedgerow_sim::PROFILE_FORMAT;
@@ -24,6 +25,9 @@ pub(crate) struct Profile {
     /// How long loading the model took; after the first time its file is often in memory already.
     pub(crate) load_ms: u64,
     pub(crate) memory: Memory,
+    /// What disturbed the measurement, so that it has to be repeated. Not in files from before this was noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) disturbed: Option<Disturbance>,
     pub(crate) cost: MeasuredCost,
 }
 
@@ -43,12 +47,22 @@ pub(crate) struct Around {
     pub(crate) took_ms: u64,
     pub(crate) load_ms: u64,
     pub(crate) memory: Memory,
+    pub(crate) disturbed: Option<Disturbance>,
 }
 
 impl Profile {
     pub(super) fn new(subject: Subject, cost: MeasuredCost, around: Around) -> Self {
-        let Around { measured_unix_s, took_ms, load_ms, memory } = around;
-        Self { format: FORMAT.to_owned(), subject, measured_unix_s, took_ms, load_ms, memory, cost }
+        let Around { measured_unix_s, took_ms, load_ms, memory, disturbed } = around;
+        Self {
+            format: FORMAT.to_owned(),
+            subject,
+            measured_unix_s,
+            took_ms,
+            load_ms,
+            memory,
+            disturbed,
+            cost,
+        }
     }
 
     /// The file's content.
@@ -124,23 +138,8 @@ impl Shelf {
     /// When the folder cannot be made or written to.
     pub(crate) fn save(&self, profile: &Profile) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let path = self.path(&profile.subject);
-        // Of this process alone, because several may measure the same thing at once.
-        let unfinished = path.with_added_extension(std::process::id().to_string());
-        let saved =
-            write_through(&unfinished, &profile.to_json()).and_then(|()| fs::rename(&unfinished, &path));
-        if saved.is_err() {
-            // It may not even exist; the first error is the one to tell.
-            let _ = fs::remove_file(&unfinished);
-        }
-        saved
+        write_whole(&self.path(&profile.subject), &profile.to_json())
     }
-}
-
-fn write_through(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -149,13 +148,15 @@ pub(super) mod tests {
 
     use super::super::subject::tests::subject;
     use super::*;
+    use crate::host::Noise;
 
     pub(in crate::profile) fn profile() -> Profile {
         let lines = vec![Line { count: 1, times_ns: vec![(128, 6_000_000), (384, 7_000_000)] }];
         let surface = Surface::new(lines).unwrap();
         let cost = MeasuredCost { prefill: surface.clone(), decode: surface, mixed_ns: 100_000 };
         let memory = Memory { before_load: None, loaded: Some(120_000_000), measured: Some(300_000_000) };
-        let around = Around { measured_unix_s: 1_700_000_000, took_ms: 9_876, load_ms: 120, memory };
+        let around =
+            Around { measured_unix_s: 1_700_000_000, took_ms: 9_876, load_ms: 120, memory, disturbed: None };
         Profile::new(subject(), cost, around)
     }
 
@@ -175,6 +176,16 @@ pub(super) mod tests {
         assert_eq!(shelf.all(), [profile()]);
         assert_eq!(fs::read_dir(&shelf.folder).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(shelf.path(&subject())).unwrap(), profile().to_json());
+    }
+
+    #[test]
+    fn a_file_says_what_disturbed_its_measurement_and_older_ones_say_nothing() {
+        let shelf = shelf("disturbed");
+        let noise = Noise { others_percent: Some(48), waiting_percent: Some(31), ..Noise::default() };
+        let disturbed = Profile { disturbed: Disturbance::of(noise, 60), ..profile() };
+        shelf.save(&disturbed).unwrap();
+        assert_eq!(shelf.find(&subject()).unwrap(), Some(disturbed));
+        assert!(!profile().to_json().contains("disturbed"), "as it always was");
     }
 
     #[test]

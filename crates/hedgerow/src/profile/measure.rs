@@ -26,8 +26,36 @@ pub(crate) struct Probe {
     pub(crate) prefill_chunk: Tokens,
 }
 
-/// Told how many tokens have been worked through, prompt and output together.
-pub(crate) type Report<'a> = &'a dyn Fn(u64);
+/// How far a measurement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It begins with this.
+    Stage(Stage),
+    /// So many tokens have been worked through, prompt and output together.
+    Worked(u64),
+}
+
+/// A part of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Chunks of prompts, of up to so many tokens.
+    Prompts { largest: u32 },
+    /// Decodes of up to so many requests, one of which holds `depth` tokens.
+    Decodes { requests: u32, depth: u32 },
+    /// Steps with both.
+    Mixed,
+}
+
+/// Told about progress.
+pub(crate) type Report<'a> = &'a dyn Fn(Progress);
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Measured {
+    pub(crate) cost: MeasuredCost,
+    /// By how much the middle of several runs of one step was above the fastest, on average over all steps.
+    pub(crate) scatter_percent: u32,
+}
 
 /// How often each step is run.
 const RUNS: usize = 3;
@@ -54,13 +82,15 @@ pub(crate) fn measure(
     engine: &mut dyn Engine,
     probe: &Probe,
     report: Report<'_>,
-) -> Result<MeasuredCost, EngineError> {
+) -> Result<Measured, EngineError> {
     let limits = engine.limits();
     let (chunks, decodes) = (BTreeMap::new(), BTreeMap::new());
-    let mut bench = Bench { engine, probe, report, worked: 0, spent: Span::ZERO, chunks, decodes };
-    bench.warm_up()?;
+    let mut bench =
+        Bench { engine, probe, report, worked: 0, spent: Span::ZERO, chunks, decodes, scatter: Vec::new() };
     let chunks = chunk_sizes(probe.prefill_chunk.0, limits.context.0);
     let (&largest, smaller) = chunks.split_last().expect("there is a chunk of one token");
+    report(Progress::Stage(Stage::Prompts { largest }));
+    bench.warm_up()?;
     bench.prompts(smaller, RUNS)?;
     bench.prompts(&[largest], RUNS)?;
     let sizes = batch_sizes(limits.parallel);
@@ -68,18 +98,23 @@ pub(crate) fn measure(
         if index > 0 && bench.spent + bench.token_time(largest) * depth > BUDGET {
             break;
         }
+        report(Progress::Stage(Stage::Decodes { requests: limits.parallel, depth }));
         bench.decodes(&sizes, depth, &chunks)?;
     }
     let mut cost = MeasuredCost { prefill: bench.prefill(), decode: bench.decode(), mixed_ns: 0 };
+    report(Progress::Stage(Stage::Mixed));
     cost.mixed_ns = bench.mixed(&cost)?;
-    Ok(cost)
+    Ok(Measured { cost, scatter_percent: bench.scatter_percent() })
 }
 
 /// Tokens that [`measure`] will work through, unless the engine is slow.
 pub(crate) fn tokens_to_work(engine: &dyn Engine, probe: &Probe) -> Result<u64, EngineError> {
     let worked = std::cell::Cell::new(0);
     let mut scripted = ScriptedEngine::new(engine.limits(), Span(1));
-    measure(&mut scripted, probe, &|now| worked.set(now))?;
+    measure(&mut scripted, probe, &|progress| match progress {
+        Progress::Worked(now) => worked.set(now),
+        Progress::Stage(_) => {}
+    })?;
     Ok(worked.get())
 }
 
@@ -123,6 +158,12 @@ fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
     values[(values.len() - 1) / 2]
 }
 
+/// The middle of some runs over the fastest; `None` for fewer than three, whose middle is the fastest or nearly so.
+fn scatter(times: &[Span]) -> Option<f64> {
+    let fastest = times.iter().min().filter(|_| times.len() >= RUNS)?;
+    Some(median(times.to_vec()).0 as f64 / fastest.0.max(1) as f64)
+}
+
 struct Bench<'a> {
     engine: &'a mut dyn Engine,
     probe: &'a Probe,
@@ -134,6 +175,8 @@ struct Bench<'a> {
     chunks: BTreeMap<u32, BTreeMap<u32, Vec<Span>>>,
     /// What the requests of each batch size held, and the time in nanoseconds, in ascending order.
     decodes: BTreeMap<u32, Vec<(u32, u64)>>,
+    /// Of each decode step that was run several times: the middle time over the fastest.
+    scatter: Vec<f64>,
 }
 
 impl Bench<'_> {
@@ -191,6 +234,14 @@ impl Bench<'_> {
         Surface::new(lines.collect()).expect("chunks and depths are keys of maps")
     }
 
+    /// The mean of how far the middle run of each step was above the fastest.
+    fn scatter_percent(&self) -> u32 {
+        let of_chunks = self.chunks.values().flat_map(BTreeMap::values).filter_map(|times| scatter(times));
+        let all: Vec<f64> = of_chunks.chain(self.scatter.iter().copied()).collect();
+        let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
+        (100.0 * (mean - 1.0).max(0.0)).round() as u32
+    }
+
     /// Measures the decode step of each batch size.
     ///
     /// One request holds `depth` tokens and the others next to nothing, and it counts as if all held as
@@ -219,7 +270,9 @@ impl Bench<'_> {
         (0..largest).for_each(|id| self.engine.close(RequestId(id.into())));
         for (count, runs) in times {
             let each = median(runs.iter().map(|run| run.0).collect());
-            let time = median(runs.iter().map(|run| run.1).collect());
+            let times: Vec<Span> = runs.iter().map(|run| run.1).collect();
+            self.scatter.extend(scatter(&times));
+            let time = median(times);
             self.decodes.entry(count).or_default().push((count.saturating_mul(each), time.0));
         }
         Ok(())
@@ -304,7 +357,7 @@ impl Bench<'_> {
         let report = self.engine.step(step, &mut |_: Emission<'_>| {})?;
         let prefilled: u64 = step.prefill.iter().map(|chunk| u64::from(chunk.tokens.0)).sum();
         self.worked += prefilled + step.decode.len() as u64;
-        (self.report)(self.worked);
+        (self.report)(Progress::Worked(self.worked));
         self.spent += report.elapsed;
         Ok(report.elapsed.max(Span(1)))
     }

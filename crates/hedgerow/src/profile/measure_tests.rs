@@ -67,7 +67,7 @@ fn probe(prefill_chunk: u32) -> Probe {
 }
 
 fn measured(engine: &mut dyn Engine, prefill_chunk: u32) -> MeasuredCost {
-    let cost = measure(engine, &probe(prefill_chunk), &|_| {}).unwrap();
+    let cost = measure(engine, &probe(prefill_chunk), &|_| {}).unwrap().cost;
     assert_eq!(engine.kv_used(), Tokens::ZERO, "it leaves nothing open");
     cost
 }
@@ -164,7 +164,11 @@ fn a_slow_engine_is_not_filled_to_the_deepest() {
     let slow = |load: &Load| 100_000_000 * load.chunk.0 + 1;
     let mut engine = Formula::new(limits(2, 2048), slow);
     let worked = std::cell::Cell::new(0);
-    let cost = measure(&mut engine, &probe(128), &|now| worked.set(now)).unwrap();
+    let note = |progress| match progress {
+        Progress::Worked(now) => worked.set(now),
+        Progress::Stage(_) => {}
+    };
+    let cost = measure(&mut engine, &probe(128), &note).unwrap().cost;
     let deepest = cost.decode.lines().iter().flat_map(|line| &line.times_ns).map(|point| point.0).max();
     assert!(deepest < Some(2 * 384), "{deepest:?}");
     assert!(worked.get() < 1_200, "{}", worked.get());
@@ -181,4 +185,51 @@ fn works_through_some_four_thousand_tokens_in_the_usual_setup() {
 fn measures_every_batch_size_at_which_kernels_may_switch() {
     assert_eq!(batch_sizes(16), [1, 2, 3, 4, 6, 8, 12, 16]);
     assert_eq!(batch_sizes(1), [1]);
+}
+
+#[test]
+fn scatter_is_how_far_the_middle_run_is_above_the_fastest() {
+    let step = Span::from_millis(3);
+    let steady = measure(&mut ScriptedEngine::new(limits(4, 600), step), &probe(128), &|_| {}).unwrap();
+    assert_eq!(steady.scatter_percent, 0);
+    /// Two of three steps are three times as slow.
+    struct Unsteady(ScriptedEngine, u32);
+    impl Engine for Unsteady {
+        fn limits(&self) -> EngineLimits {
+            self.0.limits()
+        }
+        fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+            self.0.open(request, work)
+        }
+        fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+            self.1 += 1;
+            let report = self.0.step(step, sink)?;
+            let factor = if self.1.is_multiple_of(3) { 1 } else { 3 };
+            Ok(StepReport { elapsed: report.elapsed * factor, ..report })
+        }
+        fn close(&mut self, request: RequestId) {
+            self.0.close(request);
+        }
+        fn kv_used(&self) -> Tokens {
+            self.0.kv_used()
+        }
+    }
+    let mut unsteady = Unsteady(ScriptedEngine::new(limits(4, 600), step), 0);
+    let unsteady = measure(&mut unsteady, &probe(128), &|_| {}).unwrap();
+    assert!(unsteady.scatter_percent > 50, "{}", unsteady.scatter_percent);
+}
+
+#[test]
+fn each_stage_is_told_before_it_begins() {
+    let stages = std::cell::RefCell::new(Vec::new());
+    let note = |progress| match progress {
+        Progress::Stage(stage) => stages.borrow_mut().push(stage),
+        Progress::Worked(_) => assert!(!stages.borrow().is_empty()),
+    };
+    measure(&mut ScriptedEngine::new(limits(2, 600), Span(1)), &probe(64), &note).unwrap();
+    let decodes = |depth| Stage::Decodes { requests: 2, depth };
+    assert_eq!(
+        stages.into_inner(),
+        [Stage::Prompts { largest: 64 }, decodes(128), decodes(384), Stage::Mixed]
+    );
 }

@@ -7,26 +7,33 @@
 //! Read [`Profiler::profile`] first.
 
 mod check;
+mod disturbance;
 mod file;
 mod measure;
 mod subject;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{Engine, Sampling};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use check::Verdict;
+pub(crate) use disturbance::Disturbance;
 use file::Around;
 pub(crate) use file::{Memory, Profile, Shelf};
 pub(crate) use measure::Probe;
-pub(crate) use subject::{EngineSetup, Machine, ModelFile, Subject, fingerprint, version};
+use measure::{Measured, Progress, Stage};
+pub(crate) use subject::{Accelerators, EngineSetup, Machine, ModelFile, Subject, fingerprint, version};
 
 use crate::config::{Config, SamplingDefaults};
+use crate::host::{self, Cpus, Noise, Root, Snapshot};
 use crate::models;
 use crate::server::LoadedModel;
+use crate::service_manager;
 
 /// Knows or finds out how fast an engine is.
 #[derive(Debug)]
@@ -36,6 +43,9 @@ pub(crate) struct Profiler {
     probe: Probe,
     load_ms: u64,
     memory: Memory,
+    /// Where the counters are read that tell whether other work disturbs a measurement, and of which CPUs.
+    host: Root,
+    cpus: Vec<u32>,
 }
 
 /// A profile, and whether it was measured just now.
@@ -64,6 +74,8 @@ impl Profiler {
             probe: Probe { text, sampling: usual(&config.sampling), prefill_chunk: chunk },
             load_ms: loaded.load_ms,
             memory: loaded.memory,
+            host: Root::system(),
+            cpus: Cpus::read(&Root::system()).fast,
         })
     }
 
@@ -81,16 +93,33 @@ impl Profiler {
         })
     }
 
-    /// The saved profile, if a quick check does not prove it wrong; else measures and saves.
+    /// The saved profile, if a quick check does not prove it wrong; else measures and saves. One whose measurement was
+    /// disturbed is measured again as soon as a start finds the machine quiet, or faster.
     ///
     /// # Errors
     ///
     /// When the engine fails.
     pub(crate) fn profile(&self, engine: &mut dyn Engine) -> anyhow::Result<Known> {
         let Some(profile) = self.saved() else { return self.measure(engine) };
-        let verdict =
-            check::check(engine, &self.probe, &profile.cost).context("checking the engine's speed")?;
+        let (verdict, noise) = self.listen(|| {
+            check::check(engine, &self.probe, &profile.cost).context("checking the engine's speed")
+        });
+        let verdict = verdict?;
         let hint = "`hedgerow profile --force` measures again";
+        if let Some(was) = &profile.disturbed {
+            let is_faster = matches!(verdict, Verdict::Faster(_) | Verdict::Wrong(_));
+            if is_faster || !noise.is_loud() {
+                tracing::info!(
+                    "the saved profile was measured while the machine was busy ({was}); measuring again"
+                );
+                return self.measure(engine);
+            }
+            tracing::warn!(
+                "the saved profile was measured while the machine was busy ({was}), and it still is ({noise}): it is \
+                 used for now, and a start on a quiet machine measures again"
+            );
+            return Ok(Known { profile, is_new: false, is_saved: true });
+        }
         match verdict {
             Verdict::Fits => {}
             Verdict::Slower(by) => tracing::warn!(
@@ -117,18 +146,49 @@ impl Profiler {
     /// When the engine fails.
     pub(crate) fn measure(&self, engine: &mut dyn Engine) -> anyhow::Result<Known> {
         let started = Instant::now();
-        let bar = progress_bar(measure::tokens_to_work(engine, &self.probe)?);
-        let measured = measure::measure(engine, &self.probe, &|worked| bar.set_position(worked));
+        let tokens = measure::tokens_to_work(engine, &self.probe)?;
+        let precision = &self.subject.model.precision;
+        tracing::info!(
+            "measuring how fast this machine runs {precision}: about {tokens} tokens of work, ten seconds for a small \
+             model to minutes for a large one or on a busy machine"
+        );
+        let bar = progress_bar(tokens);
+        let status = |worked: u64| format!("measuring this machine: {worked} of {tokens} tokens");
+        service_manager::starting(&status(0));
+        let report = |progress| match progress {
+            Progress::Worked(worked) => {
+                bar.set_position(worked);
+                service_manager::still_starting(|| status(worked));
+            }
+            Progress::Stage(stage) => bar.suspend(|| tracing::info!("measuring {precision}: {stage}")),
+        };
+        let (measured, noise) = self.listen(|| measure::measure(engine, &self.probe, &report));
         bar.finish_and_clear();
-        let cost = measured.context("measuring the engine's speed")?;
+        let Measured { cost, scatter_percent } = measured.context("measuring the engine's speed")?;
+        let disturbed = Disturbance::of(noise, scatter_percent);
+        tracing::debug!("while it was measured {noise}; steps of one kind differed by {scatter_percent} %");
         let around = Around {
             // A clock before 1970 is no reason to fail.
             measured_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             took_ms: millis(started),
             load_ms: self.load_ms,
-            memory: Memory { measured: resident_bytes(), ..self.memory },
+            memory: Memory { measured: host::resident_bytes(), ..self.memory },
+            disturbed,
         };
         let profile = Profile::new(self.subject.clone(), cost, around);
+        if let Some(disturbed) = &disturbed {
+            tracing::warn!(
+                "the machine was busy while it was measured ({disturbed}): the profile is used for now, and a start on \
+                 a quiet machine measures again"
+            );
+            // What is saved may be from before the measurement that was asked for, and nothing makes it wrong but a
+            // faster one.
+            let saved = self.shelf.find(&self.subject).ok().flatten();
+            if saved.is_some_and(|saved| is_as_fast(&saved.cost, &profile.cost)) {
+                tracing::warn!("the faster profile {} is kept", self.path().display());
+                return Ok(Known { profile, is_new: true, is_saved: false });
+            }
+        }
         let is_saved = self.shelf.save(&profile).inspect_err(|error| {
             let path = self.path();
             tracing::warn!(
@@ -139,10 +199,36 @@ impl Profiler {
         let is_saved = is_saved.is_ok();
         Ok(Known { profile, is_new: true, is_saved })
     }
+
+    /// Does something, and looks at the system's counters before and after.
+    fn listen<T>(&self, work: impl FnOnce() -> T) -> (T, Noise) {
+        let before = Snapshot::take(&self.host, &self.cpus);
+        let result = work();
+        (result, Snapshot::take(&self.host, &self.cpus).since(&before))
+    }
 }
 
-/// What prompts are cut from while an engine is measured.
-const TEXT: &str = "A hedgerow is a line of closely spaced shrubs, planted and trained to form a barrier or to \
+/// Whether steps of a profile take no longer than those of another: a decode alone, and the largest chunk.
+fn is_as_fast(cost: &MeasuredCost, other: &MeasuredCost) -> bool {
+    let largest = other.prefill.lines().last().map_or(1, |line| line.count);
+    let time = |cost: &MeasuredCost| cost.decode.at(1, 1) + cost.prefill.at(largest, 0);
+    time(cost) <= time(other)
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prompts { largest } => write!(f, "prompts in chunks of 1 to {largest} tokens"),
+            Self::Decodes { requests, depth } => {
+                write!(f, "decodes of 1 to {requests} requests, up to {depth} tokens each")
+            }
+            Self::Mixed => f.write_str("steps with prompts and decodes"),
+        }
+    }
+}
+
+/// What prompts are cut from while an engine is measured, and what its kernels are checked on.
+pub(crate) const TEXT: &str = "A hedgerow is a line of closely spaced shrubs, planted and trained to form a barrier or to \
     mark the boundary of an area. Birds nest in it, hedgehogs sleep under it, and farmers have cut and laid it \
     for a thousand years. In spring the blackthorn flowers first, then the hawthorn, and in autumn there are \
     sloes, haws and blackberries for whoever comes by.";
@@ -174,29 +260,12 @@ pub(crate) fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// This process's memory that is resident now; `None` where the system does not say.
-pub(crate) fn resident_bytes() -> Option<u64> {
-    resident_in(&std::fs::read_to_string("/proc/self/status").ok()?)
-}
-
-/// Memory that new work can have without anything being swapped out; `None` where the system does not say.
-pub(crate) fn available_bytes() -> Option<u64> {
-    kibibytes_in(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
-}
-
-fn resident_in(status: &str) -> Option<u64> {
-    kibibytes_in(status, "VmRSS:")
-}
-
-/// The value of a line like `VmRSS:  2048 kB`, in bytes.
-fn kibibytes_in(text: &str, key: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
-    use hedgerow_core::engine::{EngineLimits, ScriptedEngine, TokenId};
+    use hedgerow_core::engine::{
+        EngineError, EngineLimits, ScriptedEngine, Step, StepReport, TokenId, TokenSink, Work,
+    };
+    use hedgerow_core::request::RequestId;
     use hedgerow_core::time::Span;
     use hedgerow_core::units::Tokens;
 
@@ -206,7 +275,10 @@ mod tests {
 
     fn profiler(name: &str) -> Profiler {
         let probe = Probe { text: vec![TokenId(0)], sampling: Sampling::GREEDY, prefill_chunk: Tokens(128) };
-        Profiler { shelf: shelf(name), subject: subject(), probe, load_ms: 1, memory: Memory::default() }
+        // A system that says nothing is a quiet one: other tests run beside this one.
+        let (host, cpus) = (Root::silent(), Vec::new());
+        let memory = Memory::default();
+        Profiler { shelf: shelf(name), subject: subject(), probe, load_ms: 1, memory, host, cpus }
     }
 
     fn engine(step: Span) -> ScriptedEngine {
@@ -259,10 +331,56 @@ mod tests {
         std::fs::remove_file(file).unwrap();
     }
 
+    /// As a neighbour on the machine would make them.
+    fn busy() -> Option<Disturbance> {
+        Disturbance::of(Noise { steal_percent: Some(40), ..Noise::default() }, 0)
+    }
+
     #[test]
-    fn memory_is_read_in_bytes() {
-        assert_eq!(resident_in("VmPeak:\t    1 kB\nVmRSS:\t   2048 kB\n"), Some(2 << 20));
-        assert_eq!(resident_in("VmSize:\t 1 kB\n"), None);
-        assert!(resident_bytes().is_none_or(|bytes| bytes > 1 << 20));
+    fn a_disturbed_profile_is_measured_again_by_a_quiet_start() {
+        let profiler = profiler("disturbed");
+        let first = profiler.measure(&mut engine(STEP)).unwrap().profile;
+        assert_eq!(first.disturbed, None);
+        let mut disturbed = first;
+        disturbed.disturbed = busy();
+        profiler.shelf.save(&disturbed).unwrap();
+        let again = profiler.profile(&mut engine(STEP)).unwrap();
+        assert_eq!((again.is_new, again.is_saved, again.profile.disturbed), (true, true, None));
+        assert!(!profiler.profile(&mut engine(STEP)).unwrap().is_new, "and then it is known");
+    }
+
+    #[test]
+    fn a_disturbed_measurement_does_not_replace_a_faster_profile() {
+        /// Two of three steps take four times as long.
+        struct Unsteady(ScriptedEngine, u32);
+        impl Engine for Unsteady {
+            fn limits(&self) -> EngineLimits {
+                self.0.limits()
+            }
+            fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+                self.0.open(request, work)
+            }
+            fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
+                self.1 += 1;
+                let report = self.0.step(step, sink)?;
+                let factor = if self.1.is_multiple_of(3) { 1 } else { 4 };
+                Ok(StepReport { elapsed: report.elapsed * factor, ..report })
+            }
+            fn close(&mut self, request: RequestId) {
+                self.0.close(request);
+            }
+            fn kv_used(&self) -> Tokens {
+                self.0.kv_used()
+            }
+        }
+        let profiler = profiler("unsteady");
+        let unsteady = || Unsteady(engine(STEP), 0);
+        let first = profiler.measure(&mut unsteady()).unwrap();
+        assert!(first.is_saved && first.profile.disturbed.is_some(), "there is no better one yet");
+        let quiet = profiler.measure(&mut engine(STEP)).unwrap();
+        assert!(quiet.is_saved);
+        let again = profiler.measure(&mut unsteady()).unwrap();
+        assert!(!again.is_saved && again.profile.disturbed.is_some());
+        assert_eq!(profiler.saved(), Some(quiet.profile));
     }
 }

@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
-use hedgerow_llama::{EngineOptions, LlamaModel};
+use hedgerow_llama::{Device, EngineOptions, Kernels, LlamaModel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::host::{Cpus, Root};
 use crate::models::hex;
 
 /// Where one of these differs, step times may.
@@ -59,6 +60,52 @@ pub(crate) struct EngineSetup {
     /// How the cache is stored. Not written where it is what it always was before it could be chosen.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub(crate) kv_type: KvType,
+    /// The accelerators that take part. Not written where there are none, as before there could be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accelerators: Option<Accelerators>,
+    /// What computes, where it is not the fast kernels: `plain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kernels: Option<String>,
+    /// The variant of the CPU kernels, in builds that have several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_variant: Option<String>,
+}
+
+/// The accelerators that compute a part of each step, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Accelerators {
+    /// In the order in which layers are split among them.
+    pub(crate) devices: Vec<AcceleratorDevice>,
+    /// Layers on all of them together, the output counted as one.
+    pub(crate) gpu_layers: u32,
+    /// The features for accelerators that the program was built with.
+    pub(crate) build: Vec<String>,
+}
+
+/// One accelerator, as far as its speed goes. Not its name: that only numbers the devices of one backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AcceleratorDevice {
+    pub(crate) backend: String,
+    pub(crate) description: String,
+    /// Where the backend or the system names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) driver: Option<String>,
+}
+
+impl Accelerators {
+    /// Those that hold layers of a model; `None` if all are on the CPU.
+    fn of(model: &LlamaModel) -> Option<Self> {
+        let device = |device: &Device| AcceleratorDevice {
+            backend: device.backend.clone(),
+            description: device.description.clone(),
+            driver: device.driver.clone(),
+        };
+        (model.gpu_layers() > 0).then(|| Self {
+            devices: model.devices().iter().map(device).collect(),
+            gpu_layers: model.gpu_layers(),
+            build: hedgerow_llama::ACCELERATORS.iter().map(|&feature| feature.to_owned()).collect(),
+        })
+    }
 }
 
 fn is_usual(kv_type: &KvType) -> bool {
@@ -91,6 +138,12 @@ impl Subject {
                 kv_unified: options.kv_unified,
                 flash_attention: options.flash_attention,
                 kv_type: options.kv_type,
+                accelerators: Accelerators::of(model),
+                kernels: match model.load_options().kernels {
+                    Kernels::Fast => None,
+                    other @ Kernels::Plain => Some(other.name().to_owned()),
+                },
+                cpu_variant: hedgerow_llama::cpu_variant().map(str::to_owned),
             },
         })
     }
@@ -128,20 +181,10 @@ impl ModelFile {
 impl Machine {
     /// The one that this runs on.
     pub(crate) fn this() -> Self {
-        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-        Self { cpu: cpu_name(&text).unwrap_or("unknown").to_owned(), cores }
+        let cpu = Cpus::read(&Root::system()).model;
+        Self { cpu: cpu.unwrap_or_else(|| "unknown".to_owned()), cores }
     }
-}
-
-/// The processor's name in `/proc/cpuinfo`: x86 has `model name`; Arm has only the number of the core's
-/// design, and some boards their own name.
-fn cpu_name(cpuinfo: &str) -> Option<&str> {
-    let value = |key: &str| {
-        let mut pairs = cpuinfo.lines().filter_map(|line| line.split_once(':'));
-        pairs.find_map(|(name, value)| (name.trim() == key).then_some(value.trim()))
-    };
-    ["model name", "Model", "Hardware", "CPU part"].into_iter().find_map(value)
 }
 
 /// This build: one without optimizations is another machine, as far as speed goes.
@@ -198,6 +241,9 @@ pub(super) mod tests {
                 kv_unified: false,
                 flash_attention: false,
                 kv_type: KvType::F16,
+                accelerators: None,
+                kernels: None,
+                cpu_variant: None,
             },
         }
     }
@@ -205,13 +251,51 @@ pub(super) mod tests {
     #[test]
     fn every_difference_makes_another_file_name() {
         let (own, mut threads, mut machine, mut kv) = (subject(), subject(), subject(), subject());
+        let mut plain = subject();
+        plain.engine.kernels = Some("plain".into());
         threads.engine.threads = 1;
         machine.machine.cores = 4;
         kv.engine.kv_type = KvType::Q8_0;
-        let names = [&own, &threads, &machine, &kv].map(Subject::file_name);
+        let names = [&own, &threads, &machine, &kv, &plain].map(Subject::file_name);
         assert!(names[0].starts_with("A-model-of-mine-") && names[0].ends_with(".json"), "{}", names[0]);
-        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{names:?}");
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 5, "{names:?}");
         assert_eq!(own.file_name(), subject().file_name());
+    }
+
+    fn with_accelerator(gpu_layers: u32, driver: Option<&str>) -> Subject {
+        let device = AcceleratorDevice {
+            backend: "Vulkan".into(),
+            description: "A graphics processor".into(),
+            driver: driver.map(str::to_owned),
+        };
+        let accelerators = Accelerators { devices: vec![device], gpu_layers, build: vec!["vulkan".into()] };
+        let mut subject = subject();
+        subject.engine.accelerators = Some(accelerators);
+        subject
+    }
+
+    #[test]
+    fn device_driver_and_layers_make_another_profile() {
+        let subjects = [
+            subject(),
+            with_accelerator(31, Some("530.1")),
+            with_accelerator(31, Some("550.2")),
+            with_accelerator(15, Some("550.2")),
+            with_accelerator(15, None),
+        ];
+        let names: std::collections::BTreeSet<String> = subjects.iter().map(Subject::file_name).collect();
+        assert_eq!(names.len(), subjects.len());
+        for subject in subjects {
+            let text = serde_json::to_string(&subject).unwrap();
+            assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), subject);
+        }
+    }
+
+    #[test]
+    fn a_profile_of_the_cpu_is_written_and_named_as_it_was_before_there_were_accelerators() {
+        let text = serde_json::to_string(&subject()).unwrap();
+        assert!(text.ends_with(r#""kv_unified":false,"flash_attention":false}}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), subject());
     }
 
     #[test]
@@ -228,12 +312,5 @@ pub(super) mod tests {
         std::fs::write(&path, "x").unwrap();
         assert!(fingerprint(&path).is_ok(), "a file of one byte has a fingerprint too");
         std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn a_processor_is_named_as_well_as_it_can_be() {
-        assert_eq!(cpu_name("processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"), Some("AMD EPYC"));
-        assert_eq!(cpu_name("processor\t: 0\nCPU part\t: 0xd0b\n"), Some("0xd0b"));
-        assert_eq!(cpu_name(""), None);
     }
 }

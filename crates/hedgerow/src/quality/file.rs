@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Estimate, Measured, Subject};
+use crate::files::write_whole;
 use crate::models::{self, ModelError};
 
 /// The format of the files; another number means that older programs must not read them.
@@ -140,16 +141,8 @@ impl Shelf {
     pub(crate) fn save(&self, quality: &Quality) -> Result<(), ModelError> {
         models::create_folder(&self.folder)?;
         let path = self.path(&quality.subject);
-        // Of this process alone, because several may measure the same thing at once.
-        let unfinished = path.with_added_extension(std::process::id().to_string());
         let text = serde_json::to_string_pretty(quality).expect("a quality is plain data") + "\n";
-        let written = fs::write(&unfinished, text).map_err(ModelError::io("writing", &unfinished));
-        let saved = written.and_then(|()| models::put(&unfinished, &path));
-        if saved.is_err() {
-            // It may not even exist; the first error is the one to tell.
-            let _ = fs::remove_file(&unfinished);
-        }
-        saved
+        write_whole(&path, &text).map_err(ModelError::io("writing", &path))
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Drain { by: Instant },
     /// Somebody asks how a request stands.
     Explain { request: RequestId, answer: oneshot::Sender<Option<Explanation>> },
+    /// Asks for an answer, to show that decisions are still made.
+    Ping { answer: oneshot::Sender<()> },
 }
 
 /// How a request stands, or how it ended.
@@ -198,6 +200,11 @@ impl Driver {
             Command::Explain { request, answer } => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.explain(request));
+                return None;
+            }
+            Command::Ping { answer } => {
+                // The sender of the question may have stopped waiting.
+                let _ = answer.send(());
                 return None;
             }
         })

@@ -9,7 +9,7 @@ use hedgerow_core::engine::{Engine, EngineError, EngineLimits, Step, StepReport,
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
-use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions, SharedPrefixes};
+use hedgerow_llama::{Device, EngineOptions, LlamaEngine, LlamaModel, LoadOptions, SharedPrefixes};
 use self_cell::self_cell;
 
 use crate::hint::hinted;
@@ -27,6 +27,10 @@ self_cell!(
 /// One precision: its file, and its engine while it is in memory.
 struct Seat {
     path: PathBuf,
+    /// Where its offloaded layers are, and go again.
+    devices: Vec<Device>,
+    /// How it was loaded at the start, and will be again.
+    load: LoadOptions,
     /// What the file was at the start, if it may be loaded again: its speed and quality are that one's.
     fingerprint: Option<String>,
     engine: Option<Seated>,
@@ -52,8 +56,9 @@ impl Engines {
     ///
     /// When its cache does not fit the memory.
     pub(crate) fn add(&mut self, path: PathBuf, model: Arc<LlamaModel>) -> anyhow::Result<PrecisionIndex> {
+        let (devices, load) = (model.devices().to_vec(), model.load_options());
         let engine = Some(self.seat(model)?);
-        self.seats.push(Seat { path, fingerprint: None, engine });
+        self.seats.push(Seat { path, devices, load, fingerprint: None, engine });
         Ok(PrecisionIndex(self.seats.len() - 1))
     }
 
@@ -79,15 +84,15 @@ impl Engines {
     ///
     /// When the file is not as it was, or the memory does not suffice.
     pub(crate) fn load(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
-        let Seat { path, fingerprint: known, .. } = &self.seats[precision.0];
+        let Seat { path, devices, load, fingerprint: known, .. } = &self.seats[precision.0];
         if Some(fingerprint(path)?) != *known {
             return Err(hinted(
                 format!("{} is another file than at the start, of unknown speed and quality", path.display()),
                 "put the old file back, or start again with the new one",
             ));
         }
-        let model = LlamaModel::load(path, &LoadOptions { gpu_layers: 0, use_mmap: true }, |_| {})
-            .map_err(|error| hinted(&error, error.hint()))?;
+        let model =
+            LlamaModel::load_on(path, load, devices, |_| {}).map_err(|error| hinted(&error, error.hint()))?;
         let engine = self.seat(Arc::new(model))?;
         self.seats[precision.0].engine = Some(engine);
         Ok(())

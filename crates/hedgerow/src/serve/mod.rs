@@ -14,7 +14,7 @@ mod variants;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
@@ -40,6 +40,7 @@ pub(crate) use ticket::{Ticket, Update};
 pub(crate) use variants::{Foreseen, Variant, foresee};
 
 use crate::config::Config;
+use crate::host::{Cpus, Root, Threads, pin_this_thread};
 use crate::metrics::Metrics;
 use crate::profile::Profiler;
 
@@ -91,9 +92,10 @@ pub(crate) fn start(
     let (ready_sender, ready) = mpsc::channel();
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (driver, kv_tokens) = (commands.clone(), metrics.kv_tokens());
-        let options = engine_options(config);
+        let (options, config) = (engine_options(config), config.clone());
         let limit = config.model.weights_limit;
         move || {
+            settle_engine_thread(&config);
             match variants::prepare(variants, options, limit) {
                 Ok((mut engines, ready)) => {
                     // The starter waits for this; if it is gone there is nobody to serve.
@@ -148,10 +150,25 @@ fn start_recorder(
     Ok((recorder, Some(writer)))
 }
 
+/// How many threads the engine has, and why. The host is looked at once, so that all who ask get the same answer.
+pub(crate) fn engine_threads(config: &Config) -> Threads {
+    static CPUS: OnceLock<Cpus> = OnceLock::new();
+    CPUS.get_or_init(|| Cpus::read(&Root::system())).threads(config.engine.threads)
+}
+
+/// Puts this thread, and the engine threads that it will start, on the CPUs that the engine should use, and says how many
+/// threads there will be. To be called before an engine is made.
+pub(crate) fn settle_engine_thread(config: &Config) {
+    let Threads { count, reason, pin_to } = engine_threads(config);
+    tracing::info!("engine threads: {count}, {reason}");
+    if pin_to.is_some_and(|cpus| !pin_this_thread(&cpus)) {
+        tracing::warn!("the engine's threads cannot be kept on the fast CPUs; slower ones may hold steps up");
+    }
+}
+
 /// The engine that a configuration asks for.
 pub(crate) fn engine_options(config: &Config) -> EngineOptions {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    let threads = config.engine.threads.unwrap_or(cores);
+    let threads = engine_threads(config).count;
     EngineOptions {
         parallel: config.engine.parallel,
         context: config.engine.context,
@@ -163,6 +180,12 @@ pub(crate) fn engine_options(config: &Config) -> EngineOptions {
         flash_attention: true,
         kv_type: config.engine.kv_type,
     }
+}
+
+/// Asks the driver that receives these commands for an answer.
+async fn answers(commands: &mpsc::Sender<Command>) -> bool {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    commands.send(Command::Ping { answer }).is_ok() && answered.await.is_ok()
 }
 
 impl Node {
@@ -226,6 +249,11 @@ impl Node {
         explanation.await.ok().flatten()
     }
 
+    /// Whether the thread for decisions answers. Waits for as long as that thread is stuck.
+    pub(crate) async fn answers(&self) -> bool {
+        answers(&self.commands).await
+    }
+
     /// Shuts down: admits nobody, lets end what can end within `grace`, tells the rest, and waits for it.
     pub(crate) fn shut_down(&self, grace: Span) {
         // If the driver is gone, it is shut down already.
@@ -237,5 +265,27 @@ impl Node {
                 tracing::error!("a thread of the node had panicked");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_driver_answers_only_as_long_as_it_takes_commands() {
+        let (commands, driver) = mpsc::channel();
+        let mut asked = Box::pin(answers(&commands));
+        assert_eq!(asked.as_mut().now_or_never(), None, "a driver that is stuck does not answer");
+        let Ok(Command::Ping { answer }) = driver.try_recv() else { panic!("it was asked") };
+        answer.send(()).unwrap();
+        assert_eq!(asked.now_or_never(), Some(true));
+        let mut asked = Box::pin(answers(&commands));
+        assert_eq!(asked.as_mut().now_or_never(), None);
+        drop(driver);
+        assert_eq!(asked.now_or_never(), Some(false), "it ended with the question in its queue");
+        assert_eq!(answers(&commands).now_or_never(), Some(false), "it had ended before");
     }
 }

@@ -182,7 +182,8 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         let read = || Recording::read(std::fs::read(&path).expect("it is there").as_slice());
         let (mut recorder, thread) =
-            Recorder::start(create(&path).expect("it is new"), header()).expect("a thread");
+            Recorder::start(RecordingFile::create(&path).expect("it is new").file, header())
+                .expect("a thread");
         recorder.told(Instant(1), &Event::Woke);
         wait_until(|| read().is_ok_and(|recording| recording.told.len() == 1));
         (2..500).for_each(|at| recorder.told(Instant(at), &Event::Woke));
@@ -190,7 +191,7 @@ mod tests {
         thread.join().expect("it ends well");
         let recording = read().expect("a recording");
         assert_eq!((recording.told.len(), recording.damage), (499, None));
-        let error = create(&path).expect_err("it has something in it").to_string();
+        let error = RecordingFile::create(&path).map(drop).expect_err("it has something in it").to_string();
         assert!(error.contains("is there already"), "{error}");
         std::fs::remove_file(&path).expect("the file is ours");
     }
@@ -198,7 +199,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_ends_the_recording_and_nothing_else() {
-        let disk = create(Path::new("/dev/full")).expect("it can be opened");
+        let disk = RecordingFile::create(Path::new("/dev/full")).expect("it can be opened").file;
         let (mut recorder, thread) = Recorder::start(disk, header()).expect("a thread");
         thread.join().expect("the error is told, not a panic");
         recorder.told(Instant(1), &Event::Woke);

@@ -17,6 +17,7 @@ use super::Speed;
 use super::engines::Engines;
 use crate::config::Config;
 use crate::hint::hinted;
+use crate::kernels::Chosen;
 use crate::profile::Known;
 
 /// One precision to serve, in memory.
@@ -25,6 +26,8 @@ pub(crate) struct Variant {
     pub(crate) model: Arc<LlamaModel>,
     /// Its file, to load it from again.
     pub(crate) path: PathBuf,
+    /// What computes, and why.
+    pub(crate) kernels: Chosen,
     /// How long loading its weights took.
     pub(crate) load: Span,
     pub(crate) speed: Speed,
@@ -58,7 +61,7 @@ pub(super) fn prepare(
     let mut engines = Engines::new(options);
     let mut ready: Vec<Ready> = Vec::new();
     let mut room = Room::new(limit);
-    for Variant { model, path, load, speed, quality } in variants {
+    for Variant { model, path, load, speed, quality, .. } in variants {
         let (info, started) = (model.info().clone(), Instant::now());
         let (weights, at_start) = room.take(&info, &options)?;
         let precision = engines.add(path, model)?;

@@ -1,12 +1,17 @@
 //! A real server: the program itself, on a free port, with the real small model.
 #![allow(dead_code, reason = "each test file is a program of its own and uses some of this")]
 
+mod cgroup;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use cgroup::{Group, Limit};
 
 /// The small model, or `None` with the reason printed.
 pub(crate) fn model() -> Option<PathBuf> {
@@ -40,14 +45,31 @@ impl Server {
     /// Starts a server of the small model with these flags and waits until it serves; `None` (and the
     /// reason printed) when the model is not here.
     pub(crate) fn start(flags: &[&str]) -> Option<Self> {
+        Self::start_with(flags, &[])
+    }
+
+    /// As [`Server::start`], with a cache folder of its own.
+    pub(crate) fn start_in(cache: &Path, flags: &[&str]) -> Option<Self> {
+        let cache = cache.to_str().expect("the folder's name is text");
+        Self::start_with(flags, &[("HEDGEROW_CACHE", cache)])
+    }
+
+    /// As [`Server::start`], with more environment variables.
+    pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_hedgerow")), flags, variables)
+    }
+
+    /// The same by a command that runs the program with the arguments that are added to it.
+    pub(crate) fn start_by(mut command: Command, flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         let model = model()?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        let mut child = command
             .arg("serve")
             .arg(model)
             .args(["--port", "0", "--alias", "small", "--log-level", "warn"])
             .args(flags)
             .env("HEDGEROW_CACHE", CACHE)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");

@@ -8,10 +8,10 @@ mod values;
 use std::path::Path;
 
 use hedgerow_core::allocator::Radio;
-use hedgerow_core::scheduler::Policy;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
+use hedgerow_solver::Policy;
 
 pub use node::PROFILE_FORMAT;
 pub(super) use users::rate_can_be_had;

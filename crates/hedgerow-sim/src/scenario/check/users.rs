@@ -11,8 +11,8 @@ use super::super::raw::{
 use super::super::{Class, Knowledge, OutputKnowledge, Scenario, ScenarioError, Users};
 use super::Checked;
 use super::values::{
-    Limit, at_least_one, decibels_or_0, millis, missing, not_negative, positive, range, rate, seconds, seconds_or_0,
-    unused, value, within,
+    Limit, at_least_one, decibels_or_0, millis, missing, not_negative, positive, range, rate, seconds,
+    seconds_or_0, unused, value, within,
 };
 use crate::arrivals::{Lengths, Process, RateBy, Replay};
 use crate::channel::ChannelKnowledge;
@@ -31,8 +31,14 @@ pub(super) fn users(raw: &RawUsers) -> Checked<Users> {
         deadline_s: raw.deadline_s.map(|both| range("users.deadline_s", both, Limit::Seconds)).transpose()?,
         min_quality: range("users.min_quality", raw.min_quality, Limit::One)?,
         value: at_least_one("users.value", raw.value.unwrap_or(1))?,
-        payload_bytes: raw.payload_bytes.map(|both| range("users.payload_bytes", both, Limit::Bytes)).transpose()?,
-        answer_bytes: raw.answer_bytes.map(|both| range("users.answer_bytes", both, Limit::Bytes)).transpose()?,
+        payload_bytes: raw
+            .payload_bytes
+            .map(|both| range("users.payload_bytes", both, Limit::Bytes))
+            .transpose()?,
+        answer_bytes: raw
+            .answer_bytes
+            .map(|both| range("users.answer_bytes", both, Limit::Bytes))
+            .transpose()?,
         patience_s: raw.patience_s.map(|both| range("users.patience_s", both, Limit::Seconds)).transpose()?,
     })
 }

@@ -1,10 +1,10 @@
 //! How lines and ticks look in every plot.
 
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use kuva::backend::svg::SvgBackend;
 use kuva::plot::{LineStyle, MarkerShape};
-use kuva::render::figure::Figure;
 use kuva::render::layout::Layout;
+use kuva::render::render::Scene;
 
 /// A line's look.
 #[derive(Debug)]
@@ -66,9 +66,8 @@ pub(crate) fn styles_of(names: &[&str]) -> Vec<(usize, &'static Style)> {
 }
 
 /// A picture as SVG, which is scaled where there is less room for it: it says which coordinates are its own.
-pub(crate) fn svg(figure: &Figure) -> String {
-    let scene = figure.render();
-    let sized = SvgBackend::new().render_scene(&scene);
+pub(crate) fn svg(scene: &Scene) -> String {
+    let sized = SvgBackend::new().render_scene(scene);
     sized.replacen("<svg ", &format!("<svg viewBox=\"0 0 {} {}\" ", scene.width, scene.height), 1)
 }
 
@@ -87,6 +86,8 @@ pub(in crate::cli) fn time_tick(ms: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kuva::render::figure::Figure;
+
     use super::*;
 
     fn looks(names: &[&str]) -> Vec<&'static str> {
@@ -95,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_policy_looks_the_same_in_every_picture_and_no_two_lines_of_one_alike() {
-        let all = ["dftsp", "exact", "static:32", "none", "greedy", "edf", "fifo", "brute-force", "milp", "cp-sat"];
+        let all =
+            ["dftsp", "exact", "static:32", "none", "greedy", "edf", "fifo", "brute-force", "milp", "cp-sat"];
         let together = looks(&all);
         for (name, look) in all.iter().zip(&together) {
             assert_eq!(looks(&[name]), [*look], "{name}");
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_picture_can_be_scaled() {
-        let picture = svg(&Figure::new(1, 1).with_cell_size(300.0, 200.0));
+        let picture = svg(&Figure::new(1, 1).with_cell_size(300.0, 200.0).render());
         assert!(picture.starts_with("<svg viewBox=\"0 0 3"), "{picture}");
     }
 

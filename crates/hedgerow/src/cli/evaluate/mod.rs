@@ -9,15 +9,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
+use hedgerow_llama::{EngineOptions, PIECE_MAX};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::catalogue;
 use crate::cli::instances::write_whole;
+use crate::config::{LogConfig, LogFormat};
 use crate::hint::hinted;
+use crate::host::{MemoryRoom, Root};
+use crate::kernels::{self, KernelChoice};
 use crate::models::{self, Bar, FetchOptions, ModelError};
-use crate::profile::{ModelFile, available_bytes};
+use crate::profile::ModelFile;
 use crate::quality::{self, Evaluation, Quality, QualityError, Shelf, Subject, Text};
 use crate::quantize::{Ancestor, Origin};
 use crate::server::{self, LoadedModel};
@@ -48,6 +53,15 @@ pub(crate) struct EvaluateArgs {
     /// Threads; 0: one for each core
     #[arg(short = 't', long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
     threads: u32,
+    /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HEDGEROW_KERNELS",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    kernels: KernelChoice,
     /// Measure even what was measured and saved before
     #[arg(long)]
     force: bool,
@@ -94,6 +108,7 @@ const CHUNKS_MAX: u32 = 1_000_000;
 
 /// Measures what is not known yet, saves it, and prints all of it.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    crate::logging::start(&LogConfig { filter: "warn".into(), format: LogFormat::Text })?;
     let results = if args.saved { of_saved(args) } else { of_all(args) };
     let results = results.map_err(|error| {
         let Some((code, hint)) = code_and_hint(&error) else { return error };
@@ -124,7 +139,7 @@ fn code_and_hint(error: &anyhow::Error) -> Option<(&'static str, String)> {
 
 fn of_saved(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let mut results = Vec::new();
-    for loaded in load(&args.models, &fetch_options(args)?)? {
+    for loaded in load(args, &fetch_options(args)?)? {
         let file = ModelFile::of(&loaded.model, &loaded.path)?;
         let found = quality::saved(&file.fingerprint)?;
         if found.is_empty() {
@@ -140,8 +155,9 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let options = fetch_options(args)?;
     let text = text(args, &options)?;
     let reference = args.reference.as_deref().context("clap requires a reference")?;
-    let reference = server::load_model(reference, &options)?;
-    let models = load_beside(&reference, &args.models, &options)?;
+    let wanted = wanted(args);
+    let reference = server::load_model(reference, &options, &wanted)?;
+    let models = load_beside(&reference, &args.models, &options, &wanted)?;
     for loaded in &models {
         quality::kinship(&loaded.path, &loaded.model, &reference.model)?;
     }
@@ -214,6 +230,7 @@ fn load_beside(
     reference: &LoadedModel,
     names: &[String],
     options: &FetchOptions,
+    wanted: &kernels::Wanted,
 ) -> anyhow::Result<Vec<LoadedModel>> {
     let mut models: Vec<LoadedModel> = Vec::new();
     for name in names {
@@ -227,7 +244,7 @@ fn load_beside(
         }
         models.push(match Some(reference).filter(is_there) {
             Some(reference) => reference.clone(),
-            None => server::load_model(name, options)?,
+            None => server::load_model(name, options, wanted)?,
         });
     }
     Ok(models)
@@ -238,15 +255,34 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     real(one) == real(other)
 }
 
-fn load(names: &[String], options: &FetchOptions) -> anyhow::Result<Vec<LoadedModel>> {
-    names.iter().map(|name| server::load_model(name, options)).collect()
+fn load(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Vec<LoadedModel>> {
+    let wanted = wanted(args);
+    args.models.iter().map(|name| server::load_model(name, options, &wanted)).collect()
+}
+
+/// The kernels to read with, checked in a setup like that of the readers.
+fn wanted(args: &EvaluateArgs) -> kernels::Wanted {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let threads = if args.threads == 0 { cores() } else { args.threads };
+    let engine = EngineOptions {
+        parallel: 1,
+        context: Tokens(args.ctx),
+        retained: 0,
+        threads,
+        threads_batch: threads,
+        micro_batch: Tokens(PIECE_MAX as u32),
+        kv_unified: false,
+        flash_attention: true,
+        kv_type: KvType::F16,
+    };
+    kernels::Wanted { choice: args.kernels, cpu_variant: None, engine }
 }
 
 /// The files are mapped, so too little memory would not fail but crawl.
 fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), QualityError> {
     let others = models.iter().copied().filter(|loaded| !is_same_file(&loaded.path, &reference.path));
     let needed: u64 = std::iter::once(reference).chain(others).map(|loaded| loaded.model.info().file.0).sum();
-    match available_bytes() {
+    match MemoryRoom::read(&Root::system()).map(|room| room.bytes) {
         Some(available) if available < needed => {
             let mb = |bytes: u64| bytes / 1_000_000;
             Err(QualityError::Memory { needed_mb: mb(needed), available_mb: mb(available) })

@@ -34,7 +34,7 @@ pub(super) fn quality(results: &[Quality]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    svg(&figure)
+    svg(&figure.render())
 }
 
 fn panel(results: &[Quality], (title, figure): &Figured) -> (Vec<Plot>, Layout) {

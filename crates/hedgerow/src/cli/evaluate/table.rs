@@ -31,7 +31,7 @@ fn is_alike(one: &Quality, other: &Quality) -> bool {
 fn one(first: &Quality, group: &[&Quality]) -> String {
     let subject = &first.subject;
     let bos = if subject.bos { ", each after the token that begins a text" } else { "" };
-    let mut text = format!(
+    let text = format!(
         "{} against its {} ({} MB) on {}\n{} windows of {} tokens{bos}; {} tokens counted; ± is half the 95 % interval\n\n",
         subject.model.name,
         subject.reference.precision,

@@ -12,8 +12,8 @@ use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_sim::Recording;
 
 use crate::cli::arrivals::{ArrivalArgs, span};
-use crate::cli::replay::recording_at;
 use crate::cli::numbers::{FACTORS, PARTS, RATES_PER_S, number};
+use crate::cli::replay::recording_at;
 use crate::config::{CommonArgs, Config, EngineArgs, PlanningArgs};
 use crate::hint::hinted;
 use crate::load::{Class, Patience, Pattern};

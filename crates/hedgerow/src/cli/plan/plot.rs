@@ -51,5 +51,5 @@ pub(super) fn plot(report: &Report) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend)
         .with_shared_legend_bottom();
-    svg(&figure)
+    svg(&figure.render())
 }

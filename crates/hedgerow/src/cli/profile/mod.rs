@@ -53,12 +53,13 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model(&config.model.name, &options)?;
+    let loaded = server::load_model_to_run(&config.model.name, &options, &config)?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
         Some(profile) => Known { profile, is_new: false, is_saved: true },
         None => {
+            serve::settle_engine_thread(&config);
             let mut engine = LlamaEngine::new(&loaded.model, &serve::engine_options(&config))
                 .map_err(|error| hinted(&error, error.hint()))?;
             profiler.measure(&mut engine)?
@@ -84,7 +85,7 @@ fn place(known: &Known, profiler: &Profiler) -> String {
     let Known { profile, is_new, is_saved } = known;
     let path = profiler.path();
     let took = Duration::from_millis(profile.took_ms).as_secs_f64();
-    match (is_new, is_saved) {
+    let place = match (is_new, is_saved) {
         (true, true) => format!("measured in {took:.1} s and saved as {}", path.display()),
         (true, false) => format!("measured in {took:.1} s, not saved"),
         (false, _) => format!(
@@ -92,6 +93,10 @@ fn place(known: &Known, profiler: &Profiler) -> String {
             HumanDuration(age(profile)),
             path.display()
         ),
+    };
+    match &profile.disturbed {
+        Some(disturbed) => format!("{place}\nthe machine was busy meanwhile: {disturbed}"),
+        None => place,
     }
 }
 

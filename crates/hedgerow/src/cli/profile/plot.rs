@@ -46,5 +46,5 @@ pub(super) fn decode(profile: &Profile) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend)
         .with_shared_legend_bottom();
-    svg(&figure)
+    svg(&figure.render())
 }

@@ -10,7 +10,7 @@ use hedgerow_core::time::Span;
 use indicatif::HumanBytes;
 
 use crate::cli::columns::fitting;
-use crate::profile::Profile;
+use crate::profile::{Accelerators, Profile};
 
 /// Contexts that prefill is shown after, as far as a request's context goes.
 const CONTEXTS: [u32; 4] = [0, 256, 1024, 4096];
@@ -44,6 +44,9 @@ pub(super) fn table(profile: &Profile) -> String {
         engine.threads,
         engine.micro_batch,
     );
+    if let Some(accelerators) = &engine.accelerators {
+        text += &format!("{}\n", devices(accelerators));
+    }
     let contexts: Vec<u32> = CONTEXTS.into_iter().filter(|&context| context < engine.context).collect();
     let rate = |chunk: u32, context: u32| {
         format!("{:.0}", f64::from(chunk) / cost.prefill.at(chunk, context.into()).as_seconds())
@@ -71,6 +74,13 @@ pub(super) fn table(profile: &Profile) -> String {
     )
     .expect("text can be written");
     text
+}
+
+/// Which accelerators take part.
+fn devices(accelerators: &Accelerators) -> String {
+    let names =
+        accelerators.devices.iter().map(|device| format!("{} ({})", device.description, device.backend));
+    format!("{} layers on {}", accelerators.gpu_layers, names.collect::<Vec<_>>().join(", "))
 }
 
 /// The counts at which a surface was measured.

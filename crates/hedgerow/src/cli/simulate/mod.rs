@@ -12,8 +12,8 @@ use hedgerow_sim::{Output, Outputs, Overrides, Report, Scenario, ScenarioError, 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::plan_times::Timed;
-use super::numbers::{RATES_PER_S, number};
 use super::instances::{cannot_write, write_whole};
+use super::numbers::{RATES_PER_S, number};
 use super::replay::{self, ReplayArgs};
 use crate::hint::hinted;
 

@@ -74,5 +74,5 @@ pub(super) fn cdfs(reports: &[Report], times: &[Times]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    svg(&figure)
+    svg(&figure.render())
 }

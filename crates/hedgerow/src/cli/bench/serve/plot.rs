@@ -69,7 +69,7 @@ pub(super) fn plot(servers: &[Server], groups: &[Group]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    svg(&figure)
+    svg(&figure.render())
 }
 
 const ATTAINMENT: Figured = ("attainment (% of offered)", |group| group.tally.attainment().map(percent));

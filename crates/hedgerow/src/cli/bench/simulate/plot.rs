@@ -42,7 +42,7 @@ pub(super) fn growth(rows: &[Row]) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend)
         .with_shared_legend_bottom();
-    svg(&figure)
+    svg(&figure.render())
 }
 
 fn panel(title: &str, points: Vec<(f64, f64)>) -> (Vec<Plot>, Layout) {

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hedgerow_core::scheduler::Instance;
+use hedgerow_solver::Instance;
 use serde::Deserialize;
 
 use super::measure::Measured;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use hedgerow_core::scheduler::check::{CheckError, check};
-use hedgerow_core::scheduler::{Answer, Budget, Exact, Instance, Policy};
 use hedgerow_sim::families::Family;
+use hedgerow_solver::check::{CheckError, check};
+use hedgerow_solver::{Answer, Budget, Exact, Instance, Policy};
 use serde::Serialize;
 
 use super::cp_sat::{self, CpSat};

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_core::scheduler::{Instance, Policy};
 use hedgerow_sim::families::{self, Family};
+use hedgerow_solver::{Instance, Policy};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::cp_sat::CpSat;

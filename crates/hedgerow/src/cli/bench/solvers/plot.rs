@@ -85,7 +85,7 @@ pub(super) fn times(report: &Report) -> String {
         .with_cell_size(PANEL.0, PANEL.1)
         .with_shared_legend_entries(legend.collect())
         .with_shared_legend_bottom();
-    svg(&figure)
+    svg(&figure.render())
 }
 
 /// A tick of the time axis.

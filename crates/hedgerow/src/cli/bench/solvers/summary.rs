@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use hedgerow_core::scheduler::Policy;
+use hedgerow_solver::Policy;
 use serde::Serialize;
 
 use super::SolversArgs;

@@ -1,0 +1,60 @@
+//! `hedgerow doctor`.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use clap::{ArgMatches, Args};
+use serde_json::json;
+
+use crate::config::{self, ConfigArgs, LogConfig, LogFormat};
+use crate::doctor::{self, Finding, State};
+
+/// What `hedgerow doctor` takes: the flags of `serve`, because they decide what is needed.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// The model to look at: as `hedgerow serve` takes it
+    #[arg(value_name = "MODEL", env = "HEDGEROW_MODEL")]
+    model: Option<String>,
+    /// Read all of each model file and compare its checksum
+    #[arg(long)]
+    verify: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Prints one line for each check; exits with 1 if one of them is an error.
+pub(crate) fn run(args: &DoctorArgs, matches: &ArgMatches) -> anyhow::Result<std::process::ExitCode> {
+    crate::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
+    let file = args.config.common.config.as_deref();
+    let config = config::load(matches, file).map(|layered| (layered.config, layered.file));
+    let findings = doctor::examine(config, args.verify);
+    let text = if args.json { as_json(&findings)? } else { as_lines(&findings) };
+    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+    let has_error = findings.iter().any(|finding| finding.state == State::Error);
+    Ok(if has_error { std::process::ExitCode::FAILURE } else { std::process::ExitCode::SUCCESS })
+}
+
+fn as_lines(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { check, state, found, way_out } in findings {
+        text.push_str(&format!("{:<8} {check}: {found}", state.name()));
+        if let Some(way_out) = way_out {
+            text.push_str(&format!(" -> {way_out}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn as_json(findings: &[Finding]) -> anyhow::Result<String> {
+    let count = |state: State| findings.iter().filter(|finding| finding.state == state).count();
+    let object = json!({
+        "checks": findings,
+        "errors": count(State::Error),
+        "warnings": count(State::Warning),
+    });
+    Ok(serde_json::to_string_pretty(&object)? + "\n")
+}

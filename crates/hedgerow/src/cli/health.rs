@@ -1,0 +1,40 @@
+//! `hedgerow health`: for health checks of containers and scripts, where there is no other HTTP client.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::hint::hinted;
+
+/// What `hedgerow health` takes.
+#[derive(Args, Debug)]
+pub(crate) struct HealthArgs {
+    /// The server
+    #[arg(long, default_value = "http://127.0.0.1:8473", env = "HEDGEROW_URL")]
+    url: String,
+}
+
+/// A server that does not answer in this time is not healthy.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Succeeds if the server serves requests; fails while it loads, shuts down or does not answer.
+pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
+    let address = format!("{}/health", args.url.trim_end_matches('/'));
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(TIMEOUT))
+        .build()
+        .into();
+    let response = agent.get(&address).call().map_err(|error| {
+        hinted(format!("{address} does not answer: {error}"), "start `hedgerow serve`, or name another --url")
+    })?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(hinted(
+            format!("{address} answers {status}"),
+            "wait: the server answers 503 while it loads a model and while it shuts down",
+        ));
+    }
+    println!("ok");
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! `hedgerow man`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _};
+
+use super::Cli;
+
+/// What `hedgerow man` takes.
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write the page of each command to this folder, as hedgerow.1, hedgerow-serve.1, ...; without it, print
+    /// hedgerow.1
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Prints the manual page of the program, or writes those of all its commands.
+pub(crate) fn run(args: &ManArgs) -> anyhow::Result<()> {
+    let Some(folder) = &args.out else {
+        let page = clap_mangen::Man::new(Cli::command());
+        return page.render(&mut std::io::stdout()).context("writing to standard output");
+    };
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        clap_mangen::generate_to(Cli::command(), folder)
+    };
+    write().with_context(|| format!("writing manual pages to {}", folder.display()))
+}

@@ -1,0 +1,103 @@
+//! The model files: whether they are here and whole, what computes them, whether they fit, how fast they are.
+
+use super::{Finding, Patient, find};
+use crate::config::Config;
+use crate::footprint;
+use crate::host::MemoryRoom;
+use crate::kernels::{self, Wanted};
+use crate::models::{self, FetchOptions, FetchedModel, known_sha256};
+use crate::profile::{Shelf, fingerprint};
+
+/// Looks for the configured model and its other precisions.
+pub(super) fn files(config: &Config, options: &FetchOptions) -> (Vec<Finding>, Vec<FetchedModel>) {
+    let names = [&config.model.name].into_iter().chain(config.model.also.iter().map(|also| &also.name));
+    let (mut findings, mut models) = (Vec::new(), Vec::new());
+    for name in names {
+        let found = find(name, options).and_then(|model| {
+            models::validate_gguf(&model.path)?;
+            Ok(model)
+        });
+        match found {
+            Ok(model) => {
+                findings.push(file(&model, options.verify));
+                models.push(model);
+            }
+            Err(error) => findings.push(Finding::of_error("model", &error)),
+        }
+    }
+    (findings, models)
+}
+
+fn file(model: &FetchedModel, is_verified: bool) -> Finding {
+    let place = model.path.display();
+    let found = match (known_sha256(&model.path), &model.sha256) {
+        (Some(_), _) => format!("{place}: its checksum was compared and it has not changed since"),
+        (None, Some(sha256)) if is_verified => {
+            format!("{place}: sha256 {sha256}, with nothing to compare it with")
+        }
+        (None, _) => format!("{place}: its header is whole; --verify reads all of it"),
+    };
+    Finding::ok("model", found)
+}
+
+/// Whether the fast kernels compute rightly here: by the saved verdict, or a check now.
+pub(super) fn kernels(patient: &Patient<'_>) -> Vec<Finding> {
+    let wanted = Wanted::of(patient.config);
+    let one = |model: &FetchedModel| {
+        let chosen = match kernels::choose(&model.path, &wanted) {
+            Ok(chosen) => chosen,
+            Err(error) => return Finding::of_error("kernels", &error),
+        };
+        let name = chosen.kernels.name();
+        match chosen.detail {
+            Some(why) => Finding::warning(
+                "kernels",
+                format!("the {name} ones for {}: {why}", model.name),
+                "build hedgerow on this machine with another compiler, or use a build with the feature `portable`",
+            ),
+            None => Finding::ok("kernels", format!("the {name} ones for {} ({})", model.name, chosen.reason)),
+        }
+    };
+    patient.models.iter().map(one).collect()
+}
+
+/// Whether all models fit the memory that is left.
+pub(super) fn memory(patient: &Patient<'_>) -> Vec<Finding> {
+    let Some(room) = MemoryRoom::read(&patient.root) else {
+        return vec![Finding::ok("memory", "this system does not say how much is left")];
+    };
+    let left = format!("{} left: {}", super::mb(room.bytes), room.limit);
+    let files: Vec<_> = patient.models.iter().map(|model| model.path.clone()).collect();
+    // What accelerators would take of it is known only when the model is placed.
+    vec![match footprint::fitting(&files, patient.config, 0, &room) {
+        Ok(_) if files.is_empty() => Finding::ok("memory", left),
+        Ok(parts) => Finding::ok(
+            "memory",
+            format!("{left}; the configured models take at most {}", super::mb(parts.total())),
+        ),
+        Err(error) => Finding::of_error("memory", &error),
+    }]
+}
+
+/// Whether each model's speed was measured, and on a quiet machine.
+pub(super) fn speed(patient: &Patient<'_>) -> Vec<Finding> {
+    let Ok(folder) = models::cache_folder() else { return Vec::new() };
+    let saved = Shelf::new(folder.join("profiles")).all();
+    let one = |model: &FetchedModel| {
+        let Ok(print) = fingerprint(&model.path) else { return None };
+        let of_model: Vec<_> =
+            saved.iter().filter(|profile| profile.subject.model.fingerprint == print).collect();
+        Some(match of_model.iter().find(|profile| profile.disturbed.is_some()) {
+            Some(_) => Finding::warning(
+                "speed",
+                format!("{} was measured beside other work", model.name),
+                "the next start on a quiet machine measures it again; so does `hedgerow profile --force`",
+            ),
+            None if of_model.is_empty() => {
+                Finding::ok("speed", format!("{} is not measured yet; the first start does", model.name))
+            }
+            None => Finding::ok("speed", format!("{} is measured", model.name)),
+        })
+    };
+    patient.models.iter().filter_map(one).collect()
+}

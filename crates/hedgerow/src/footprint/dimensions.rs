@@ -1,0 +1,173 @@
+//! What a model file's header says about the memory that the model takes.
+
+use std::path::Path;
+
+use crate::models::{self, GgufSummary, GgufTensor, ModelError};
+
+/// The numbers that a model's memory follows from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Dimensions {
+    /// How its weights are stored.
+    pub(crate) precision: String,
+    /// Numbers in all tensors.
+    pub(crate) parameters: u64,
+    /// Bytes of all tensors in the file.
+    pub(crate) weights: u64,
+    /// Bytes that llama.cpp's faster layouts of the weights may take beyond the file's own.
+    pub(crate) repacking: u64,
+    /// Bytes before the tensors: vocabulary, merges and the template.
+    pub(crate) metadata: u64,
+    /// Numbers in the KV cache for each token.
+    pub(crate) cache_numbers: u64,
+    /// Numbers that pass from layer to layer for each token.
+    pub(crate) hidden: u64,
+    /// The most numbers that a part of a layer makes of a token.
+    pub(crate) widest: u64,
+    pub(crate) vocabulary: u64,
+}
+
+impl Dimensions {
+    /// Reads a file's header; `features` are the instruction sets of the processor that will compute.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a whole GGUF file.
+    pub(crate) fn read(file: &Path, features: &[String]) -> Result<Self, ModelError> {
+        let summary = models::validate_gguf(file)?;
+        let tensors = models::read_tensors(file)?;
+        Ok(Self::of(&summary, &tensors, features))
+    }
+
+    fn of(summary: &GgufSummary, tensors: &[GgufTensor], features: &[String]) -> Self {
+        let named = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
+        let embedding = named("token_embd.weight");
+        let length =
+            |index: usize| embedding.and_then(|tensor| tensor.lengths.get(index)).copied().unwrap_or(0);
+        let experts = summary.experts_used.unwrap_or(1);
+        // What each matrix of a layer makes of a token; with experts, all those that work on it.
+        let outputs = tensors.iter().filter(|tensor| tensor.name.starts_with("blk.")).map(|tensor| {
+            let rows = tensor.lengths.get(1).copied().unwrap_or(1);
+            if tensor.lengths.len() > 2 { rows.saturating_mul(experts) } else { rows }
+        });
+        let growth: u64 = tensors.iter().map(|tensor| growth(tensor, features)).sum();
+        // A model without a last matrix of its own uses the embedding again: as it is, or as a repacked copy.
+        let is_shared = named("output.weight").is_none();
+        let copy = embedding.filter(|tensor| is_shared && may_be_repacked(&tensor.kind, features));
+        let numbers = |tensor: &GgufTensor| tensor.lengths.iter().copied().fold(1, u64::saturating_mul);
+        Self {
+            precision: summary.quantization.clone().unwrap_or_else(|| "unknown".to_owned()),
+            parameters: tensors.iter().map(numbers).sum(),
+            weights: tensors.iter().map(|tensor| tensor.bytes).sum(),
+            repacking: growth + copy.map_or(0, |tensor| tensor.bytes),
+            metadata: tensors.iter().map(|tensor| tensor.at).min().unwrap_or(0),
+            cache_numbers: summary.cache_numbers.unwrap_or_else(|| by_tensors(tensors)),
+            hidden: length(0),
+            widest: outputs.max().unwrap_or(0),
+            vocabulary: length(1),
+        }
+    }
+}
+
+/// Numbers in the cache for each token where the header has no single numbers for that: what the key and value
+/// matrices of all layers make.
+fn by_tensors(tensors: &[GgufTensor]) -> u64 {
+    let is_kept = |tensor: &&GgufTensor| {
+        tensor.name.ends_with(".attn_k.weight") || tensor.name.ends_with(".attn_v.weight")
+    };
+    tensors.iter().filter(is_kept).filter_map(|tensor| tensor.lengths.get(1)).sum()
+}
+
+/// Whether llama.cpp has a faster layout of such a tensor for such a processor (`ggml-cpu/repack.cpp`, `amx/common.h`).
+/// It then copies the tensor, and the file's pages can be dropped.
+fn may_be_repacked(kind: &str, features: &[String]) -> bool {
+    let has = |name: &str| features.iter().any(|feature| feature == name);
+    let of_avx = has("avx2") && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4"].contains(&kind);
+    let of_arm =
+        has("asimddp") && ["Q4_0", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "Q1_0"].contains(&kind);
+    of_avx || of_arm || (has("amx_int8") && of_amx(kind).is_some())
+}
+
+/// Bytes that a block of so many takes more in the layout for AMX, where there is one (`amx/mmq.cpp`).
+fn of_amx(kind: &str) -> Option<(u64, u64)> {
+    match kind {
+        // The sum of each block, for the compensation of unsigned products.
+        "Q4_0" => Some((18, 4)),
+        "Q8_0" => Some((34, 4)),
+        "Q4_1" => Some((20, 0)),
+        // Unpacked scales.
+        "Q4_K" => Some((144, 4)),
+        "Q5_K" => Some((176, 4)),
+        "Q6_K" => Some((210, 0)),
+        "IQ4_XS" => Some((136, 2)),
+        _ => None,
+    }
+}
+
+fn growth(tensor: &GgufTensor, features: &[String]) -> u64 {
+    let has_amx = features.iter().any(|feature| feature == "amx_int8");
+    let of_block = of_amx(&tensor.kind).filter(|_| has_amx && tensor.lengths.len() > 1);
+    of_block.map_or(0, |(block, more)| (tensor.bytes / block).saturating_mul(more))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn tensor(name: &str, kind: &str, lengths: &[u64], bytes: u64) -> GgufTensor {
+        GgufTensor { name: name.into(), kind: kind.into(), lengths: lengths.to_vec(), bytes, at: 5000 }
+    }
+
+    fn of(tensors: &[GgufTensor], features: &[&str], experts_used: Option<u64>) -> Dimensions {
+        let summary = GgufSummary {
+            version: 3,
+            architecture: Some("llama".into()),
+            name: None,
+            context_tokens: None,
+            quantization: Some("Q4_0".into()),
+            cache_numbers: None,
+            experts_used,
+            layers: None,
+            hidden: None,
+            tensor_count: tensors.len() as u64,
+            tensor_types: BTreeMap::new(),
+            chat_template: None,
+            file_bytes: 0,
+        };
+        let features: Vec<String> = features.iter().map(|&feature| feature.to_owned()).collect();
+        Dimensions::of(&summary, tensors, &features)
+    }
+
+    #[test]
+    fn a_model_is_described_by_its_tensors() {
+        let tensors = [
+            tensor("token_embd.weight", "Q8_0", &[64, 1000], 68_000),
+            tensor("blk.0.attn_k.weight", "Q4_0", &[64, 32], 1_152),
+            tensor("blk.0.attn_v.weight", "Q4_0", &[64, 16], 576),
+            tensor("blk.0.ffn_up.weight", "Q4_0", &[64, 256], 9_216),
+        ];
+        let dimensions = of(&tensors, &["avx2"], None);
+        assert_eq!((dimensions.weights, dimensions.repacking, dimensions.metadata), (78_944, 0, 5000));
+        assert_eq!((dimensions.hidden, dimensions.widest, dimensions.vocabulary), (64, 256, 1000));
+        assert_eq!((dimensions.cache_numbers, dimensions.parameters), (48, 64 * (1000 + 32 + 16 + 256)));
+        let on_arm = of(&tensors, &["asimddp"], None);
+        assert_eq!(on_arm.repacking, 68_000, "the embedding is the last matrix too, in a layout of its own");
+    }
+
+    #[test]
+    fn the_layout_for_amx_is_larger_than_the_file_has_it() {
+        let tensors = [
+            tensor("output.weight", "F16", &[64, 10], 1_280),
+            tensor("blk.0.ffn_up.weight", "Q4_0", &[64, 256], 9_216),
+        ];
+        assert_eq!(of(&tensors, &["amx_int8"], None).repacking, 9_216 * 4 / 18);
+        assert_eq!(of(&tensors, &["avx2"], None).repacking, 0);
+    }
+
+    #[test]
+    fn as_many_experts_count_as_work_on_a_token() {
+        let tensors = [tensor("blk.0.ffn_up_exps.weight", "F16", &[64, 100, 8], 102_400)];
+        assert_eq!(of(&tensors, &[], Some(2)).widest, 200);
+    }
+}

@@ -1,0 +1,70 @@
+//! How much memory serving takes, worked out before anything is loaded.
+//!
+//! - takes: the headers of the model files, the engine's settings, and the memory that is left
+//! - gives: the size of each part, or a refusal that says what would fit
+//! - never: loads or allocates
+//!
+//! `estimate` has the formulas, each an upper bound that is tested against llama.cpp's own report of its buffers;
+//! `refusal` looks for settings that fit.
+
+mod dimensions;
+mod estimate;
+mod refusal;
+
+use std::path::PathBuf;
+
+pub(crate) use dimensions::Dimensions;
+pub(crate) use estimate::{Parts, Setup};
+
+use crate::config::Config;
+use crate::host::{Cpus, MemoryRoom, Root};
+
+/// Refuses models that would not fit the memory together; logs what they take if they do. `on_devices` is what of
+/// them lies in the memory of accelerators, in bytes.
+///
+/// # Errors
+///
+/// When they do not fit, with what would; when a header cannot be read.
+pub(crate) fn ensure_fits(files: &[PathBuf], config: &Config, on_devices: u64) -> anyhow::Result<()> {
+    let Some(room) = MemoryRoom::read(&Root::system()) else {
+        tracing::debug!("this system does not say how much memory is available, so no limit is checked");
+        return Ok(());
+    };
+    let parts = fitting(files, config, on_devices, &room)?;
+    tracing::info!("memory: at most {} of {} that are left: {parts}", mb(parts.total()), mb(room.bytes));
+    if let Some(soft) = room.soft.filter(|soft| soft.left() < parts.total()) {
+        tracing::warn!(
+            "{} leaves only {}: above it the system slows this process down",
+            soft.file.display(),
+            mb(soft.left())
+        );
+    }
+    Ok(())
+}
+
+/// What models take together, if they fit the memory that is left.
+///
+/// # Errors
+///
+/// As [`ensure_fits`].
+pub(crate) fn fitting(
+    files: &[PathBuf],
+    config: &Config,
+    on_devices: u64,
+    room: &MemoryRoom,
+) -> anyhow::Result<Parts> {
+    let features = Cpus::read(&Root::system()).features;
+    let models = files.iter().map(|file| Dimensions::read(file, &features));
+    let models = models.collect::<Result<Vec<_>, _>>()?;
+    let setup = Setup { on_device: on_devices, ..Setup::of(config) };
+    let parts = Parts::of(&models, &setup);
+    if parts.total() > room.bytes {
+        return Err(refusal::refuse(&models, &setup, room));
+    }
+    Ok(parts)
+}
+
+/// Bytes as users read them, rounded up.
+fn mb(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}

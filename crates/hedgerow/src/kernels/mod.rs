@@ -1,0 +1,253 @@
+//! Which kernels a model is loaded with: the fast ones, if they compute rightly on this machine.
+//!
+//! - takes: a model file, what the configuration asks for, and how the engine will be set up
+//! - gives: a [`Chosen`]: the kernels to load the model with, and why it is these
+//! - never: lets kernels run in this process that have not run in a child process before, unless it is told to
+//!
+//! Read [`choose`] first. A compiler that is wrong, or a program built for another CPU, shows as a signal, as NaN or
+//! as wrong numbers when a model computes for the first time. So that happens in a child: `hedgerow kernel-check`
+//! reads a short text ([`trial`]), once with plain kernels and once with fast ones, and [`compare`] compares
+//! what both say of it. The [`Verdict`] is saved for each machine, build, kind of model and setup.
+
+mod check;
+mod child;
+mod compare;
+mod instructions;
+mod saved;
+mod subject;
+pub(crate) mod trial;
+mod verdict;
+
+use std::path::Path;
+
+use hedgerow_llama::{EngineOptions, Kernels, cpu_variant, use_cpu_variant};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::hint::hinted;
+use crate::models;
+use check::{Program, check};
+use saved::Shelf;
+use subject::Subject;
+use verdict::Verdict;
+
+/// What the configuration asks for: `engine.kernels`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KernelChoice {
+    /// The fast ones if the check passes, the plain ones if not.
+    #[default]
+    Auto,
+    /// The fast ones even if the check fails.
+    Fast,
+    /// The plain ones, unchecked.
+    Plain,
+}
+
+/// What is to be chosen for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) choice: KernelChoice,
+    /// The variant of the CPU kernels; `None`: the one that suits the CPU best, or has been loaded already.
+    pub(crate) cpu_variant: Option<String>,
+    /// How the engine will be set up.
+    pub(crate) engine: EngineOptions,
+}
+
+impl Wanted {
+    /// What `[engine]` says.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            choice: config.engine.kernels,
+            cpu_variant: config.engine.cpu_variant.clone(),
+            engine: crate::serve::engine_options(config),
+        }
+    }
+}
+
+/// The kernels to load a model with.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Chosen {
+    #[serde(rename = "in_use", serialize_with = "verdict::serialize_kernels")]
+    pub(crate) kernels: Kernels,
+    /// `checked`, `asked`, or what stands against the fast ones, as a name that does not change.
+    pub(crate) reason: &'static str,
+    /// What stands against the fast ones, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+}
+
+/// Chooses the kernels for a model: by the saved verdict, or by a check now, which takes as long as loading the
+/// model twice and reading 38 tokens with each kind of kernels.
+///
+/// # Errors
+///
+/// When no kernels of this program compute here, or the CPU variant that was asked for is not there.
+pub(crate) fn choose(model: &Path, wanted: &Wanted) -> anyhow::Result<Chosen> {
+    use_variant(wanted.cpu_variant.as_deref())?;
+    if wanted.choice == KernelChoice::Plain {
+        return Ok(Chosen { kernels: Kernels::Plain, reason: "asked", detail: None });
+    }
+    // The variant that another model was loaded with is this process's.
+    let loaded = cpu_variant().map(str::to_owned);
+    let wanted = Wanted { cpu_variant: loaded.or_else(|| wanted.cpu_variant.clone()), ..wanted.clone() };
+    let verdict = match last_verdict(model, &wanted)? {
+        Some(verdict) => verdict,
+        None => check_now(model, &wanted)?,
+    };
+    settle(&verdict, &wanted)
+}
+
+/// The verdict that was saved of such a model on this machine by this build.
+///
+/// # Errors
+///
+/// When there is no cache folder, or the model file cannot be read.
+pub(crate) fn last_verdict(model: &Path, wanted: &Wanted) -> anyhow::Result<Option<Verdict>> {
+    let subject = Subject::of(model, wanted)?;
+    Ok(if subject.is_known() { shelf()?.find(&subject) } else { None })
+}
+
+/// Checks now, whatever was saved, and saves what would come out the same another time.
+///
+/// # Errors
+///
+/// As [`last_verdict`].
+pub(crate) fn check_now(model: &Path, wanted: &Wanted) -> anyhow::Result<Verdict> {
+    let subject = Subject::of(model, wanted)?;
+    let program = Program::this(model, wanted)?;
+    tracing::info!(model = %model.display(), "checking this machine's kernels in a child process");
+    let spinner = spinner();
+    let verdict = check(subject, &program);
+    spinner.finish_and_clear();
+    if verdict.is_lasting()
+        && verdict.subject.is_known()
+        && let Err(error) = shelf()?.save(&verdict)
+    {
+        tracing::warn!("the check of the kernels cannot be saved: {error}; the next start checks again");
+    }
+    Ok(verdict)
+}
+
+fn shelf() -> anyhow::Result<Shelf> {
+    Ok(Shelf::new(models::cache_folder()?.join("kernels")))
+}
+
+/// What a verdict means to whoever wants to load the model.
+fn settle(verdict: &Verdict, wanted: &Wanted) -> anyhow::Result<Chosen> {
+    let first = verdict.first_failure();
+    let wants_fast = wanted.choice == KernelChoice::Fast;
+    let chosen = match (&verdict.usable, first) {
+        (Some(setup), None) => {
+            tracing::info!(took_ms = verdict.took_ms, "the fast kernels agree with the plain ones");
+            use_variant(setup.cpu_variant.as_deref())?;
+            return Ok(Chosen { kernels: setup.kernels, reason: "checked", detail: None });
+        }
+        (_, Some(failure)) if wants_fast => {
+            tracing::warn!("{failure}; they are used all the same, because `engine.kernels` is `fast`");
+            Chosen { kernels: Kernels::Fast, reason: failure.kind.name(), detail: Some(failure.to_string()) }
+        }
+        (Some(setup), Some(failure)) => {
+            use_variant(setup.cpu_variant.as_deref())?;
+            tracing::error!("{failure}; going on with {setup}. {}", failure.way_out());
+            Chosen { kernels: setup.kernels, reason: failure.kind.name(), detail: Some(failure.to_string()) }
+        }
+        // Nothing stands against the kernels themselves: loading the model here says what is wrong, if anything is.
+        (None, Some(failure)) if !failure.kind.is_of_kernels() => {
+            tracing::warn!("{failure}; going on with the plain kernels");
+            Chosen { kernels: Kernels::Plain, reason: failure.kind.name(), detail: Some(failure.to_string()) }
+        }
+        (None, Some(failure)) => {
+            return Err(hinted(
+                format!("no kernels of this program compute on this machine: {failure}"),
+                "this program was built for another CPU, or by a compiler that is wrong: build it on this machine, or \
+                 use a build with the feature `portable`, which runs anywhere; --kernels plain skips the check",
+            ));
+        }
+        (None, None) => anyhow::bail!("the check of the kernels came to nothing"),
+    };
+    Ok(chosen)
+}
+
+fn use_variant(name: Option<&str>) -> anyhow::Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    use_cpu_variant(name).map_err(|error| hinted(&error, error.hint()))
+}
+
+/// Moves on a terminal while the child works; nothing elsewhere.
+fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} checking this machine's kernels, once {elapsed}")
+        .expect("the template is well formed");
+    let spinner = ProgressBar::new_spinner().with_style(style);
+    spinner.enable_steady_tick(std::time::Duration::from_millis(200));
+    spinner
+}
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_core::node::KvType;
+    use hedgerow_core::units::Tokens;
+
+    use super::verdict::FailureKind;
+    use super::verdict::tests::verdict;
+    use super::*;
+
+    pub(super) fn engine() -> EngineOptions {
+        EngineOptions {
+            parallel: 1,
+            context: Tokens(256),
+            retained: 0,
+            threads: 1,
+            threads_batch: 1,
+            micro_batch: Tokens(128),
+            kv_unified: false,
+            flash_attention: true,
+            kv_type: KvType::F16,
+        }
+    }
+
+    fn wanted(choice: KernelChoice) -> Wanted {
+        Wanted { choice, cpu_variant: None, engine: engine() }
+    }
+
+    #[test]
+    fn fast_kernels_that_failed_are_used_only_where_they_are_asked_for() {
+        let failed = verdict();
+        let auto = settle(&failed, &wanted(KernelChoice::Auto)).unwrap();
+        assert_eq!((auto.kernels, auto.reason), (Kernels::Plain, "signal"));
+        assert!(auto.detail.unwrap().contains("SIGILL"));
+        let fast = settle(&failed, &wanted(KernelChoice::Fast)).unwrap();
+        assert_eq!((fast.kernels, fast.reason), (Kernels::Fast, "signal"));
+    }
+
+    #[test]
+    fn fast_kernels_that_passed_are_used() {
+        let mut passed = verdict();
+        passed.trials[1].failure = None;
+        passed.usable.as_mut().unwrap().kernels = Kernels::Fast;
+        let chosen = settle(&passed, &wanted(KernelChoice::Auto)).unwrap();
+        assert_eq!(chosen, Chosen { kernels: Kernels::Fast, reason: "checked", detail: None });
+    }
+
+    #[test]
+    fn where_nothing_computes_the_error_names_instruction_sets_and_a_way_out() {
+        let mut failed = verdict();
+        failed.usable = None;
+        failed.trials.remove(0);
+        failed.trials[0].failure.as_mut().unwrap().what += " (compiled with AMX_INT8)";
+        let error = settle(&failed, &wanted(KernelChoice::Auto)).unwrap_err();
+        assert!(error.to_string().contains("compiled with AMX_INT8"), "{error}");
+        let asked = settle(&failed, &wanted(KernelChoice::Fast)).unwrap();
+        assert_eq!(asked.kernels, Kernels::Fast);
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_loaded_is_left_to_whoever_loads_it_here() {
+        let mut failed = verdict();
+        failed.usable = None;
+        failed.trials.remove(0);
+        failed.trials[0].failure.as_mut().unwrap().kind = FailureKind::NotLoaded;
+        let chosen = settle(&failed, &wanted(KernelChoice::Auto)).unwrap();
+        assert_eq!((chosen.kernels, chosen.reason), (Kernels::Plain, "not_loaded"));
+    }
+}

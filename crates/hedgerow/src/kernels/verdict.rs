@@ -1,0 +1,203 @@
+//! What a check of the kernels came to.
+
+use std::fmt;
+
+use hedgerow_llama::Kernels;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::compare::Difference;
+use super::subject::Subject;
+
+/// The format of saved verdicts.
+pub(super) const FORMAT: &str = "hedgerow-kernels/1";
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(super) format: String,
+    #[serde(flatten)]
+    pub(super) subject: Subject,
+    pub(crate) checked_unix_s: u64,
+    /// How long all trials took.
+    pub(crate) took_ms: u64,
+    /// The fastest that computes rightly.
+    pub(crate) usable: Option<Setup>,
+    /// What was tried, in this order.
+    pub(crate) trials: Vec<Trial>,
+}
+
+/// One way to compute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    #[serde(with = "KernelsName")]
+    pub(crate) kernels: Kernels,
+    /// `None`: the variant that suits the CPU best, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_variant: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Kernels", rename_all = "snake_case")]
+enum KernelsName {
+    Fast,
+    Plain,
+}
+
+/// Writes kernels as their name.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+pub(super) fn serialize_kernels<S: Serializer>(kernels: &Kernels, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kernels.name())
+}
+
+/// What one child came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Trial {
+    #[serde(flatten)]
+    pub(crate) setup: Setup,
+    pub(crate) took_ms: u64,
+    /// What the kernels were compiled with; empty where llama.cpp did not even start.
+    pub(crate) instruction_sets: Vec<String>,
+    /// From the plain kernels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<Difference>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Why kernels are not to be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    /// For people.
+    pub(crate) what: String,
+    /// Whether another check would come to the same.
+    pub(crate) is_lasting: bool,
+}
+
+/// The kinds of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FailureKind {
+    /// The child died.
+    Signal,
+    /// Scores were not finite numbers.
+    NotANumber,
+    /// Scores were not those of the plain kernels.
+    WrongNumbers,
+    /// The child did not come to an end.
+    TimedOut,
+    /// The child was killed from outside, perhaps for lack of memory.
+    Killed,
+    /// The model could not be loaded, or the text not be read.
+    NotLoaded,
+    /// The child could not be run.
+    NotRun,
+}
+
+impl FailureKind {
+    /// A name that does not change, for metrics and programs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::NotANumber => "not_a_number",
+            Self::WrongNumbers => "wrong_numbers",
+            Self::TimedOut => "timed_out",
+            Self::Killed => "killed",
+            Self::NotLoaded => "not_loaded",
+            Self::NotRun => "not_run",
+        }
+    }
+
+    /// Whether the kernels themselves are wrong, as far as can be known.
+    pub(super) fn is_of_kernels(self) -> bool {
+        matches!(self, Self::Signal | Self::NotANumber | Self::WrongNumbers)
+    }
+}
+
+impl Failure {
+    /// What an operator can do about it.
+    pub(super) fn way_out(&self) -> &'static str {
+        match self.kind {
+            FailureKind::Signal | FailureKind::NotANumber | FailureKind::WrongNumbers => {
+                "Way out: build hedgerow on this machine with another compiler, or with the feature `portable`; \
+                 --kernels plain leaves the check out"
+            }
+            FailureKind::TimedOut | FailureKind::Killed | FailureKind::NotLoaded | FailureKind::NotRun => {
+                "Way out: start again when the machine has memory and time to spare; --kernels fast uses them unchecked"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} kernels", self.kernels.name())?;
+        self.cpu_variant.as_ref().map_or(Ok(()), |variant| write!(f, " of the CPU variant {variant}"))
+    }
+}
+
+impl Verdict {
+    /// What stands against what would have been used first.
+    pub(crate) fn first_failure(&self) -> Option<&Failure> {
+        self.trials.iter().find_map(|trial| trial.failure.as_ref())
+    }
+
+    /// Whether another check would come to the same.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.trials.iter().filter_map(|trial| trial.failure.as_ref()).all(|failure| failure.is_lasting)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::subject::tests::subject;
+    use super::*;
+
+    fn setup(kernels: Kernels) -> Setup {
+        Setup { kernels, cpu_variant: None }
+    }
+
+    /// Plain kernels that are right and fast ones that died.
+    pub(in crate::kernels) fn verdict() -> Verdict {
+        let trial = |kernels, failure| Trial {
+            setup: setup(kernels),
+            took_ms: 300,
+            instruction_sets: vec!["AVX512".into(), "AMX_INT8".into()],
+            difference: None,
+            failure,
+        };
+        let what = "the fast kernels died by SIGILL (illegal instruction)".to_owned();
+        let failure = Failure { kind: FailureKind::Signal, what, is_lasting: true };
+        Verdict {
+            format: FORMAT.to_owned(),
+            subject: subject(),
+            checked_unix_s: 1_700_000_000,
+            took_ms: 600,
+            usable: Some(setup(Kernels::Plain)),
+            trials: vec![trial(Kernels::Plain, None), trial(Kernels::Fast, Some(failure))],
+        }
+    }
+
+    #[test]
+    fn only_what_would_come_out_the_same_again_is_lasting() {
+        let mut verdict = verdict();
+        assert!(verdict.is_lasting());
+        verdict.trials[1].failure.as_mut().unwrap().is_lasting = false;
+        assert!(!verdict.is_lasting());
+        verdict.trials[1].failure = None;
+        assert!(verdict.is_lasting() && verdict.first_failure().is_none());
+    }
+
+    #[test]
+    fn a_setup_is_named_for_people() {
+        assert_eq!(setup(Kernels::Plain).to_string(), "the plain kernels");
+        let haswell = Setup { cpu_variant: Some("haswell".into()), ..setup(Kernels::Fast) };
+        assert_eq!(haswell.to_string(), "the fast kernels of the CPU variant haswell");
+    }
+}

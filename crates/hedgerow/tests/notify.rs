@@ -1,0 +1,83 @@
+//! What the service manager is told, received by a socket as systemd's.
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The service manager's end of the protocol.
+struct Manager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Manager {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hedgerow-notify-{}-{name}", std::process::id()));
+        let socket = UnixDatagram::bind(&path).expect("a socket can be made");
+        socket.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout can be set");
+        Self { socket, path }
+    }
+
+    /// The lines of the next message.
+    fn next(&self) -> Vec<String> {
+        let mut buffer = [0; 4096];
+        let length = self.socket.recv(&mut buffer).expect("a message comes");
+        String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned).collect()
+    }
+
+    /// The messages up to the first with this line, and that one.
+    fn until(&self, wanted: &str) -> Vec<Vec<String>> {
+        let mut heard = Vec::new();
+        while !heard.last().is_some_and(|lines: &Vec<String>| lines.iter().any(|line| line == wanted)) {
+            heard.push(self.next());
+        }
+        heard
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        // What is left in a folder for temporary files harms nobody.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn has(lines: &[String], start: &str) -> bool {
+    lines.iter().any(|line| line.starts_with(start))
+}
+
+#[test]
+fn the_service_manager_hears_of_the_start_of_life_and_of_the_end() {
+    let manager = Manager::new("whole");
+    let socket = manager.path.to_str().expect("its path is text").to_owned();
+    // 0.4 s: a sign of life every 0.2 s.
+    let variables = [("NOTIFY_SOCKET", socket.as_str()), ("WATCHDOG_USEC", "400000")];
+    let Some(server) = support::Server::start_with(&[], &variables) else { return };
+    let start = manager.until("READY=1");
+    let (ready, before) = start.split_last().expect("it is among them");
+    assert!(has(ready, "STATUS=serving http://127.0.0.1:"), "{ready:?}");
+    assert!(before.iter().any(|lines| has(lines, "STATUS=loading ")), "{before:?}");
+    assert!(before.iter().all(|lines| has(lines, "EXTEND_TIMEOUT_USEC=")), "{before:?}");
+    for _ in 0..3 {
+        assert_eq!(manager.next(), ["WATCHDOG=1"]);
+    }
+    assert!(server.terminate(), "a clean end");
+    let stopping = manager.until("STOPPING=1").pop().expect("it is among them");
+    // The grace of 30 s by default, and 30 s more.
+    assert!(has(&stopping, "EXTEND_TIMEOUT_USEC=60000000"), "{stopping:?}");
+}
+
+#[test]
+fn a_process_without_a_service_manager_s_watchdog_sends_no_signs_of_life() {
+    let manager = Manager::new("no-watchdog");
+    let socket = manager.path.to_str().expect("its path is text").to_owned();
+    // A watchdog that another process is to serve: the variables were inherited.
+    let variables = [("NOTIFY_SOCKET", socket.as_str()), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
+    let Some(server) = support::Server::start_with(&[], &variables) else { return };
+    manager.until("READY=1");
+    assert!(server.terminate(), "a clean end");
+    let heard = manager.until("STOPPING=1");
+    assert!(heard.iter().all(|lines| !has(lines, "WATCHDOG=")), "{heard:?}");
+}

@@ -1,0 +1,135 @@
+//! The tree that a package installs, laid out once for all kinds of packages.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::portable::Portable;
+use super::{Release, files, third_party};
+use crate::shell::{Failure, Shell};
+
+/// The tree, as it lies below `/`.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) root: PathBuf,
+}
+
+impl Stage {
+    /// Where the program, its libraries and the variants lie: the program looks for variants beside itself.
+    pub(super) fn libraries(&self) -> PathBuf {
+        self.root.join("usr/lib/hedgerow")
+    }
+
+    /// Where documents lie.
+    pub(super) fn documents(&self) -> PathBuf {
+        self.root.join("usr/share/doc/hedgerow")
+    }
+}
+
+/// Puts every file in its place.
+pub(super) fn lay_out(shell: &Shell, release: &Release, build: &Portable) -> Result<Stage, Failure> {
+    // The name that dpkg-shlibdeps takes for the tree of the package hedgerow.
+    let stage = Stage { root: release.work.join("debian/hedgerow") };
+    super::fresh_folder(&stage.root)?;
+    put_programs(shell, &stage, build)?;
+    put_what_the_program_writes(shell, &stage)?;
+    put_service(shell, &stage)?;
+    put_documents(shell, release, &stage)?;
+    let programs = stage.libraries().join("hedgerow");
+    files::set_modes(&stage.root, &|path| path == programs)?;
+    Ok(stage)
+}
+
+/// The program and its libraries, without the symbols that only debuggers read.
+fn put_programs(shell: &Shell, stage: &Stage, build: &Portable) -> Result<(), Failure> {
+    let folder = stage.libraries();
+    let program = folder.join("hedgerow");
+    files::copy(&build.program, &program)?;
+    let mut copies = vec![program];
+    for library in &build.libraries {
+        let copy = folder.join(files::name_of(library));
+        let real = fs::canonicalize(library).map_err(files::failed("reading", library))?;
+        if fs::symlink_metadata(library).is_ok_and(|found| found.is_symlink())
+            && real.parent() == library.parent()
+        {
+            symlink(files::name_of(&real), &copy).map_err(files::failed("linking", &copy))?;
+        } else {
+            files::copy(&real, &copy)?;
+            copies.push(copy);
+        }
+    }
+    let mut strip = shell.program("strip");
+    shell.run_quietly(strip.args(["--strip-unneeded", "--remove-section=.comment"]).args(&copies))?;
+    let link = stage.root.join("usr/bin/hedgerow");
+    files::create_folder(&stage.root.join("usr/bin"))?;
+    symlink("../lib/hedgerow/hedgerow", &link).map_err(files::failed("linking", &link))
+}
+
+/// Manual pages and completions: the program knows its own options.
+fn put_what_the_program_writes(shell: &Shell, stage: &Stage) -> Result<(), Failure> {
+    let program = stage.libraries().join("hedgerow");
+    let share = stage.root.join("usr/share");
+    let pages = share.join("man/man1");
+    shell.run_quietly(shell.program(&program).arg("man").arg("--out").arg(&pages))?;
+    for page in files::entries(&pages)? {
+        files::gzip(shell, &page)?;
+    }
+    let scripts = [
+        ("bash", "bash-completion/completions/hedgerow"),
+        ("zsh", "zsh/vendor-completions/_hedgerow"),
+        ("fish", "fish/vendor_completions.d/hedgerow.fish"),
+    ];
+    for (of_shell, place) in scripts {
+        let output = shell.run_quietly(shell.program(&program).args(["completions", of_shell]))?;
+        files::write(&share.join(place), output.stdout)?;
+    }
+    Ok(())
+}
+
+fn put_service(shell: &Shell, stage: &Stage) -> Result<(), Failure> {
+    let places = [
+        ("packaging/hedgerow.service", "lib/systemd/system/hedgerow.service"),
+        ("packaging/hedgerow.sysusers", "usr/lib/sysusers.d/hedgerow.conf"),
+        ("packaging/hedgerow.toml", "etc/hedgerow/hedgerow.toml"),
+    ];
+    for (from, to) in places {
+        files::copy_ours(shell, from, &stage.root.join(to))?;
+    }
+    Ok(())
+}
+
+fn put_documents(shell: &Shell, release: &Release, stage: &Stage) -> Result<(), Failure> {
+    let folder = stage.documents();
+    let places = [
+        ("docs/packages.md", "packages.md"),
+        ("docs/operating.md", "operating.md"),
+        ("config/default.toml", "default.toml"),
+        ("CHANGELOG.md", "changelog"),
+    ];
+    for (from, to) in places {
+        files::copy_ours(shell, from, &folder.join(to))?;
+    }
+    for example in files::entries(&shell.root().join("packaging/examples"))? {
+        files::copy(&example, &folder.join("examples").join(files::name_of(&example)))?;
+    }
+    let copyright = files::read(&shell.root().join("packaging/debian/copyright"))?;
+    files::write(
+        &folder.join("copyright"),
+        files::fill(&copyright, &[("UPSTREAM_VERSION", release.version)]),
+    )?;
+    files::write(&folder.join("THIRD-PARTY"), third_party::text(shell)?)?;
+    for compressed in ["changelog", "THIRD-PARTY"] {
+        files::gzip(shell, &folder.join(compressed))?;
+    }
+    Ok(())
+}
+
+/// The size of the tree in KiB, each file rounded up, as Debian counts it.
+pub(super) fn installed_kib(root: &Path) -> Result<u64, Failure> {
+    let sizes = files::below(root)?;
+    Ok(sizes
+        .iter()
+        .filter_map(|path| fs::symlink_metadata(path).ok())
+        .map(|found| found.len().div_ceil(1024))
+        .sum())
+}
