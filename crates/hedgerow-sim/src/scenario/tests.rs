@@ -240,7 +240,7 @@ fn padding_past_the_context_is_refused() {
         "context_tokens = 2048",
         "context_tokens = 1000",
         expect![[r#"
-        error: prompts padded to 512 tokens and outputs of 512 tokens do not fit `node.context_tokens` = 1000 tokens
+        error: prompts padded to 512 tokens (the longest of `prompt_tokens`, or `planning.padding_tokens`) and outputs of 512 tokens (the longest of `output_tokens`) do not fit `node.context_tokens` = 1000 tokens
         hint: set `node.context_tokens` to 1024 or more, or `planning.padding` to "none"
     "#]],
     );
@@ -507,7 +507,11 @@ fn a_profile_gives_the_step_times_and_is_found_from_the_scenarios_folder() {
     assert_eq!(cost.decode.at(1, 0), Span::from_millis(7));
     let why = |name| Scenario::parse_in(&text(name), &folder).unwrap_err().to_string();
     assert!(why("old.json").ends_with("its format is `hedgerow-profile/0`, not `hedgerow-profile/1`"));
-    assert!(why("none.json").ends_with("cannot be used: No such file or directory (os error 2)"), "{}", why("none.json"));
+    assert!(
+        why("none.json").ends_with("cannot be used: No such file or directory (os error 2)"),
+        "{}",
+        why("none.json")
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }
 
