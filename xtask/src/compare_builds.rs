@@ -62,8 +62,8 @@ fn build(shell: &Shell, name: &str, features: &[&str]) -> Result<PathBuf, Failur
     let folder = shell.root().join("target/compare").join(name);
     files::copy(&built, &folder.join("step_times"))?;
     if !features.is_empty() {
-        let builds = shell.hedgerow()?;
-        for library in portable::libraries(&Path::new(builds.get_program()).with_file_name("build"))? {
+        let builds = PathBuf::from(shell.hedgerow()?.get_program()).with_file_name("build");
+        for library in portable::libraries(shell, &built, &builds)? {
             files::copy(&library, &folder.join(files::name_of(&library)))?;
         }
     }

@@ -129,7 +129,7 @@ impl Checkout {
     }
 
     /// Starts a command that serves, and reads what it says until a line has `mark`; gives what follows it there.
-    fn start(&self, command: &str, mark: &str) -> (Child, String) {
+    fn start(&self, command: &str, mark: &str) -> (Started, String) {
         // Signals are for the program, not for the shell around it.
         let mut child = self.shell(&format!("exec {command}")).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
@@ -140,7 +140,7 @@ impl Checkout {
             line.split_once(mark).map(|(_, rest)| rest.to_owned())
         });
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
-        (child, found.unwrap_or_else(|| panic!("{command}\n{said}")))
+        (Started(child), found.unwrap_or_else(|| panic!("{command}\n{said}")))
     }
 }
 
@@ -151,10 +151,21 @@ impl Drop for Checkout {
     }
 }
 
+/// A program that serves; killed if the test ends before it was stopped.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It has usually ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Ctrl-C.
-fn stop(mut child: Child) {
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
-    assert!(child.wait().expect("it ends").success(), "it ends well");
+fn stop(mut started: Started) {
+    Command::new("kill").args(["-INT", &started.0.id().to_string()]).status().expect("kill is there");
+    assert!(started.0.wait().expect("it ends").success(), "it ends well");
 }
 
 #[test]
@@ -169,7 +180,7 @@ fn every_command_of_the_readme_runs_as_it_is_written() {
     commands.iter().for_each(|command| _ = rule(command));
     let Some(model) = support::model() else { return };
     let checkout = Checkout::new(model);
-    let mut server: Option<(Child, String)> = None;
+    let mut server: Option<(Started, String)> = None;
     for command in &commands {
         match rule(command) {
             Rule::Elsewhere => {}
@@ -179,7 +190,7 @@ fn every_command_of_the_readme_runs_as_it_is_written() {
                 let there =
                     ADDRESSES.iter().fold(command.clone(), |text, known| text.replace(known, address));
                 // The one that was asked for just now, and one rate of several.
-                let small = there.replace("req-12", "req-1").replace("--rate 1,2,4", "--rate 4");
+                let small = there.replace("req-12", "req-0").replace("--rate 1,2,4", "--rate 4");
                 let small = small.replace(
                     "hedgerow explain",
                     &format!("HEDGEROW_URL=http://{address}/v1 hedgerow explain"),

@@ -111,7 +111,7 @@ fn a_recording_is_not_written_over(path: &Path, recording: &str) {
         .expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("is there already") && said.contains("hint: give --record another name"), "{said}");
+    assert!(said.contains("is there already") && said.contains("hint: give --record a folder"), "{said}");
     assert_eq!(std::fs::read_to_string(path).expect("it is there"), recording);
 }
 

@@ -11,7 +11,7 @@ use crate::{progress, steps};
 pub(crate) struct Portable {
     /// The server's program.
     pub(crate) program: PathBuf,
-    /// The libraries that it is linked with, and the variants of ggml's arithmetic, one of which it loads.
+    /// The libraries that it is linked with, and the variants of ggml's arithmetic, one of which it loads. Some are links.
     pub(crate) libraries: Vec<PathBuf>,
 }
 
@@ -25,41 +25,82 @@ pub(crate) fn build(shell: &Shell) -> Result<Portable, Failure> {
     let built = PathBuf::from(shell.hedgerow()?.get_program());
     let program = shell.root().join("target/portable/hedgerow");
     files::copy(&built, &program)?;
-    let builds = built.with_file_name("build");
-    let libraries = libraries(&builds)?;
+    let libraries = libraries(shell, &program, &built.with_file_name("build"))?;
     progress::build(shell, steps::BUILD_SERVER)?;
     Ok(Portable { program, libraries })
 }
 
-/// The libraries and the variants of the latest portable build of llama.cpp: builds with other settings leave folders
-/// of their own.
-pub(crate) fn libraries(builds: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let variants = |folder: &PathBuf| folder.join("out/backends");
-    let modified = |folder: &PathBuf| variants(folder).metadata().and_then(|found| found.modified()).ok();
+/// The libraries that a portable program needs, and the variants, of the latest build below a folder.
+pub(crate) fn libraries(shell: &Shell, program: &Path, builds: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let out = latest_build(builds)?;
+    let variants = existing(&out.join("backends"), &|name| name.contains(".so"))?;
+    // Debian's name for the folder, or Fedora's.
+    let folder = ["lib", "lib64"].map(|name| out.join(name)).into_iter().find(|folder| folder.is_dir());
+    let others = existing(&folder.unwrap_or(out), &|name| is_soname(name))?;
+    let mut libraries = needed(shell, program, &others)?;
+    libraries.extend(variants);
+    Ok(libraries)
+}
+
+/// Where the latest build of llama.cpp left its files: builds with other settings have folders of their own.
+fn latest_build(builds: &Path) -> Result<PathBuf, Failure> {
+    let modified = |out: &PathBuf| out.join("backends").metadata().and_then(|found| found.modified()).ok();
     let latest = files::entries(builds)?
         .into_iter()
-        .filter(|folder| files::name_of(folder).starts_with("llama-cpp-sys-2-") && variants(folder).is_dir())
+        .filter(|folder| files::name_of(folder).starts_with("llama-cpp-sys-2-"))
+        .map(|folder| folder.join("out"))
+        .filter(|out| out.join("backends").is_dir())
         .max_by_key(modified);
-    let Some(folder) = latest else { return expect_some(Vec::new(), "libggml-cpu-*.so", builds) };
-    let mut found = Vec::new();
-    for (part, start) in [("out/lib", "lib"), ("out/backends", "libggml-cpu-")] {
-        let is_library = |path: &PathBuf| {
-            let name = files::name_of(path);
-            name.starts_with(start) && name.contains(".so")
-        };
-        let folder = folder.join(part);
-        let these = files::entries(&folder)?.into_iter().filter(is_library).collect();
-        found.extend(expect_some(these, &format!("{start}*.so"), &folder)?);
+    latest.ok_or_else(|| left_nothing("libggml-cpu-*.so", builds))
+}
+
+/// The files of a folder whose names fit; it is a failure if there are none.
+fn existing(folder: &Path, fits: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>, Failure> {
+    let found: Vec<PathBuf> =
+        files::entries(folder)?.into_iter().filter(|path| fits(files::name_of(path))).collect();
+    if found.is_empty() { Err(left_nothing("library", folder)) } else { Ok(found) }
+}
+
+fn left_nothing(what: &str, folder: &Path) -> Failure {
+    Failure::new(
+        format!("the build left no {what} in {}", folder.display()),
+        "run `cargo clean --release -p llama-cpp-sys-2` and build again",
+    )
+}
+
+/// `libllama.so.0`: the name by which programs ask for a library, not that for compilers (`libllama.so`) nor the whole
+/// version (`libllama.so.0.6.0`).
+fn is_soname(name: &str) -> bool {
+    name.split_once(".so.")
+        .is_some_and(|(_, version)| !version.is_empty() && version.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// Those of the libraries that the program needs, and those that they need in turn.
+fn needed(shell: &Shell, program: &Path, libraries: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut to_read = vec![program.to_owned()];
+    while let Some(file) = to_read.pop() {
+        let output = shell.run_quietly(shell.program("objdump").arg("-p").arg(&file))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        for name in text.lines().filter_map(|line| line.trim().strip_prefix("NEEDED")) {
+            let library = libraries.iter().find(|library| files::name_of(library) == name.trim());
+            if let Some(library) = library.filter(|library| !found.contains(library)) {
+                found.push(library.clone());
+                to_read.push(library.clone());
+            }
+        }
     }
+    found.sort();
     Ok(found)
 }
 
-fn expect_some(found: Vec<PathBuf>, what: &str, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    if found.is_empty() {
-        return Err(Failure::new(
-            format!("the build left no {what} in {}", folder.display()),
-            "run `cargo clean --release -p llama-cpp-sys-2` and build again",
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_a_library_s_three_names_is_the_one_that_programs_ask_for() {
+        let names = ["libllama.so", "libllama.so.0", "libllama.so.0.6.0", "libllama.a"];
+        assert_eq!(names.map(is_soname), [false, true, false, false]);
     }
-    Ok(found)
 }

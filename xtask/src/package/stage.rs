@@ -48,15 +48,8 @@ fn put_programs(shell: &Shell, stage: &Stage, build: &Portable) -> Result<(), Fa
     let mut copies = vec![program];
     for library in &build.libraries {
         let copy = folder.join(files::name_of(library));
-        let real = fs::canonicalize(library).map_err(files::failed("reading", library))?;
-        if fs::symlink_metadata(library).is_ok_and(|found| found.is_symlink())
-            && real.parent() == library.parent()
-        {
-            symlink(files::name_of(&real), &copy).map_err(files::failed("linking", &copy))?;
-        } else {
-            files::copy(&real, &copy)?;
-            copies.push(copy);
-        }
+        files::copy(library, &copy)?;
+        copies.push(copy);
     }
     let mut strip = shell.program("strip");
     shell.run_quietly(strip.args(["--strip-unneeded", "--remove-section=.comment"]).args(&copies))?;

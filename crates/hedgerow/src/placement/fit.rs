@@ -153,6 +153,9 @@ mod tests {
         // 256 MiB stay free and 20 are for a step: there is room for the output and no layer.
         assert_eq!(fit(&[Room { free: 400 * MIB, ..room(4000) }]), 1);
         assert_eq!(fit(&[Room { free: 800 * MIB, ..room(4000) }]), 5);
+        // The split goes by what the driver says, as llama.cpp's: the first device gets three layers, and has no room.
+        let rooms = [Room { free: 300 * MIB, ..room(3000) }, room(3000)];
+        assert_eq!((sizes().on_devices(&rooms, 5)[0], fit(&rooms)), (330 * MIB, 0));
     }
 
     #[test]
