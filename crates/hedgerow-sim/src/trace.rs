@@ -265,7 +265,12 @@ fn moment(line: u64, at_s: f64) -> Result<f64, TraceFault> {
 /// time without a zone is taken as UTC: only differences count.
 fn seconds(text: &str) -> Option<f64> {
     const PLAIN: &str = "%Y-%m-%d %H:%M:%S%.f";
-    let text = text.trim().replacen('T', " ", 1);
+    const DATE_LETTERS: usize = "2023-11-16".len();
+    let mut text = text.trim().to_owned();
+    // Behind the date only: `UTC` has a T too.
+    if text.as_bytes().get(DATE_LETTERS) == Some(&b'T') {
+        text.replace_range(DATE_LETTERS..=DATE_LETTERS, " ");
+    }
     let plain = text.strip_suffix('Z').or_else(|| text.strip_suffix(" UTC")).unwrap_or(&text);
     let plain = NaiveDateTime::parse_from_str(plain, PLAIN).ok();
     let zoned = || {

@@ -111,7 +111,9 @@ pub enum ScenarioError {
         trace_per_s: f64,
     },
     /// The resident weights leave no memory for KV caches.
-    #[error("the resident weights of {weights} do not fit the memory of {memory}")]
+    #[error(
+        "the resident weights of {weights} (by each precision's `alpha`) do not fit the memory of {memory} (`node.memory_gb`)"
+    )]
     NoMemory {
         /// All resident weights.
         weights: Bytes,
@@ -120,7 +122,8 @@ pub enum ScenarioError {
     },
     /// A padded prompt and its output would not fit a request's context.
     #[error(
-        "prompts padded to {prompt} and outputs of {output} do not fit `node.context_tokens` = {context}"
+        "prompts padded to {prompt} (the longest of `prompt_tokens`, or `planning.padding_tokens`) and outputs of {output} \
+         (the longest of `output_tokens`) do not fit `node.context_tokens` = {context}"
     )]
     PaddingTooLong {
         /// What prompts may be padded to.
@@ -180,7 +183,7 @@ impl ScenarioError {
             }
             Self::PaddingTooLong { prompt, output, .. } => {
                 format!("set `node.context_tokens` to {} or more, or `planning.padding` to \"none\"", {
-                    prompt.0 + output.0
+                    u64::from(prompt.0) + u64::from(output.0)
                 })
             }
         }

@@ -160,8 +160,8 @@ fn what_is_not_a_number_is_refused() {
         "user_power_dbm = 20.0",
         "user_power_dbm = inf",
         expect![[r#"
-        error: `radio.user_power_dbm` is inf, but must be a finite number
-        hint: set `radio.user_power_dbm` to a finite number
+        error: `radio.user_power_dbm` is inf, but must be a number from -400 to 400
+        hint: set `radio.user_power_dbm` to a number from -400 to 400
     "#]],
     );
 }
@@ -216,7 +216,7 @@ fn weights_that_do_not_fit_the_memory_are_refused() {
         "memory_gb = 32.0",
         "memory_gb = 3.0",
         expect![[r#"
-        error: the resident weights of 3001548800 bytes do not fit the memory of 3000000000 bytes
+        error: the resident weights of 3001548800 bytes (by each precision's `alpha`) do not fit the memory of 3000000000 bytes (`node.memory_gb`)
         hint: raise `node.memory_gb`, or name fewer or smaller precisions in `node.resident`
     "#]],
     );
@@ -228,8 +228,8 @@ fn an_epoch_too_short_for_its_slots_is_refused() {
         "epoch_ms = 2000.0",
         "epoch_ms = 500.0",
         expect![[r#"
-            error: `protocol.epoch_ms` is 500, but must be more than both radio slots, and no less than they and `compute_slot_ms`
-            hint: set `protocol.epoch_ms` to more than both radio slots, and no less than they and `compute_slot_ms`
+            error: `protocol.epoch_ms` is 500, but must be more than `radio.uplink_slot_ms` and `radio.downlink_slot_ms` together, and no less than they and `protocol.compute_slot_ms`
+            hint: set `protocol.epoch_ms` to more than `radio.uplink_slot_ms` and `radio.downlink_slot_ms` together, and no less than they and `protocol.compute_slot_ms`
         "#]],
     );
 }
@@ -240,7 +240,7 @@ fn padding_past_the_context_is_refused() {
         "context_tokens = 2048",
         "context_tokens = 1000",
         expect![[r#"
-        error: prompts padded to 512 tokens and outputs of 512 tokens do not fit `node.context_tokens` = 1000 tokens
+        error: prompts padded to 512 tokens (the longest of `prompt_tokens`, or `planning.padding_tokens`) and outputs of 512 tokens (the longest of `output_tokens`) do not fit `node.context_tokens` = 1000 tokens
         hint: set `node.context_tokens` to 1024 or more, or `planning.padding` to "none"
     "#]],
     );
@@ -507,7 +507,11 @@ fn a_profile_gives_the_step_times_and_is_found_from_the_scenarios_folder() {
     assert_eq!(cost.decode.at(1, 0), Span::from_millis(7));
     let why = |name| Scenario::parse_in(&text(name), &folder).unwrap_err().to_string();
     assert!(why("old.json").ends_with("its format is `hedgerow-profile/0`, not `hedgerow-profile/1`"));
-    assert!(why("none.json").ends_with("cannot be used: entity not found"), "{}", why("none.json"));
+    assert!(
+        why("none.json").ends_with("cannot be used: No such file or directory (os error 2)"),
+        "{}",
+        why("none.json")
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }
 

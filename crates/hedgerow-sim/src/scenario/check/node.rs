@@ -69,7 +69,15 @@ fn memory_gb(raw: &RawNode) -> Checked<f64> {
             let memory_gb = positive("node.memory_gb", memory_gb)?;
             within("node.memory_gb", memory_gb, 0.0..=MEMORY_GB_MAX, "at most 1e9")
         }
-        (None, Some(device)) => Ok(f64::from(raw.accelerators) * device.memory_gb),
+        (None, Some(device)) => {
+            let memory_gb = f64::from(raw.accelerators) * device.memory_gb;
+            let must_be = "few enough to have at most 1e9 GB of memory together";
+            if memory_gb <= MEMORY_GB_MAX {
+                Ok(memory_gb)
+            } else {
+                Err(value("node.accelerators", raw.accelerators, must_be))
+            }
+        }
         (None, None) => Err(missing("node.memory_gb", "a node without a `device` says its memory itself")),
     }
 }

@@ -92,11 +92,17 @@ pub(super) fn cell(raw: &RawRadio, radio: &Radio, knowledge: Option<&RawKnowledg
         bits_per_token: not_negative("radio.bits_per_token", raw.bits_per_token)?,
         propagation,
         shadowing: shadowing(raw, propagation.path_loss)?,
-        walkers: raw.walkers.unwrap_or(0),
+        walkers: walkers(raw.walkers.unwrap_or(0))?,
         speed_m_per_s: not_negative("radio.speed_km_h", raw.speed_km_h.unwrap_or(0.0))? / 3.6,
         slots: [radio.uplink_slot, radio.downlink_slot],
         snr_of_gain: [&radio.uplink, &radio.downlink].map(|channel| channel.snr(1.0) / channel.modem.snr_gap),
     })
+}
+
+/// Users who walk are all remembered.
+fn walkers(walkers: u32) -> Checked<u32> {
+    const MOST: u32 = 1_000_000;
+    if walkers <= MOST { Ok(walkers) } else { Err(value("radio.walkers", walkers, "at most 1000000")) }
 }
 
 fn propagation(raw: &RawRadio, knowledge: Option<&RawKnowledge>) -> Checked<Propagation> {
@@ -166,7 +172,10 @@ fn fading(raw: &RawRadio) -> Checked<Fading> {
         RawFading::Jakes => {
             let because = "the fading `jakes` comes from moving";
             raw.speed_km_h.ok_or_else(|| missing("radio.speed_km_h", because))?;
-            let step: Span = millis("radio.fading_step_ms", raw.fading_step_ms.unwrap_or(5.0))?;
+            let step_ms = raw.fading_step_ms.unwrap_or(5.0);
+            let step: Span = millis("radio.fading_step_ms", step_ms)?;
+            // Each step of each slot is drawn.
+            within("radio.fading_step_ms", step_ms, 0.01..=f64::MAX, "at least 0.01")?;
             Fading::Jakes { step, direct: raw.rician_k_db.map(direct).transpose()? }
         }
     })

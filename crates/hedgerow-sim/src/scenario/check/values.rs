@@ -90,7 +90,14 @@ pub(super) fn range(key: impl Into<String>, [least, most]: [f64; 2], limit: Limi
     if least >= 0.0 && least <= most && most <= limit.most() {
         return Ok(Range { least, most });
     }
-    Err(value(key, format!("[{least}, {most}]"), limit.must_be()))
+    let is_too_large = least.max(most) > limit.most();
+    let must_be = match limit {
+        Limit::One => "two numbers from 0 to 1, the smaller one first",
+        Limit::Seconds if is_too_large => "two numbers of at most 1e9, the smaller one first",
+        Limit::Bytes if is_too_large => "two numbers of at most 1e15, the smaller one first",
+        Limit::Seconds | Limit::Bytes => "two numbers of at least 0, the smaller one first",
+    };
+    Err(value(key, format!("[{least}, {most}]"), must_be))
 }
 
 /// What the larger number of a [`range`] may be.
@@ -110,14 +117,6 @@ impl Limit {
             Self::One => 1.0,
             Self::Seconds => SECONDS_MAX,
             Self::Bytes => MOST,
-        }
-    }
-
-    fn must_be(self) -> &'static str {
-        match self {
-            Self::One => "two numbers from 0 to 1, the smaller one first",
-            Self::Seconds => "two numbers of at least 0 and at most 1e9, the smaller one first",
-            Self::Bytes => "two numbers of at least 0 and at most 1e15, the smaller one first",
         }
     }
 }

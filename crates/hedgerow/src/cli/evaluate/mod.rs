@@ -234,7 +234,10 @@ fn load_beside(
 ) -> anyhow::Result<Vec<LoadedModel>> {
     let mut models: Vec<LoadedModel> = Vec::new();
     for name in names {
-        let path = models::fetch(&name.parse()?, options, &|_| {})?.path;
+        let bar = Bar::new();
+        let fetched = models::fetch(&name.parse()?, options, &|progress| bar.show(progress));
+        bar.finish();
+        let path = fetched?.path;
         let is_there = |loaded: &&LoadedModel| is_same_file(&loaded.path, &path);
         if models.iter().any(|loaded| is_there(&loaded)) {
             continue;
