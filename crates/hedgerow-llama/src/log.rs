@@ -18,8 +18,8 @@ thread_local! {
     /// something failed.
     static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
 
-    /// Who hears everything that is logged on this thread: see [`with_listener`].
-    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+    /// What hears everything that is logged on this thread: see [`with_listener`].
+    static LISTENERS: RefCell<Vec<Listener>> = const { RefCell::new(Vec::new()) };
 }
 
 type Listener = Box<dyn FnMut(&str)>;
@@ -44,11 +44,11 @@ pub(crate) fn with_reason<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<T
 }
 
 /// Runs a call into llama.cpp whose progress or findings are nowhere but in its log: each piece of text that it
-/// logs on this thread, often a part of a line, goes to `listener` as well.
+/// logs on this thread, often a part of a line, goes to `listener` as well, and to those of the calls around this one.
 pub(crate) fn with_listener<T>(listener: impl FnMut(&str) + 'static, call: impl FnOnce() -> T) -> T {
-    LISTENER.set(Some(Box::new(listener)));
+    LISTENERS.with_borrow_mut(|listeners| listeners.push(Box::new(listener)));
     let result = call();
-    LISTENER.set(None);
+    LISTENERS.with_borrow_mut(|listeners| drop(listeners.pop()));
     result
 }
 
@@ -56,11 +56,10 @@ extern "C" fn receive(level: ggml_log_level, text: *const c_char, _: *mut c_void
     // SAFETY: llama.cpp passes a string that ends with a zero byte and lives until this returns.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let text = text.trim_end();
-    // Taken out meanwhile: it may itself call llama.cpp.
-    if let Some(mut listener) = LISTENER.take() {
-        listener(text);
-        LISTENER.set(Some(listener));
-    }
+    // Taken out meanwhile: one of them may itself call llama.cpp.
+    let mut listeners = LISTENERS.take();
+    listeners.iter_mut().for_each(|listener| listener(text));
+    LISTENERS.set(listeners);
     match level {
         GGML_LOG_LEVEL_ERROR => {
             REASON
@@ -116,5 +115,21 @@ mod tests {
         );
         receive(GGML_LOG_LEVEL_CONT, c"later".as_ptr(), std::ptr::null_mut());
         assert_eq!(listening.iter().collect::<Vec<_>>(), ["converting .."]);
+    }
+
+    #[test]
+    fn a_listener_within_another_takes_nothing_from_it() {
+        let say = |text: &std::ffi::CStr| receive(GGML_LOG_LEVEL_CONT, text.as_ptr(), std::ptr::null_mut());
+        let (heard, outer) = std::sync::mpsc::channel();
+        let (inner_heard, inner) = std::sync::mpsc::channel();
+        with_listener(
+            move |text| heard.send(text.to_owned()).unwrap(),
+            || {
+                with_listener(move |text| inner_heard.send(text.to_owned()).unwrap(), || say(c"one"));
+                say(c"two");
+            },
+        );
+        assert_eq!(inner.iter().collect::<Vec<_>>(), ["one"]);
+        assert_eq!(outer.iter().collect::<Vec<_>>(), ["one", "two"]);
     }
 }
