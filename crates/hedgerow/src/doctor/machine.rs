@@ -97,26 +97,28 @@ pub(super) fn noise(patient: &Patient<'_>) -> Finding {
     Finding::ok("other work", noise.to_string())
 }
 
-/// The devices besides the CPU, and whether the configured ones are there.
-pub(super) fn devices() -> Vec<Finding> {
+/// The devices besides the CPU.
+pub(super) fn devices() -> Finding {
+    if ACCELERATORS.is_empty() {
+        return Finding::ok("devices", "the CPU alone, as this program was built");
+    }
     let all = match hedgerow_llama::devices() {
         Ok(all) => all,
-        Err(error) => return vec![Finding::error("devices", error.to_string(), error.hint())],
+        Err(error) => return Finding::error("devices", error.to_string(), error.hint()),
     };
     let named: Vec<String> = all
         .iter()
         .filter(|device| device.holds_layers())
         .map(|device| format!("{} ({}, {} free)", device.name, device.description, mb(device.memory_free.0)))
         .collect();
-    vec![match (named.as_slice(), ACCELERATORS) {
-        ([], []) => Finding::ok("devices", "the CPU alone, as this program was built"),
-        ([], features) => Finding::warning(
+    if named.is_empty() {
+        return Finding::warning(
             "devices",
-            format!("built for {}, and no device is found", features.join(", ")),
+            format!("built for {}, and no device is found", ACCELERATORS.join(", ")),
             "install its driver and let this user open its device files; docs/accelerators.md says more",
-        ),
-        (named, _) => Finding::ok("devices", named.join("; ")),
-    }]
+        );
+    }
+    Finding::ok("devices", named.join("; "))
 }
 
 #[cfg(test)]

@@ -111,9 +111,10 @@ pub(crate) fn examine(config: anyhow::Result<(Config, Option<PathBuf>)>, verify:
     let cpus = Cpus::read(&root);
     let patient = Patient { config: &config, root, cpus, models };
     findings.extend([machine::cpu(&patient), machine::threads(&patient), machine::noise(&patient)]);
-    findings.extend(machine::devices());
     findings.extend(found);
     findings.extend(model::kernels(&patient));
+    // After the kernels were checked in a child process: this starts llama.cpp.
+    findings.push(machine::devices());
     findings.extend(model::memory(&patient));
     findings.extend(model::speed(&patient));
     findings.extend(limits::all(&patient));

@@ -65,7 +65,10 @@ impl Placer {
     /// hold them.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let engine = &config.engine;
-        let here = here()?;
+        // To list the devices llama.cpp is started, which is not to happen in this process before a child process has
+        // checked the kernels; a program for the CPU alone has none to list.
+        let is_named = matches!(engine.device, DeviceChoice::Named(_));
+        let here = if ACCELERATORS.is_empty() && !is_named { Vec::new() } else { here()? };
         let chosen = choose(&here, &engine.device, engine.gpu_layers)?;
         Ok(Self {
             gpu_layers: engine.gpu_layers,
