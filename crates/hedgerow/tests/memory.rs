@@ -144,7 +144,9 @@ fn what_does_not_fit_a_control_group_is_refused_before_loading_and_what_is_propo
     let body = body.to_string();
     let callers: Vec<_> = (0..20).map(|_| server.open("POST", "/v1/chat/completions", &[], &body)).collect();
     let statuses: Vec<u16> = callers.into_iter().map(|caller| support::Answer::read(caller).status).collect();
-    assert_eq!(statuses, [200; 20]);
+    // A few may find the queue full; none is lost.
+    assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+    assert!(statuses.iter().filter(|status| **status == 200).count() >= 12, "{statuses:?}");
     assert_eq!(group.killed(), 0);
     drop(server);
 }
