@@ -1,7 +1,8 @@
 //! Looks for the toolkits of the accelerators that this build is to have.
 //!
 //! It stands here and not in `hedgerow-llama`, because Cargo runs a build script after those of the package's direct
-//! dependencies that link something: beside llama.cpp it would come too late.
+//! dependencies that link something: there it would always come after llama.cpp's. Here Cargo runs the two in any
+//! order; `cargo xtask build` looks before either.
 
 use std::env;
 
