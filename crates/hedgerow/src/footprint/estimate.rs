@@ -168,7 +168,7 @@ const MASK: u64 = 2;
 /// The graph allocator reuses memory of tensors whose last reader is done. The scores of a whole pass over the vocabulary
 /// come last and are the largest, except where the mask over a long context is larger: then they take its place. A layer
 /// needs some copies of what passes from layer to layer, and two of the widest part. Measured for llama.cpp of
-/// `llama-cpp-2` 0.1.160; `tests/footprint.rs` holds it against llama.cpp's report.
+/// `llama-cpp-2` 0.1.160; `tests/memory.rs` holds it against llama.cpp's report.
 fn compute(model: &Dimensions, setup: &Setup) -> u64 {
     let pass = setup.micro_batch.max(setup.parallel);
     let context = setup.context.next_multiple_of(CELLS_STEP);
