@@ -7,6 +7,7 @@ use hedgerow_llama::{ACCELERATORS, COMPILER, compiled_instruction_sets};
 
 use super::{Finding, Patient, mb};
 use crate::host::Snapshot;
+use crate::kernels;
 use crate::profile::version;
 
 /// Other processes that take more of the CPUs' time than this disturb step times.
@@ -27,7 +28,7 @@ pub(super) fn build() -> Finding {
 /// The processor, and whether it has what the kernels were compiled for.
 pub(super) fn cpu(patient: &Patient<'_>) -> Finding {
     let name = patient.cpus.model.as_deref().unwrap_or("unknown");
-    let lacks = lacking(&patient.cpus.features, &compiled_instruction_sets());
+    let lacks = kernels::lacking(&compiled_instruction_sets().join(" "), &patient.cpus.features.join(" "));
     if lacks.is_empty() {
         return Finding::ok("cpu", name);
     }
@@ -36,33 +37,6 @@ pub(super) fn cpu(patient: &Patient<'_>) -> Finding {
         format!("{name} lacks {}, which the kernels were compiled for", lacks.join(" ")),
         "build hedgerow on this machine, or use a build with the feature `portable`",
     )
-}
-
-/// Instruction sets that kernels use, by llama.cpp's name and the system's. Those of other processors than x86 have
-/// their names from elsewhere and are not judged.
-const NAMES: [(&str, &str); 13] = [
-    ("SSE3", "pni"),
-    ("SSSE3", "ssse3"),
-    ("AVX", "avx"),
-    ("AVX_VNNI", "avx_vnni"),
-    ("AVX2", "avx2"),
-    ("F16C", "f16c"),
-    ("FMA", "fma"),
-    ("BMI2", "bmi2"),
-    ("AVX512", "avx512f"),
-    ("AVX512_VBMI", "avx512vbmi"),
-    ("AVX512_VNNI", "avx512_vnni"),
-    ("AVX512_BF16", "avx512_bf16"),
-    ("AMX_INT8", "amx_int8"),
-];
-
-fn lacking<'a>(features: &[String], compiled: &[&'a str]) -> Vec<&'a str> {
-    let is_lacking = |set: &&&str| {
-        let name = NAMES.iter().find(|(of_llama, _)| *of_llama == **set).map(|(_, of_system)| *of_system);
-        // A system that names no features is not judged either.
-        name.is_some_and(|name| !features.is_empty() && !features.iter().any(|feature| feature == name))
-    };
-    compiled.iter().filter(is_lacking).copied().collect()
 }
 
 /// How many threads the engine will have, and what decides that.
@@ -119,20 +93,4 @@ pub(super) fn devices() -> Finding {
         );
     }
     Finding::ok("devices", named.join("; "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cpu_without_what_the_kernels_need_is_told() {
-        let features = ["pni", "avx", "avx2", "avx512f"].map(str::to_owned);
-        assert_eq!(
-            lacking(&features, &["SSE3", "AVX512", "AMX_INT8", "AVX512_VNNI"]),
-            ["AMX_INT8", "AVX512_VNNI"]
-        );
-        assert!(lacking(&features, &["SSE3", "AVX2", "NEON"]).is_empty());
-        assert!(lacking(&[], &["AMX_INT8"]).is_empty(), "a system that says nothing");
-    }
 }

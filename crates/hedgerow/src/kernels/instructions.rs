@@ -15,7 +15,7 @@ pub(super) fn compiled_with(sets: &[String]) -> String {
 /// What the kernels were compiled with, and what of that the CPU does not have.
 pub(super) fn instructions(sets: &[String], cpu: &Cpu) -> String {
     let compiled = compiled_with(sets);
-    let missing = missing(&compiled, &cpu.flags);
+    let missing = lacking(&compiled, &cpu.flags);
     if missing.is_empty() {
         format!("{compiled}; this CPU, {}, has them", cpu.name)
     } else {
@@ -24,7 +24,7 @@ pub(super) fn instructions(sets: &[String], cpu: &Cpu) -> String {
 }
 
 /// The instruction sets of a list that are not among a CPU's flags.
-fn missing(compiled: &str, flags: &str) -> Vec<&'static str> {
+pub(crate) fn lacking(compiled: &str, flags: &str) -> Vec<&'static str> {
     // llama.cpp's name, and Linux's.
     const NAMES: [(&str, &str); 18] = [
         ("SSE3", "pni"),
@@ -79,7 +79,17 @@ mod tests {
     }
 
     #[test]
+    fn only_known_sets_are_judged_and_only_where_the_system_names_any() {
+        assert_eq!(
+            lacking("SSE3 AVX512 AMX_INT8 AVX512_VNNI", "pni avx avx2 avx512f"),
+            ["AVX512_VNNI", "AMX_INT8"]
+        );
+        assert!(lacking("SSE3 AVX2 NEON", "pni avx avx2 avx512f").is_empty());
+        assert!(lacking("AMX_INT8", "").is_empty(), "a system that says nothing");
+    }
+
+    #[test]
     fn a_flag_counts_only_as_a_whole_word() {
-        assert_eq!(missing("compiled with AVX, AVX2", "avx512f avx2"), ["AVX"]);
+        assert_eq!(lacking("compiled with AVX, AVX2", "avx512f avx2"), ["AVX"]);
     }
 }

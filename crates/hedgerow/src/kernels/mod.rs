@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::hint::hinted;
 use crate::models;
 use check::{Program, check};
+pub(crate) use instructions::lacking;
 use saved::Shelf;
 use subject::Subject;
 use verdict::Verdict;
