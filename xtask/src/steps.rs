@@ -60,7 +60,7 @@ const STEPS: &[Step] = &[
     Step { name: "model", work: Work::Hedgerow(&["pull"]), is_needed_by_the_rest: true },
     Step {
         name: "test",
-        work: Work::Tests(&["test", "--release", "--workspace", "--locked"]),
+        work: Work::Tests(&["test", "--release", "--workspace", "--locked", "--no-fail-fast"]),
         is_needed_by_the_rest: false,
     },
     // Off by default, and not to rot for it.
@@ -98,6 +98,7 @@ const STEPS: &[Step] = &[
             "test",
             "--release",
             "--locked",
+            "--no-fail-fast",
             "--workspace",
             "--features",
             "hedgerow/portable",

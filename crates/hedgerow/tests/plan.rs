@@ -4,8 +4,16 @@ mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::Value;
+
+/// Held for writing while this machine is measured: simulations beside it would be measured too.
+static MEASURING: RwLock<()> = RwLock::new(());
+
+fn while_nothing_is_measured() -> RwLockReadGuard<'static, ()> {
+    MEASURING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn run(cache: Option<&Path>, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
@@ -39,6 +47,7 @@ const SHORT: [&str; 6] = ["--duration", "20s", "--seeds", "1,2", "--resolution",
 
 #[test]
 fn a_model_of_70_billion_weights_is_planned_for_on_several_accelerators_as_an_estimate() {
+    let _turn = while_nothing_is_measured();
     let asked =
         ["plan", "llama-2-70b", "--device", "rtx a6000", "--accelerators", "4", "--precisions", "q8_0,q4_0"];
     let picture = std::env::temp_dir().join(format!("hedgerow-plan-{}.svg", std::process::id()));
@@ -70,6 +79,7 @@ fn trace() -> String {
 
 #[test]
 fn callers_who_come_in_bursts_or_as_others_once_came_are_planned_for_too() {
+    let _turn = while_nothing_is_measured();
     let file = std::env::temp_dir().join(format!("hedgerow-plan-{}.csv", std::process::id()));
     std::fs::write(&file, trace()).expect("it can be written");
     let from = format!("trace:{}", file.to_str().expect("a plain path"));
@@ -95,6 +105,7 @@ fn callers_who_come_in_bursts_or_as_others_once_came_are_planned_for_too() {
 
 #[test]
 fn what_cannot_be_planned_is_said_with_the_way_out() {
+    let _turn = while_nothing_is_measured();
     let device = ["--device", "rtx a6000"];
     let with = |arguments: &[&'static str]| mistake(&[arguments, &device].concat());
     let said = with(&["llama-2-70b", "--precisions", "f16"]);
@@ -128,6 +139,7 @@ const CLASSES: &str = "[[class]]\nname = \"short\"\npart = 1\nprompt_tokens = [1
 #[test]
 fn this_machine_is_planned_for_once_its_model_was_measured() {
     let Some(model) = support::model() else { return };
+    let _alone = MEASURING.write().unwrap_or_else(PoisonError::into_inner);
     let cache = std::env::temp_dir().join(format!("hedgerow-plan-cache-{}", std::process::id()));
     let model = model.to_str().expect("a plain path");
     let setup = ["--parallel", "2", "--ctx-size", "1024", "--prefill-chunk", "64"];
