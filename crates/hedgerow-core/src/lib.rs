@@ -6,11 +6,11 @@
 
 pub mod allocator;
 mod as_text;
+pub mod calibration;
 pub mod engine;
-pub mod lengths;
 pub mod node;
 pub mod output;
-pub mod pace;
+pub mod output_length;
 pub mod pipeline;
 pub mod quantization;
 pub mod queue;

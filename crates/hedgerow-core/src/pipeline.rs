@@ -9,16 +9,16 @@
 //! ([`Order`]). It never waits, so the simulator and the server run the same decisions.
 
 use crate::allocator::{self, Ledger};
+use crate::calibration::StepTimeCalibration;
 use crate::engine::{EndReason, EngineError, Step, StepReport};
-use crate::lengths::Lengths;
 use crate::node::Node;
 use crate::output::{Outcome, Record, Rejection};
-use crate::pace::Pace;
-use crate::quantization::{self, PrecisionIndex, Residents};
+use crate::output_length::OutputLengthPredictor;
+use crate::quantization::{self, LoadedPrecisions, PrecisionIndex};
 use crate::queue::Queue;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
-use crate::scheduler::{self, InFlight, Plan, PlanReport, Planned, Standing, Traffic, View};
+use crate::scheduler::{self, DemandEstimator, InFlight, LiveStatus, Plan, PlanReport, Planned, View};
 use crate::settings::{Protocol, Settings};
 use crate::time::{Instant, Span};
 use crate::units::Tokens;
@@ -90,7 +90,7 @@ pub struct Pipeline {
     delivering: Vec<Delivery>,
     ledger: Ledger,
     /// Which precisions are in memory.
-    residents: Residents,
+    residents: LoadedPrecisions,
     /// What the engine is doing.
     in_flight: Option<InFlight>,
     /// The latest plan, as far as it has not been carried out.
@@ -98,11 +98,11 @@ pub struct Pipeline {
     /// The epoch planned last (`epoch`).
     planned_epoch: Option<u64>,
     /// How the engine keeps up with its cost model.
-    pace: Pace,
+    calibration: StepTimeCalibration,
     /// What callers have asked for lately.
-    traffic: Traffic,
+    demand: DemandEstimator,
     /// How long answers turned out to be.
-    lengths: Lengths,
+    output_lengths: OutputLengthPredictor,
     /// The time that those who name no time are owed, in nanoseconds; negative when they had more.
     owed_ns: i64,
     /// How many requests take part in a step, by the latest plan.
@@ -131,7 +131,7 @@ impl Pipeline {
         Self {
             queue: Queue::new(settings.queue_capacity),
             ledger: Ledger::new(&node),
-            residents: Residents::new(&node),
+            residents: LoadedPrecisions::new(&node),
             node,
             settings,
             running: Vec::new(),
@@ -139,9 +139,9 @@ impl Pipeline {
             in_flight: None,
             plan: None,
             planned_epoch: None,
-            pace: Pace::default(),
-            traffic: Traffic::default(),
-            lengths: Lengths::default(),
+            calibration: StepTimeCalibration::default(),
+            demand: DemandEstimator::default(),
+            output_lengths: OutputLengthPredictor::default(),
             owed_ns: 0,
             batch: u32::MAX,
             drain_by: None,
@@ -196,9 +196,9 @@ impl Pipeline {
     }
 
     /// How a request that has not ended stands: whether it runs, and when it is expected to be done.
-    pub fn standing(&self, now: Instant, id: RequestId) -> Option<Standing> {
+    pub fn live_status(&self, now: Instant, id: RequestId) -> Option<LiveStatus> {
         let (waiting, promised, held) = (self.competing(now), self.queue.promised(), self.held_soon());
-        scheduler::standing(&self.view(now, &waiting, &promised, &held), self.plan.as_ref(), id)
+        scheduler::live_status(&self.view(now, &waiting, &promised, &held), self.plan.as_ref(), id)
     }
 
     /// Whether nobody waits, runs or is being delivered to.
@@ -207,8 +207,8 @@ impl Pipeline {
     }
 
     /// How the engine keeps up with its cost model.
-    pub fn pace(&self) -> &Pace {
-        &self.pace
+    pub fn calibration(&self) -> &StepTimeCalibration {
+        &self.calibration
     }
 
     /// The node.

@@ -17,7 +17,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use hedgerow_core::engine::{Emission, Engine, PrefillChunk, Sampling, Step, TokenId, Work};
+use hedgerow_core::engine::{Emission, Engine, GenerationTask, PrefillChunk, Sampling, Step, TokenId};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions};
@@ -135,7 +135,7 @@ impl Ours<'_> {
     fn prefill(&mut self, prompts: &[Vec<TokenId>], steps: u32) {
         let mut prefill = Step::default();
         for (&request, prompt) in self.decode.decode.iter().zip(prompts) {
-            let work = Work {
+            let work = GenerationTask {
                 prompt: prompt.clone(),
                 max_output: Tokens(1 + steps),
                 sampling: Sampling::GREEDY,

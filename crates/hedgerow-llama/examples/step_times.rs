@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use hedgerow_core::engine::{Emission, Engine, PrefillChunk, Sampling, Step, TokenId, Work};
+use hedgerow_core::engine::{Emission, Engine, GenerationTask, PrefillChunk, Sampling, Step, TokenId};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions};
@@ -29,7 +29,7 @@ fn main() {
             let everyone: Vec<RequestId> = (0..u64::from(parallel)).map(RequestId).collect();
             for &request in &everyone {
                 let prompt = text[request.0 as usize..][..PROMPT as usize].to_vec();
-                let work = Work {
+                let work = GenerationTask {
                     prompt,
                     max_output: Tokens(1 + STEPS as u32),
                     sampling: Sampling::GREEDY,

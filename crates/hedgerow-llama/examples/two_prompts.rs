@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use hedgerow_core::engine::{Emission, Engine, PrefillChunk, Sampling, Step, Work};
+use hedgerow_core::engine::{Emission, Engine, GenerationTask, PrefillChunk, Sampling, Step};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions};
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let prompt = model.tokenize(text, false, true);
         let tokens = Tokens(prompt.len() as u32);
         let max_output = Tokens(16);
-        let work = Work {
+        let work = GenerationTask {
             prompt,
             max_output,
             sampling: Sampling::GREEDY,

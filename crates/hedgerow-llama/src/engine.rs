@@ -7,7 +7,7 @@ use std::time::Instant;
 use hedgerow_core::engine::prefix::HeldId;
 use hedgerow_core::engine::sequences::{Sequence, Sequences};
 use hedgerow_core::engine::{
-    Emission, Engine, EngineError, EngineLimits, Step, StepReport, TokenId, TokenSink, Work,
+    Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId, TokenSink,
 };
 use hedgerow_core::node::{KvType, ModelShape};
 use hedgerow_core::output::TextStream;
@@ -327,7 +327,7 @@ impl Engine for LlamaEngine<'_> {
         self.sequences.limits()
     }
 
-    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+    fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
         let Self { model, holders, sequences, prefixes, .. } = self;
         let parallel = sequences.limits().parallel;
         sequences.open(request, work, |work| {
@@ -508,8 +508,8 @@ mod tests {
         is_send::<LlamaEngine<'static>>();
     }
 
-    fn sharing(prompt: &[TokenId]) -> Work {
-        Work { cache_prompt: true, ..common::greedy(prompt.to_vec(), 8) }
+    fn sharing(prompt: &[TokenId]) -> GenerationTask {
+        GenerationTask { cache_prompt: true, ..common::greedy(prompt.to_vec(), 8) }
     }
 
     #[test]
@@ -546,7 +546,7 @@ mod tests {
         let prompt = model.tokenize("One hedgehog and one wren live in one hedge.", false, false);
         let mut step = Step::default();
         for (id, length) in [(0, 10), (1, 5)] {
-            let work = Work {
+            let work = GenerationTask {
                 prompt: prompt[..length].to_vec(),
                 max_output: Tokens(8),
                 sampling: Sampling::GREEDY,

@@ -1,6 +1,6 @@
 //! From the scores of a vocabulary to one token.
 
-use hedgerow_core::engine::{Sampling, TokenId, Work};
+use hedgerow_core::engine::{GenerationTask, Sampling, TokenId};
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
@@ -26,7 +26,7 @@ const TEMPERATURE_MIN: f32 = 1e-4;
 
 impl<'m> Chooser<'m> {
     /// What `work` asks for. A setting that is not a number counts as its neutral value.
-    pub(crate) fn new(model: &'m LlamaModel, work: &Work) -> Self {
+    pub(crate) fn new(model: &'m LlamaModel, work: &GenerationTask) -> Self {
         let forbidden = model.forbidden(work.ignore_eos);
         let sampling = neutral_where_not_a_number(work.sampling);
         let window = penalty_window(&sampling, work);
@@ -53,7 +53,7 @@ impl<'m> Chooser<'m> {
 
 /// How many tokens the penalties look back on; 0 when they do nothing. Never more than the request can
 /// come to hold, because llama.cpp allocates the whole window.
-fn penalty_window(sampling: &Sampling, work: &Work) -> u32 {
+fn penalty_window(sampling: &Sampling, work: &GenerationTask) -> u32 {
     let is_neutral = sampling.repeat_penalty == 1.0
         && sampling.frequency_penalty == 0.0
         && sampling.presence_penalty == 0.0;

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{answer, chat, engine, greedy, model, model_path, options, prefill, run};
-use hedgerow_core::engine::{Engine, TokenId, Work, conformance};
+use hedgerow_core::engine::{Engine, GenerationTask, TokenId, conformance};
 use hedgerow_core::node::KvType;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
@@ -127,7 +127,7 @@ fn a_prefix_that_was_computed_on_a_device_is_used_again() {
         let options = EngineOptions { retained: 2, flash_attention: true, ..options(2) };
         let mut engine = LlamaEngine::new(&placed, &options).unwrap();
         let mut ask = |id: u64, prompt: &[TokenId], cache_prompt: bool| {
-            let work = Work { cache_prompt, ..greedy(prompt.to_vec(), 1) };
+            let work = GenerationTask { cache_prompt, ..greedy(prompt.to_vec(), 1) };
             engine.open(RequestId(id), work).unwrap();
             let mut first = None;
             let report =

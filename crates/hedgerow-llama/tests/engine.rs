@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Answer, chunk, decode, engine, greedy, model, options, prefill, run};
-use hedgerow_core::engine::{EndReason, Engine, EngineError, Step, TokenId, Work, conformance};
+use hedgerow_core::engine::{EndReason, Engine, EngineError, GenerationTask, Step, TokenId, conformance};
 use hedgerow_core::node::KvType;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
@@ -140,7 +140,9 @@ fn a_request_that_moves_into_a_gap_goes_on_as_if_it_had_not() {
     let mut write = |cancelled: usize| {
         let mut written = Answer::default();
         for id in 0..3 {
-            engine.open(RequestId(id), Work { ignore_eos: true, ..greedy(text_of(model, 30), 12) }).unwrap();
+            engine
+                .open(RequestId(id), GenerationTask { ignore_eos: true, ..greedy(text_of(model, 30), 12) })
+                .unwrap();
         }
         let two = Step { prefill: vec![chunk(1, 30), chunk(0, cancelled)], ..Step::default() };
         let one = prefill(1, 30);

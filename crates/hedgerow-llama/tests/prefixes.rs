@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Answer, decode, greedy, model, options, prefill, run};
-use hedgerow_core::engine::{Engine, TokenId, Work};
+use hedgerow_core::engine::{Engine, GenerationTask, TokenId};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel};
@@ -27,12 +27,12 @@ fn engine(model: &LlamaModel, retained: u32) -> LlamaEngine<'_> {
     LlamaEngine::new(model, &options).expect("a small engine fits")
 }
 
-fn sharing(prompt: Vec<TokenId>, max_output: u32) -> Work {
-    Work { cache_prompt: true, ignore_eos: true, ..greedy(prompt, max_output) }
+fn sharing(prompt: Vec<TokenId>, max_output: u32) -> GenerationTask {
+    GenerationTask { cache_prompt: true, ignore_eos: true, ..greedy(prompt, max_output) }
 }
 
 /// Runs a request to its end; what it wrote, and how much of its prompt the cache had.
-fn ask(engine: &mut LlamaEngine<'_>, id: u64, work: Work) -> (Vec<TokenId>, u32) {
+fn ask(engine: &mut LlamaEngine<'_>, id: u64, work: GenerationTask) -> (Vec<TokenId>, u32) {
     let length = work.prompt.len() as u32;
     engine.open(RequestId(id), work).unwrap();
     let mut answer = Answer::default();
@@ -55,7 +55,7 @@ fn the_same_prompt_again_runs_only_its_last_token_and_gives_the_same_answer() {
         let options = EngineOptions { retained: 1, kv_unified, flash_attention, ..options(3) };
         let mut engine = LlamaEngine::new(model, &options).unwrap();
         let prompt = prompt(model, "When do I cut hawthorn?");
-        let apart = Work { cache_prompt: false, ..sharing(prompt.clone(), 16) };
+        let apart = GenerationTask { cache_prompt: false, ..sharing(prompt.clone(), 16) };
         let (alone, cached) = ask(&mut engine, 0, apart);
         assert_eq!(cached, 0);
         assert_eq!(
@@ -67,7 +67,7 @@ fn the_same_prompt_again_runs_only_its_last_token_and_gives_the_same_answer() {
         for id in [2, 3] {
             assert_eq!(ask(&mut engine, id, sharing(prompt.clone(), 16)), (alone.clone(), last));
         }
-        let apart = Work { cache_prompt: false, ..sharing(prompt, 16) };
+        let apart = GenerationTask { cache_prompt: false, ..sharing(prompt, 16) };
         assert_eq!(ask(&mut engine, 4, apart), (alone, 0), "who does not share takes nothing");
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Answer, answer, engine, greedy, model};
-use hedgerow_core::engine::{Sampling, Work};
+use hedgerow_core::engine::{GenerationTask, Sampling};
 use hedgerow_llama::{LlamaEngine, LlamaModel};
 
 const CHAT: Sampling =
@@ -11,7 +11,7 @@ const CHAT: Sampling =
 
 fn write(engine: &mut LlamaEngine<'_>, model: &LlamaModel, prompt: &str, sampling: Sampling) -> Answer {
     let prompt = model.tokenize(prompt, false, true);
-    answer(engine, Work { sampling, ignore_eos: true, ..greedy(prompt, 24) })
+    answer(engine, GenerationTask { sampling, ignore_eos: true, ..greedy(prompt, 24) })
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 use std::process::ExitCode;
 
-use hedgerow_sim::families::{self, Family};
+use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Budget, Policy};
 
 /// Deterministic, unlike a time limit. The hardest instances end here.
@@ -34,7 +34,7 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
     let policy: Option<Policy> = if solver == "draw-only" { None } else { Some(solver.parse()?) };
     let (mut items, mut value, mut proven) = (0, 0, 0);
     for seed in 0..seeds {
-        let instance = families::draw(family, requests, seed);
+        let instance = generators::draw(family, requests, seed);
         items += instance.items.len();
         if let Some(policy) = policy {
             let answer = hedgerow_solver::solve(&instance, policy, &mut Budget::nodes(NODES_MAX))?;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use hedgerow_core::calibration::Factors;
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::sequences::Sequences;
 use hedgerow_core::engine::{
-    Emission, Engine, EngineError, EngineLimits, Step, StepLoad, StepReport, TokenId, TokenSink, Work,
+    Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepLoad, StepReport, TokenId,
+    TokenSink,
 };
 use hedgerow_core::node::Node;
-use hedgerow_core::pace::Factors;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 
@@ -81,7 +82,7 @@ impl Engine for SimulatedEngine {
         self.sequences.limits()
     }
 
-    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+    fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
         let answer = self.answers.remove(&request);
         self.sequences.open(request, work, |work| Ok(answer.filter(|_| !work.ignore_eos)))
     }

@@ -33,7 +33,7 @@ pub(crate) fn assert_record(record: &Record, answer: Tokens, node: &Node) {
     match record.outcome {
         Outcome::Met(end) | Outcome::Late(end) => assert_answer(record, end, answer, node),
         Outcome::Rejected(_) => assert!(started.is_none(), "refused after its start: {record:#?}"),
-        // A caller may also go away while the whole answer is on the air.
+        // A caller may also hang up while the whole answer is being transmitted.
         Outcome::Cancelled => assert!(record.produced <= answer, "more than an answer: {record:#?}"),
         Outcome::Expired | Outcome::Failed(_) | Outcome::ShutDown => {
             assert!(record.produced < answer, "whole, and yet cut off: {record:#?}");

@@ -11,12 +11,12 @@
 //! Nothing here reads a clock or draws from anything but the scenario's seed, so the same scenario gives
 //! the same bytes. It uses only what the core shows to everybody.
 
-mod agenda;
-mod air;
 mod arrivals;
 mod channel;
+mod channel_outcomes;
 mod engine;
-pub mod families;
+mod event_queue;
+pub mod generators;
 mod invariants;
 pub mod models;
 mod random;
@@ -25,8 +25,8 @@ mod report;
 mod scenario;
 mod simulation;
 mod sink;
+mod slowdown;
 pub mod sweep;
-mod tempo;
 mod text_file;
 mod trace;
 
@@ -46,7 +46,7 @@ pub use scenario::{
 };
 pub use simulation::Simulation;
 pub use sink::{Run, Sink};
-pub use tempo::Tempo;
+pub use slowdown::EngineSlowdown;
 pub use text_file::{read_text, without_byte_order_mark};
 pub use trace::{Trace, TraceError, TraceFault, TraceFit, TraceRow};
 

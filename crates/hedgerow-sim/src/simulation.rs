@@ -1,12 +1,12 @@
-//! Virtual time: what happens is taken from an agenda, told to the core's pipeline, and what the
+//! Virtual time: events are taken from a queue, told to the core's pipeline, and what the
 //! pipeline orders is done.
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::engine::{Engine as _, Sampling, Step, TokenId, Work};
+use hedgerow_core::calibration::Factors;
+use hedgerow_core::engine::{Engine as _, GenerationTask, Sampling, Step, TokenId};
 use hedgerow_core::node::Node;
 use hedgerow_core::output::Record;
-use hedgerow_core::pace::Factors;
 use hedgerow_core::quantization::{PrecisionIndex, Residency};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::running::Running;
@@ -16,15 +16,15 @@ use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
 use hedgerow_solver::Policy;
 
-use crate::agenda::Agenda;
-use crate::air::Air;
 use crate::arrivals::{Arrival, Arrivals};
+use crate::channel_outcomes::ChannelOutcomes;
 use crate::engine::SimulatedEngine;
+use crate::event_queue::EventQueue;
 use crate::invariants;
 use crate::recording::{Line, What};
 use crate::scenario::Scenario;
 use crate::sink::{Run, Sink};
-use crate::tempo::Tempo;
+use crate::slowdown::EngineSlowdown;
 
 /// Wake-ups in a row that change nothing, after which those who wait are taken to wait for ever.
 const IDLE_WAKES_MAX: u32 = 10_000;
@@ -35,27 +35,32 @@ pub struct Simulation<I = Arrivals> {
     node: Node,
     policy: Policy,
     arrivals: I,
-    agenda: Agenda,
+    events: EventQueue,
     pipeline: Pipeline,
     engine: SimulatedEngine,
     now: Instant,
     /// Who has arrived and not ended, and the tokens of their answers.
     here: BTreeMap<RequestId, Tokens>,
     /// What becomes of those whose channels the node does not know.
-    air: Air,
+    channel_outcomes: ChannelOutcomes,
     idle_wakes: u32,
     /// Requests that have ended.
     ended: u64,
     /// What a node would have recorded, if that is wanted.
     lines: Option<Vec<Line>>,
-    tempo: Tempo,
+    slowdown: EngineSlowdown,
 }
 
 impl Simulation {
     /// A scenario about to begin.
     pub fn new(scenario: &Scenario) -> Self {
-        Self::begin(&scenario.node, &scenario.settings, Air::of(scenario), Arrivals::new(scenario))
-            .at_tempo(Tempo::steady(Factors::both(scenario.knowledge.engine_factor)))
+        Self::begin(
+            &scenario.node,
+            &scenario.settings,
+            ChannelOutcomes::of(scenario),
+            Arrivals::new(scenario),
+        )
+        .slowed_by(EngineSlowdown::steady(Factors::both(scenario.knowledge.engine_factor)))
     }
 }
 
@@ -63,22 +68,22 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     /// An idle node to which these arrivals come: a trace, or a story to be told again. They must be in the
     /// order in which the node hears of them, each request with an id of its own.
     pub fn replay(node: &Node, settings: &Settings, arrivals: I) -> Self {
-        Self::begin(node, settings, Air::default(), arrivals)
+        Self::begin(node, settings, ChannelOutcomes::default(), arrivals)
     }
 
-    fn begin(node: &Node, settings: &Settings, air: Air, arrivals: I) -> Self {
+    fn begin(node: &Node, settings: &Settings, channel_outcomes: ChannelOutcomes, arrivals: I) -> Self {
         let mut simulation = Self {
             arrivals,
-            agenda: Agenda::default(),
+            events: EventQueue::default(),
             pipeline: Pipeline::new(node.clone(), settings.clone()),
             engine: SimulatedEngine::new(node),
             now: Instant::START,
             here: BTreeMap::new(),
-            air,
+            channel_outcomes,
             idle_wakes: 0,
             ended: 0,
             lines: None,
-            tempo: Tempo::steady(Factors::ONE),
+            slowdown: EngineSlowdown::steady(Factors::ONE),
             policy: settings.policy,
             node: node.clone(),
         };
@@ -86,14 +91,14 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         simulation
     }
 
-    /// The same with an engine of this tempo; it begins with what its cost model says.
-    pub fn at_tempo(self, tempo: Tempo) -> Self {
-        Self { tempo, ..self }
+    /// The same with an engine of this slowdown; it begins with what its cost model says.
+    pub fn slowed_by(self, slowdown: EngineSlowdown) -> Self {
+        Self { slowdown, ..self }
     }
 
     /// Puts down what else will happen, besides the arrivals.
     pub fn expect(&mut self, at: Instant, event: Event) {
-        self.agenda.add(at, event);
+        self.events.add(at, event);
     }
 
     /// Plays it to its end, and writes down what a node records.
@@ -135,7 +140,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     }
 
     fn play<S: Sink>(&mut self, sink: &mut S, mut progress: impl FnMut(u64)) -> Result<(), S::Error> {
-        while let Some((at, event)) = self.agenda.next() {
+        while let Some((at, event)) = self.events.next() {
             self.happens(at, event, sink)?;
             progress(self.ended);
         }
@@ -182,12 +187,12 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             // Weights that are gone take no time.
             Order::Unload(_) => Ok(()),
             Order::End(record) => {
-                let record = self.air.deliver(record);
+                let record = self.channel_outcomes.deliver(record);
                 self.close_the_book_on(record, sink)
             }
             Order::Planned(report) => sink.planned(&report),
             Order::WakeAt(at) => {
-                self.agenda.add(at, Event::Woke);
+                self.events.add(at, Event::Woke);
                 Ok(())
             }
         }
@@ -196,7 +201,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
     fn open(&mut self, running: &Running) {
         let request = running.request.id;
         self.engine.answer_with(request, self.here[&request]);
-        let work = Work {
+        let work = GenerationTask {
             // What the tokens are does not matter here, only how many there are.
             prompt: vec![TokenId(0); running.prompt.0 as usize],
             max_output: running.request.max_output,
@@ -208,20 +213,20 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         // Who was recorded with a prefix in the cache finds it there again.
         let opened = self.engine.open(request, work);
         if let Err(error) = opened.and_then(|()| self.engine.skip(request, running.request.cached)) {
-            self.agenda.add(self.now, Event::OpenFailed { request, error });
+            self.events.add(self.now, Event::OpenFailed { request, error });
         }
     }
 
     /// Runs a step at once; the pipeline is told when its time has passed.
     fn step<S: Sink>(&mut self, step: &Step, sink: &mut S) -> Result<(), S::Error> {
         let mut took = Span::ZERO;
-        self.engine.stretch(self.tempo.at(self.now));
+        self.engine.stretch(self.slowdown.at(self.now));
         match self.engine.step(step, &mut |_: hedgerow_core::engine::Emission<'_>| {}) {
             Ok(report) => {
                 took = report.elapsed;
-                self.agenda.add(self.now + took, Event::StepDone(report));
+                self.events.add(self.now + took, Event::StepDone(report));
             }
-            Err(error) => self.agenda.add(self.now, Event::StepFailed(error)),
+            Err(error) => self.events.add(self.now, Event::StepFailed(error)),
         }
         sink.stepped(self.now, took, step)
     }
@@ -232,7 +237,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             Residency::OnDemand { load, .. } => load,
             Residency::Always => Span::ZERO,
         };
-        self.agenda.add(self.now + takes, Event::Loaded { precision, is_there: true });
+        self.events.add(self.now + takes, Event::Loaded { precision, is_there: true });
     }
 
     fn close_the_book_on<S: Sink>(&mut self, record: Record, sink: &mut S) -> Result<(), S::Error> {
@@ -248,21 +253,21 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         sink.ended(record)
     }
 
-    /// Puts the next arrival on the agenda: one at a time, so that the agenda stays small.
+    /// Puts the next arrival into the event queue: one at a time, so that the queue stays small.
     fn expect_next_arrival(&mut self) {
         let Some(arrival) = self.arrivals.next() else { return };
         let id = arrival.request.id;
         self.here.insert(id, arrival.answer);
-        self.air.expect(&arrival);
+        self.channel_outcomes.expect(&arrival);
         if let Some(leaves) = arrival.leaves {
-            self.agenda.add(leaves, Event::Cancelled(id));
+            self.events.add(leaves, Event::Cancelled(id));
         }
-        self.agenda.add(arrival.told, Event::Arrived(arrival.request));
+        self.events.add(arrival.told, Event::Arrived(arrival.request));
     }
 
     fn watch_for_livelock(&mut self, is_wake: bool, orders: &[Order]) {
         let is_idle = is_wake
-            && self.agenda.has_only_wakes()
+            && self.events.has_only_wakes()
             && orders.iter().all(|order| matches!(order, Order::WakeAt(_) | Order::Planned(_)));
         self.idle_wakes = if is_idle { self.idle_wakes + 1 } else { 0 };
         let who = self.here.keys().next();

@@ -5,7 +5,7 @@
 
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::{Engine as _, conformance};
-use hedgerow_core::engine::{PrefillChunk, Sampling, Step, StepLoad, TokenId, Work};
+use hedgerow_core::engine::{GenerationTask, PrefillChunk, Sampling, Step, StepLoad, TokenId};
 use hedgerow_core::output::{Outcome, Rejection};
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::{Length, Link, Request, RequestId};
@@ -422,7 +422,7 @@ proptest! {
         let (mut decode, mut decode_kv) = (Vec::new(), 0);
         for (id, &prompt) in prompts.iter().enumerate() {
             let request = RequestId(id as u64);
-            let work = Work {
+            let work = GenerationTask {
                 prompt: vec![TokenId(0); prompt as usize],
                 max_output: Tokens(9),
                 sampling: Sampling::GREEDY,

@@ -2,7 +2,7 @@
 //!
 //! More of them: `HEDGEROW_TEST_INSTANCES=1000000 cargo test --release -p hedgerow-sim --test exact`.
 
-use hedgerow_sim::families::{self, Family};
+use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Budget, Exact, Instance, Policy, check::check, solve};
 
 /// Instances that brute force looks through, in all.
@@ -29,10 +29,10 @@ fn agrees_with_brute_force_on_a_hundred_thousand_instances_of_all_families() {
         let count = if family == Family::Adversarial { ADVERSARIAL } else { each };
         for seed in 0..count {
             let requests = (1 + seed % REQUESTS_MAX) as usize;
-            let instance = families::draw(family, requests, seed);
+            let instance = generators::draw(family, requests, seed);
             let answer = solver.solve(&instance, &mut Budget::unlimited());
             let best = by(Policy::BruteForce, &instance);
-            let name = families::instance_name(family, requests, seed);
+            let name = generators::instance_name(family, requests, seed);
             assert_eq!((answer.value, answer.bound), (best, best), "{name}");
             assert_eq!(check(&instance, &answer.chosen), Ok(best), "{name}");
             looked_at += 1;
@@ -47,7 +47,7 @@ fn a_thousand_nodes_give_a_batch_and_a_bound_that_hold_on_the_hardest_instances(
     let mut cut_short = 0;
     for family in [Family::Correlated, Family::Parity, Family::Adversarial, Family::Tight] {
         for seed in 0..20 {
-            let instance = families::draw(family, 30, seed);
+            let instance = generators::draw(family, 30, seed);
             let best = by(Policy::Exact, &instance);
             let answer = Exact::default().solve(&instance, &mut Budget::nodes(1_000));
             assert_eq!(check(&instance, &answer.chosen), Ok(answer.value));
@@ -65,7 +65,7 @@ fn a_thousand_nodes_give_a_batch_and_a_bound_that_hold_on_the_hardest_instances(
 fn on_the_papers_structure_dftsp_needs_a_fiftieth_of_brute_force_and_exact_a_tenth_of_that() {
     let (mut brute_force, mut dftsp, mut exact) = (0, 0, 0);
     for seed in 0..20 {
-        let instance = families::draw(Family::Paper, 16, seed);
+        let instance = generators::draw(Family::Paper, 16, seed);
         let nodes = |policy| solve(&instance, policy, &mut Budget::unlimited()).unwrap().nodes;
         brute_force += nodes(Policy::BruteForce);
         dftsp += nodes(Policy::Dftsp);

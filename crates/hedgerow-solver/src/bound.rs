@@ -8,13 +8,17 @@ use super::instance::{Instance, Item};
 /// only add to what is possible. Requests that no batch can hold are left out, which takes nothing
 /// from any allowed batch.
 pub fn upper_bound(instance: &Instance) -> u128 {
-    let able: Vec<&Item> = instance.able().into_iter().map(|index| &instance.items[index]).collect();
+    let individually_feasible: Vec<&Item> =
+        instance.individually_feasible().into_iter().map(|index| &instance.items[index]).collect();
     let [uplink, downlink, memory, compute_us] = instance.capacity.limits();
     // Under either timing the last deadline bounds all work.
-    let latest_us = able.iter().map(|item| item.slack_us).max().unwrap_or(0);
+    let latest_us = individually_feasible.iter().map(|item| item.slack_us).max().unwrap_or(0);
     let allowed = [uplink, downlink, memory, compute_us.min(latest_us)];
     let one_limit = |sum: usize| {
-        most_value(able.iter().map(|item| Entry { need: item.needs()[sum], value: item.value }), allowed[sum])
+        most_value(
+            individually_feasible.iter().map(|item| Entry { need: item.needs()[sum], value: item.value }),
+            allowed[sum],
+        )
     };
     (0..4).map(one_limit).min().expect("there are four limits")
 }

@@ -31,7 +31,7 @@ use super::{bound, greedy};
 pub fn solve(instance: &Instance, budget: &mut Budget<'_>, rules: Rules) -> Answer {
     let search = Search::new(instance);
     let mut counters = tree::Counters::default();
-    for size in (1..=search.able.len()).rev() {
+    for size in (1..=search.individually_feasible.len()).rev() {
         if rules.above_bound && size > search.largest {
             counters.cuts.count(Rule::AboveBound);
             continue;
@@ -54,7 +54,7 @@ pub fn is_exact_for(instance: &Instance) -> bool {
 struct Search<'a> {
     instance: &'a Instance,
     /// The requests that some batch could hold.
-    able: Vec<usize>,
+    individually_feasible: Vec<usize>,
     /// No allowed batch holds more requests than this.
     largest: usize,
     /// Those requests by output length, the shortest first; inside a class by radio need, then by who
@@ -65,11 +65,11 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(instance: &'a Instance) -> Self {
-        let able = instance.able();
-        let largest = largest_size(instance, &able);
-        let radio = BindingRadio::new(instance, &able, largest);
+        let individually_feasible = instance.individually_feasible();
+        let largest = largest_size(instance, &individually_feasible);
+        let radio = BindingRadio::new(instance, &individually_feasible, largest);
         let mut classes = BTreeMap::<(u64, u64), Class>::new();
-        for &index in &able {
+        for &index in &individually_feasible {
             let item = &instance.items[index];
             classes.entry((item.compute_us, item.memory)).or_default().push(index);
         }
@@ -80,12 +80,13 @@ impl<'a> Search<'a> {
                 (radio.need(item), Reverse(item.slack_us), index)
             });
         }
-        Self { instance, able, largest, classes, radio }
+        Self { instance, individually_feasible, largest, classes, radio }
     }
 
     fn is_exact(&self) -> bool {
         let item = |index: usize| &self.instance.items[index];
-        let has_equal_values = self.able.windows(2).all(|pair| item(pair[0]).value == item(pair[1]).value);
+        let has_equal_values =
+            self.individually_feasible.windows(2).all(|pair| item(pair[0]).value == item(pair[1]).value);
         has_equal_values
             && self
                 .classes
@@ -130,7 +131,10 @@ impl<'a> Search<'a> {
             // Slack beyond the compute slot is of no use, so all such slacks share one pass.
             Timing::Together => {
                 let slot_us = self.instance.capacity.compute_us;
-                self.able.iter().map(|&index| self.instance.items[index].slack_us.min(slot_us)).collect()
+                self.individually_feasible
+                    .iter()
+                    .map(|&index| self.instance.items[index].slack_us.min(slot_us))
+                    .collect()
             }
             Timing::ByDeadline { .. } => BTreeSet::from([0]),
         }
@@ -147,7 +151,8 @@ impl<'a> Search<'a> {
     fn answer(&self, chosen: Vec<usize>, size: usize, counters: tree::Counters) -> Answer {
         let mut bound = bound::upper_bound(self.instance);
         if self.is_exact() {
-            let value_each = self.able.first().map_or(0, |&index| self.instance.items[index].value);
+            let value_each =
+                self.individually_feasible.first().map_or(0, |&index| self.instance.items[index].value);
             bound = bound.min(size as u128 * u128::from(value_each));
         }
         let answer = Answer::of(self.instance, chosen, bound);
@@ -162,9 +167,10 @@ struct BindingRadio {
 }
 
 impl BindingRadio {
-    fn new(instance: &Instance, able: &[usize], largest: usize) -> Self {
+    fn new(instance: &Instance, individually_feasible: &[usize], largest: usize) -> Self {
         let may_fill = |need: fn(&Item) -> u64, all: u64| {
-            let mut needs: Vec<u64> = able.iter().map(|&index| need(&instance.items[index])).collect();
+            let mut needs: Vec<u64> =
+                individually_feasible.iter().map(|&index| need(&instance.items[index])).collect();
             needs.sort_unstable_by_key(|&need| Reverse(need));
             needs.into_iter().take(largest).map(u128::from).sum::<u128>() > u128::from(all)
         };
@@ -180,8 +186,9 @@ impl BindingRadio {
     }
 }
 
-fn largest_size(instance: &Instance, able: &[usize]) -> usize {
-    let items = able.iter().map(|&index| Item { value: 1, ..instance.items[index] }).collect();
+fn largest_size(instance: &Instance, individually_feasible: &[usize]) -> usize {
+    let items =
+        individually_feasible.iter().map(|&index| Item { value: 1, ..instance.items[index] }).collect();
     let counting = Instance { items, ..instance.clone() };
     bound::upper_bound(&counting) as usize
 }

@@ -68,7 +68,7 @@ fn cheapest_first(instance: &Instance) -> Vec<usize> {
 /// Moore and Hodgson: most urgent first; whenever a limit breaks, the dearest request chosen so far
 /// leaves. With one limit and equal values this is optimal; with more it is a good guess.
 fn drop_the_dearest(instance: &Instance) -> Vec<usize> {
-    let mut order = instance.able();
+    let mut order = instance.individually_feasible();
     order.sort_by_key(|&index| (instance.items[index].slack_us, index));
     let mut load = PartialBatch::new(instance);
     for index in order {

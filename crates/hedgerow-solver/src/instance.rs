@@ -76,7 +76,7 @@ pub enum Timing {
     /// Departs from `model.md §2`, whose one bound for the whole batch would let a caller who can wait a
     /// minute be refused because another can wait a second.
     ByDeadline {
-        /// Work already promised; by itself it meets every slack in it.
+        /// Work already admitted; by itself it meets every slack in it.
         committed: Vec<Demand>,
     },
 }
@@ -138,7 +138,7 @@ impl Instance {
     }
 
     /// The items that some allowed batch holds: those that could be served alone.
-    pub(super) fn able(&self) -> Vec<usize> {
+    pub(super) fn individually_feasible(&self) -> Vec<usize> {
         let mut load = PartialBatch::new(self);
         (0..self.items.len()).filter(|&index| load.limit_with(index).is_none()).collect()
     }

@@ -1,5 +1,5 @@
 use expect_test::{Expect, expect};
-use hedgerow_sim::families::{Family, draw, instance_name};
+use hedgerow_sim::generators::{Family, draw, instance_name};
 use serde_json::json;
 
 use super::*;

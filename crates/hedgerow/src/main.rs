@@ -14,7 +14,6 @@ mod host;
 mod instance_file;
 mod kernels;
 mod link;
-mod load;
 mod logging;
 mod metrics;
 mod models;
@@ -26,6 +25,7 @@ mod quantize;
 mod serve;
 mod server;
 mod service_manager;
+mod workload;
 
 use std::process::ExitCode;
 

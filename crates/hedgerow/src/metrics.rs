@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use hedgerow_core::allocator::Share;
+use hedgerow_core::calibration::StepTimeCalibration;
 use hedgerow_core::output::{Outcome, Record};
-use hedgerow_core::pace::Pace;
 use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Tokens};
@@ -82,7 +82,7 @@ pub(crate) struct Metrics {
     uplink_rate: Gauge<f64, AtomicU64>,
     downlink_bytes: Counter,
     downlink_share: Gauge<f64, AtomicU64>,
-    pace: Gauge<f64, AtomicU64>,
+    calibration: Gauge<f64, AtomicU64>,
     margin: Gauge<f64, AtomicU64>,
 }
 
@@ -115,7 +115,7 @@ impl Metrics {
             uplink_rate: Gauge::default(),
             downlink_bytes: Counter::default(),
             downlink_share: Gauge::default(),
-            pace: Gauge::default(),
+            calibration: Gauge::default(),
             margin: Gauge::default(),
             resident: Family::default(),
             loads: Family::default(),
@@ -188,7 +188,7 @@ impl Metrics {
         let help = "Part of the downlink that is held by requests that run";
         registry.register("downlink_share_in_use", help, metrics.downlink_share.clone());
         let help = "Time that the latest steps took over the time predicted";
-        registry.register("step_time_ratio", help, metrics.pace.clone());
+        registry.register("step_time_ratio", help, metrics.calibration.clone());
         let help = "Part by which nine of ten of the latest seconds were at most slower than predicted";
         registry.register("planning_margin", help, metrics.margin.clone());
         Self { registry, ..metrics }
@@ -272,9 +272,9 @@ impl Metrics {
     }
 
     /// How many wait and run now, and how the engine keeps up with its cost model.
-    pub(crate) fn state(&self, waiting: usize, running: usize, pace: &Pace) {
-        self.pace.set(pace.factor());
-        self.margin.set(pace.margin());
+    pub(crate) fn state(&self, waiting: usize, running: usize, calibration: &StepTimeCalibration) {
+        self.calibration.set(calibration.factor());
+        self.margin.set(calibration.margin());
         self.waiting.set(waiting as i64);
         self.running.set(running as i64);
     }

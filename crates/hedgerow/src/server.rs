@@ -20,7 +20,7 @@ use crate::footprint;
 use crate::hint::hinted;
 use crate::host;
 use crate::kernels::{self, Chosen};
-use crate::link::{Connection, Door};
+use crate::link::{Connection, PacedListener};
 use crate::metrics::Metrics;
 use crate::models::{self, Bar, FetchOptions, FetchedModel, ModelSource};
 use crate::placement::{Placement, Placer};
@@ -52,7 +52,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let app = App::new(config.clone(), clock, Arc::clone(&metrics));
         let (stop_listening, stopped) = oneshot::channel();
-        let door = Door::new(listener, metrics.downlink_bytes());
+        let door = PacedListener::new(listener, metrics.downlink_bytes());
         let service = api::router(app.clone()).into_make_service_with_connect_info::<Connection>();
         let serving = axum::serve(door, service).with_graceful_shutdown(async {
             // Dropped without a word counts as well.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use expect_test::{Expect, expect};
-use hedgerow_sim::families::Family;
+use hedgerow_sim::generators::Family;
 use serde_json::Value;
 
 /// Quick enough for a test: nothing here is measured.

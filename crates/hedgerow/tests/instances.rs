@@ -180,7 +180,7 @@ fn a_wrong_number_is_told_the_right_ones() {
 #[test]
 fn its_help_says_what_each_family_is() {
     let help = printed(&["--help"]);
-    for family in hedgerow_sim::families::Family::ALL {
+    for family in hedgerow_sim::generators::Family::ALL {
         let first_words: String = family.description().chars().take(30).collect();
         assert!(help.contains(family.name()) && help.contains(&first_words), "{family}: {help}");
     }

@@ -93,7 +93,7 @@ fn what_a_server_recorded_is_replayed_to_the_same_end() {
         assert_eq!((&one["recorded"]["offered"], &one["simulated"]["offered"]), (&json!(10), &json!(10)));
         assert_eq!((&one["recorded"]["met"], &one["recorded"]["turned_away"]), (&json!(6), &json!(1)));
         assert_eq!((&one["is_whole"], &one["unfinished"]), (&json!(true), &json!(0)));
-        assert!(one["mean_pace"].as_f64().expect("a number") > 0.0);
+        assert!(one["mean_slowdown"].as_f64().expect("a number") > 0.0);
     }
     let shown = String::from_utf8(replay(&path, &[]).stdout).expect("text");
     assert!(shown.contains("times as long; replayed at") && shown.contains("admitted attainment"), "{shown}");

@@ -26,14 +26,14 @@ pub struct Payload {
     pub last: Bits,
     /// The least time between its first token and its last; zero for an answer that is not streamed.
     pub decoding: Span,
-    /// The rate that its tokens need to come at the pace that was asked for; zero if none was.
+    /// The rate that its tokens need to come at the rate that was asked for; zero if none was.
     pub fluent: BitsPerSecond,
 }
 
 impl Wire {
     /// The least constant rate that sends an answer in the time its tokens take and a quarter of the
     /// spare time, or in all of its time if the link carries no more; and no less than its tokens need to
-    /// come at the pace that was asked for.
+    /// come at the rate that was asked for.
     ///
     /// ```text
     /// r = B / (t + (T − t)/4)        B bits, T from arrival to deadline, t decoding

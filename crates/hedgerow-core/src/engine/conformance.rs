@@ -3,7 +3,9 @@
 //! Each claim starts and ends with nothing open. The suite needs an engine of at least 3 sequences
 //! and a context of at least 64 tokens.
 
-use super::{EndReason, Engine, EngineError, PrefillChunk, Sampling, Step, StepReport, TokenId, Work};
+use super::{
+    EndReason, Engine, EngineError, GenerationTask, PrefillChunk, Sampling, Step, StepReport, TokenId,
+};
 use crate::request::RequestId;
 use crate::units::Tokens;
 
@@ -40,8 +42,8 @@ const CLAIMS: &[fn(&mut dyn Engine, &MakePrompt<'_>)] = &[
     survives_two_hundred_cancellations,
 ];
 
-fn work(prompt: Vec<TokenId>, max_output: u32) -> Work {
-    Work {
+fn work(prompt: Vec<TokenId>, max_output: u32) -> GenerationTask {
+    GenerationTask {
         prompt,
         max_output: Tokens(max_output),
         sampling: Sampling::GREEDY,
@@ -216,7 +218,7 @@ fn does_nothing_for_an_empty_step(engine: &mut dyn Engine, _: &MakePrompt<'_>) {
 
 fn says_how_much_of_a_prompt_it_remembered(engine: &mut dyn Engine, prompt: &MakePrompt<'_>) {
     let (length, half) = (48, 24);
-    let kept = || Work { cache_prompt: true, ..work(prompt(length), 2) };
+    let kept = || GenerationTask { cache_prompt: true, ..work(prompt(length), 2) };
     engine.open(RequestId(1), kept()).unwrap();
     let (report, first) = run(engine, &prefill(1, length));
     assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "nobody was here before");

@@ -41,7 +41,7 @@ pub trait Engine {
     /// # Errors
     ///
     /// When no sequence is free, the request is open already, or its tokens cannot fit.
-    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError>;
+    fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError>;
 
     /// Runs one step. Each decoding request, and each one whose prompt this step completes, produces
     /// exactly one token, which goes to `sink` before this returns.
@@ -75,7 +75,7 @@ pub struct EngineLimits {
 
 /// What the engine needs to know about a request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Work {
+pub struct GenerationTask {
     /// The prompt; at least one token.
     pub prompt: Vec<TokenId>,
     /// The most tokens to produce; at least 1.

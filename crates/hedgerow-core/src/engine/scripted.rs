@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::sequences::Sequences;
-use super::{Emission, Engine, EngineError, EngineLimits, Step, StepReport, TokenId, TokenSink, Work};
+use super::{
+    Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId, TokenSink,
+};
 use crate::request::RequestId;
 use crate::time::Span;
 use crate::units::Tokens;
@@ -51,7 +53,7 @@ impl Engine for ScriptedEngine {
         self.sequences.limits()
     }
 
-    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+    fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
         self.sequences.open(request, work, |_| Ok(()))
     }
 

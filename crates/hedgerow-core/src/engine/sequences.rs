@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{EndReason, EngineError, EngineLimits, Progress, Step, Work};
+use super::{EndReason, EngineError, EngineLimits, GenerationTask, Progress, Step};
 use crate::request::RequestId;
 use crate::units::Tokens;
 
@@ -20,7 +20,7 @@ pub struct Sequences<T> {
 #[derive(Clone, Debug)]
 pub struct Sequence<T> {
     /// What to do.
-    pub work: Work,
+    pub work: GenerationTask,
     /// Prompt tokens that were in the cache before the first was worked through.
     pub cached: Tokens,
     /// Prompt tokens worked through, or in the cache already.
@@ -68,8 +68,8 @@ impl<T> Sequences<T> {
     pub fn open(
         &mut self,
         request: RequestId,
-        work: Work,
-        own: impl FnOnce(&Work) -> Result<T, EngineError>,
+        work: GenerationTask,
+        own: impl FnOnce(&GenerationTask) -> Result<T, EngineError>,
     ) -> Result<(), EngineError> {
         let needed = Tokens(work.prompt.len() as u32) + work.max_output;
         if work.prompt.is_empty() || work.max_output == Tokens::ZERO {

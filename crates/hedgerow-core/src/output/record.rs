@@ -6,7 +6,7 @@ use crate::allocator::Grant;
 use crate::engine::{EndReason, EngineError};
 use crate::quantization::PrecisionIndex;
 use crate::request::Request;
-use crate::scheduler::Obstacle;
+use crate::scheduler::AdmissionFailure;
 use crate::time::{Instant, Span};
 use crate::units::{Bytes, Quality, Tokens};
 use hedgerow_solver::Limit;
@@ -128,7 +128,7 @@ pub enum Rejection {
         /// What an idle node needs.
         fastest: Span,
     },
-    /// A target for the pace of the answer could not be met even on an idle node.
+    /// A target for the token rate of the answer could not be met even on an idle node.
     #[error("{target} target of {asked} is shorter than the fastest possible, {fastest}")]
     TargetInfeasible {
         /// Which one.
@@ -142,7 +142,7 @@ pub enum Rejection {
     #[error("the deadline cannot be met now: {why}")]
     DeadlineUnreachable {
         /// What stands in the way.
-        why: Obstacle,
+        why: AdmissionFailure,
         /// When it may be worth another try.
         retry_after: Span,
     },
@@ -159,7 +159,7 @@ pub enum Rejection {
     ShuttingDown,
 }
 
-/// A target for the pace of an answer.
+/// A target for the token rate of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum Target {
     /// Time to the first token.

@@ -3,20 +3,20 @@
 use super::*;
 use crate::output::Target;
 use crate::quantization::Residency;
-use crate::scheduler::Obstacle;
+use crate::scheduler::AdmissionFailure;
 
 impl Pipeline {
     /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
     pub(super) fn admit(&mut self, now: Instant, mut request: Request, orders: &mut Vec<Order>) {
-        self.pace.forget(now);
-        progress::expect(&self.lengths, &self.settings, &mut request, Tokens::ZERO);
+        self.calibration.forget(now);
+        progress::expect(&self.output_lengths, &self.settings, &mut request, Tokens::ZERO);
         if let Err(rejection) = self.check_arrival(now, &request) {
             orders.push(reject(now, request, rejection));
             return;
         }
         if !request.is_best_effort() {
-            let work = scheduler::least_work(&request, &self.node, &self.pace);
-            self.traffic.note(now, &request, work);
+            let work = scheduler::least_work(&request, &self.node, &self.calibration);
+            self.demand.note(now, &request, work);
         }
         // Without loading: that may have begun.
         let fastest =
@@ -66,12 +66,12 @@ impl Pipeline {
         self.check_targets(request)
     }
 
-    /// Whether a batch of a request alone would fit an epoch, at the pace that the engine has now.
+    /// Whether a batch of a request alone would fit an epoch, at the speed that the engine has now.
     fn check_slot(&self, request: &Request) -> Result<(), Rejection> {
         let Protocol::Epoch { compute_slot: slot, .. } = self.settings.protocol else { return Ok(()) };
-        let Self { node, settings, pace, .. } = self;
+        let Self { node, settings, calibration, .. } = self;
         let needed = self.fastest_by(request, |precision| {
-            scheduler::slot_needed(request, node, settings, pace, precision)
+            scheduler::slot_needed(request, node, settings, calibration, precision)
         });
         // Plans count whole microseconds.
         if needed.as_micros_ceil() > slot.as_micros_floor() {
@@ -89,7 +89,7 @@ impl Pipeline {
         })
     }
 
-    /// Whether an idle node keeps the targets for an answer's pace.
+    /// Whether an idle node keeps the targets for an answer's token rate.
     fn check_targets(&self, request: &Request) -> Result<(), Rejection> {
         for (target, asked) in [(Target::Ttft, request.ttft), (Target::Tpot, request.tpot)] {
             let Some(asked) = asked else { continue };
@@ -143,12 +143,12 @@ impl Pipeline {
         orders.push(Order::Planned(plan.report));
         let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
         if is_final {
-            let left_out: Vec<(RequestId, Obstacle)> = waiting
+            let left_out: Vec<(RequestId, AdmissionFailure)> = waiting
                 .iter()
                 .filter(|request| !plan.accepts(request.id))
                 // Who names no time waits until the precision that it needs can be loaded.
                 .filter(|request| !request.is_best_effort())
-                .map(|request| (request.id, scheduler::obstacle(&view, &plan, request)))
+                .map(|request| (request.id, scheduler::admission_failure(&view, &plan, request)))
                 .collect();
             self.turn_away(now, &left_out, plan.report.retry_after, orders);
             plan.accepted.iter().for_each(|planned| self.queue.promise(planned.id));
@@ -172,7 +172,7 @@ impl Pipeline {
     fn turn_away(
         &mut self,
         now: Instant,
-        left_out: &[(RequestId, Obstacle)],
+        left_out: &[(RequestId, AdmissionFailure)],
         retry_after: Span,
         orders: &mut Vec<Order>,
     ) {
@@ -191,7 +191,7 @@ impl Pipeline {
         }
         let hopeless = self.queue.hopeless(now);
         if !hopeless.is_empty() {
-            let hopeless: Vec<_> = hopeless.into_iter().map(|id| (id, Obstacle::RanOut)).collect();
+            let hopeless: Vec<_> = hopeless.into_iter().map(|id| (id, AdmissionFailure::RanOut)).collect();
             self.turn_away(now, &hopeless, self.time_to_drain(now), orders);
         }
         let on_the_air = self.node.downlink_slot();

@@ -1,7 +1,7 @@
 //! Which precisions are in memory: what a plan may count on, and what is loaded when.
 
 use super::*;
-use crate::quantization::Load;
+use crate::quantization::PrecisionLoad;
 
 impl Pipeline {
     /// The precisions in memory, and the one that is being loaded.
@@ -14,7 +14,7 @@ impl Pipeline {
     }
 
     /// What could be loaded now without taking a precision from anybody who runs.
-    pub(super) fn loads(&self) -> Vec<Load> {
+    pub(super) fn loads(&self) -> Vec<PrecisionLoad> {
         if self.in_flight.as_ref().is_some_and(InFlight::is_load) {
             return Vec::new();
         }
@@ -23,7 +23,7 @@ impl Pipeline {
     }
 
     /// What is to be loaded now: what the plan says, once nobody who runs is more urgent than whoever needs it.
-    pub(super) fn load_due(&mut self) -> Option<Load> {
+    pub(super) fn load_due(&mut self) -> Option<PrecisionLoad> {
         let plan = self.plan.as_mut()?;
         let needed = plan.load.as_ref()?.precision;
         let first = plan.accepted.iter().find(|planned| planned.precision == needed)?;
@@ -33,8 +33,8 @@ impl Pipeline {
     }
 
     /// Changes what is in memory.
-    pub(super) fn load(&mut self, now: Instant, load: Load, orders: &mut Vec<Order>) {
-        let Load { precision, unload, takes } = load;
+    pub(super) fn load(&mut self, now: Instant, load: PrecisionLoad, orders: &mut Vec<Order>) {
+        let PrecisionLoad { precision, unload, takes } = load;
         for old in unload {
             self.residents.note_unloaded(old);
             orders.push(Order::Unload(old));

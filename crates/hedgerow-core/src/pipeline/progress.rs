@@ -20,7 +20,8 @@ impl Pipeline {
             }
             let load = load_of(&step, &self.running);
             let (node, precision) = (&self.node, &self.node.precisions[step.precision.0]);
-            self.pace.note(now, report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
+            self.calibration
+                .note(now, report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
             self.settle_with_best_effort(&step, report.elapsed);
         }
         let slowdown = self.slowdown_of_steps();
@@ -35,7 +36,7 @@ impl Pipeline {
             running.ready = running.ready + report.elapsed * slowdown;
             if progress.produced {
                 running.produced = running.produced + Tokens(1);
-                expect(&self.lengths, &self.settings, &mut running.request, running.produced);
+                expect(&self.output_lengths, &self.settings, &mut running.request, running.produced);
                 running.first_token.get_or_insert(now);
                 running.last_token = Some(now);
             }
@@ -46,7 +47,7 @@ impl Pipeline {
                 self.running.iter().position(|running| running.request.id == *id).expect("seen just now");
             let running = self.running.remove(index);
             if running.request.length != Length::Exact {
-                self.lengths.note(running.request.max_output, running.produced);
+                self.output_lengths.note(running.request.max_output, running.produced);
             }
             self.delivering.push(Delivery { running, end: *end, arrives: None });
         }
@@ -177,7 +178,12 @@ impl Pipeline {
 }
 
 /// Sets the length that a request is planned with, now that it has `produced` tokens.
-pub(super) fn expect(lengths: &Lengths, settings: &Settings, request: &mut Request, produced: Tokens) {
+pub(super) fn expect(
+    lengths: &OutputLengthPredictor,
+    settings: &Settings,
+    request: &mut Request,
+    produced: Tokens,
+) {
     let limit = request.max_output;
     let learned = || lengths.expect(limit, produced, settings.confidence);
     request.expected_output = match request.length {

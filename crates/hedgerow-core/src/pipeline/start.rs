@@ -50,7 +50,7 @@ impl Pipeline {
         let best_effort = self.running.iter().filter(|running| running.request.is_best_effort()).count();
         let is_kept = self.settings.best_effort_share > 0.0 && self.queue.iter().any(Request::is_best_effort);
         let allowed = match request.is_best_effort() {
-            true if self.traffic.is_recent(now) => best_effort < places.div_ceil(2),
+            true if self.demand.is_recent(now) => best_effort < places.div_ceil(2),
             true => true,
             false if is_kept && best_effort == 0 => self.running.len() + 1 < places || places == 1,
             false => true,
@@ -181,8 +181,8 @@ impl Pipeline {
             ledger: &self.ledger,
             node: &self.node,
             settings: &self.settings,
-            pace: &self.pace,
-            traffic: &self.traffic,
+            calibration: &self.calibration,
+            demand: &self.demand,
             owes_best_effort: self.owed_ns > 0,
             batch: self.batch,
         }

@@ -8,7 +8,9 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::allocator::{Channel, Modem, Radio};
 use crate::engine::cost::{Line, MeasuredCost, Surface};
-use crate::engine::{CostModel, Engine as _, EngineLimits, Sampling, ScriptedEngine, TokenId, Work};
+use crate::engine::{
+    CostModel, Engine as _, EngineLimits, GenerationTask, Sampling, ScriptedEngine, TokenId,
+};
 use crate::node::ModelShape;
 use crate::quantization::{Precision, Residency};
 use crate::request::Link;
@@ -135,7 +137,7 @@ impl Driver {
     fn carry_out(&mut self, now: Instant, order: Order) {
         match order {
             Order::Start(running) => {
-                let work = Work {
+                let work = GenerationTask {
                     prompt: vec![TokenId(0); running.prompt.0 as usize],
                     max_output: running.request.max_output,
                     sampling: Sampling::GREEDY,
@@ -453,10 +455,10 @@ fn prompts_travel_before_and_answers_after_the_computing() {
 }
 
 /// Runs one request of 10 prompt tokens, 4 at most in a step, of which the cache is expected to hold some
-/// and holds others; how many steps it took, what its record says was cached, and the pace afterwards.
+/// and holds others; how many steps it took, what its record says was cached, and the calibration factor afterwards.
 fn run_remembered(expected: u32, held: u32) -> (u32, u32, f64) {
     let mut node = Node { prefill_chunk: Tokens(4), ..node() };
-    // A token takes a step's time, so that the pace shows when a chunk is taken for longer than it was.
+    // A token takes a step's time, so that the calibration factor shows when a chunk is taken for longer than it was.
     let CostModel::Measured(cost) = &mut node.cost else { panic!("it was measured") };
     let line = |count: u32| Line { count, times_ns: vec![(0, STEP.0 * u64::from(count))] };
     cost.prefill = Surface::new(vec![line(1), line(10)]).unwrap();
@@ -470,7 +472,7 @@ fn run_remembered(expected: u32, held: u32) -> (u32, u32, f64) {
             steps += u32::from(matches!(order, Order::Run(_)));
             if let Order::End(record) = &order {
                 assert_eq!(record.outcome, Outcome::Met(EndReason::Length));
-                return (steps, record.cached.0, driver.pipeline.pace().factor());
+                return (steps, record.cached.0, driver.pipeline.calibration().factor());
             }
             driver.carry_out(now, order);
         }

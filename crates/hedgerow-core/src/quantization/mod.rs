@@ -1,12 +1,12 @@
 //! Stage 4 of 6: quantization.
 //!
 //! - takes: the precisions there are and what quality the requests ask for
-//! - gives: which precision a request may run at, and which of them are in memory ([`Residents`])
+//! - gives: which precision a request may run at, and which of them are in memory ([`LoadedPrecisions`])
 //! - never: loads, converts or measures a model
 
-mod residents;
+mod loaded;
 
-pub use residents::{Load, Residents};
+pub use loaded::{LoadedPrecisions, PrecisionLoad};
 
 use crate::engine::cost::MeasuredCost;
 use crate::request::Request;

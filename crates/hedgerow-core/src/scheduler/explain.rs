@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::forecast::{self, SequenceForecast};
 use super::plan::Plan;
 use super::reduce::{self, Candidate};
-use super::timeline::{self, Lane};
 use super::view::View;
 use crate::quantization::PrecisionIndex;
 use crate::request::{Request, RequestId};
@@ -16,7 +16,7 @@ use crate::time::{Instant, Span};
 /// What stood in the way of a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Obstacle {
+pub enum AdmissionFailure {
     /// It would be done in `done_in`, but has only `left`.
     TooLate {
         /// When it would have its last token, from the decision.
@@ -43,7 +43,7 @@ pub enum Obstacle {
     RanOut,
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for AdmissionFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLate { done_in, left } => write!(f, "it would be done in {done_in}, but has {left}"),
@@ -63,26 +63,26 @@ impl fmt::Display for Obstacle {
 }
 
 /// Why a plan leaves a newcomer out.
-pub fn obstacle(view: &View<'_>, plan: &Plan, request: &Request) -> Obstacle {
+pub fn admission_failure(view: &View<'_>, plan: &Plan, request: &Request) -> AdmissionFailure {
     let mut planned = candidates(view, |id| plan.precision_of(id));
-    let Some(candidate) = candidate(view, request) else { return Obstacle::NotInMemory };
+    let Some(candidate) = candidate(view, request) else { return AdmissionFailure::NotInMemory };
     planned.push(candidate);
     // Asked as if it had a promise: with all of its slack, so that what is kept for others shows.
     let mut promised = view.promised.to_vec();
     promised.insert(promised.partition_point(|&id| id < request.id), request.id);
-    let frankly = View { promised: &promised, ..*view };
-    let lanes = timeline::play(&frankly, plan.batch_limit, &planned);
-    let own = lanes.iter().find(|lane| lane.urgency().1 == request.id);
-    if let Some(lane) = own.filter(|lane| lane.is_late()) {
+    let with_full_slack = View { promised: &promised, ..*view };
+    let forecasts = forecast::play(&with_full_slack, plan.batch_limit, &planned);
+    let own = forecasts.iter().find(|forecast| forecast.urgency().1 == request.id);
+    if let Some(forecast) = own.filter(|forecast| forecast.is_late()) {
         let left = request.slack(view.now);
-        return match lane.finish().filter(|&done_in| done_in > left) {
-            Some(done_in) => Obstacle::TooLate { done_in, left },
-            None => Obstacle::OffPace,
+        return match forecast.finish().filter(|&done_in| done_in > left) {
+            Some(done_in) => AdmissionFailure::TooLate { done_in, left },
+            None => AdmissionFailure::OffPace,
         };
     }
-    match lanes.iter().find(|lane| lane.is_late()) {
-        Some(lane) => Obstacle::BreaksPromise { to: lane.urgency().1 },
-        None => Obstacle::Kept { part: view.part_kept_from(request) },
+    match forecasts.iter().find(|forecast| forecast.is_late()) {
+        Some(forecast) => AdmissionFailure::BreaksPromise { to: forecast.urgency().1 },
+        None => AdmissionFailure::Kept { part: view.part_kept_from(request) },
     }
 }
 
@@ -101,13 +101,13 @@ fn candidates<'a>(
 /// A request as it would be served if only its own time counted.
 fn candidate<'a>(view: &View<'_>, request: &'a Request) -> Option<Candidate<'a>> {
     let held = view.held.iter().copied();
-    let (precision, work) = reduce::cheapest(request, view.node, view.pace, held, 1)?;
+    let (precision, work) = reduce::cheapest(request, view.node, view.calibration, held, 1)?;
     Some(Candidate { request, precision, work })
 }
 
 /// How a request that has not ended stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct LiveStatus {
     /// Whether it runs; else it waits for a place.
     pub is_running: bool,
     /// When it is expected to be done, with all that is promised; `None` if nobody awaits it.
@@ -125,7 +125,7 @@ pub struct Standing {
 }
 
 /// How one of those who run or wait stands, by the latest plan.
-pub fn standing(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<Standing> {
+pub fn live_status(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<LiveStatus> {
     let running = view.running.iter().find(|running| running.request.id == id);
     let waiting = view.waiting.iter().copied().find(|waiting| waiting.id == id);
     let request = running.map(|running| &running.request).or(waiting)?;
@@ -133,13 +133,13 @@ pub fn standing(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<S
         Some(plan) => candidates(view, |id| plan.precision_of(id)),
         None => view.waiting.iter().filter_map(|waiting| candidate(view, waiting)).collect(),
     };
-    let lanes = timeline::play(view, view.batch.max(1), &planned);
-    let own = lanes.iter().find(|lane| lane.urgency().1 == id);
-    Some(Standing {
+    let forecasts = forecast::play(view, view.batch.max(1), &planned);
+    let own = forecasts.iter().find(|forecast| forecast.urgency().1 == id);
+    Some(LiveStatus {
         is_running: running.is_some(),
-        done: own.and_then(Lane::finish).map(|done| view.now + done),
+        done: own.and_then(SequenceForecast::finish).map(|done| view.now + done),
         due: request.deadline,
-        ahead: lanes.iter().filter(|lane| lane.urgency() < request.urgency()).count(),
+        ahead: forecasts.iter().filter(|forecast| forecast.urgency() < request.urgency()).count(),
         batch: view.batch,
         produced: running.map_or(0, |running| running.produced.0),
         expected: request.expected_output.0,

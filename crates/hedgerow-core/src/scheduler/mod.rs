@@ -9,18 +9,18 @@
 //! [`Policy`](hedgerow_solver::Policy) answers it ([`hedgerow_solver::solve`]).
 
 mod compose;
+mod demand;
+mod epoch_duration;
 mod explain;
+mod forecast;
 mod plan;
 mod reduce;
-mod timeline;
-mod together;
-mod traffic;
 mod view;
 
 pub use compose::compose;
-pub use explain::{Obstacle, Standing, obstacle, standing};
+pub use demand::DemandEstimator;
+pub use explain::{AdmissionFailure, LiveStatus, admission_failure, live_status};
 pub use plan::{Plan, PlanReport, Planned, choose};
 pub use reduce::time_alone;
 pub(crate) use reduce::{least_work, slot_needed};
-pub use traffic::Traffic;
 pub use view::{InFlight, View};

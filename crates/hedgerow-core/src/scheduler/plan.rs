@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 
+use super::epoch_duration;
+use super::forecast::{self, SequenceForecast};
 use super::reduce::{self, Candidate, Reduction};
-use super::timeline::{self, Lane};
-use super::together;
 use super::view::View;
-use crate::quantization::{self, Load, PrecisionIndex};
+use crate::quantization::{self, PrecisionIndex, PrecisionLoad};
 use crate::request::RequestId;
 use crate::settings::{Padding, Protocol};
 use crate::time::{Instant, Span};
@@ -25,7 +25,7 @@ pub struct Plan {
     /// How many requests take part in a step under this plan; more may run, and pause.
     pub batch_limit: u32,
     /// What is to be loaded as soon as whoever needs it is the most urgent.
-    pub load: Option<Load>,
+    pub load: Option<PrecisionLoad>,
     /// How the plan was found.
     pub report: PlanReport,
 }
@@ -79,12 +79,12 @@ const PADDED_LENGTHS_MAX: usize = 8;
 /// batching, and over the length that prompts are padded to. Of equal ones it takes the one with the least work,
 /// then the fastest precision, the largest batch and the longest prompts. Something is loaded only where that is
 /// worth more than what is in memory.
-pub fn choose(view: &View<'_>, loads: &[Load], node_limit: u64) -> Plan {
-    let held_after = |load: &Load| {
+pub fn choose(view: &View<'_>, loads: &[PrecisionLoad], node_limit: u64) -> Plan {
+    let held_after = |load: &PrecisionLoad| {
         let stays = |index: &PrecisionIndex| !load.unload.contains(index);
         view.held.iter().copied().filter(stays).chain([load.precision]).collect()
     };
-    let loads: Vec<(&Load, Vec<PrecisionIndex>)> =
+    let loads: Vec<(&PrecisionLoad, Vec<PrecisionIndex>)> =
         loads.iter().filter(|_| view.mixes_precisions()).map(|load| (load, held_after(load))).collect();
     let mut budget = Budget::nodes(node_limit);
     let mut nodes = 0;
@@ -193,7 +193,7 @@ impl<'a> Proposal<'a> {
             // Without batching nobody shares a step.
             let shares_steps = !matches!(view.settings.policy, Policy::None { .. });
             if shares_steps && !view.node.cost.is_additive() {
-                overrun = together::keep_what_fits(view, &reduction, &mut answer.chosen);
+                overrun = epoch_duration::keep_what_fits(view, &reduction, &mut answer.chosen);
             }
         }
         let mut accepted: Vec<Candidate<'_>> =
@@ -217,10 +217,10 @@ impl<'a> Proposal<'a> {
     }
 
     fn time_to_drain(&self, view: &View<'_>) -> Span {
-        reduce::time_to_drain(view, &self.reduction.crowd, &self.accepted)
+        reduce::time_to_drain(view, &self.reduction.decode_batch, &self.accepted)
     }
 
-    fn into_plan(self, view: &View<'_>, nodes: u64, load: Option<Load>) -> Plan {
+    fn into_plan(self, view: &View<'_>, nodes: u64, load: Option<PrecisionLoad>) -> Plan {
         let retry_after = self.time_to_drain(view);
         let Self { batch_limit, reduction, answer, accepted, value, overrun, .. } = self;
         let planned =
@@ -347,18 +347,20 @@ fn keep_what_can_be_promised(
         if to_beat.is_some_and(|worth| value_of(accepted) as i128 <= worth) {
             return 0;
         }
-        let lanes = timeline::play(view, batch_limit, accepted);
-        if !lanes.iter().any(Lane::is_late) {
+        let forecasts = forecast::play(view, batch_limit, accepted);
+        if !forecasts.iter().any(SequenceForecast::is_late) {
             return 0;
         }
-        if lanes.iter().any(|lane| lane.is_running && lane.is_late()) {
+        if forecasts.iter().any(|forecast| forecast.is_running && forecast.is_late()) {
             is_late_anyway.get_or_insert_with(|| late_with_nobody_planned(view, batch_limit));
         }
         let cannot_be_helped =
             |index: usize| is_late_anyway.as_ref().is_some_and(|known| known.get(index) == Some(&true));
-        let late =
-            lanes.iter().enumerate().filter(|(index, lane)| lane.is_late() && !cannot_be_helped(*index));
-        let Some(first) = late.map(|(_, lane)| lane.urgency()).min() else {
+        let late = forecasts
+            .iter()
+            .enumerate()
+            .filter(|(index, forecast)| forecast.is_late() && !cannot_be_helped(*index));
+        let Some(first) = late.map(|(_, forecast)| forecast.urgency()).min() else {
             let late = view.running.iter().enumerate().filter(|(index, _)| cannot_be_helped(*index));
             return late.map(|(_, running)| u128::from(running.request.value)).sum();
         };
@@ -372,5 +374,5 @@ fn keep_what_can_be_promised(
 }
 
 fn late_with_nobody_planned(view: &View<'_>, batch_limit: u32) -> Vec<bool> {
-    timeline::play(view, batch_limit, &[]).iter().map(Lane::is_late).collect()
+    forecast::play(view, batch_limit, &[]).iter().map(SequenceForecast::is_late).collect()
 }

@@ -2,8 +2,8 @@
 
 use super::view::{self, View};
 use crate::allocator;
+use crate::calibration::StepTimeCalibration;
 use crate::node::Node;
-use crate::pace::Pace;
 use crate::quantization::{self, PrecisionIndex};
 use crate::request::Request;
 use crate::settings::{Protocol, Settings};
@@ -16,7 +16,7 @@ use hedgerow_solver::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
 pub(super) struct Reduction<'a> {
     pub(super) instance: Instance,
     pub(super) members: Vec<Candidate<'a>>,
-    pub(super) crowd: Crowd,
+    pub(super) decode_batch: DecodeBatchSizes,
 }
 
 /// A waiting request as a plan would serve it.
@@ -29,12 +29,12 @@ pub(super) struct Candidate<'a> {
 }
 
 /// How many requests decode together at each precision: each precision takes steps of its own.
-pub(super) struct Crowd {
+pub(super) struct DecodeBatchSizes {
     counts: Vec<u32>,
     batch: u32,
 }
 
-impl Crowd {
+impl DecodeBatchSizes {
     fn new(view: &View<'_>, waiting: impl Iterator<Item = PrecisionIndex>, batch: u32) -> Self {
         let mut counts = vec![0; view.node.precisions.len()];
         let running = view.running.iter().map(|running| running.precision);
@@ -72,10 +72,16 @@ impl TokensLeft {
 
 impl WorkLeft {
     /// What the rest of a prompt and then its decodes take in a batch of `batch`, if the engine keeps up as
-    /// `pace` says.
-    fn new(node: &Node, pace: &Pace, precision: PrecisionIndex, tokens: &TokensLeft, batch: u32) -> Self {
+    /// `calibration` says.
+    fn new(
+        node: &Node,
+        calibration: &StepTimeCalibration,
+        precision: PrecisionIndex,
+        tokens: &TokensLeft,
+        batch: u32,
+    ) -> Self {
         let TokensLeft { prompt, prefilled, decodes } = *tokens;
-        let factors = pace.factors();
+        let factors = calibration.factors();
         let precision = &node.precisions[precision.0];
         let prefill = node.cost.prefill(&node.model, precision, prompt, prefilled, node.prefill_chunk);
         // The cache grows as it decodes; its middle stands for all steps.
@@ -95,7 +101,7 @@ impl WorkLeft {
 /// one precision. Nobody can be served faster, so a deadline below it is infeasible.
 pub fn time_alone(request: &Request, node: &Node, precision: PrecisionIndex) -> Span {
     let tokens = TokensLeft::of_waiting(request, request.prompt);
-    let work = WorkLeft::new(node, &Pace::default(), precision, &tokens, 1);
+    let work = WorkLeft::new(node, &StepTimeCalibration::default(), precision, &tokens, 1);
     node.uplink_slot() + work.prefill + work.decode_path + node.downlink_slot()
 }
 
@@ -106,12 +112,12 @@ pub(crate) fn slot_needed(
     request: &Request,
     node: &Node,
     settings: &Settings,
-    pace: &Pace,
+    calibration: &StepTimeCalibration,
     precision: PrecisionIndex,
 ) -> Span {
     let tokens = TokensLeft::of_waiting(request, settings.pad(request.prompt, request.prompt));
-    let work = WorkLeft::new(node, pace, precision, &tokens, 1);
-    let counted_us = micros_up(work.compute().scaled(view::stretch(settings, pace)));
+    let work = WorkLeft::new(node, calibration, precision, &tokens, 1);
+    let counted_us = micros_up(work.compute().scaled(view::stretch(settings, calibration)));
     Span::from_micros(counted_us) * settings.policy.slowdown_alone()
 }
 
@@ -120,7 +126,7 @@ pub(crate) fn slot_needed(
 pub(crate) fn cheapest(
     request: &Request,
     node: &Node,
-    pace: &Pace,
+    calibration: &StepTimeCalibration,
     among: impl IntoIterator<Item = PrecisionIndex>,
     batch: u32,
 ) -> Option<(PrecisionIndex, Span)> {
@@ -128,14 +134,14 @@ pub(crate) fn cheapest(
     let suitable =
         among.into_iter().filter(|&precision| quantization::suits(&node.precisions, precision, request));
     suitable
-        .map(|precision| (precision, WorkLeft::new(node, pace, precision, &tokens, batch).compute()))
+        .map(|precision| (precision, WorkLeft::new(node, calibration, precision, &tokens, batch).compute()))
         .min_by_key(|&(_, work)| work)
 }
 
 /// The least that a request takes of the node's time, in a full batch at the precision that suits it best.
-pub(crate) fn least_work(request: &Request, node: &Node, pace: &Pace) -> Span {
+pub(crate) fn least_work(request: &Request, node: &Node, calibration: &StepTimeCalibration) -> Span {
     let all = (0..node.precisions.len()).map(PrecisionIndex);
-    cheapest(request, node, pace, all, node.max_parallel).map_or(Span::MAX, |(_, work)| work)
+    cheapest(request, node, calibration, all, node.max_parallel).map_or(Span::MAX, |(_, work)| work)
 }
 
 /// Asks which of the waiting requests to serve, each at the precision of `among` that takes the least time, if
@@ -157,20 +163,21 @@ pub(super) fn reduce<'a>(
         let precision = match *among {
             // Mostly there is one, and nothing to compare.
             [only] => quantization::suits(&node.precisions, only, request).then_some(only)?,
-            _ => cheapest(request, node, view.pace, among.iter().copied(), batch)?.0,
+            _ => cheapest(request, node, view.calibration, among.iter().copied(), batch)?.0,
         };
         Some((request, precision))
     });
     let suited: Vec<(&Request, PrecisionIndex)> = suited.collect();
-    let crowd = Crowd::new(view, suited.iter().map(|&(_, precision)| precision), batch);
-    let mut reduction = Reduction { instance: Instance::default(), members: Vec::new(), crowd };
+    let decode_batch = DecodeBatchSizes::new(view, suited.iter().map(|&(_, precision)| precision), batch);
+    let mut reduction = Reduction { instance: Instance::default(), members: Vec::new(), decode_batch };
     for (request, precision) in suited {
         // Padding to a length that is set before, not to the longest that will be chosen: the instance's
         // needs must not depend on its answer, and a shorter batch only needs less.
         let prompt = view.settings.pad(request.prompt, longest);
         let needs = allocator::needs(request, prompt, node);
         let tokens = TokensLeft::of_waiting(request, prompt);
-        let work = WorkLeft::new(node, view.pace, precision, &tokens, reduction.crowd.at(precision));
+        let work =
+            WorkLeft::new(node, view.calibration, precision, &tokens, reduction.decode_batch.at(precision));
         let on_the_air = node.uplink_slot() + node.downlink_slot();
         let load =
             view.load.filter(|&(loaded, _)| loaded == precision).map_or(Span::ZERO, |(_, takes)| takes);
@@ -205,7 +212,7 @@ pub(super) fn reduce<'a>(
         // Memory and band come back while requests wait, so they decide when a request starts, not
         // whether it is promised; that it could hold its grant at all was checked at its arrival.
         Protocol::Continuous => {
-            (UNLIMITED, Timing::ByDeadline { committed: committed(view, &reduction.crowd) })
+            (UNLIMITED, Timing::ByDeadline { committed: committed(view, &reduction.decode_batch) })
         }
     };
     reduction
@@ -220,7 +227,7 @@ const UNLIMITED: Capacity = Capacity {
 
 /// The work of those who run, by deadline. Where it is late already, its slack is set to what it takes:
 /// a new request cannot be blamed for that.
-fn committed(view: &View<'_>, crowd: &Crowd) -> Vec<Demand> {
+fn committed(view: &View<'_>, decode_batch: &DecodeBatchSizes) -> Vec<Demand> {
     let mut demands: Vec<Demand> = view
         .running
         .iter()
@@ -230,8 +237,8 @@ fn committed(view: &View<'_>, crowd: &Crowd) -> Vec<Demand> {
                 prefilled: running.prefilled,
                 decodes: running.decodes_left(),
             };
-            let batch = crowd.at(running.precision);
-            let work = WorkLeft::new(view.node, view.pace, running.precision, &tokens, batch);
+            let batch = decode_batch.at(running.precision);
+            let work = WorkLeft::new(view.node, view.calibration, running.precision, &tokens, batch);
             let compute = work.compute().scaled(view.stretch());
             Demand {
                 slack_us: micros_down(slack(
@@ -270,7 +277,11 @@ fn micros_down(span: Span) -> u64 {
 }
 
 /// How long the node needs for what runs and for `planned`: when a new request may hope again.
-pub(super) fn time_to_drain(view: &View<'_>, crowd: &Crowd, planned: &[Candidate<'_>]) -> Span {
-    let running_us = committed(view, crowd).iter().map(|demand| demand.compute_us).sum();
+pub(super) fn time_to_drain(
+    view: &View<'_>,
+    decode_batch: &DecodeBatchSizes,
+    planned: &[Candidate<'_>],
+) -> Span {
+    let running_us = committed(view, decode_batch).iter().map(|demand| demand.compute_us).sum();
     Span::from_micros(running_us) + planned.iter().map(|candidate| candidate.work).sum()
 }

@@ -1,12 +1,12 @@
 //! What the scheduler sees of the node, and how long it thinks that things take.
 
+use super::demand::DemandEstimator;
 use super::reduce;
-use super::traffic::Traffic;
 use crate::allocator::Ledger;
+use crate::calibration::StepTimeCalibration;
 use crate::engine::cost::ChunkLoad;
 use crate::engine::{Step, StepLoad};
 use crate::node::Node;
-use crate::pace::Pace;
 use crate::quantization::PrecisionIndex;
 use crate::request::{Request, RequestId};
 use crate::running::Running;
@@ -37,9 +37,9 @@ pub struct View<'a> {
     /// How to plan.
     pub settings: &'a Settings,
     /// How the engine keeps up with its cost model.
-    pub pace: &'a Pace,
+    pub calibration: &'a StepTimeCalibration,
     /// What callers have asked for lately.
-    pub traffic: &'a Traffic,
+    pub demand: &'a DemandEstimator,
     /// Whether those who name no time are owed a part of the next step.
     pub owes_best_effort: bool,
     /// The most requests that take part in a step; more may run, and pause.
@@ -73,22 +73,22 @@ impl InFlight {
 }
 
 /// As [`View::stretch`].
-pub(super) fn stretch(settings: &Settings, pace: &Pace) -> f64 {
-    (1.0 + settings.margin.max(pace.margin())) / (1.0 - settings.best_effort_share)
+pub(super) fn stretch(settings: &Settings, calibration: &StepTimeCalibration) -> f64 {
+    (1.0 + settings.margin.max(calibration.margin())) / (1.0 - settings.best_effort_share)
 }
 
 impl View<'_> {
     /// The factor by which a predicted time is stretched before it is promised: the margin, and what is kept
     /// for those who name no time.
     pub(super) fn stretch(&self) -> f64 {
-        stretch(self.settings, self.pace)
+        stretch(self.settings, self.calibration)
     }
 
     /// How long a step will take, as the engine keeps up now.
     pub(super) fn step_time(&self, precision: PrecisionIndex, load: &StepLoad) -> Span {
         let cost =
             |load: &StepLoad| self.node.cost.step(&self.node.model, &self.node.precisions[precision.0], load);
-        self.pace.correct(load, cost)
+        self.calibration.correct(load, cost)
     }
 
     /// How long one chunk of a prompt will take by itself.
@@ -123,7 +123,7 @@ impl View<'_> {
         if matches!(self.settings.protocol, Protocol::Epoch { .. }) {
             return 0.0;
         }
-        let work = reduce::least_work(request, self.node, self.pace);
-        self.traffic.reserve(self.now, request, work)
+        let work = reduce::least_work(request, self.node, self.calibration);
+        self.demand.reserve(self.now, request, work)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hedgerow_core::engine::{
-    Emission, EndReason, Engine, PrefillChunk, Sampling, Step, StepReport, TokenId, Work,
+    Emission, EndReason, Engine, GenerationTask, PrefillChunk, Sampling, Step, StepReport, TokenId,
 };
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
@@ -64,8 +64,8 @@ pub(crate) fn engine(model: &LlamaModel, parallel: u32) -> LlamaEngine<'_> {
     LlamaEngine::new(model, &options(parallel)).expect("a small engine fits")
 }
 
-pub(crate) fn greedy(prompt: Vec<TokenId>, max_output: u32) -> Work {
-    Work {
+pub(crate) fn greedy(prompt: Vec<TokenId>, max_output: u32) -> GenerationTask {
+    GenerationTask {
         prompt,
         max_output: Tokens(max_output),
         sampling: Sampling::GREEDY,
@@ -125,7 +125,7 @@ pub(crate) fn run(
 }
 
 /// Opens one request in an idle engine and runs it to its end.
-pub(crate) fn answer(engine: &mut LlamaEngine<'_>, work: Work) -> Answer {
+pub(crate) fn answer(engine: &mut LlamaEngine<'_>, work: GenerationTask) -> Answer {
     let prompt = work.prompt.len();
     engine.open(RequestId(0), work).expect("the request fits");
     let mut answer = Answer::default();

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use hedgerow_core::calibration::Factors;
 use hedgerow_core::output::{Percentiles, Record, Summary};
-use hedgerow_core::pace::Factors;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Span;
 use serde::Serialize;
 
 use super::Recording;
-use crate::tempo::Tempo;
+use crate::slowdown::EngineSlowdown;
 
 /// One replay against the recording. Only requests whose end is recorded count, on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,10 +80,10 @@ impl Figures {
 
 impl Comparison {
     /// Replays a recording under some settings and compares.
-    pub fn of(recording: &Recording, settings: &Settings, tempo: &Tempo) -> Self {
+    pub fn of(recording: &Recording, settings: &Settings, slowdown: &EngineSlowdown) -> Self {
         let recorded: BTreeMap<RequestId, &Record> =
             recording.records().map(|record| (record.request.id, record)).collect();
-        let run = recording.replay(settings, tempo);
+        let run = recording.replay(settings, slowdown);
         let pairs: Vec<(&Record, &Record)> = run
             .records
             .iter()
@@ -98,7 +98,7 @@ impl Comparison {
         Self {
             policy: settings.policy.to_string(),
             margin: settings.margin,
-            stretch: tempo.factors,
+            stretch: slowdown.factors,
             recorded: Figures::of(pairs.iter().map(|pair| pair.0)),
             simulated: Figures::of(pairs.iter().map(|pair| pair.1)),
             same_outcome: pairs.iter().filter(has_same_outcome).count() as u64,

@@ -14,17 +14,17 @@ use super::Recording;
 use crate::arrivals::Arrival;
 use crate::simulation::Simulation;
 use crate::sink::Run;
-use crate::tempo::Tempo;
+use crate::slowdown::EngineSlowdown;
 
 impl Recording {
-    /// Plays the recorded arrivals under some settings, with an engine of this tempo. The pipeline plans with the
+    /// Plays the recorded arrivals under some settings, with an engine of this slowdown. The pipeline plans with the
     /// recorded cost model as it was, and learns by its pace how slow the engine is, as on the node.
     ///
     /// A caller who went away goes away at the same moment. What the engine failed at does not fail here.
-    pub fn replay(&self, settings: &Settings, tempo: &Tempo) -> Run {
+    pub fn replay(&self, settings: &Settings, slowdown: &EngineSlowdown) -> Run {
         let node = &self.header.node;
         let mut simulation =
-            Simulation::replay(node, settings, self.arrivals().into_iter()).at_tempo(tempo.clone());
+            Simulation::replay(node, settings, self.arrivals().into_iter()).slowed_by(slowdown.clone());
         for told in &self.told {
             if let Event::Drain { by } = told.event {
                 simulation.expect(told.at, Event::Drain { by });

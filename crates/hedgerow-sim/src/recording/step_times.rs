@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use hedgerow_core::Event;
+use hedgerow_core::calibration::Fit;
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::{StepLoad, StepReport};
-use hedgerow_core::pace::Fit;
 use hedgerow_core::quantization::Precision;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 
 use super::Recording;
-use crate::tempo::{Tempo, second};
+use crate::slowdown::{EngineSlowdown, second};
 
 /// The steps of a recording, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,8 +50,8 @@ impl Recording {
         times
     }
 
-    /// The tempo of the recorded engine.
-    pub fn tempo(&self) -> Tempo {
+    /// The slowdown of the recorded engine.
+    pub fn slowdown(&self) -> EngineSlowdown {
         let factors = self.step_times().fit.factors();
         let mut sums: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
         for step in self.steps() {
@@ -63,7 +63,7 @@ impl Recording {
         let waver = |(second, (taken, expected)): (u64, (f64, f64))| {
             (expected > 0.0).then_some((second, taken / expected))
         };
-        Tempo { factors, wavers: sums.into_iter().filter_map(waver).collect() }
+        EngineSlowdown { factors, wavers: sums.into_iter().filter_map(waver).collect() }
     }
 
     fn cost(&self, precision: &Precision, load: &StepLoad) -> Span {

@@ -1,11 +1,11 @@
 //! Recordings: written, read, replayed to the last bit, and damaged.
 
+use hedgerow_core::calibration::Factors;
 use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
 use hedgerow_core::output::{Outcome, Rejection};
-use hedgerow_core::pace::Factors;
 use hedgerow_core::request::{Length, Link, Request, RequestId};
-use hedgerow_core::scheduler::Obstacle;
+use hedgerow_core::scheduler::AdmissionFailure;
 use hedgerow_core::settings::Padding;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Quality, Tokens};
@@ -13,7 +13,7 @@ use hedgerow_solver::{Limit, Policy};
 
 use super::*;
 use crate::scenario::Range;
-use crate::{Overrides, Run, Scenario, Simulation, Tempo};
+use crate::{EngineSlowdown, Overrides, Run, Scenario, Simulation};
 
 const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
 const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
@@ -102,7 +102,7 @@ fn every_kind_of_line_is_read_as_it_was_written() {
         Outcome::Expired,
         Outcome::Rejected(Rejection::BandExceeded { limit: Limit::Uplink }),
         Outcome::Rejected(Rejection::DeadlineUnreachable {
-            why: Obstacle::TooLate { done_in: Span(5), left: Span(4) },
+            why: AdmissionFailure::TooLate { done_in: Span(5), left: Span(4) },
             retry_after: Span(9),
         }),
         Outcome::Rejected(Rejection::QualityInfeasible { floor: Quality::FULL, best: Quality::NONE }),
@@ -222,8 +222,8 @@ fn callers_who_went_away_go_away_at_the_same_moment() {
     assert!(recorded.is_subset(&replayed), "{recorded:?}\n{replayed:?}");
 }
 
-fn as_profiled() -> Tempo {
-    Tempo::steady(Factors::ONE)
+fn as_profiled() -> EngineSlowdown {
+    EngineSlowdown::steady(Factors::ONE)
 }
 
 #[test]
@@ -231,8 +231,8 @@ fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
     let scenario = scenario(CONTINUOUS, "dftsp", 60);
     for stretch in [Factors::ONE, Factors::both(1.7), Factors { prompts: 1.1, decodes: 1.6 }] {
         let arrivals = crate::Arrivals::new(&scenario);
-        let simulation =
-            Simulation::replay(&scenario.node, &scenario.settings, arrivals).at_tempo(Tempo::steady(stretch));
+        let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals)
+            .slowed_by(EngineSlowdown::steady(stretch));
         let (run, lines) = simulation.run_recorded();
         let (_, header, _) = record(&scenario);
         let recording = Recording::read(text_of(&header, &lines).as_slice()).unwrap();
@@ -244,7 +244,7 @@ fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
             is_near(prompts, stretch.prompts) && is_near(decodes, stretch.decodes),
             "{prompts} {decodes}"
         );
-        assert!((stretch.prompts - 1e-6..stretch.decodes + 1e-6).contains(&times.fit.pace()));
+        assert!((stretch.prompts - 1e-6..stretch.decodes + 1e-6).contains(&times.fit.slowdown()));
     }
 }
 
@@ -252,15 +252,15 @@ fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
 fn a_replay_wavers_from_second_to_second_as_the_engine_did() {
     let scenario = scenario(CONTINUOUS, "fifo", 80);
     let (_, header, _) = record(&scenario);
-    let recording_at = |tempo: Tempo| {
+    let recording_at = |slowdown: EngineSlowdown| {
         let arrivals = crate::Arrivals::new(&scenario);
-        let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).at_tempo(tempo);
+        let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).slowed_by(slowdown);
         Recording::read(text_of(&header, &simulation.run_recorded().1).as_slice()).unwrap()
     };
     let wavers = (0..1_000).map(|second| (second, if second % 3 == 0 { 2.0 } else { 0.8 })).collect();
-    let found = recording_at(Tempo { factors: Factors::both(1.3), wavers }).tempo();
-    let found_again = recording_at(found.clone()).tempo();
-    for Tempo { factors, wavers } in [found, found_again] {
+    let found = recording_at(EngineSlowdown { factors: Factors::both(1.3), wavers }).slowdown();
+    let found_again = recording_at(found.clone()).slowdown();
+    for EngineSlowdown { factors, wavers } in [found, found_again] {
         let (least, most) = wavers
             .values()
             .fold((9.0, 0.0), |(least, most): (f64, f64), &waver| (least.min(waver), most.max(waver)));

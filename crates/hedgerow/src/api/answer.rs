@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use hedgerow_core::engine::{EndReason, TokenId, Work};
+use hedgerow_core::engine::{EndReason, GenerationTask, TokenId};
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::{Length, Request};
@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 
 use super::body::{self, CommonBody};
 use super::intake::Intake;
+use super::paced_response::PacedResponse;
 use super::requirements::Requirements;
-use super::sending::Sending;
 use super::{ApiError, App, Serving, sampling, unix_s};
-use crate::link::{Connection, Form, Sizes};
-use crate::serve::{Ticket, Update};
+use crate::link::{Connection, Form, TokenSizeEstimator};
+use crate::serve::{RequestHandle, Update};
 
 /// What is sent around an event: `data: `, two line ends, and the chunk's own size and line ends.
 const AROUND_EVENT_BYTES: usize = 14;
@@ -55,7 +55,7 @@ pub(super) async fn answer(
     let prompt_length = Tokens(prompt.len() as u32);
     let context = serving.node.limits().context;
     let max_output = sampling::max_output(&body, &config.sampling, prompt_length, context)?;
-    let work = Work {
+    let work = GenerationTask {
         prompt,
         max_output,
         sampling: sampling::sampling(&body, &config.sampling)?,
@@ -70,7 +70,7 @@ pub(super) async fn answer(
     };
     let form = if body.stream.unwrap_or(false) { Form::Streamed } else { Form::Whole };
     let time = demands.deadline.map(|deadline| deadline.since(arrived));
-    let sending = Sending::new(app, serving, form, (prompt_length, max_output), time, demands.tpot);
+    let sending = PacedResponse::new(app, serving, form, (prompt_length, max_output), time, demands.tpot);
     let request = Request {
         length,
         deadline: match &sending {
@@ -82,15 +82,15 @@ pub(super) async fn answer(
         min_quality: demands.min_quality,
         precision,
         value: demands.value,
-        link: sending.as_ref().map(Sending::link),
+        link: sending.as_ref().map(PacedResponse::link),
         ..Request::new(id, arrived, prompt_length, max_output)
     };
-    let mut story = Story {
-        ticket: serving.node.submit(request, work, place),
-        words: Words::new(kind, id.0, serving),
+    let mut story = ResponseStream {
+        handle: serving.node.submit(request, work, place),
+        words: ResponseEncoder::new(kind, id.0, serving),
         connection,
         sending,
-        sizes: Arc::clone(&app.0.sizes),
+        token_sizes: Arc::clone(&app.0.token_sizes),
         token_bytes: 0,
         has_begun: false,
         wants_usage: body.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false),
@@ -117,23 +117,23 @@ fn precision_asked(serving: &Serving, asked: Option<&str>) -> Result<Option<Prec
 }
 
 /// A request's story on its way to the caller. Dropping it cancels the request.
-struct Story {
-    ticket: Ticket,
-    words: Words,
+struct ResponseStream {
+    handle: RequestHandle,
+    words: ResponseEncoder,
     connection: Connection,
     /// How it is sent, where the downlink is shared out.
-    sending: Option<Sending>,
-    sizes: Arc<Sizes>,
+    sending: Option<PacedResponse>,
+    token_sizes: Arc<TokenSizeEstimator>,
     /// What its tokens came to so far.
     token_bytes: usize,
     has_begun: bool,
     wants_usage: bool,
 }
 
-impl Story {
+impl ResponseStream {
     /// Waits until the request has started, so that a refusal is an honest status and not a broken stream.
     async fn wait_for_promise(&mut self) -> Result<(), ApiError> {
-        match self.ticket.next().await {
+        match self.handle.next().await {
             Some(Update::Started { rate }) => {
                 if let Some(rate) = rate {
                     self.connection.pace(rate);
@@ -154,11 +154,11 @@ impl Story {
     async fn tell_whole(mut self) -> Result<Json<Value>, ApiError> {
         let mut text = String::new();
         loop {
-            match self.ticket.next().await {
+            match self.handle.next().await {
                 Some(Update::Started { .. }) => {}
                 Some(Update::Token(more)) => text.push_str(&more),
                 Some(Update::Ended(record)) => {
-                    self.sizes.note(Form::Whole, text.len(), record.produced);
+                    self.token_sizes.note(Form::Whole, text.len(), record.produced);
                     let reason = finish_reason(&record.outcome).ok_or_else(|| refusal(&record))?;
                     return Ok(Json(self.words.whole(&text, reason, &record)));
                 }
@@ -176,7 +176,7 @@ impl Story {
         futures_util::stream::unfold(Some((self, Vec::<String>::new())), |state| async move {
             let (mut story, mut ready) = state?;
             while ready.is_empty() {
-                if story.ticket.has_ended() {
+                if story.handle.has_ended() {
                     return None;
                 }
                 story.more(&mut ready).await;
@@ -193,7 +193,7 @@ impl Story {
             events.extend(self.words.beginning().map(|value| value.to_string()));
             return;
         }
-        match self.ticket.next().await {
+        match self.handle.next().await {
             Some(Update::Started { .. }) => {}
             Some(Update::Token(text)) if text.is_empty() => {}
             Some(Update::Token(text)) => {
@@ -202,7 +202,7 @@ impl Story {
                 events.push(event);
             }
             Some(Update::Ended(record)) => {
-                self.sizes.note(Form::Streamed, self.token_bytes, record.produced);
+                self.token_sizes.note(Form::Streamed, self.token_bytes, record.produced);
                 match finish_reason(&record.outcome) {
                     Some(reason) => events.push(self.words.end(reason).to_string()),
                     None => events.push(refusal(&record).body().to_string()),
@@ -245,7 +245,7 @@ fn refusal(record: &Record) -> ApiError {
 }
 
 /// The wire's objects, in the words of either API.
-struct Words {
+struct ResponseEncoder {
     kind: Kind,
     id: String,
     created: u64,
@@ -254,7 +254,7 @@ struct Words {
     precisions: Vec<String>,
 }
 
-impl Words {
+impl ResponseEncoder {
     fn new(kind: Kind, number: u64, serving: &Serving) -> Self {
         let prefix = match kind {
             Kind::Chat => "chatcmpl",

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::request::RequestId;
-use hedgerow_core::scheduler::Standing;
+use hedgerow_core::scheduler::LiveStatus;
 use hedgerow_core::time::{Instant, Span};
 use serde_json::{Value, json};
 
 use super::{ApiError, App};
-use crate::serve::Explanation;
+use crate::serve::RequestStatus;
 
 /// Answers with a sentence and the numbers behind it.
 pub(super) async fn handle(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
@@ -19,14 +19,14 @@ pub(super) async fn handle(State(app): State<App>, Path(id): Path<String>) -> Re
         ApiError::bad_value("id", format!("`{id}`"), "it must be a request's name, such as req-12")
     })?;
     match serving.node.explain(RequestId(number)).await {
-        Some(Explanation::Stands { standing, now }) => Ok(Json(stands(number, &standing, now))),
-        Some(Explanation::Ended(record)) => Ok(Json(ended(number, &record))),
+        Some(RequestStatus::Live { status, now }) => Ok(Json(stands(number, &status, now))),
+        Some(RequestStatus::Ended(record)) => Ok(Json(ended(number, &record))),
         None => Err(ApiError::no_such_request(&id)),
     }
 }
 
-fn stands(number: u64, standing: &Standing, now: Instant) -> Value {
-    let Standing { is_running, done, due, ahead, batch, produced, expected } = *standing;
+fn stands(number: u64, status: &LiveStatus, now: Instant) -> Value {
+    let LiveStatus { is_running, done, due, ahead, batch, produced, expected } = *status;
     let takes_part = is_running && ahead < batch as usize;
     let state = match (is_running, takes_part) {
         (true, true) => "running",

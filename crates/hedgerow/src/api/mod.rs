@@ -12,9 +12,9 @@ mod error;
 mod explain;
 mod info;
 mod intake;
+mod paced_response;
 mod requirements;
 mod sampling;
-mod sending;
 mod template;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ pub(crate) use template::{ChatTemplate, Message};
 
 use crate::config::Config;
 use crate::kernels::Chosen;
-use crate::link::{Connection, Sizes, Uplink};
+use crate::link::{Connection, TokenSizeEstimator, Uplink};
 use crate::metrics::Metrics;
 use crate::serve::{Clock, Node};
 
@@ -45,7 +45,7 @@ struct Inner {
     clock: Clock,
     metrics: Arc<Metrics>,
     uplink: Uplink,
-    sizes: Arc<Sizes>,
+    token_sizes: Arc<TokenSizeEstimator>,
     /// When the server started, in Unix seconds.
     started_unix_s: u64,
     serving: OnceLock<Serving>,
@@ -68,7 +68,7 @@ impl App {
     pub(crate) fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
             uplink: Uplink::new(clock),
-            sizes: Arc::new(Sizes::assume(config.link.bytes_per_token)),
+            token_sizes: Arc::new(TokenSizeEstimator::assume(config.link.bytes_per_token)),
             config,
             clock,
             metrics,

@@ -8,7 +8,7 @@ use hedgerow_core::time::Span;
 
 use super::figure::{Figure, Source, better};
 use super::published::{self, Published};
-use super::{Cache, Entry, Facts, Model, Pace};
+use super::{Cache, Entry, Facts, Model, Throughput};
 use crate::profile::{EngineSetup, Profile};
 use crate::quality::{self, Estimate, Quality};
 
@@ -129,7 +129,7 @@ fn prefill(
     profile: Option<&Profile>,
     against: Option<(&Facts, &Profile)>,
     published: &Published,
-) -> Vec<Pace> {
+) -> Vec<Throughput> {
     let what = "prompt chunks of so many tokens, nothing before them";
     let measured = profile.map(|profile| {
         paces(
@@ -144,7 +144,7 @@ fn prefill(
     measured.unwrap_or_else(|| {
         let flat = Source::assumed("prefill computes as much in every precision").of(1.0);
         let beta = better(published.beta_prefill.clone(), Some(flat));
-        vec![Pace { count: CHUNKS[1], tokens_per_s: None, beta }]
+        vec![Throughput { count: CHUNKS[1], tokens_per_s: None, beta }]
     })
 }
 
@@ -153,7 +153,7 @@ fn decode(
     profile: Option<&Profile>,
     against: Option<(&Facts, &Profile)>,
     published: Published,
-) -> Vec<Pace> {
+) -> Vec<Throughput> {
     let what = "decode steps of so many requests that hold 128 tokens each";
     let depth = |count: u32| u64::from(count) * HELD;
     let measured = profile.map(|profile| {
@@ -169,7 +169,7 @@ fn decode(
     measured.unwrap_or_else(|| {
         let size = facts.weights_bytes as f64 / facts.weights_16_bit().max(1.0);
         let by_size = Source::assumed("a step of one request takes as long as reading all weights").of(size);
-        vec![Pace { count: 1, tokens_per_s: None, beta: better(published.beta_decode, Some(by_size)) }]
+        vec![Throughput { count: 1, tokens_per_s: None, beta: better(published.beta_decode, Some(by_size)) }]
     })
 }
 
@@ -181,7 +181,7 @@ fn paces(
     depth: impl Fn(u32) -> u64,
     against: Option<(&Facts, &Surface)>,
     what: &str,
-) -> Vec<Pace> {
+) -> Vec<Throughput> {
     let largest = surface.lines().last().map_or(1, |line| line.count);
     let mut counts: Vec<u32> = listed.iter().copied().filter(|&count| count <= largest).collect();
     if counts.is_empty() {
@@ -194,7 +194,7 @@ fn paces(
             let what = format!("{what}: time over that of {} in the same setup", facts.precision);
             of_profile(profile, &what).of(own / seconds(other, count))
         });
-        Pace { count, tokens_per_s: Some(of_profile(profile, what).of(f64::from(count) / own)), beta }
+        Throughput { count, tokens_per_s: Some(of_profile(profile, what).of(f64::from(count) / own)), beta }
     };
     counts.into_iter().map(pace).collect()
 }

@@ -69,9 +69,9 @@ pub(crate) struct Entry {
     pub(crate) alpha: Figure,
     pub(crate) load_ms: Option<Figure<u64>>,
     /// By tokens of a chunk, with nothing before it.
-    pub(crate) prefill: Vec<Pace>,
+    pub(crate) prefill: Vec<Throughput>,
     /// By requests that answer at once.
-    pub(crate) decode: Vec<Pace>,
+    pub(crate) decode: Vec<Throughput>,
     /// `f = PPL_ref/PPL_q`, at most 1 (`model.md §1`).
     pub(crate) quality_by_perplexity: Option<Figure>,
     /// `f` = share of tokens on which its first choice is the reference's (`model.md §1`).
@@ -82,7 +82,7 @@ pub(crate) struct Entry {
 
 /// How fast steps of one size are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Pace {
+pub(crate) struct Throughput {
     /// Tokens of a chunk, or requests of a decode step.
     pub(crate) count: u32,
     pub(crate) tokens_per_s: Option<Figure>,

@@ -160,7 +160,7 @@ fn precision(catalogue: &Catalogue, name: &str) -> Entry {
     catalogue.find("TINY").unwrap().precision(name).unwrap().clone()
 }
 
-fn beta(paces: &[Pace], count: u32) -> Option<(f64, Kind)> {
+fn beta(paces: &[Throughput], count: u32) -> Option<(f64, Kind)> {
     let pace = paces.iter().find(|pace| pace.count == count)?;
     pace.beta.as_ref().map(|beta| (beta.value, beta.source.kind))
 }

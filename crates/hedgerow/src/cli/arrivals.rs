@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::numbers::{FACTORS, number};
 use crate::hint::hinted;
-use crate::load::{Arrivals, Trace, TraceFit};
+use crate::workload::{Arrivals, Trace, TraceFit};
 
 /// How requests follow each other.
 #[derive(Args, Debug)]

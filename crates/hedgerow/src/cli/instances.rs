@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_sim::families::{self, Family, UnknownFamily};
+use hedgerow_sim::generators::{self, Family, UnknownFamily};
 
 use crate::hint::hinted;
 use crate::instance_file::InstanceFile;
@@ -95,14 +95,14 @@ struct Draw {
 
 impl Draw {
     fn name(self) -> String {
-        families::instance_name(self.family, self.requests, self.seed)
+        generators::instance_name(self.family, self.requests, self.seed)
     }
 
     fn file(self) -> InstanceFile {
         InstanceFile {
             name: Some(self.name()),
             ids: (0..self.requests).map(|index| format!("r{index}")).collect(),
-            instance: families::draw(self.family, self.requests, self.seed),
+            instance: generators::draw(self.family, self.requests, self.seed),
         }
     }
 }

@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::columns::fitting;
-use crate::catalogue::{self, Catalogue, Entry, Figure, Kind, Pace};
+use crate::catalogue::{self, Catalogue, Entry, Figure, Kind, Throughput};
 use crate::hint::hinted;
 
 /// What `hedgerow list` takes.
@@ -70,7 +70,7 @@ fn table(catalogue: &Catalogue) -> String {
 }
 
 fn row(model: &str, entry: &Entry) -> [String; 9] {
-    let beta = |pace: &Pace| figure(pace.beta.as_ref(), 2);
+    let beta = |pace: &Throughput| figure(pace.beta.as_ref(), 2);
     let decode = BATCHES.map(|count| at(&entry.decode, count).map_or("-".to_owned(), beta));
     let prefill = at(&entry.prefill, CHUNK).or(entry.prefill.last()).map_or("-".to_owned(), beta);
     [
@@ -86,7 +86,7 @@ fn row(model: &str, entry: &Entry) -> [String; 9] {
     ]
 }
 
-fn at(paces: &[Pace], count: u32) -> Option<&Pace> {
+fn at(paces: &[Throughput], count: u32) -> Option<&Throughput> {
     paces.iter().find(|pace| pace.count == count)
 }
 

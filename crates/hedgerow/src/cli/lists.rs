@@ -8,8 +8,8 @@ use hedgerow_solver::Policy;
 
 use super::instances::choice;
 use super::solver::Solver;
-use crate::load::Patience;
 use crate::quantize;
+use crate::workload::Patience;
 
 /// Rewrites `--list a b` as `--list a --list b`, so that the values of a list end where something else begins: at
 /// another flag, at `--`, or at a word that cannot be a value of the list, such as the file that a command is about.

@@ -8,10 +8,12 @@ use std::process;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use hedgerow_core::pace::Factors;
+use hedgerow_core::calibration::Factors;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
-use hedgerow_sim::{Comparison, Difference, Identical, Recording, StepTimes, Tempo, comparison_table};
+use hedgerow_sim::{
+    Comparison, Difference, EngineSlowdown, Identical, Recording, StepTimes, comparison_table,
+};
 use hedgerow_solver::Policy;
 use serde::Serialize;
 use serde_json::json;
@@ -61,7 +63,7 @@ struct Printed<'a> {
     steps: u64,
     step_time_taken_s: f64,
     step_time_predicted_s: f64,
-    mean_pace: f64,
+    mean_slowdown: f64,
     #[serde(flatten)]
     comparison: &'a Comparison,
 }
@@ -80,18 +82,18 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
         return check_exactly(path, &recording, json);
     }
     let times = recording.step_times();
-    let tempo = match args.cost {
-        Cost::Stretched => recording.tempo(),
-        Cost::AsProfiled => Tempo::steady(Factors::ONE),
+    let slowdown = match args.cost {
+        Cost::Stretched => recording.slowdown(),
+        Cost::AsProfiled => EngineSlowdown::steady(Factors::ONE),
     };
     let settings = settings(args, policies, &recording)?;
     let comparisons: Vec<_> =
-        settings.iter().map(|settings| Comparison::of(&recording, settings, &tempo)).collect();
+        settings.iter().map(|settings| Comparison::of(&recording, settings, &slowdown)).collect();
     let text = if json {
         let line = |comparison| as_json(path, &recording, times, comparison);
         comparisons.iter().map(line).collect::<anyhow::Result<Vec<_>>>()?.join("\n")
     } else {
-        about(&recording, times, tempo.factors) + "\n" + &comparison_table(&comparisons)
+        about(&recording, times, slowdown.factors) + "\n" + &comparison_table(&comparisons)
     };
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
@@ -224,7 +226,7 @@ fn as_json(
         steps: times.steps,
         step_time_taken_s: times.fit.taken_s,
         step_time_predicted_s: times.fit.predicted_s,
-        mean_pace: times.fit.pace(),
+        mean_slowdown: times.fit.slowdown(),
         comparison,
     })?)
 }
@@ -248,7 +250,7 @@ fn about(recording: &Recording, times: StepTimes, stretch: Factors) -> String {
         times.steps,
         times.fit.taken_s,
         times.fit.predicted_s,
-        times.fit.pace(),
+        times.fit.slowdown(),
     );
     let unfinished = recording.unfinished().len();
     if unfinished > 0 {

@@ -15,7 +15,7 @@ use kuva::render::plots::Plot;
 
 use super::bench::style::{STYLES, svg, titled};
 use super::instances::write_whole;
-use crate::catalogue::{self, Catalogue, Entry, Figure, Model, Pace, Source};
+use crate::catalogue::{self, Catalogue, Entry, Figure, Model, Source, Throughput};
 use crate::hint::hinted;
 
 /// What `hedgerow show` takes.
@@ -144,9 +144,9 @@ fn lines(entry: &Entry) -> Vec<Line> {
 }
 
 /// Speed and time factor of each size, with the source where it is another than that of the size before.
-fn paces(name: &str, paces: &[Pace]) -> Vec<Line> {
+fn paces(name: &str, paces: &[Throughput]) -> Vec<Line> {
     let mut before = String::new();
-    let line = |pace: &Pace| {
+    let line = |pace: &Throughput| {
         let beta = pace.beta.as_ref().map_or(String::new(), |beta| format!("β {:.2}", beta.value));
         let speed =
             pace.tokens_per_s.as_ref().map_or(String::new(), |speed| format!("{:.0} tok/s", speed.value));
@@ -189,7 +189,7 @@ const PANEL: (f64, f64) = (560.0, 360.0);
 fn plot(model: &Model) -> anyhow::Result<String> {
     let (mut plots, mut legend) = (Vec::new(), Vec::new());
     for (entry, style) in model.precisions.iter().zip(STYLES.iter().cycle()) {
-        let point = |pace: &Pace| Some((f64::from(pace.count), pace.beta.as_ref()?.value));
+        let point = |pace: &Throughput| Some((f64::from(pace.count), pace.beta.as_ref()?.value));
         let points: Vec<(f64, f64)> = entry.decode.iter().filter_map(point).collect();
         if entry.setup.is_none() || points.is_empty() {
             continue;

@@ -1,8 +1,8 @@
 //! The demo: one load, offered twice over real HTTP to a real server, once under first come, first served
 //! and once under the deadline-aware policy.
 
-mod load;
 pub(crate) mod table;
+mod workload;
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use hedgerow_solver::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
-use crate::load::{Client, Offer, Patience, failures};
 use crate::profile::Profiler;
 use crate::serve::Speed;
 use crate::server::{LoadedModel, Server};
+use crate::workload::{Client, Offer, Patience, failures};
 
-pub(crate) use load::{Load, classes};
 pub(crate) use table::Run;
+pub(crate) use workload::{DemoWorkload, classes};
 
 /// What the demo is to do.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Plan {
 /// When a server cannot start or be reached.
 pub(crate) async fn run(loaded: &LoadedModel, config: &Config, plan: &Plan) -> anyhow::Result<Vec<Run>> {
     let mut runs = Vec::new();
-    let mut measured: Option<(MeasuredCost, Load)> = None;
+    let mut measured: Option<(MeasuredCost, DemoWorkload)> = None;
     for &policy in &plan.policies {
         // Looked at once, so that both policies plan with the same numbers.
         let speed = match &measured {
@@ -50,7 +50,7 @@ pub(crate) async fn run(loaded: &LoadedModel, config: &Config, plan: &Plan) -> a
         let server = start(loaded, config, policy, speed).await?;
         if measured.is_none() {
             let node = server.app().node().expect("the server is ready");
-            let load = Load::draw(node.cost(), node.limits(), plan)?;
+            let load = DemoWorkload::draw(node.cost(), node.limits(), plan)?;
             eprintln!(
                 "measured: this machine carries about {:.1} of these requests a second; offering {:.1} a second for {} s",
                 load.capacity_per_s,
@@ -86,7 +86,7 @@ async fn start(
 const DRAIN: Duration = Duration::from_secs(3600);
 
 /// Offers the load; its callers wait to the end.
-async fn offer(server: &Server, load: &Load, plan: &Plan, policy: Policy) -> anyhow::Result<Run> {
+async fn offer(server: &Server, load: &DemoWorkload, plan: &Plan, policy: Policy) -> anyhow::Result<Run> {
     let bar = progress_bar(load.requests.len() as u64, policy);
     let offer = Offer { patience: Patience::Wait, duration: plan.duration, drain: DRAIN };
     let client = Client::of(server.address());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::classes;
 use crate::cli::columns::fitting;
-use crate::load::{Class, Outcome, Record, Tally};
+use crate::workload::{Class, Outcome, Record, Tally};
 
 /// One policy's run.
 #[derive(Clone, Debug)]

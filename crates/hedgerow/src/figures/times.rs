@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use hedgerow_sim::families::{self, Family};
+use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Budget, Policy, solve};
 
 use super::curves::{Curve, Panel, Point};
@@ -36,7 +36,7 @@ pub(crate) fn times(out: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let point = |&requests: &usize| {
             let mut spent_ms = 0.0;
             for seed in 0..INSTANCES {
-                let instance = families::draw(Family::Paper, requests, seed);
+                let instance = generators::draw(Family::Paper, requests, seed);
                 let begun = Instant::now();
                 solve(&instance, policy, &mut Budget::nodes(u64::MAX)).ok()?;
                 spent_ms += begun.elapsed().as_secs_f64() * 1e3;

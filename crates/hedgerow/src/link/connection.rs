@@ -17,19 +17,19 @@ use tokio::net::{TcpListener, TcpStream};
 use super::pacing::{self, UNLIMITED};
 
 /// Where connections come in.
-pub(crate) struct Door {
+pub(crate) struct PacedListener {
     listener: TcpListener,
     sent_bytes: Counter,
 }
 
-impl Door {
+impl PacedListener {
     /// A door whose connections count what they send in `sent_bytes`.
     pub(crate) fn new(listener: TcpListener, sent_bytes: Counter) -> Self {
         Self { listener, sent_bytes }
     }
 }
 
-impl Listener for Door {
+impl Listener for PacedListener {
     type Io = Stream;
     type Addr = SocketAddr;
 
@@ -68,8 +68,8 @@ impl Connection {
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+impl Connected<IncomingStream<'_, PacedListener>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, PacedListener>) -> Self {
         stream.io().connection.clone()
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sent = Counter::default();
-        let door = Door::new(listener, sent.clone());
+        let door = PacedListener::new(listener, sent.clone());
         let service = router.into_make_service_with_connect_info::<Connection>();
         tokio::spawn(async move { axum::serve(door, service).await });
         (address, sent)

@@ -3,9 +3,9 @@
 
 mod connection;
 mod pacing;
-mod sizes;
+mod token_size;
 mod uplink;
 
-pub(crate) use connection::{Connection, Door};
-pub(crate) use sizes::{Form, Sizes};
+pub(crate) use connection::{Connection, PacedListener};
+pub(crate) use token_size::{Form, TokenSizeEstimator};
 pub(crate) use uplink::{Uplink, Upload};

@@ -11,8 +11,8 @@ use hedgerow_llama::LlamaModel;
 use hedgerow_sim::Arrival;
 
 use crate::api::{ChatTemplate, Message, chat_tokens};
-use crate::link::{Form, Sizes};
-use crate::load::{self, Arrivals, Class, Patience, Pattern, Seeds};
+use crate::link::{Form, TokenSizeEstimator};
+use crate::workload::{self, Arrivals, Class, Patience, Pattern, Seeds};
 
 /// A run shorter than this many requests says nothing.
 const REQUESTS_MIN: f64 = 5.0;
@@ -124,8 +124,8 @@ impl Mix {
     pub(super) fn arrivals(&self, node: &Node, rate_per_s: f64, seed: u64) -> anyhow::Result<Vec<Arrival>> {
         let seeds = Seeds { load: seed, words: seed };
         let requests = self.pattern.open_loop(rate_per_s, self.lasts(rate_per_s), seeds)?;
-        let sizes = Sizes::assume(self.bytes_per_token);
-        let arrival = |(id, request): (u64, load::Request)| {
+        let sizes = TokenSizeEstimator::assume(self.bytes_per_token);
+        let arrival = |(id, request): (u64, workload::Request)| {
             let arrived = Instant::START + Span(u64::try_from(request.at.as_nanos()).unwrap_or(u64::MAX));
             self.arrival(node, &sizes, RequestId(id), arrived, &request)
         };
@@ -135,10 +135,10 @@ impl Mix {
     fn arrival(
         &self,
         node: &Node,
-        sizes: &Sizes,
+        sizes: &TokenSizeEstimator,
         id: RequestId,
         arrived: Instant,
-        asked: &load::Request,
+        asked: &workload::Request,
     ) -> Arrival {
         let (prompt, output) = (self.prompt_tokens.at(asked.prompt_tokens), Tokens(asked.output_tokens));
         let time =

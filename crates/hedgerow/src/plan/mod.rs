@@ -17,8 +17,8 @@ mod sets;
 #[cfg(test)]
 mod tests;
 
+use hedgerow_core::calibration::Factors;
 use hedgerow_core::node::Node;
-use hedgerow_core::pace::Factors;
 use hedgerow_core::settings::Settings;
 
 pub(crate) use binding::{Relief, Resource};

@@ -10,7 +10,7 @@ use hedgerow_core::running::Running;
 use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Bytes;
-use hedgerow_sim::{Arrival, Simulation, Sink, Tempo};
+use hedgerow_sim::{Arrival, EngineSlowdown, Simulation, Sink};
 use serde::Serialize;
 
 use super::Play;
@@ -91,7 +91,8 @@ impl Play {
         let run = |load: Vec<Arrival>| {
             let mut watch = Watch::new(&load, self.mix.classes().len());
             let simulation = Simulation::replay(node, &self.settings, load.into_iter());
-            let Ok(()) = simulation.at_tempo(Tempo::steady(self.stretch)).run_into(&mut watch, |_| {});
+            let Ok(()) =
+                simulation.slowed_by(EngineSlowdown::steady(self.stretch)).run_into(&mut watch, |_| {});
             watch
         };
         let watched: Vec<Watch> = std::thread::scope(|scope| {

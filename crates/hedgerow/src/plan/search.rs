@@ -49,7 +49,7 @@ impl Curve {
     /// The rate at which the straight lines between points fall below `target`, the points made to fall: where runs of
     /// few requests waver, each stands for its neighbours too.
     fn crossing(&self, target: f64, left_out: Option<usize>) -> Option<f64> {
-        let heights = falling(self.0.iter().map(|point| point.mean_without(left_out)));
+        let heights = isotonic_decreasing(self.0.iter().map(|point| point.mean_without(left_out)));
         let after = heights.iter().position(|&height| height < target)?;
         let before = after.checked_sub(1)?;
         let part = (heights[before] - target) / (heights[before] - heights[after]);
@@ -60,7 +60,7 @@ impl Curve {
 
 /// The numbers nearest to these in the sense of least squares of which none is above the one before it: neighbours that
 /// rise are replaced by their mean.
-fn falling(heights: impl Iterator<Item = f64>) -> Vec<f64> {
+fn isotonic_decreasing(heights: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut blocks: Vec<(f64, usize)> = Vec::new();
     for height in heights {
         blocks.push((height, 1));
@@ -172,11 +172,11 @@ mod tests {
 
     #[test]
     fn what_wavers_is_made_to_fall() {
-        assert_eq!(falling([1.0, 0.8, 0.9, 0.5].into_iter()).len(), 4);
-        let fallen = falling([1.0, 0.8, 0.9, 0.5].into_iter());
+        assert_eq!(isotonic_decreasing([1.0, 0.8, 0.9, 0.5].into_iter()).len(), 4);
+        let fallen = isotonic_decreasing([1.0, 0.8, 0.9, 0.5].into_iter());
         assert!((fallen[1] - 0.85).abs() < 1e-12 && (fallen[2] - 0.85).abs() < 1e-12, "{fallen:?}");
         assert_eq!((fallen[0], fallen[3]), (1.0, 0.5));
-        assert!(falling(std::iter::empty()).is_empty());
+        assert!(isotonic_decreasing(std::iter::empty()).is_empty());
     }
 
     #[test]

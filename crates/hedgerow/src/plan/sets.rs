@@ -6,7 +6,7 @@ use hedgerow_core::units::{Bytes, Quality};
 use super::{Candidate, Mix};
 use crate::catalogue::Figure;
 use crate::hint::hinted;
-use crate::load::Class;
+use crate::workload::Class;
 
 /// A precision that could be held, as far as a choice goes.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use hedgerow_solver::Policy;
 
 use super::search::Curve;
 use super::*;
-use crate::load::{Arrivals, Class, Patience, Pattern};
+use crate::workload::{Arrivals, Class, Patience, Pattern};
 
 /// Somebody who can wait and, a third of all, somebody who wants it good.
 const MIX: &str = r#"

@@ -1,7 +1,7 @@
 //! A quick look at whether a machine is still as fast as its profile says.
 
 use hedgerow_core::engine::cost::MeasuredCost;
-use hedgerow_core::engine::{Emission, Engine, EngineError, PrefillChunk, Step, Work};
+use hedgerow_core::engine::{Emission, Engine, EngineError, GenerationTask, PrefillChunk, Step};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
@@ -57,7 +57,7 @@ pub(crate) fn check(
     let steps = (DECODES_MAX.0 / decode.0.max(1)).clamp(1, STEPS_MAX) as u32;
     let steps = steps.min(context.saturating_sub(chunk + 2)).max(1);
     let id = RequestId(0);
-    let work = Work {
+    let work = GenerationTask {
         prompt: probe.text.iter().copied().cycle().take(chunk as usize + 1).collect(),
         max_output: Tokens(steps + 1),
         sampling: probe.sampling,

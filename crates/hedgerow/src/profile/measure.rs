@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use hedgerow_core::engine::cost::{Line, MeasuredCost, Surface};
 use hedgerow_core::engine::{
-    Emission, Engine, EngineError, PrefillChunk, Sampling, ScriptedEngine, Step, TokenId, Work,
+    Emission, Engine, EngineError, GenerationTask, PrefillChunk, Sampling, ScriptedEngine, Step, TokenId,
 };
 use hedgerow_core::request::RequestId;
 use hedgerow_core::time::Span;
@@ -364,7 +364,7 @@ impl Bench<'_> {
 
     fn open(&mut self, id: u32, prompt: u32, max_output: u32) -> Result<(), EngineError> {
         let place = 7 * id as usize;
-        let work = Work {
+        let work = GenerationTask {
             prompt: self.probe.text.iter().copied().cycle().skip(place).take(prompt as usize).collect(),
             max_output: Tokens(max_output),
             sampling: Sampling { seed: id, ..self.probe.sampling },

@@ -29,7 +29,7 @@ impl Engine for Formula {
         self.scripted.limits()
     }
 
-    fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+    fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
         self.held.insert(request, 0);
         self.scripted.open(request, work)
     }
@@ -120,7 +120,7 @@ fn one_disturbed_run_in_three_changes_nothing() {
         fn limits(&self) -> EngineLimits {
             self.0.limits()
         }
-        fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+        fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
             self.0.open(request, work)
         }
         fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
@@ -198,7 +198,7 @@ fn scatter_is_how_far_the_middle_run_is_above_the_fastest() {
         fn limits(&self) -> EngineLimits {
             self.0.limits()
         }
-        fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+        fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
             self.0.open(request, work)
         }
         fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {

@@ -263,7 +263,7 @@ pub(crate) fn millis(since: Instant) -> u64 {
 #[cfg(test)]
 mod tests {
     use hedgerow_core::engine::{
-        EngineError, EngineLimits, ScriptedEngine, Step, StepReport, TokenId, TokenSink, Work,
+        EngineError, EngineLimits, GenerationTask, ScriptedEngine, Step, StepReport, TokenId, TokenSink,
     };
     use hedgerow_core::request::RequestId;
     use hedgerow_core::time::Span;
@@ -357,7 +357,7 @@ mod tests {
             fn limits(&self) -> EngineLimits {
                 self.0.limits()
             }
-            fn open(&mut self, request: RequestId, work: Work) -> Result<(), EngineError> {
+            fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
                 self.0.open(request, work)
             }
             fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {

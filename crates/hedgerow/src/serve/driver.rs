@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use hedgerow_core::allocator::Share;
 use hedgerow_core::engine::prefix::PrefixIndex;
-use hedgerow_core::engine::{EngineError, StepReport, Work};
+use hedgerow_core::engine::{EngineError, GenerationTask, StepReport};
 use hedgerow_core::output::Record;
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::{Request, RequestId};
-use hedgerow_core::scheduler::Standing;
+use hedgerow_core::scheduler::LiveStatus;
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::BitsPerSecond;
 use hedgerow_core::{Event, Order, Pipeline};
@@ -43,16 +43,16 @@ pub(crate) enum Command {
     /// The node is to shut down.
     Drain { by: Instant },
     /// Somebody asks how a request stands.
-    Explain { request: RequestId, answer: oneshot::Sender<Option<Explanation>> },
+    Explain { request: RequestId, answer: oneshot::Sender<Option<RequestStatus>> },
     /// Asks for an answer, to show that decisions are still made.
     Ping { answer: oneshot::Sender<()> },
 }
 
 /// How a request stands, or how it ended.
 #[derive(Clone, Debug)]
-pub(crate) enum Explanation {
+pub(crate) enum RequestStatus {
     /// It has not ended.
-    Stands { standing: Standing, now: Instant },
+    Live { status: LiveStatus, now: Instant },
     /// It has ended.
     Ended(Box<Record>),
 }
@@ -64,7 +64,7 @@ const REMEMBERED: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) request: Request,
-    pub(crate) work: Work,
+    pub(crate) work: GenerationTask,
     /// Where its story is told.
     pub(crate) updates: UnboundedSender<Update>,
     /// Its place in the queue, reserved before its body was read; given back when it starts or ends.
@@ -94,7 +94,7 @@ pub(crate) struct Driver {
     prefixes: SharedPrefixes,
     pub(crate) metrics: Arc<Metrics>,
     recorder: Recorder,
-    waiting: BTreeMap<RequestId, (Work, OwnedSemaphorePermit)>,
+    waiting: BTreeMap<RequestId, (GenerationTask, OwnedSemaphorePermit)>,
     readers: BTreeMap<RequestId, Reader>,
     wake: Option<Instant>,
     /// The latest requests that ended, for those who ask about them.
@@ -210,13 +210,13 @@ impl Driver {
         })
     }
 
-    fn explain(&self, id: RequestId) -> Option<Explanation> {
+    fn explain(&self, id: RequestId) -> Option<RequestStatus> {
         let now = self.clock.now();
-        if let Some(standing) = self.pipeline.standing(now, id) {
-            return Some(Explanation::Stands { standing, now });
+        if let Some(status) = self.pipeline.live_status(now, id) {
+            return Some(RequestStatus::Live { status, now });
         }
         let ended = self.ended.iter().rev().find(|record| record.request.id == id)?;
-        Some(Explanation::Ended(Box::new(ended.clone())))
+        Some(RequestStatus::Ended(Box::new(ended.clone())))
     }
 
     fn handle(&mut self, event: Event) {
@@ -228,7 +228,11 @@ impl Driver {
         for order in orders {
             self.carry_out(now, order);
         }
-        self.metrics.state(self.pipeline.queue_len(), self.pipeline.running().len(), self.pipeline.pace());
+        self.metrics.state(
+            self.pipeline.queue_len(),
+            self.pipeline.running().len(),
+            self.pipeline.calibration(),
+        );
         let held = self.pipeline.running().iter().map(|running| running.grant.downlink);
         self.metrics.downlink(held.fold(Share::NONE, Add::add));
         if self.pipeline.is_idle() {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
 
-use hedgerow_core::engine::{Emission, Step, TokenSink, Work};
+use hedgerow_core::engine::{Emission, GenerationTask, Step, TokenSink};
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::RequestId;
 use tokio::sync::mpsc::UnboundedSender;
@@ -18,7 +18,12 @@ use crate::metrics::KvGauge;
 #[derive(Debug)]
 pub(crate) enum EngineCommand {
     /// Open a request at a precision; its tokens go to `updates`.
-    Open { request: RequestId, precision: PrecisionIndex, work: Work, updates: UnboundedSender<Update> },
+    Open {
+        request: RequestId,
+        precision: PrecisionIndex,
+        work: GenerationTask,
+        updates: UnboundedSender<Update>,
+    },
     /// Close it.
     Close(RequestId),
     /// Run a step and report it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use hedgerow_core::engine::{Engine, EngineError, EngineLimits, Step, StepReport, TokenSink, Work};
+use hedgerow_core::engine::{Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenSink};
 use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
@@ -140,7 +140,7 @@ impl Engines {
         &mut self,
         request: RequestId,
         precision: PrecisionIndex,
-        work: Work,
+        work: GenerationTask,
     ) -> Result<(), EngineError> {
         self.at(precision, |engine| engine.open(request, work))?;
         self.open.insert(request, precision);

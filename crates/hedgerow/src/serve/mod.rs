@@ -1,7 +1,7 @@
 //! The node in wall time: a thread for decisions, a thread for the engine, and the way in and out.
 //!
 //! [`start`] builds it from the loaded precisions of a model; the HTTP side hands requests to [`Node::submit`] and hears
-//! their stories from a [`Ticket`].
+//! their response streams from a [`RequestHandle`].
 
 mod clock;
 mod driver;
@@ -9,7 +9,7 @@ mod engine_thread;
 mod engines;
 mod priority;
 mod recorder;
-mod ticket;
+mod request_handle;
 mod variants;
 
 use std::fs::File;
@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use hedgerow_core::Pipeline;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::engine::cost::MeasuredCost;
-use hedgerow_core::engine::{CostModel, EngineLimits, Work};
+use hedgerow_core::engine::{CostModel, EngineLimits, GenerationTask};
 use hedgerow_core::quantization::Precision;
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Span;
@@ -31,12 +31,12 @@ use hedgerow_sim::Header;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use clock::Clock;
-pub(crate) use driver::Explanation;
+pub(crate) use driver::RequestStatus;
 use driver::{Command, Driver, Submission};
 pub(crate) use priority::run_before_the_engine;
 use recorder::Recorder;
 pub(crate) use recorder::RecordingFile;
-pub(crate) use ticket::{Ticket, Update};
+pub(crate) use request_handle::{RequestHandle, Update};
 pub(crate) use variants::{Foreseen, Variant, foresee};
 
 use crate::config::Config;
@@ -232,18 +232,23 @@ impl Node {
         RequestId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Hands a request in. Dropping the ticket before the request has ended cancels it.
-    pub(crate) fn submit(&self, request: Request, work: Work, place: OwnedSemaphorePermit) -> Ticket {
+    /// Hands a request in. Dropping the handle before the request has ended cancels it.
+    pub(crate) fn submit(
+        &self,
+        request: Request,
+        work: GenerationTask,
+        place: OwnedSemaphorePermit,
+    ) -> RequestHandle {
         let (updates, story) = tokio::sync::mpsc::unbounded_channel();
         let id = request.id;
         let submission = Submission { request, work, updates, place };
-        // If the driver is gone, the story's channel is closed and the ticket says so.
+        // If the driver is gone, the story's channel is closed and the handle says so.
         let _ = self.commands.send(Command::Submit(Box::new(submission)));
-        Ticket::new(id, story, self.commands.clone())
+        RequestHandle::new(id, story, self.commands.clone())
     }
 
     /// How a request stands or ended; `None` when nobody remembers it.
-    pub(crate) async fn explain(&self, request: RequestId) -> Option<Explanation> {
+    pub(crate) async fn explain(&self, request: RequestId) -> Option<RequestStatus> {
         let (answer, explanation) = tokio::sync::oneshot::channel();
         self.commands.send(Command::Explain { request, answer }).ok()?;
         explanation.await.ok().flatten()

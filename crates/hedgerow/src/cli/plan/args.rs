@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_core::pace::Factors;
+use hedgerow_core::calibration::Factors;
 use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_sim::Recording;
 
@@ -16,8 +16,8 @@ use crate::cli::numbers::{FACTORS, PARTS, RATES_PER_S, number};
 use crate::cli::replay::recording_at;
 use crate::config::{CommonArgs, Config, EngineArgs, PlanningArgs};
 use crate::hint::hinted;
-use crate::load::{Class, Patience, Pattern};
 use crate::plan::{Asked, Goal, Mix, PromptTokens};
+use crate::workload::{Class, Patience, Pattern};
 
 /// vLLM's default: tokens of a block of its KV cache.
 const KV_BLOCK: u32 = 16;

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use crate::catalogue::Kind;
 use crate::cli::columns::fitting;
 use crate::cli::list::mark;
-use crate::load::{Arrivals, Class};
 use crate::plan::{self, Answer, Estimate, Goal, Held, Here, LeftOut, Play, Point, Usage};
 use crate::profile::Machine;
+use crate::workload::{Arrivals, Class};
 
 /// More sets that are not played are not listed.
 const LEFT_OUT_SHOWN_MAX: usize = 6;

@@ -9,7 +9,7 @@ use super::cells::{Cell, Pressure};
 use crate::cli::arrivals::{ArrivalArgs, span};
 use crate::cli::numbers::{RATES_PER_S, number};
 use crate::hint::hinted;
-use crate::load::{Class, Offer, Patience, Pattern};
+use crate::workload::{Class, Offer, Patience, Pattern};
 
 /// What `hedgerow bench serve` takes.
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::ServeArgs;
-use crate::load::{Client, Offer, Outcome, Pattern, Record, Request, Run, Seeds, Tally, failures};
+use crate::workload::{Client, Offer, Outcome, Pattern, Record, Request, Run, Seeds, Tally, failures};
 
 /// A later request disturbs what is measured.
 const LAG_MS_MAX: f64 = 50.0;

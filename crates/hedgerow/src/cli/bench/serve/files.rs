@@ -12,7 +12,7 @@ use super::{plot, vllm};
 use crate::cli::bench::files::csv_of;
 use crate::cli::instances::write_whole;
 use crate::hint::hinted;
-use crate::load::{Pattern, Record, milliseconds};
+use crate::workload::{Pattern, Record, milliseconds};
 
 /// Makes every folder that will be written to, before the work and not after it.
 pub(super) fn make_folders(args: &ServeArgs) -> anyhow::Result<()> {

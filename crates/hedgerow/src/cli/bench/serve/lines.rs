@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::cells::{Measured, Pressure, Server};
 use crate::cli::columns::fitting;
-use crate::load::{Class, Outcome, Patience, Record, Series, Tally};
+use crate::workload::{Class, Outcome, Patience, Record, Series, Tally};
 
 /// What became of a set of requests, over all seeds.
 #[derive(Debug)]

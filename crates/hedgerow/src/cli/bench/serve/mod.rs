@@ -17,8 +17,8 @@ use anyhow::Context as _;
 pub(super) use self::args::ServeArgs;
 use self::files::Results;
 use self::lines::{Group, Line};
-use crate::load::BUILT_IN_CLASSES;
 use crate::serve;
+use crate::workload::BUILT_IN_CLASSES;
 
 /// Offers every load, and reports.
 ///

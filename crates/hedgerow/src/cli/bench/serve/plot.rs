@@ -10,7 +10,7 @@ use kuva::render::plots::Plot;
 use super::cells::{Pressure, Server};
 use super::lines::Group;
 use crate::cli::bench::style::{STYLES, Style, svg, time_tick};
-use crate::load::{Patience, Series};
+use crate::workload::{Patience, Series};
 
 const COLUMNS: usize = 3;
 const PANEL: (f64, f64) = (360.0, 260.0);

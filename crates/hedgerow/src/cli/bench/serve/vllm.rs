@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::cells::{Measured, Pressure, Server};
-use crate::load::{Arrivals, Class, Outcome, Pattern, Record, Series, Tally, failures};
+use crate::workload::{Arrivals, Class, Outcome, Pattern, Record, Series, Tally, failures};
 
 /// One run.
 pub(super) fn run(measured: &Measured, server: &Server, pattern: &Pattern) -> Value {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hedgerow_sim::families::Family;
+use hedgerow_sim::generators::Family;
 use hedgerow_solver::check::{CheckError, check};
 use hedgerow_solver::{Answer, Budget, Exact, Instance, Policy};
 use serde::Serialize;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_sim::families::{self, Family};
+use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Instance, Policy};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -157,8 +157,8 @@ fn run_all(args: &SolversArgs, contenders: &mut [Contender]) -> anyhow::Result<V
         for &requests in &sizes {
             bar.set_message(format!("{family}, {requests} requests"));
             for seed in args.seeds.clone() {
-                let instance = families::draw(family, requests, seed);
-                let other = families::draw(family, requests, seed.wrapping_add(1));
+                let instance = generators::draw(family, requests, seed);
+                let other = generators::draw(family, requests, seed.wrapping_add(1));
                 let before = measure::queue_before(&instance, &other);
                 let mut answers = Vec::new();
                 for (contender, out_of_time_count) in contenders.iter_mut().zip(&mut out_of_time_counts) {
@@ -172,7 +172,7 @@ fn run_all(args: &SolversArgs, contenders: &mut [Contender]) -> anyhow::Result<V
                         answers.extend(search.map(|search| (cp_sat::SEARCH.to_owned(), search)));
                     }
                 }
-                agree(&families::instance_name(family, requests, seed), &instance, &answers)?;
+                agree(&generators::instance_name(family, requests, seed), &instance, &answers)?;
                 runs.extend(Run::all_of(family, requests, seed, answers));
                 bar.inc(1);
             }

@@ -13,9 +13,9 @@ const REMEMBERED: usize = 256;
 /// Nothing is concluded from fewer.
 const LEAST: usize = 20;
 
-/// Lengths of the latest answers. A class is those whose limits lie between the same two powers of two.
+/// Predicts an answer's length from the latest answers. A class is those whose limits lie between the same two powers of two.
 #[derive(Clone, Debug, Default)]
-pub struct Lengths {
+pub struct OutputLengthPredictor {
     classes: BTreeMap<u32, Class>,
 }
 
@@ -31,7 +31,7 @@ fn class_of(limit: Tokens) -> u32 {
     limit.0.max(1).ilog2()
 }
 
-impl Lengths {
+impl OutputLengthPredictor {
     /// Notes how long an answer with this limit became.
     pub fn note(&mut self, limit: Tokens, produced: Tokens) {
         let class = self.classes.entry(class_of(limit)).or_default();
@@ -61,8 +61,8 @@ impl Lengths {
 mod tests {
     use super::*;
 
-    fn of_ten_to_hundred() -> Lengths {
-        let mut lengths = Lengths::default();
+    fn of_ten_to_hundred() -> OutputLengthPredictor {
+        let mut lengths = OutputLengthPredictor::default();
         (1..=100).for_each(|ended| lengths.note(Tokens(256), Tokens(10 * (ended % 10) + 10)));
         lengths
     }

@@ -8,7 +8,7 @@ use hedgerow_core::time::Instant;
 
 /// Events to come: by time and, at the same nanosecond, in the order they were put down.
 #[derive(Debug, Default)]
-pub(crate) struct Agenda {
+pub(crate) struct EventQueue {
     heap: BinaryHeap<Reverse<Entry>>,
     entries: u64,
     /// Moments for which a wake-up is down already: the pipeline asks for the same one again and again.
@@ -22,7 +22,7 @@ struct Entry {
     event: Event,
 }
 
-impl Agenda {
+impl EventQueue {
     /// Puts an event down.
     pub(crate) fn add(&mut self, at: Instant, event: Event) {
         if event == Event::Woke && !self.wakes.insert(at) {
@@ -80,26 +80,26 @@ mod tests {
 
     #[test]
     fn what_happens_at_once_happens_in_the_order_it_was_put_down() {
-        let mut agenda = Agenda::default();
+        let mut events = EventQueue::default();
         for (at, id) in [(5, 0), (3, 1), (5, 2), (3, 3)] {
-            agenda.add(Instant(at), Event::Cancelled(RequestId(id)));
+            events.add(Instant(at), Event::Cancelled(RequestId(id)));
         }
-        let order: Vec<_> = std::iter::from_fn(|| agenda.next()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| events.next()).collect();
         let expected = [(3, 1), (3, 3), (5, 0), (5, 2)];
         assert_eq!(order, expected.map(|(at, id)| (Instant(at), Event::Cancelled(RequestId(id)))));
     }
 
     #[test]
     fn one_moment_has_one_wake_up() {
-        let mut agenda = Agenda::default();
-        agenda.add(Instant(1), Event::Woke);
-        agenda.add(Instant(1), Event::Woke);
-        assert!(agenda.has_only_wakes());
-        assert_eq!(agenda.next(), Some((Instant(1), Event::Woke)));
-        assert_eq!(agenda.next(), None);
-        agenda.add(Instant(1), Event::Woke);
+        let mut events = EventQueue::default();
+        events.add(Instant(1), Event::Woke);
+        events.add(Instant(1), Event::Woke);
+        assert!(events.has_only_wakes());
+        assert_eq!(events.next(), Some((Instant(1), Event::Woke)));
+        assert_eq!(events.next(), None);
+        events.add(Instant(1), Event::Woke);
         assert_eq!(
-            agenda.next(),
+            events.next(),
             Some((Instant(1), Event::Woke)),
             "once it has come, it may be asked for again"
         );

@@ -10,14 +10,14 @@ pub(crate) use super::driver::Update;
 
 /// Tells a request's story; dropping it before the end cancels the request, wherever it is.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct RequestHandle {
     id: RequestId,
     story: UnboundedReceiver<Update>,
     commands: mpsc::Sender<Command>,
     has_ended: bool,
 }
 
-impl Ticket {
+impl RequestHandle {
     pub(super) fn new(
         id: RequestId,
         story: UnboundedReceiver<Update>,
@@ -39,7 +39,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for RequestHandle {
     fn drop(&mut self) {
         if !self.has_ended {
             // If the driver is gone, so is the request.

@@ -28,7 +28,7 @@ pub(crate) enum Form {
 
 /// Mean bytes of a token in either form.
 #[derive(Debug)]
-pub(crate) struct Sizes {
+pub(crate) struct TokenSizeEstimator {
     streamed: Mutex<Mean>,
     whole: Mutex<Mean>,
 }
@@ -39,7 +39,7 @@ struct Mean {
     tokens: f64,
 }
 
-impl Sizes {
+impl TokenSizeEstimator {
     /// Nothing measured yet: a streamed token is assumed to be this large.
     pub(crate) fn assume(streamed_bytes_per_token: f64) -> Self {
         let mean = |bytes| Mutex::new(Mean { bytes: bytes * ASSUMED_TOKENS, tokens: ASSUMED_TOKENS });
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn follows_the_answers_that_were_given_and_each_form_by_itself() {
-        let sizes = Sizes::assume(250.0);
+        let sizes = TokenSizeEstimator::assume(250.0);
         assert_eq!(sizes.bytes_per_token(Form::Streamed), 250.0);
         (0..200).for_each(|_| sizes.note(Form::Streamed, 100 * 190, Tokens(100)));
         assert!((sizes.bytes_per_token(Form::Streamed) - 190.0).abs() < 0.1);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_longest_answer_in_a_payload_is_the_one_it_was_made_for() {
-        let sizes = Sizes::assume(250.0);
+        let sizes = TokenSizeEstimator::assume(250.0);
         for form in [Form::Streamed, Form::Whole] {
             let payload = sizes.payload(form, Tokens(100), Span::from_millis(7), None);
             assert_eq!(sizes.tokens_in(form, payload.whole), Tokens(100));

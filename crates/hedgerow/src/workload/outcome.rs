@@ -158,7 +158,7 @@ pub(super) mod tests {
     }
 
     /// A request with a deadline of a second.
-    pub(in crate::load) fn record(ending: Ending, after_ms: u64) -> Record {
+    pub(in crate::workload) fn record(ending: Ending, after_ms: u64) -> Record {
         let (status, pieces, output_tokens) = match &ending {
             Ending::Complete | Ending::Cut => (Some(200), vec![ms(100), ms(after_ms)], Some(11)),
             Ending::Refused => (Some(429), Vec::new(), None),

@@ -169,7 +169,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::load::{Trace, TraceFit};
+    use crate::workload::{Trace, TraceFit};
 
     const LONG: Duration = Duration::from_secs(1000);
 

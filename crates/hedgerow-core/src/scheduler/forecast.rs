@@ -17,7 +17,7 @@ use crate::units::Tokens;
 
 /// One request's way through the steps to come.
 #[derive(Clone, Debug)]
-pub(super) struct Lane {
+pub(super) struct SequenceForecast {
     urgency: (Instant, RequestId),
     precision: PrecisionIndex,
     due: Due,
@@ -35,7 +35,7 @@ pub(super) struct Lane {
     finish: Option<Span>,
 }
 
-/// What a lane must keep.
+/// What a forecast must keep.
 #[derive(Clone, Copy, Debug)]
 struct Due {
     /// Time left for its last token; the longest there is where nobody asked.
@@ -59,7 +59,7 @@ impl Due {
     }
 }
 
-impl Lane {
+impl SequenceForecast {
     fn of_running(view: &View<'_>, running: &Running) -> Self {
         Self {
             urgency: running.request.urgency(),
@@ -123,10 +123,10 @@ impl Lane {
 }
 
 /// Plays the steps to come, `batch` requests in each: those who run, and `planned` as they become urgent
-/// enough and places come free. The lanes of those who run come first, then those of `planned`, both in the
+/// enough and places come free. The forecasts of those who run come first, then those of `planned`, both in the
 /// order given.
-pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Vec<Lane> {
-    let running = view.running.iter().map(|running| Lane::of_running(view, running));
+pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Vec<SequenceForecast> {
+    let running = view.running.iter().map(|running| SequenceForecast::of_running(view, running));
     // Those whom nobody awaits come last and are never late: more of them than have a place change nothing.
     let mut unawaited = view.node.max_parallel;
     let matters = |candidate: &&Candidate<'_>| {
@@ -135,29 +135,39 @@ pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Ve
         unawaited = unawaited.saturating_sub(u32::from(is_best_effort));
         counts
     };
-    let planned = planned.iter().filter(matters).map(|candidate| Lane::of_planned(view, candidate));
-    let lanes: Vec<Lane> = running.chain(planned).collect();
-    let mut open: Vec<usize> = (0..lanes.len()).collect();
-    open.sort_unstable_by_key(|&lane| lanes[lane].urgency);
+    let planned =
+        planned.iter().filter(matters).map(|candidate| SequenceForecast::of_planned(view, candidate));
+    let forecasts: Vec<SequenceForecast> = running.chain(planned).collect();
+    let mut open: Vec<usize> = (0..forecasts.len()).collect();
+    open.sort_unstable_by_key(|&forecast| forecasts[forecast].urgency);
     // Where a share is kept for those who name no time, so is a place.
     let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
     let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
     let batch = batch as usize;
     let (ready, decoding) = (Vec::new(), Vec::new());
-    let mut player =
-        Player { view, batch, lanes, open, ready, decoding, places, load: view.load, now: Span::ZERO };
+    let mut forecaster = StepForecaster {
+        view,
+        batch,
+        forecasts,
+        open,
+        ready,
+        decoding,
+        places,
+        load: view.load,
+        now: Span::ZERO,
+    };
     match view.in_flight {
-        Some(InFlight::Step { step, ordered }) => player.end_step(step, *ordered),
-        Some(InFlight::Load { until, .. }) => player.now = until.since(view.now),
+        Some(InFlight::Step { step, ordered }) => forecaster.end_step(step, *ordered),
+        Some(InFlight::Load { until, .. }) => forecaster.now = until.since(view.now),
         None => {}
     }
-    player.play()
+    forecaster.play()
 }
 
-struct Player<'a> {
+struct StepForecaster<'a> {
     view: &'a View<'a>,
     batch: usize,
-    lanes: Vec<Lane>,
+    forecasts: Vec<SequenceForecast>,
     /// Who has not finished, the most urgent first.
     open: Vec<usize>,
     /// Room for those of them who take part in a phase, and for those of these who decode.
@@ -170,49 +180,49 @@ struct Player<'a> {
     now: Span,
 }
 
-impl Player<'_> {
+impl StepForecaster<'_> {
     /// The step that the engine is running comes to its end before anything else.
     fn end_step(&mut self, step: &Step, ordered: Instant) {
         let load = load_of(step, self.view.running);
         let duration = self.view.step_time(step.precision, &load);
         self.now = duration.saturating_sub(self.view.now.since(ordered));
-        for (lane, running) in self.lanes.iter_mut().zip(self.view.running) {
+        for (forecast, running) in self.forecasts.iter_mut().zip(self.view.running) {
             let id = running.request.id;
             if let Some(chunk) = step.prefill.iter().find(|chunk| chunk.request == id) {
-                lane.prefilled = lane.prefilled + chunk.tokens;
-                lane.kv = lane.kv + chunk.tokens;
+                forecast.prefilled = forecast.prefilled + chunk.tokens;
+                forecast.kv = forecast.kv + chunk.tokens;
             } else if step.decode.contains(&id) {
-                lane.decodes_left -= 1;
-                lane.kv = lane.kv + Tokens(1);
+                forecast.decodes_left -= 1;
+                forecast.kv = forecast.kv + Tokens(1);
             } else {
                 continue;
             }
-            if lane.is_decoding() && lane.decodes_left == 0 {
-                lane.finish = Some(self.now);
+            if forecast.is_decoding() && forecast.decodes_left == 0 {
+                forecast.finish = Some(self.now);
             }
         }
         self.close_finished();
     }
 
-    fn play(mut self) -> Vec<Lane> {
+    fn play(mut self) -> Vec<SequenceForecast> {
         // The most urgent is first: if nobody awaits it, nobody awaits any.
-        while self.open.first().is_some_and(|&lane| self.lanes[lane].is_awaited()) {
+        while self.open.first().is_some_and(|&forecast| self.forecasts[forecast].is_awaited()) {
             self.give_places();
-            let has_place = self.open.iter().filter_map(|&lane| self.lanes[lane].ready);
+            let has_place = self.open.iter().filter_map(|&forecast| self.forecasts[forecast].ready);
             let first_ready = has_place.min().expect("somebody has a place, or there would be none");
             self.now = self.now.max(first_ready);
             self.phase();
             self.close_finished();
         }
-        self.lanes
+        self.forecasts
     }
 
     /// Those among the most urgent who have no place yet get one, as long as there are any.
     fn give_places(&mut self) {
-        for &lane in self.open.iter().take(self.batch) {
-            let lane = &mut self.lanes[lane];
-            if lane.ready.is_none() && self.places > 0 {
-                lane.ready = Some(self.now + self.view.node.uplink_slot());
+        for &forecast in self.open.iter().take(self.batch) {
+            let forecast = &mut self.forecasts[forecast];
+            if forecast.ready.is_none() && self.places > 0 {
+                forecast.ready = Some(self.now + self.view.node.uplink_slot());
                 self.places -= 1;
             }
         }
@@ -220,16 +230,17 @@ impl Player<'_> {
 
     fn close_finished(&mut self) {
         let before = self.open.len();
-        self.open.retain(|&lane| self.lanes[lane].finish.is_none());
+        self.open.retain(|&forecast| self.forecasts[forecast].finish.is_none());
         self.places += before - self.open.len();
     }
 
     /// Runs equal steps until something changes: a prompt is here or done, or a request is.
     fn phase(&mut self) {
-        let is_ready = |lane: &usize| self.lanes[*lane].ready.is_some_and(|ready| ready <= self.now);
+        let is_ready =
+            |forecast: &usize| self.forecasts[*forecast].ready.is_some_and(|ready| ready <= self.now);
         let all_ready = || self.open.iter().copied().filter(is_ready);
         let first = all_ready().next().expect("somebody is ready");
-        let precision = self.lanes[first].precision;
+        let precision = self.forecasts[first].precision;
         if let Some((_, takes)) = self.load.take_if(|(loaded, _)| *loaded == precision) {
             self.now += takes;
             return;
@@ -238,19 +249,27 @@ impl Player<'_> {
         ready.clear();
         decoding.clear();
         // A step has one precision: that of the most urgent.
-        let has_it = |lane: &usize| self.lanes[*lane].precision == precision;
+        let has_it = |forecast: &usize| self.forecasts[*forecast].precision == precision;
         ready.extend(all_ready().filter(has_it).take(self.batch));
-        decoding.extend(ready.iter().filter(|&&lane| self.lanes[lane].is_decoding()));
+        decoding.extend(ready.iter().filter(|&&forecast| self.forecasts[forecast].is_decoding()));
         let decode = self.decode_time(&decoding, precision);
         // A prompt waits for whoever is more urgent and needs steps of another precision.
-        let rival = all_ready().find(|lane| !has_it(lane)).map(|lane| self.lanes[lane].urgency);
-        let goes_first = |lane: usize| rival.is_none_or(|rival| self.lanes[lane].urgency < rival);
-        let prompt = ready.iter().copied().find(|&lane| !self.lanes[lane].is_decoding() && goes_first(lane));
-        let chunks = prompt.map_or(0, |lane| self.chunks(lane, &decoding, decode));
+        let rival =
+            all_ready().find(|forecast| !has_it(forecast)).map(|forecast| self.forecasts[forecast].urgency);
+        let goes_first = |forecast: usize| rival.is_none_or(|rival| self.forecasts[forecast].urgency < rival);
+        let prompt = ready
+            .iter()
+            .copied()
+            .find(|&forecast| !self.forecasts[forecast].is_decoding() && goes_first(forecast));
+        let chunks = prompt.map_or(0, |forecast| self.chunks(forecast, &decoding, decode));
         let prompt = prompt.filter(|_| chunks > 0);
-        let step = decode + prompt.map_or(Span::ZERO, |lane| self.next_chunk_time(lane));
-        let until_an_end = decoding.iter().map(|&lane| self.lanes[lane].decodes_left).min();
-        let coming = self.open.iter().filter_map(|&lane| self.lanes[lane].ready).filter(|&at| at > self.now);
+        let step = decode + prompt.map_or(Span::ZERO, |forecast| self.next_chunk_time(forecast));
+        let until_an_end = decoding.iter().map(|&forecast| self.forecasts[forecast].decodes_left).min();
+        let coming = self
+            .open
+            .iter()
+            .filter_map(|&forecast| self.forecasts[forecast].ready)
+            .filter(|&at| at > self.now);
         let until_one_comes = coming
             .min()
             .map(|at| at.saturating_sub(self.now).0.div_ceil(step.0.max(1)))
@@ -259,21 +278,21 @@ impl Player<'_> {
             [until_an_end, until_one_comes, (chunks > 0).then_some(chunks)].into_iter().flatten().min();
         let steps = steps.expect("somebody is ready");
         self.now += decode * steps;
-        if let Some(lane) = prompt {
-            self.prefill(lane, steps);
+        if let Some(forecast) = prompt {
+            self.prefill(forecast, steps);
         }
-        for &lane in &decoding {
-            let lane = &mut self.lanes[lane];
-            lane.decodes_left -= steps;
-            lane.kv = lane.kv + Tokens(steps);
+        for &forecast in &decoding {
+            let forecast = &mut self.forecasts[forecast];
+            forecast.decodes_left -= steps;
+            forecast.kv = forecast.kv + Tokens(steps);
         }
         let now = self.now.scaled(self.view.stretch());
-        for &lane in &ready {
-            let lane = &mut self.lanes[lane];
-            if lane.is_decoding() {
-                lane.first.get_or_insert(now);
-                if lane.decodes_left == 0 {
-                    lane.finish.get_or_insert(now);
+        for &forecast in &ready {
+            let forecast = &mut self.forecasts[forecast];
+            if forecast.is_decoding() {
+                forecast.first.get_or_insert(now);
+                if forecast.decodes_left == 0 {
+                    forecast.finish.get_or_insert(now);
                 }
             }
         }
@@ -282,13 +301,15 @@ impl Player<'_> {
 
     /// How many chunks of a prompt the next equal steps may take: to its end, or as many as the more
     /// urgent decodes can spare.
-    fn chunks(&self, lane: usize, decoding: &[usize], decode: Span) -> u32 {
-        let prompt = &self.lanes[lane];
+    fn chunks(&self, forecast: usize, decoding: &[usize], decode: Span) -> u32 {
+        let prompt = &self.forecasts[forecast];
         let chunk = self.view.node.prefill_chunk;
         let to_its_end = (prompt.prompt - prompt.prefilled).0.div_ceil(chunk.0);
-        let time = self.next_chunk_time(lane);
-        let more_urgent =
-            decoding.iter().map(|&other| &self.lanes[other]).filter(|other| other.urgency < prompt.urgency);
+        let time = self.next_chunk_time(forecast);
+        let more_urgent = decoding
+            .iter()
+            .map(|&other| &self.forecasts[other])
+            .filter(|other| other.urgency < prompt.urgency);
         let spare = more_urgent
             .map(|other| {
                 let path = (self.now + decode * other.decodes_left).scaled(self.view.stretch());
@@ -302,29 +323,30 @@ impl Player<'_> {
         }
     }
 
-    fn prefill(&mut self, lane: usize, chunks: u32) {
+    fn prefill(&mut self, forecast: usize, chunks: u32) {
         for _ in 0..chunks {
-            self.now += self.next_chunk_time(lane);
-            let prompt = &mut self.lanes[lane];
+            self.now += self.next_chunk_time(forecast);
+            let prompt = &mut self.forecasts[forecast];
             prompt.prefilled = prompt.prompt.min(prompt.prefilled + self.view.node.prefill_chunk);
             prompt.kv = prompt.prefilled;
         }
     }
 
-    fn next_chunk_time(&self, lane: usize) -> Span {
-        let Lane { precision, prompt, prefilled, .. } = self.lanes[lane];
+    fn next_chunk_time(&self, forecast: usize) -> Span {
+        let SequenceForecast { precision, prompt, prefilled, .. } = self.forecasts[forecast];
         let tokens = self.view.node.prefill_chunk.min(prompt - prefilled);
         self.view.chunk_time(precision, ChunkLoad { tokens, start: prefilled, prompt })
     }
 
     /// Time of one step of these decodes, their caches as they will be half-way to the next end.
     fn decode_time(&self, decoding: &[usize], precision: PrecisionIndex) -> Span {
-        let until_an_end = decoding.iter().map(|&lane| self.lanes[lane].decodes_left).min().unwrap_or(0);
-        let kv = |&lane: &usize| self.lanes[lane].kv + Tokens(until_an_end / 2);
+        let until_an_end =
+            decoding.iter().map(|&forecast| self.forecasts[forecast].decodes_left).min().unwrap_or(0);
+        let kv = |&forecast: &usize| self.forecasts[forecast].kv + Tokens(until_an_end / 2);
         let load = StepLoad {
             prefill: Vec::new(),
             decode_count: decoding.len() as u32,
-            decode_kv: decoding.iter().map(|lane| u64::from(kv(lane).0)).sum(),
+            decode_kv: decoding.iter().map(|forecast| u64::from(kv(forecast).0)).sum(),
             decode_longest: decoding.iter().map(kv).max().unwrap_or_default(),
         };
         self.view.step_time(precision, &load)

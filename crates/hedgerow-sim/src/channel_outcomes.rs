@@ -5,7 +5,7 @@
 //! its share until its end, so it goes on; under `epoch` the rest waits for the same slot of the next epochs.
 //! The node's own clock goes on meanwhile: it computes as if the prompt were there, and what was late on the
 //! way up comes on top of every later moment. So it is judged when the request ends, and the record says it:
-//! its moments are those of the air, and `met` means in time by them.
+//! its times are those of the true channel, and `met` means in time by them.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ const TOLERANCE: f64 = 1e-6;
 
 /// What the air does to those whose channels the node does not know.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Air {
+pub(crate) struct ChannelOutcomes {
     rules: Option<Rules>,
     truths: BTreeMap<RequestId, Gains>,
 }
@@ -40,7 +40,7 @@ struct Rules {
     bits_per_token: f64,
 }
 
-impl Air {
+impl ChannelOutcomes {
     pub(crate) fn of(scenario: &Scenario) -> Self {
         let epoch = match scenario.settings.protocol {
             Protocol::Continuous => None,
@@ -137,14 +137,14 @@ mod tests {
         for text in [PAPER, CONTINUOUS] {
             let exact = records(&scenario(text, ""));
             let record = exact.into_iter().find(Record::is_met).expect("somebody is served");
-            let mut air = Air::of(&scenario(text, ""));
+            let mut outcomes = ChannelOutcomes::of(&scenario(text, ""));
             let Some(Link::Radio { gain, .. }) = record.request.link else { panic!("it came by radio") };
             // A rate three eighths lower: 1.6 slots instead of one, up and down.
-            let channel = &air.rules.as_ref().unwrap().radio.uplink;
+            let channel = &outcomes.rules.as_ref().unwrap().radio.uplink;
             let snr = channel.snr(gain);
             let worse = |gain: f64| gain * ((1.0 + snr).powf(1.0 / 1.6) - 1.0) / snr;
-            air.truths.insert(record.request.id, Gains { uplink: worse(gain), downlink: gain });
-            let told = air.deliver(record.clone());
+            outcomes.truths.insert(record.request.id, Gains { uplink: worse(gain), downlink: gain });
+            let told = outcomes.deliver(record.clone());
             let late = told.ended.since(record.ended);
             let expected_ms = if text == PAPER { 2000.0 } else { 0.6 * 250.0 };
             assert!((late.as_millis() / expected_ms - 1.0).abs() < 1e-3, "{late}");
@@ -157,17 +157,17 @@ mod tests {
     #[test]
     fn a_better_channel_than_was_known_changes_nothing() {
         let record = records(&scenario(PAPER, "")).into_iter().find(Record::is_met).unwrap();
-        let mut air = Air::of(&scenario(PAPER, ""));
-        air.truths.insert(record.request.id, Gains { uplink: 1.0, downlink: 1.0 });
-        assert_eq!(air.deliver(record.clone()), record);
+        let mut outcomes = ChannelOutcomes::of(&scenario(PAPER, ""));
+        outcomes.truths.insert(record.request.id, Gains { uplink: 1.0, downlink: 1.0 });
+        assert_eq!(outcomes.deliver(record.clone()), record);
     }
 
     #[test]
     fn a_dead_channel_is_given_up_after_a_hundred_slots() {
         let record = records(&scenario(CONTINUOUS, "")).into_iter().find(Record::is_met).unwrap();
-        let mut air = Air::of(&scenario(CONTINUOUS, ""));
-        air.truths.insert(record.request.id, Gains { uplink: 0.0, downlink: 1.0 });
-        let told = air.deliver(record.clone());
+        let mut outcomes = ChannelOutcomes::of(&scenario(CONTINUOUS, ""));
+        outcomes.truths.insert(record.request.id, Gains { uplink: 0.0, downlink: 1.0 });
+        let told = outcomes.deliver(record.clone());
         assert_eq!(told.ended, record.ended + Span::from_millis(99 * 250));
         assert!(matches!(told.outcome, Outcome::Late(_)), "{told:#?}");
     }

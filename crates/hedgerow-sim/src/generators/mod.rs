@@ -160,7 +160,7 @@ impl FromStr for Family {
 /// # Examples
 ///
 /// ```
-/// use hedgerow_sim::families::{Family, draw};
+/// use hedgerow_sim::generators::{Family, draw};
 ///
 /// assert_eq!(draw(Family::Tight, 100, 7).items.len(), 100);
 /// assert_eq!(draw(Family::Tight, 100, 7), draw(Family::Tight, 100, 7));
@@ -189,7 +189,7 @@ pub fn draw(family: Family, requests: usize, seed: u64) -> Instance {
 /// # Examples
 ///
 /// ```
-/// use hedgerow_sim::families::{Family, instance_name};
+/// use hedgerow_sim::generators::{Family, instance_name};
 ///
 /// assert_eq!(instance_name(Family::OneLimit, 100, 7), "one-limit-n100-s7");
 /// ```

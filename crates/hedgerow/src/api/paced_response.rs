@@ -12,7 +12,7 @@ use crate::link::Form;
 
 /// One answer on its way to be promised.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sending {
+pub(super) struct PacedResponse {
     wire: Wire,
     payload: Payload,
     /// The most tokens that it may have.
@@ -23,7 +23,7 @@ pub(super) struct Sending {
     output_max: Tokens,
 }
 
-impl Sending {
+impl PacedResponse {
     /// `None` where the downlink is not shared out.
     pub(super) fn new(
         app: &App,
@@ -34,7 +34,7 @@ impl Sending {
         tpot: Option<Span>,
     ) -> Option<Self> {
         let wire = serving.node.wire()?;
-        let sizes = &app.0.sizes;
+        let sizes = &app.0.token_sizes;
         let payload = sizes.payload(form, output, serving.node.least_decoding(prompt, output), tpot);
         let room = wire.downlink.get() * time.unwrap_or(Span::MAX).as_seconds();
         Some(Self { wire, payload, output, time, output_max: sizes.tokens_in(form, Bits::new(room)) })

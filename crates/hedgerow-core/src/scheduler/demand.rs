@@ -17,7 +17,7 @@ const WINDOW: Span = Span(60_000_000_000);
 const LEAST_WINDOW: Span = Span(8_000_000_000);
 /// The most requests looked back at.
 const MOST: usize = 512;
-/// Traffic of this part of the node's time or less can be served whole.
+/// Demand of this part of the node's time or less can be served whole.
 const FULL: f64 = 0.9;
 /// When in its time a request is taken to be served: half-way through it.
 const SERVED_AT: f64 = 0.5;
@@ -26,7 +26,7 @@ const RESERVE_MOST: f64 = 0.95;
 
 /// The requests of the latest minute: when they came, what their time is worth, and how long they could wait.
 #[derive(Clone, Debug, Default)]
-pub struct Traffic {
+pub struct DemandEstimator {
     recent: VecDeque<Asked>,
 }
 
@@ -49,7 +49,7 @@ impl Asked {
     }
 }
 
-impl Traffic {
+impl DemandEstimator {
     /// Notes an arrival: how much of the node's time it takes in a full batch.
     pub fn note(&mut self, now: Instant, request: &Request, work: Span) {
         if self.recent.len() == MOST {
@@ -102,39 +102,39 @@ mod tests {
         Request { deadline: Some(at + slack), ..Request::new(RequestId(0), at, Tokens(1), Tokens(1)) }
     }
 
-    fn note(traffic: &mut Traffic, at: Instant, work: Span) {
-        traffic.note(at, &asked(at, if work == SHORT { SOON } else { LATER }), work);
+    fn note(demand: &mut DemandEstimator, at: Instant, work: Span) {
+        demand.note(at, &asked(at, if work == SHORT { SOON } else { LATER }), work);
     }
 
-    fn reserve(traffic: &Traffic, now: Instant, work: Span) -> f64 {
-        traffic.reserve(now, &asked(now, if work == SHORT { SOON } else { LATER }), work)
+    fn reserve(demand: &DemandEstimator, now: Instant, work: Span) -> f64 {
+        demand.reserve(now, &asked(now, if work == SHORT { SOON } else { LATER }), work)
     }
 
     /// Ten seconds in which a short request comes every `short_ms` and a long one every second.
-    fn traffic(short_ms: u64) -> (Traffic, Instant) {
-        let mut traffic = Traffic::default();
+    fn demand(short_ms: u64) -> (DemandEstimator, Instant) {
+        let mut demand = DemandEstimator::default();
         for ms in 0..10_000 {
             let now = Instant::START + Span::from_millis(ms);
             if ms % short_ms == 0 {
-                note(&mut traffic, now, SHORT);
+                note(&mut demand, now, SHORT);
             }
             if ms % 1_000 == 0 {
-                note(&mut traffic, now, LONG);
+                note(&mut demand, now, LONG);
             }
         }
-        (traffic, Instant::START + Span::from_millis(10_000))
+        (demand, Instant::START + Span::from_millis(10_000))
     }
 
     #[test]
     fn keeps_for_those_who_cost_less_what_they_took_lately() {
-        let (traffic, now) = traffic(400);
+        let (demand, now) = demand(400);
         // 25 short ones took 5 of 10 seconds; those who come in the last half second of the 30 can wait.
         let kept = 0.5 * 29.5 / 30.0;
-        assert!((reserve(&traffic, now, LONG) - kept).abs() < 1e-9, "{}", reserve(&traffic, now, LONG));
-        assert_eq!(reserve(&traffic, now, SHORT), 0.0, "nobody costs less than they");
+        assert!((reserve(&demand, now, LONG) - kept).abs() < 1e-9, "{}", reserve(&demand, now, LONG));
+        assert_eq!(reserve(&demand, now, SHORT), 0.0, "nobody costs less than they");
         let worth_more = Request { value: 11, ..asked(now, LATER) };
         assert_eq!(
-            traffic.reserve(now, &worth_more, LONG),
+            demand.reserve(now, &worth_more, LONG),
             0.0,
             "eleven times the value, ten times the work"
         );
@@ -142,27 +142,27 @@ mod tests {
 
     #[test]
     fn keeps_less_for_those_who_can_be_served_after_the_newcomer() {
-        let (traffic, now) = traffic(400);
-        let kept = |slack| traffic.reserve(now, &asked(now, slack), LONG);
+        let (demand, now) = demand(400);
+        let kept = |slack| demand.reserve(now, &asked(now, slack), LONG);
         assert!((kept(SOON) - 0.5 * 0.5).abs() < 1e-9, "as much time as theirs: {}", kept(SOON));
         assert_eq!(kept(Span::from_millis(500)), 0.0, "they all can wait until it is done");
     }
 
     #[test]
     fn keeps_nothing_as_long_as_all_can_be_served() {
-        let mut traffic = Traffic::default();
-        (0..20).for_each(|half_s| note(&mut traffic, Instant(half_s * 500_000_000), SHORT));
-        assert_eq!(reserve(&traffic, Instant(10_000_000_000), LONG), 0.0);
+        let mut demand = DemandEstimator::default();
+        (0..20).for_each(|half_s| note(&mut demand, Instant(half_s * 500_000_000), SHORT));
+        assert_eq!(reserve(&demand, Instant(10_000_000_000), LONG), 0.0);
     }
 
     #[test]
     fn after_a_pause_callers_are_taken_to_come_as_they_come_now() {
-        let (before, now) = traffic(400);
+        let (before, now) = demand(400);
         let mut after = before.clone();
         let resumed = now + Span::from_millis(55_000);
         (0..40).for_each(|count| note(&mut after, resumed + SHORT * count, SHORT));
         (0..10).for_each(|count| note(&mut after, resumed + SHORT * (4 * count), LONG));
-        let mut fresh = Traffic::default();
+        let mut fresh = DemandEstimator::default();
         (0..40).for_each(|count| note(&mut fresh, resumed + SHORT * count, SHORT));
         (0..10).for_each(|count| note(&mut fresh, resumed + SHORT * (4 * count), LONG));
         let later = resumed + Span::from_millis(8_000);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn forgets_what_was_asked_more_than_a_minute_ago() {
-        let (traffic, now) = traffic(400);
-        assert_eq!(reserve(&traffic, now + WINDOW + Span(1), LONG), 0.0);
+        let (demand, now) = demand(400);
+        assert_eq!(reserve(&demand, now + WINDOW + Span(1), LONG), 0.0);
     }
 }

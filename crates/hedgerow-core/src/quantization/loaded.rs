@@ -7,7 +7,7 @@ use crate::units::Bytes;
 
 /// Which precisions are in memory, and which could be.
 #[derive(Clone, Debug)]
-pub struct Residents {
+pub struct LoadedPrecisions {
     states: Vec<State>,
 }
 
@@ -22,7 +22,7 @@ struct State {
 
 /// A change of what is in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Load {
+pub struct PrecisionLoad {
     /// What is to be loaded.
     pub precision: PrecisionIndex,
     /// What has to leave the memory first.
@@ -31,7 +31,7 @@ pub struct Load {
     pub takes: Span,
 }
 
-impl Residents {
+impl LoadedPrecisions {
     /// What is in memory at a node's start.
     pub fn new(node: &Node) -> Self {
         let state = |precision: &Precision| State {
@@ -59,7 +59,7 @@ impl Residents {
 
     /// Every precision that could be loaded now, and what would have to leave for it: of what nobody needs,
     /// what has not been used for longest.
-    pub fn loads(&self, node: &Node, is_needed: impl Fn(PrecisionIndex) -> bool) -> Vec<Load> {
+    pub fn loads(&self, node: &Node, is_needed: impl Fn(PrecisionIndex) -> bool) -> Vec<PrecisionLoad> {
         let weights = |index: PrecisionIndex| node.precisions[index.0].weights;
         let held = self.held();
         let in_memory: Bytes = held.iter().map(|&index| weights(index)).sum();
@@ -84,7 +84,7 @@ impl Residents {
                 unload.push(victim);
             }
             if needed <= node.weights_memory() {
-                loads.push(Load { precision: index, unload, takes: load });
+                loads.push(PrecisionLoad { precision: index, unload, takes: load });
             }
         }
         loads

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::pace::Factors;
+use hedgerow_core::calibration::Factors;
 use hedgerow_core::time::Instant;
 
 /// How many times as long as its cost model says an engine's steps take.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tempo {
+pub struct EngineSlowdown {
     /// On the whole.
     pub factors: Factors,
     /// And how many times that in some seconds: other processes come and go, and what planning adds for that depends
@@ -15,7 +15,7 @@ pub struct Tempo {
     pub wavers: BTreeMap<u64, f64>,
 }
 
-impl Tempo {
+impl EngineSlowdown {
     /// Always the same.
     pub fn steady(factors: Factors) -> Self {
         Self { factors, wavers: BTreeMap::new() }

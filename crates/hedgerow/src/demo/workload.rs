@@ -6,7 +6,7 @@ use hedgerow_core::engine::EngineLimits;
 use hedgerow_core::engine::cost::MeasuredCost;
 
 use super::Plan;
-use crate::load::{Arrivals, Class, Pattern, Request, Seeds};
+use crate::workload::{Arrivals, Class, Pattern, Request, Seeds};
 
 /// A voice assistant, somebody at a screen, and a report.
 pub(crate) fn classes() -> Vec<Class> {
@@ -25,7 +25,7 @@ pub(crate) fn classes() -> Vec<Class> {
 
 /// Everything that will be asked.
 #[derive(Clone, Debug)]
-pub(crate) struct Load {
+pub(crate) struct DemoWorkload {
     /// Requests a second that the machine can carry, by its measured step times.
     pub(crate) capacity_per_s: f64,
     /// Requests a second that are offered.
@@ -36,7 +36,7 @@ pub(crate) struct Load {
 /// Tokens that a question takes beside its words: the chat template's own.
 const TOKENS_AROUND: u32 = 36;
 
-impl Load {
+impl DemoWorkload {
     /// Draws Poisson arrivals at `plan.overload` times what the machine can carry.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    fn draw(seed: u64) -> Load {
+    fn draw(seed: u64) -> DemoWorkload {
         let cost = MeasuredCost {
             prefill: Surface::level(&[(100, Span::from_millis(100))]),
             decode: Surface::level(&[(16, Span::from_millis(16))]),
@@ -84,7 +84,7 @@ mod tests {
         let limits = EngineLimits { parallel: 16, context: Tokens(2048), kv: Tokens(32768) };
         let plan =
             Plan { duration: Duration::from_secs(100), overload: 1.5, seed, policies: vec![Policy::Fifo] };
-        Load::draw(&cost, limits, &plan).unwrap()
+        DemoWorkload::draw(&cost, limits, &plan).unwrap()
     }
 
     #[test]

@@ -108,16 +108,16 @@ impl Fit {
         }
     }
 
-    /// The mean pace: time taken over time predicted; 1 where nothing was run.
-    pub fn pace(&self) -> f64 {
+    /// The mean slowdown: time taken over time predicted; 1 where nothing was run.
+    pub fn slowdown(&self) -> f64 {
         if self.predicted_s == 0.0 { 1.0 } else { self.taken_s / self.predicted_s }
     }
 
     /// The factors that explain the steps best.
     pub fn factors(&self) -> Factors {
-        let factors = Factors::fit(self.sums, self.pace(), 0.0);
+        let factors = Factors::fit(self.sums, self.slowdown(), 0.0);
         // A handful of odd steps may be explained best by decodes that take less than no time.
-        if factors.prompts > 0.0 && factors.decodes > 0.0 { factors } else { Factors::both(self.pace()) }
+        if factors.prompts > 0.0 && factors.decodes > 0.0 { factors } else { Factors::both(self.slowdown()) }
     }
 }
 
@@ -128,7 +128,7 @@ fn products(prompts: f64, decodes: f64, taken: f64) -> [f64; 5] {
 
 /// Time taken over time predicted, of the latest steps.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pace {
+pub struct StepTimeCalibration {
     /// As for [`Factors::fit`], each step by its own predicted time so that all count alike.
     sums: [f64; 5],
     taken_s: f64,
@@ -143,7 +143,7 @@ pub struct Pace {
     known_until: Instant,
 }
 
-impl Default for Pace {
+impl Default for StepTimeCalibration {
     fn default() -> Self {
         Self {
             sums: [0.0; 5],
@@ -158,7 +158,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl StepTimeCalibration {
     /// Notes a step that has ended: how long it took, and the cost model's word on loads.
     pub fn note(&mut self, now: Instant, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
         let (prompts, decodes) = parts(load, &cost);
@@ -283,59 +283,67 @@ mod tests {
 
     #[test]
     fn tells_slow_decodes_from_slow_prompts() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.factor(), 1.0);
+        let mut calibration = StepTimeCalibration::default();
+        assert_eq!(calibration.factor(), 1.0);
         for step in 0..200 {
             let (prompt, decodes) = if step % 3 == 0 { (50, 2) } else { (0, 3) };
             let taken = Span::from_millis(u64::from(prompt + 15 * decodes));
-            pace.note(Instant::START, taken, &load(prompt, decodes), cost);
+            calibration.note(Instant::START, taken, &load(prompt, decodes), cost);
         }
-        let Factors { prompts, decodes } = pace.factors();
+        let Factors { prompts, decodes } = calibration.factors();
         assert!((prompts - 1.0).abs() < 0.1 && (decodes - 1.5).abs() < 0.1, "{prompts} {decodes}");
-        assert!((pace.correct(&load(50, 2), cost).as_seconds() - 0.080).abs() < 0.004);
-        assert!(pace.margin() < 0.1, "what the factors explain needs no margin: {}", pace.margin());
+        assert!((calibration.correct(&load(50, 2), cost).as_seconds() - 0.080).abs() < 0.004);
+        assert!(
+            calibration.margin() < 0.1,
+            "what the factors explain needs no margin: {}",
+            calibration.margin()
+        );
     }
 
     #[test]
     fn where_only_decodes_were_seen_prompts_are_taken_to_be_slowed_alike() {
-        let mut pace = Pace::default();
-        (0..50).for_each(|_| pace.note(Instant::START, Span::from_millis(60), &load(0, 3), cost));
-        let Factors { prompts, decodes } = pace.factors();
+        let mut calibration = StepTimeCalibration::default();
+        (0..50).for_each(|_| calibration.note(Instant::START, Span::from_millis(60), &load(0, 3), cost));
+        let Factors { prompts, decodes } = calibration.factors();
         assert!((prompts - 2.0).abs() < 0.01 && (decodes - 2.0).abs() < 0.01, "{prompts} {decodes}");
     }
 
     #[test]
     fn the_margin_grows_with_what_the_factors_cannot_explain() {
-        let mut pace = Pace::default();
+        let mut calibration = StepTimeCalibration::default();
         for stretch in 0..60 {
             // Every third second everything takes half as long again.
             let taken = if stretch % 3 == 0 { 45 } else { 30 };
             let at = Instant::START + Span::from_seconds(f64::from(stretch));
-            (0..1000 / taken + 1).for_each(|_| pace.note(at, Span::from_millis(taken), &load(0, 3), cost));
+            (0..1000 / taken + 1)
+                .for_each(|_| calibration.note(at, Span::from_millis(taken), &load(0, 3), cost));
         }
-        assert!((0.1..0.6).contains(&pace.margin()), "{}", pace.margin());
+        assert!((0.1..0.6).contains(&calibration.margin()), "{}", calibration.margin());
     }
 
     #[test]
     fn a_node_that_was_slow_and_then_refused_everybody_forgets_it() {
-        let mut pace = Pace::default();
+        let mut calibration = StepTimeCalibration::default();
         let seconds = |seconds: u64| Instant::START + Span::from_millis(1000 * seconds);
         for second in 0..20 {
             // Ever slower, so that the margin is large too.
             let taken = Span::from_millis(30 + 10 * second);
             (0..1000 / (30 + 10 * second) + 1)
-                .for_each(|_| pace.note(seconds(second), taken, &load(0, 3), cost));
+                .for_each(|_| calibration.note(seconds(second), taken, &load(0, 3), cost));
         }
-        let slow = pace.factors().decodes;
-        assert!(slow > 4.0 && pace.margin() > 0.3, "{slow} {}", pace.margin());
-        pace.forget(seconds(20));
-        assert!(pace.factors().decodes > 0.9 * slow && pace.margin() > 0.3, "a second later it still knows");
-        (21..200).for_each(|second| pace.forget(seconds(second)));
+        let slow = calibration.factors().decodes;
+        assert!(slow > 4.0 && calibration.margin() > 0.3, "{slow} {}", calibration.margin());
+        calibration.forget(seconds(20));
         assert!(
-            pace.factors().decodes < 1.0 + (slow - 1.0) / 7.0,
-            "after three minutes an eighth: {:?}",
-            pace.factors()
+            calibration.factors().decodes > 0.9 * slow && calibration.margin() > 0.3,
+            "a second later it still knows"
         );
-        assert_eq!(pace.margin(), 0.0);
+        (21..200).for_each(|second| calibration.forget(seconds(second)));
+        assert!(
+            calibration.factors().decodes < 1.0 + (slow - 1.0) / 7.0,
+            "after three minutes an eighth: {:?}",
+            calibration.factors()
+        );
+        assert_eq!(calibration.margin(), 0.0);
     }
 }
