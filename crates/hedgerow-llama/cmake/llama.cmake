@@ -31,16 +31,20 @@ endforeach()
 set(LLAMA_BUILD_COMMON OFF)
 
 # Code that runs once, or builds a graph that then runs for milliseconds, is compiled for a quick build: all of the
-# library `llama` but the files named here. The arithmetic is in ggml, which keeps -O3.
+# library `llama` but the files named here, without much optimization and many files at a time, because most of them
+# take longer to parse headers than to compile. The arithmetic is in ggml, which keeps -O3.
 function (hedgerow_quick_build)
     if (MSVC OR NOT TARGET llama)
         return()
     endif()
+    get_target_property(sources llama SOURCES)
+    list(FILTER sources INCLUDE REGEX "\\.cpp$")
+    set_source_files_properties(${sources} TARGET_DIRECTORY llama PROPERTIES SKIP_UNITY_BUILD_INCLUSION OFF)
     target_compile_options(llama PRIVATE -O1)
     set_source_files_properties(
         llama-batch.cpp llama-context.cpp llama-grammar.cpp llama-graph.cpp llama-kv-cache.cpp
         llama-sampler.cpp llama-vocab.cpp unicode.cpp
-        TARGET_DIRECTORY llama PROPERTIES COMPILE_OPTIONS -O3)
+        TARGET_DIRECTORY llama PROPERTIES COMPILE_OPTIONS -O3 SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 if (CMAKE_VERSION VERSION_GREATER_EQUAL 3.19)
     cmake_language(DEFER CALL hedgerow_quick_build)

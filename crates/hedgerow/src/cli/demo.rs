@@ -18,7 +18,7 @@ pub(crate) struct DemoArgs {
     #[arg(value_name = "MODEL", default_value = "smollm2-135m-instruct")]
     model: String,
     /// How long requests arrive, under each policy
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = number(1.0..=3600.0))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = number(1.0..=3600.0))]
     duration: f64,
     /// Offered load over what the machine can carry
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = number(0.01..=100.0))]
