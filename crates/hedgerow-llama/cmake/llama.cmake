@@ -37,14 +37,19 @@ function (hedgerow_quick_build)
     if (MSVC OR NOT TARGET llama)
         return()
     endif()
+    # This runs in another folder than llama's: its files must be named in full.
+    get_target_property(folder llama SOURCE_DIR)
     get_target_property(sources llama SOURCES)
     list(FILTER sources INCLUDE REGEX "\\.cpp$")
-    set_source_files_properties(${sources} TARGET_DIRECTORY llama PROPERTIES SKIP_UNITY_BUILD_INCLUSION OFF)
+    list(TRANSFORM sources PREPEND "${folder}/")
+    set(optimized batch context grammar graph kv-cache sampler vocab)
+    list(TRANSFORM optimized REPLACE "(.+)" "${folder}/llama-\\1.cpp")
+    list(APPEND optimized "${folder}/unicode.cpp")
     target_compile_options(llama PRIVATE -O1)
     set_source_files_properties(
-        llama-batch.cpp llama-context.cpp llama-grammar.cpp llama-graph.cpp llama-kv-cache.cpp
-        llama-sampler.cpp llama-vocab.cpp unicode.cpp
-        TARGET_DIRECTORY llama PROPERTIES COMPILE_OPTIONS -O3 SKIP_UNITY_BUILD_INCLUSION ON)
+        ${sources} TARGET_DIRECTORY llama PROPERTIES SKIP_UNITY_BUILD_INCLUSION OFF)
+    set_source_files_properties(
+        ${optimized} TARGET_DIRECTORY llama PROPERTIES COMPILE_OPTIONS -O3 SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 if (CMAKE_VERSION VERSION_GREATER_EQUAL 3.19)
     cmake_language(DEFER CALL hedgerow_quick_build)
