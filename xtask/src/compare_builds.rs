@@ -8,8 +8,8 @@ use crate::progress;
 use crate::shell::{Failure, Shell};
 
 const PRECISIONS: &str = "f16,q8_0,q4_0";
-/// Runs of each build and precision.
-const ROUNDS: usize = 5;
+/// Runs of each build and precision, in turns; each run is short, so that a disturbance meets both builds.
+const ROUNDS: usize = 15;
 
 /// Tokens per second by the name of what was run.
 type Speeds = BTreeMap<String, f64>;
@@ -88,7 +88,7 @@ fn models(shell: &Shell) -> Result<Vec<PathBuf>, Failure> {
 fn speeds(shell: &Shell, program: &Path, model: &Path) -> Result<Speeds, Failure> {
     let mut run = shell.program(program);
     // Where the portable build's libraries lie; the native one needs none.
-    run.arg(model).env("LD_LIBRARY_PATH", program.with_file_name(""));
+    run.arg(model).arg("1").env("LD_LIBRARY_PATH", program.with_file_name(""));
     let output = shell.run_quietly(&mut run)?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(speed_of_line).collect())
 }

@@ -4,9 +4,11 @@
 //! that a fresh machine compiles it in a second or two.
 
 mod bootstrap;
+mod broken_links;
 mod build;
 mod compare_builds;
 mod detect;
+mod imports;
 mod install;
 mod instructions;
 mod package;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::broken_links;
 use crate::shell::{self, Failure, Shell};
 
 /// How often a line is printed where there is no terminal.
@@ -37,6 +38,9 @@ struct Seen {
 /// Runs a build of cargo in the release profile. Its warnings and errors go where ours go.
 pub(crate) fn build(shell: &Shell, arguments: &[&str]) -> Result<(), Failure> {
     let is_terminal = std::io::stderr().is_terminal();
+    if let Some(folder) = target_folder() {
+        broken_links::remove(&folder);
+    }
     let mut cargo = shell.cargo();
     cargo.args(arguments).stderr(Stdio::piped());
     // Only in its progress bar does cargo say how many crates there are.
@@ -70,7 +74,7 @@ fn build_failed(cargo: &Command, ended: &str) -> Failure {
 }
 
 /// The folder of the release profile, where this program itself lies.
-fn target_folder() -> Option<PathBuf> {
+pub(crate) fn target_folder() -> Option<PathBuf> {
     env::current_exe().ok()?.parent().map(Path::to_owned)
 }
 

@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::time::Instant;
 
 use crate::bootstrap::Bootstrap;
+use crate::broken_links;
 use crate::install::Apt;
 use crate::instructions;
 use crate::package;
+use crate::progress;
 use crate::shell::{Failure, Shell};
 use crate::steps::{Step, Work};
 use crate::tidy;
@@ -81,6 +83,9 @@ fn perform(shell: &Shell, apt: Apt, work: &Work) -> Result<Outcome, Failure> {
         Work::Cargo(arguments) => shell.run(shell.cargo().args(*arguments)),
         Work::Doc(arguments) => shell.run(shell.cargo().args(*arguments).env("RUSTDOCFLAGS", "-D warnings")),
         Work::Tests(arguments) => {
+            if let Some(folder) = progress::target_folder() {
+                broken_links::remove(&folder);
+            }
             let mut cargo = shell.cargo();
             if let Some(model) = small_model(shell) {
                 cargo.env("HEDGEROW_TEST_MODEL", model);

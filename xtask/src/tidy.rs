@@ -1,22 +1,30 @@
 //! Checks on the text of the repository's own files, where no compiler looks.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 
+use crate::imports;
 use crate::shell::{Failure, Shell};
 
 /// A tracked text file, or one that is about to be tracked.
-struct File {
-    path: String,
-    text: String,
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// Something that a person has to mend.
 #[derive(Debug, PartialEq)]
-struct Finding {
+pub(crate) struct Finding {
     path: String,
     line: usize,
     what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.what)
+    }
 }
 
 /// A source file longer than this must say why, in a comment with [`LONG_FILE_REASON`].
@@ -26,11 +34,20 @@ const LONG_FILE_REASON: &str = "tidy: long because ";
 /// Runs every check and prints what each one found.
 pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
     let files = read_files(shell)?;
-    let checks = [blanks, long_files, model_tags, crate_map, registry_hosts, llama_cmake];
+    let checks = [
+        blanks,
+        long_files,
+        model_tags,
+        crate_map,
+        registry_hosts,
+        llama_cmake,
+        imports::layers,
+        imports::circles,
+    ];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(&files)).collect();
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     for finding in &findings {
-        println!("{}:{}: {}", finding.path, finding.line, finding.what);
+        println!("{finding}");
     }
     if findings.is_empty() {
         println!("{} files are tidy", files.len());
@@ -91,16 +108,19 @@ fn long_files(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// Every section of `docs/model.md` that the code cites exists.
+/// Every section of `docs/design/model.md` that the code cites exists.
 fn model_tags(files: &[File]) -> Vec<Finding> {
-    let Some(model) = files.iter().find(|file| file.path == "docs/model.md") else { return Vec::new() };
+    let Some(model) = files.iter().find(|file| file.path == "docs/design/model.md") else {
+        return Vec::new();
+    };
     let sections: BTreeSet<&str> = model.text.lines().filter_map(section_of_heading).collect();
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| file.path.starts_with("crates/") && file.path.ends_with(".rs")) {
         for (number, line) in numbered(&file.text) {
             for section in cited_sections(line) {
                 if !sections.contains(section) {
-                    findings.push(file.finding(number, &format!("docs/model.md has no section {section}")));
+                    let what = format!("docs/design/model.md has no section {section}");
+                    findings.push(file.finding(number, &what));
                 }
             }
         }
@@ -189,7 +209,7 @@ fn registry_host_names() -> Vec<String> {
 }
 
 impl File {
-    fn finding(&self, line: usize, what: &str) -> Finding {
+    pub(crate) fn finding(&self, line: usize, what: &str) -> Finding {
         Finding { path: self.path.clone(), line, what: what.to_owned() }
     }
 }
@@ -227,10 +247,7 @@ mod tests {
     }
 
     fn found(findings: &[Finding]) -> Vec<String> {
-        findings
-            .iter()
-            .map(|finding| format!("{}:{}: {}", finding.path, finding.line, finding.what))
-            .collect()
+        findings.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -256,11 +273,11 @@ mod tests {
 
     #[test]
     fn a_cited_section_must_exist() {
-        let model = file("docs/model.md", "# The model\n## §1 Rates\n## 2. Energy\n### 2.1 Peak\n");
+        let model = file("docs/design/model.md", "# The model\n## §1 Rates\n## 2. Energy\n### 2.1 Peak\n");
         let code = file("crates/x/src/a.rs", "/// model.md §1, §2.1\n/// model.md §3\n");
         assert_eq!(
             found(&model_tags(&[model, code])),
-            ["crates/x/src/a.rs:2: docs/model.md has no section 3"]
+            ["crates/x/src/a.rs:2: docs/design/model.md has no section 3"]
         );
     }
 

@@ -5,23 +5,23 @@
 //! queue, `replan` asks the scheduler (which asks quantization for the precisions to try), `start` takes its
 //! grant from the allocator, `plan` orders the engine's next step, and `end` writes its record for output.
 //!
-//! Whoever drives a pipeline tells it what happened and when ([`Event`]) and carries out what it says
-//! ([`Order`]). It never waits, so the simulator and the server run the same decisions.
+//! A driver reports to the pipeline what happened and when ([`Event`]) and carries out its orders ([`Order`]). The
+//! pipeline never waits, so the simulator and the server run the same decisions.
 
 use crate::allocator::{self, Ledger};
-use crate::calibration::StepTimeCalibration;
 use crate::engine::{EndReason, EngineError, Step, StepReport};
-use crate::node::Node;
+use crate::model::node::Node;
+use crate::model::request::{Request, RequestId};
+use crate::model::running::Running;
+use crate::model::settings::{Protocol, Settings};
+use crate::model::time::{Instant, Span};
+use crate::model::units::Tokens;
 use crate::output::{Outcome, Record, Rejection};
-use crate::output_length::OutputLengthPredictor;
 use crate::quantization::{self, LoadedPrecisions, PrecisionIndex};
 use crate::queue::Queue;
-use crate::request::{Request, RequestId};
-use crate::running::Running;
+use crate::scheduler::calibration::StepTimeCalibration;
+use crate::scheduler::output_length::OutputLengthPredictor;
 use crate::scheduler::{self, DemandEstimator, InFlight, LiveStatus, Plan, PlanReport, Planned, View};
-use crate::settings::{Protocol, Settings};
-use crate::time::{Instant, Span};
-use crate::units::Tokens;
 
 /// Everything that can happen to the node.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -29,53 +29,53 @@ use crate::units::Tokens;
 pub enum Event {
     /// A request has arrived.
     Arrived(Request),
-    /// Its caller went away.
+    /// The caller cancelled a request.
     Cancelled(RequestId),
-    /// The engine could not open a request that was started.
+    /// The engine could not open a started request.
     OpenFailed {
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// Why.
+        /// The cause.
         error: EngineError,
     },
-    /// The step last ordered was run.
+    /// The step ordered last has run.
     StepDone(StepReport),
-    /// The step last ordered could not be run; no request advanced.
+    /// The step ordered last could not be run; no request advanced.
     StepFailed(EngineError),
-    /// The precision last ordered to be loaded is in memory, or could not be loaded.
+    /// The load ordered last has ended: the precision is in memory, or could not be loaded.
     Loaded {
-        /// Which.
+        /// The precision.
         precision: PrecisionIndex,
-        /// Whether it is there.
+        /// Whether it is in memory.
         is_there: bool,
     },
-    /// A moment asked for by [`Order::WakeAt`] has come. Coming early or for nothing does no harm.
+    /// A time requested by [`Order::WakeAt`] has come. Early and spurious wake-ups are harmless.
     Woke,
-    /// The node is to shut down: nobody new is admitted, and who cannot end by then is told.
+    /// The node is to shut down: no new request is admitted, and requests that cannot end in time are notified.
     Drain {
         /// When everything must have ended.
         by: Instant,
     },
 }
 
-/// What whoever drives the pipeline has to do, in this order.
+/// What the driver has to do, in the order given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {
-    /// The request was chosen: open it in the engine.
+    /// Open the request in the engine: it starts.
     Start(Running),
     /// Close the request in the engine, if it is open there.
     Stop(RequestId),
-    /// Run a step and report it.
+    /// Run a step and report it by [`Event::StepDone`] or [`Event::StepFailed`].
     Run(Step),
-    /// Drop a precision's weights: nobody runs at it.
+    /// Drop a precision's weights: no request runs at it.
     Unload(PrecisionIndex),
-    /// Load a precision's weights and say [`Event::Loaded`]; until then no step is ordered.
+    /// Load a precision's weights and report it by [`Event::Loaded`]; until then no step is ordered.
     Load(PrecisionIndex),
-    /// The request has ended; this is the last word about it.
+    /// The request has ended; no further order concerns it.
     End(Record),
     /// A plan was made.
     Planned(PlanReport),
-    /// Say [`Event::Woke`] then.
+    /// Send [`Event::Woke`] at this time.
     WakeAt(Instant),
 }
 
@@ -86,25 +86,25 @@ pub struct Pipeline {
     settings: Settings,
     queue: Queue,
     running: Vec<Running>,
-    /// Answers on the air: complete, not yet all there.
+    /// Complete answers that are still being transmitted.
     delivering: Vec<Delivery>,
     ledger: Ledger,
     /// Which precisions are in memory.
-    residents: LoadedPrecisions,
+    loaded: LoadedPrecisions,
     /// What the engine is doing.
     in_flight: Option<InFlight>,
-    /// The latest plan, as far as it has not been carried out.
+    /// The part of the latest plan that has not been carried out.
     plan: Option<Plan>,
     /// The epoch planned last (`epoch`).
     planned_epoch: Option<u64>,
-    /// How the engine keeps up with its cost model.
+    /// The engine's step times relative to its cost model.
     calibration: StepTimeCalibration,
-    /// What callers have asked for lately.
+    /// Recent demand.
     demand: DemandEstimator,
-    /// How long answers turned out to be.
+    /// Output lengths of recent answers.
     output_lengths: OutputLengthPredictor,
-    /// The time that those who name no time are owed, in nanoseconds; negative when they had more.
-    owed_ns: i64,
+    /// Best-effort credit in nanoseconds of node time; negative when best-effort requests used more than their share.
+    credit_ns: i64,
     /// How many requests take part in a step, by the latest plan.
     batch: u32,
     /// Set once the node is to shut down.
@@ -115,7 +115,7 @@ pub struct Pipeline {
 struct Delivery {
     running: Running,
     end: EndReason,
-    /// When it is all there; `None` while the batch that it belongs to still runs (`epoch`).
+    /// When its transmission ends; `None` while the batch that it belongs to still runs (`epoch`).
     arrives: Option<Instant>,
 }
 
@@ -131,7 +131,7 @@ impl Pipeline {
         Self {
             queue: Queue::new(settings.queue_capacity),
             ledger: Ledger::new(&node),
-            residents: LoadedPrecisions::new(&node),
+            loaded: LoadedPrecisions::new(&node),
             node,
             settings,
             running: Vec::new(),
@@ -142,13 +142,13 @@ impl Pipeline {
             calibration: StepTimeCalibration::default(),
             demand: DemandEstimator::default(),
             output_lengths: OutputLengthPredictor::default(),
-            owed_ns: 0,
+            credit_ns: 0,
             batch: u32::MAX,
             drain_by: None,
         }
     }
 
-    /// Takes in what happened and says what to do about it.
+    /// Handles an event and returns the orders that follow from it.
     pub fn on_event(&mut self, now: Instant, event: Event) -> Vec<Order> {
         let mut orders = Vec::new();
         match event {
@@ -169,7 +169,7 @@ impl Pipeline {
         orders
     }
 
-    /// Plans: from the waiting requests to the step handed to the engine.
+    /// Starts planned requests, then orders the engine's next step or load, or a wake-up.
     fn plan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         self.start_planned(now, orders);
         if let Some(load) = self.load_due() {
@@ -185,28 +185,28 @@ impl Pipeline {
         }
     }
 
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub fn queue_len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Who runs.
+    /// The running requests.
     pub fn running(&self) -> &[Running] {
         &self.running
     }
 
-    /// How a request that has not ended stands: whether it runs, and when it is expected to be done.
+    /// The status of a request that has not ended: whether it runs, and when it is expected to be done.
     pub fn live_status(&self, now: Instant, id: RequestId) -> Option<LiveStatus> {
-        let (waiting, promised, held) = (self.competing(now), self.queue.promised(), self.held_soon());
-        scheduler::live_status(&self.view(now, &waiting, &promised, &held), self.plan.as_ref(), id)
+        let (waiting, admitted, held) = (self.competing(now), self.queue.admitted(), self.held_soon());
+        scheduler::live_status(&self.view(now, &waiting, &admitted, &held), self.plan.as_ref(), id)
     }
 
-    /// Whether nobody waits, runs or is being delivered to.
+    /// Whether no request waits, runs or is being delivered.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.running.is_empty() && self.delivering.is_empty()
     }
 
-    /// How the engine keeps up with its cost model.
+    /// The engine's step times relative to its cost model.
     pub fn calibration(&self) -> &StepTimeCalibration {
         &self.calibration
     }
@@ -216,17 +216,17 @@ impl Pipeline {
         &self.node
     }
 
-    /// Conservation: memory and band are free or held by exactly one request, to the last byte.
+    /// Checks conservation: every byte of memory and every share of the band is free or held by exactly one request.
     ///
     /// # Panics
     ///
-    /// If they are not.
+    /// If conservation is violated.
     pub fn assert_conserved(&self) {
         let delivering = self.delivering.iter().map(|delivery| &delivery.running);
         self.ledger.assert_conserved(self.running.iter().chain(delivering).map(|running| &running.grant));
-        self.residents.assert_fits(&self.node);
+        self.loaded.assert_fits(&self.node);
         for running in &self.running {
-            assert!(self.residents.is_held(running.precision), "{} has no weights", running.request.id);
+            assert!(self.loaded.is_held(running.precision), "{} has no weights", running.request.id);
             assert!(!self.queue.contains(running.request.id), "{} waits and runs", running.request.id);
         }
     }

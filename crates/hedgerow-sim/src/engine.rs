@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::calibration::Factors;
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::sequences::Sequences;
 use hedgerow_core::engine::{
@@ -11,6 +10,7 @@ use hedgerow_core::engine::{
 };
 use hedgerow_core::node::Node;
 use hedgerow_core::request::RequestId;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::units::Tokens;
 
 /// Runs steps in no time and reports the time that the node's cost model gives them (`model.md §1`).

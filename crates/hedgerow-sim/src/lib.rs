@@ -15,6 +15,7 @@ mod arrivals;
 mod channel;
 mod channel_outcomes;
 mod engine;
+mod event_log;
 mod event_queue;
 pub mod generators;
 mod invariants;

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::calibration::Factors;
 use hedgerow_core::engine::{Engine as _, GenerationTask, Sampling, Step, TokenId};
 use hedgerow_core::node::Node;
 use hedgerow_core::output::Record;
 use hedgerow_core::quantization::{PrecisionIndex, Residency};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::running::Running;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
@@ -19,9 +19,9 @@ use hedgerow_solver::Policy;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::channel_outcomes::ChannelOutcomes;
 use crate::engine::SimulatedEngine;
+use crate::event_log::{Line, What};
 use crate::event_queue::EventQueue;
 use crate::invariants;
-use crate::recording::{Line, What};
 use crate::scenario::Scenario;
 use crate::sink::{Run, Sink};
 use crate::slowdown::EngineSlowdown;
@@ -54,13 +54,8 @@ pub struct Simulation<I = Arrivals> {
 impl Simulation {
     /// A scenario about to begin.
     pub fn new(scenario: &Scenario) -> Self {
-        Self::begin(
-            &scenario.node,
-            &scenario.settings,
-            ChannelOutcomes::of(scenario),
-            Arrivals::new(scenario),
-        )
-        .slowed_by(EngineSlowdown::steady(Factors::both(scenario.knowledge.engine_factor)))
+        Self::begin(&scenario.node, &scenario.settings, ChannelOutcomes::of(scenario), scenario.arrivals())
+            .slowed_by(EngineSlowdown::steady(Factors::both(scenario.knowledge.engine_factor)))
     }
 }
 

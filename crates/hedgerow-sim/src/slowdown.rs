@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::calibration::Factors;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::time::Instant;
 
 /// How many times as long as its cost model says an engine's steps take.

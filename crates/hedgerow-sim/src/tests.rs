@@ -18,7 +18,7 @@ use proptest::prelude::*;
 
 use crate::scenario::Range;
 use crate::{
-    Arrival, Arrivals, Extent, Fading, Overrides, Report, Run, Scenario, SimulatedEngine, Simulation, table,
+    Arrival, Extent, Fading, Overrides, Report, Run, Scenario, SimulatedEngine, Simulation, table,
     write_files,
 };
 
@@ -190,7 +190,7 @@ fn another_rate_changes_when_requests_come_but_not_what_they_ask() {
             deadline: None,
             ..arrival.request
         };
-        Arrivals::new(&scenario).map(strip).collect::<Vec<_>>()
+        scenario.arrivals().map(strip).collect::<Vec<_>>()
     };
     assert_eq!(asked(1.0), asked(50.0));
 }
@@ -198,7 +198,7 @@ fn another_rate_changes_when_requests_come_but_not_what_they_ask() {
 #[test]
 fn arrivals_come_at_their_rate_and_ask_for_what_the_scenario_says() {
     let scenario = scenario(PAPER, "edf", 2, 20_000);
-    let arrivals: Vec<Arrival> = Arrivals::new(&scenario).collect();
+    let arrivals: Vec<Arrival> = scenario.arrivals().collect();
     let span_s = arrivals.last().unwrap().request.arrived.as_seconds();
     assert!((20_000.0 / span_s / 10.0 - 1.0).abs() < 0.03, "{span_s} s for 20,000 arrivals at 10/s");
     assert!(arrivals.is_sorted_by_key(|arrival| arrival.request.arrived));
@@ -388,7 +388,7 @@ fn without_batching_each_runs_on_an_accelerator_of_its_own_also_in_continuous_ba
 #[test]
 fn arrivals_of_another_make_are_played_as_they_are() {
     let scenario = scenario(CONTINUOUS, "greedy", 6, 50);
-    let recorded: Vec<Arrival> = Arrivals::new(&scenario).collect();
+    let recorded: Vec<Arrival> = scenario.arrivals().collect();
     let replayed = Simulation::replay(&scenario.node, &scenario.settings, recorded.into_iter()).run(|_| {});
     assert_eq!(replayed, play(&scenario));
 }
@@ -518,7 +518,7 @@ fn hints_are_off_by_the_factor_and_the_error_that_were_asked_for() {
         let Length::Hinted(hint) = arrival.request.length else { panic!("no hint: {arrival:?}") };
         (f64::from(hint.0) / f64::from(arrival.answer.0)).ln()
     };
-    let errors: Vec<f64> = Arrivals::new(&scenario).map(error).collect();
+    let errors: Vec<f64> = scenario.arrivals().map(error).collect();
     let count = errors.len() as f64;
     let mean = errors.iter().sum::<f64>() / count;
     let sigma = (errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>() / count).sqrt();
@@ -538,7 +538,7 @@ fn classes_come_as_often_as_their_weights_say_and_ask_for_what_is_theirs() {
                    [[class]]\nname = \"long\"\nweight = 1\ndeadline_s = [9.0, 9.0]\npayload_bytes = [1e6, 1e6]\n";
     let overrides = Overrides { requests: Some(8_000), ..Overrides::default() };
     let scenario = Scenario::parse(&format!("{PAPER}\n{classes}")).unwrap().with(&overrides).unwrap();
-    let arrivals: Vec<Arrival> = Arrivals::new(&scenario).collect();
+    let arrivals: Vec<Arrival> = scenario.arrivals().collect();
     let (short, long): (Vec<_>, Vec<_>) = arrivals.iter().partition(|arrival| arrival.class == 0);
     assert!((5_840..6_160).contains(&short.len()), "{} of 8,000", short.len());
     for Arrival { request, .. } in short {

@@ -1,17 +1,16 @@
-//! The most that any batch of an instance can be worth: cheap, and valid for every instance.
+//! An upper bound on the value of any batch: cheap, and valid for every instance.
 
 use super::instance::{Instance, Item};
 
-/// An upper bound on the value of every allowed batch.
+/// An upper bound on the value of every feasible batch: the least fractional-knapsack bound over the limits.
 ///
-/// Safe because it keeps only one limit at a time and lets the last request be taken in part: both
-/// only add to what is possible. Requests that no batch can hold are left out, which takes nothing
-/// from any allowed batch.
+/// Safe because it relaxes the problem to one limit at a time and allows the last request to be taken in part.
+/// Requests that are individually infeasible are left out, which excludes no feasible batch.
 pub fn upper_bound(instance: &Instance) -> u128 {
     let individually_feasible: Vec<&Item> =
         instance.individually_feasible().into_iter().map(|index| &instance.items[index]).collect();
     let [uplink, downlink, memory, compute_us] = instance.capacity.limits();
-    // Under either timing the last deadline bounds all work.
+    // Under either timing, all work is done by the last deadline.
     let latest_us = individually_feasible.iter().map(|item| item.slack_us).max().unwrap_or(0);
     let allowed = [uplink, downlink, memory, compute_us.min(latest_us)];
     let one_limit = |sum: usize| {
@@ -23,17 +22,17 @@ pub fn upper_bound(instance: &Instance) -> u128 {
     (0..4).map(one_limit).min().expect("there are four limits")
 }
 
-/// A request as one limit sees it.
+/// A request's need under one limit, and its value.
 struct Entry {
     need: u64,
     value: u64,
 }
 
-/// The fractional knapsack: best value per need first, the last one in part, rounded down because
-/// values are whole.
+/// The fractional knapsack (Dantzig's bound): highest value per need first, the last request in part, rounded down
+/// because values are integers.
 fn most_value(entries: impl Iterator<Item = Entry>, allowed: u64) -> u128 {
     let (free, mut priced): (Vec<Entry>, Vec<Entry>) = entries.partition(|entry| entry.need == 0);
-    // value/need descending, compared without dividing.
+    // Descending value/need, compared by cross-multiplication.
     priced.sort_by(|a, b| {
         (u128::from(b.value) * u128::from(a.need)).cmp(&(u128::from(a.value) * u128::from(b.need)))
     });

@@ -1,4 +1,4 @@
-//! Every batch there is: the tree of `dftsp` with each request a class of its own and no pruning.
+//! Brute force over all batches: the tree of `dftsp` with each request a class of its own and no pruning.
 
 use super::answer::Answer;
 use super::budget::Budget;
@@ -7,10 +7,10 @@ use super::prune::Rules;
 use super::tree::{self, Goal, Walk};
 use super::{SolveError, bound};
 
-/// Trees of more nodes than this are refused: 2²⁶, some seconds' walk.
+/// The most nodes of a tree: 2²⁶, which takes some seconds; larger instances are rejected.
 pub const NODE_LIMIT: u64 = 1 << 26;
 
-/// Looks at every batch. Optimal for every instance, as far as it gets.
+/// Enumerates all batches. Optimal for every instance unless the budget ends first.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
-//! How long a search may go on.
+//! Search budgets: limits on nodes and, through a callback, on time.
 
-/// So much work, in columns or sets looked at, is done before the clock is asked again.
+/// How much work, in columns or sets scanned, is done between two calls of `should_stop`.
 const WORK_UNASKED: usize = 1 << 12;
 
-/// A search's budget: polled at every node.
+/// The budget of a search, checked at every node.
 pub struct Budget<'a> {
     nodes_left: u64,
     work_done: usize,
@@ -18,27 +18,27 @@ impl std::fmt::Debug for Budget<'_> {
 }
 
 impl Budget<'static> {
-    /// At most so many nodes.
+    /// A budget of at most `limit` nodes.
     pub fn nodes(limit: u64) -> Self {
         Self { nodes_left: limit, work_done: 0, is_stopped: false, should_stop: &|| false }
     }
 
-    /// As long as it takes.
+    /// A budget without limit.
     pub fn unlimited() -> Self {
         Self::nodes(u64::MAX)
     }
 }
 
 impl<'a> Budget<'a> {
-    /// At most so many nodes, and no further once `should_stop` says so: the only way in which wall
+    /// A budget of at most `limit` nodes that also ends once `should_stop` returns true: the only way in which wall
     /// time enters a search.
     pub fn with_stop(limit: u64, should_stop: &'a dyn Fn() -> bool) -> Self {
         Self { nodes_left: limit, work_done: 0, is_stopped: false, should_stop }
     }
 
-    /// Pays for one node; `false` when the search must end instead of visiting it.
+    /// Spends one node; `false` when the search must end instead of visiting it.
     pub(super) fn spend_node(&mut self) -> bool {
-        // A clock costs more than a node, so it is asked once in a while.
+        // Reading a clock costs more than a node, so it is read at every 64th node only.
         self.is_stopped |= self.nodes_left.is_multiple_of(64) && self.nodes_left > 0 && (self.should_stop)();
         if self.nodes_left == 0 || self.is_stopped {
             return false;
@@ -47,12 +47,13 @@ impl<'a> Budget<'a> {
         true
     }
 
-    /// Pays for several nodes, of those that are left.
+    /// Spends `count` of the nodes that are left.
     pub(super) fn spend_nodes(&mut self, count: u64) {
         self.nodes_left -= count;
     }
 
-    /// Whether a search may do so much work between two nodes. If not, it may not visit another node either.
+    /// Notes work done between two nodes; `false` when the search must end, and then it may not visit another node
+    /// either.
     pub(super) fn may_go_on(&mut self, work: usize) -> bool {
         self.work_done += work;
         if self.work_done >= WORK_UNASKED {

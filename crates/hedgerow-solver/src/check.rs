@@ -1,41 +1,41 @@
-//! Re-derives from the definition whether a batch is allowed, independently of how solvers keep count.
+//! Checks the feasibility of a batch by the definition, independently of the solvers' bookkeeping.
 
 use super::instance::{Instance, Limit, Timing};
 
-/// Why a batch is not an answer to an instance.
+/// Why a batch is not a feasible answer to an instance.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CheckError {
-    /// The batch names a request that the instance does not have.
+    /// The batch contains an index that the instance does not have.
     #[error("the batch names request {index}, but there are only {items}")]
     NoSuchItem {
-        /// The index it names.
+        /// The index.
         index: usize,
-        /// How many there are.
+        /// The number of requests of the instance.
         items: usize,
     },
-    /// The batch names a request twice.
+    /// The batch contains a request twice.
     #[error("the batch names request {index} twice")]
     Twice {
-        /// The index it names.
+        /// The index.
         index: usize,
     },
-    /// The batch needs more than there is.
+    /// The batch exceeds a limit.
     #[error("the batch breaks the {} limit: {used} of {allowed}", limit.name())]
     OverLimit {
-        /// Which limit.
+        /// The limit.
         limit: Limit,
-        /// What the batch needs.
+        /// What the batch uses.
         used: u128,
         /// What it may use.
         allowed: u128,
     },
 }
 
-/// Says whether a batch is allowed, straight from `model.md §2`; its value if so.
+/// Checks a batch against the constraints of `model.md §2` and returns its value.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong with it.
+/// The first constraint that the batch violates.
 pub fn check(instance: &Instance, chosen: &[usize]) -> Result<u128, CheckError> {
     let mut seen = vec![false; instance.items.len()];
     for &index in chosen {
@@ -67,19 +67,20 @@ pub fn check(instance: &Instance, chosen: &[usize]) -> Result<u128, CheckError> 
         within(Limit::Deadline, due_us, slack_us)?;
     }
     if let Timing::ByDeadline { committed } = &instance.timing {
-        for promise in committed {
-            let due_us = work_due_by(instance, chosen, committed, promise.slack_us);
-            within(Limit::Deadline, due_us, promise.slack_us)?;
+        for demand in committed {
+            let due_us = work_due_by(instance, chosen, committed, demand.slack_us);
+            within(Limit::Deadline, due_us, demand.slack_us)?;
         }
     }
     Ok(instance.value_of(chosen))
 }
 
+/// Compute time of all chosen and committed work that is due by `slack_us`.
 fn work_due_by(instance: &Instance, chosen: &[usize], committed: &[super::Demand], slack_us: u64) -> u128 {
     let chosen = chosen.iter().map(|&index| &instance.items[index]);
     let new = chosen.filter(|item| item.slack_us <= slack_us).map(|item| u128::from(item.compute_us));
-    let promised = committed.iter().filter(|demand| demand.slack_us <= slack_us);
-    new.sum::<u128>() + promised.map(|demand| u128::from(demand.compute_us)).sum::<u128>()
+    let admitted = committed.iter().filter(|demand| demand.slack_us <= slack_us);
+    new.sum::<u128>() + admitted.map(|demand| u128::from(demand.compute_us)).sum::<u128>()
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! The paper's search: depth-first tree search with online pruning.
 //!
-//! For batch size `z` from the largest down, it looks depth-first over how many requests of each
-//! output-length class to take, and cuts branches that break a limit or can no longer reach `z`. Inside
-//! a class requests are taken in order of radio need. The first batch found is the answer.
+//! For each batch size `z` from the largest down, it searches depth-first over the number of requests to take of each
+//! output-length class, and cuts branches that break a limit or can no longer reach `z`. Inside a class, requests are
+//! taken in order of radio need. The first batch found is the answer.
 //!
-//! Requests of one output length cost the same compute time and memory on a node that pads its prompts,
-//! so a class here is: equal compute time and memory. Because the tightest slack of a batch bounds its
-//! compute time, the search runs once for each slack that could be the tightest, over the requests
-//! that can wait that long: our reading, since the paper's own treatment is not at hand.
+//! Requests of one output length cost the same compute time and memory on a node that pads its prompts, so a class is
+//! defined here by equal compute time and memory. Because the tightest slack of a batch bounds its compute time, the
+//! search runs once for each slack that could be the tightest, over the requests with at least that slack. This is
+//! this project's reading, since the paper's own treatment is not at hand.
 //!
-//! **When it is optimal.** Values are all equal, and inside each class the order by radio need is a
-//! dominance order: who comes first needs no more of the uplink *and* no more of the downlink. Then
-//! any batch of size `z` can be exchanged, request by request, for one that takes the first `k` of each
-//! class among those that can wait as long, and that batch is in the tree. A direction of the radio that
-//! no batch can fill does not count. Where a class holds two requests of which one needs more uplink and
-//! the other more downlink, and both can be full, it can miss the best batch. [`is_exact_for`] checks the
-//! condition, and only then is the answer called optimal.
+//! **When it is optimal.** Values are all equal, and inside each class the order by radio need is a dominance order:
+//! an earlier request needs no more uplink *and* no more downlink than a later one. Then any batch of size `z` can be
+//! exchanged, request by request, for one that takes the first `k` of each class among the requests with enough
+//! slack, and that batch is in the tree. A direction of the radio that no batch can fill does not count. Where a
+//! class contains two requests of which one needs more uplink and the other more downlink, and both directions can be
+//! full, the search can miss the best batch. [`is_exact_for`] checks the condition, and only then is the answer
+//! called optimal.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ use super::prune::{Rule, Rules};
 use super::tree::{self, Class, Goal, Walk};
 use super::{bound, greedy};
 
-/// Runs the search. When the budget ends first, the answer is `greedy`'s.
+/// Runs the search. When the budget ends first, the answer is that of `greedy`.
 pub fn solve(instance: &Instance, budget: &mut Budget<'_>, rules: Rules) -> Answer {
     let search = Search::new(instance);
     let mut counters = tree::Counters::default();
@@ -45,20 +45,20 @@ pub fn solve(instance: &Instance, budget: &mut Budget<'_>, rules: Rules) -> Answ
     search.answer(Vec::new(), 0, counters)
 }
 
-/// Whether `dftsp` is proven to be optimal for an instance: see the top of this file.
+/// Whether `dftsp` is proven to be optimal for an instance: see the module's documentation.
 pub fn is_exact_for(instance: &Instance) -> bool {
     Search::new(instance).is_exact()
 }
 
-/// What stays the same from one batch size to the next.
+/// The part of the search that is common to all batch sizes.
 struct Search<'a> {
     instance: &'a Instance,
-    /// The requests that some batch could hold.
+    /// The individually feasible requests.
     individually_feasible: Vec<usize>,
-    /// No allowed batch holds more requests than this.
+    /// Upper bound on the number of requests of a feasible batch.
     largest: usize,
-    /// Those requests by output length, the shortest first; inside a class by radio need, then by who
-    /// can wait longest, then first come.
+    /// The individually feasible requests by output length, the shortest first; inside a class by radio need, then by
+    /// descending slack, then in order of arrival.
     classes: Vec<Class>,
     radio: BindingRadio,
 }
@@ -94,17 +94,17 @@ impl<'a> Search<'a> {
                 .all(|class| class.is_sorted_by(|&a, &b| self.may_replace(item(a), item(b))))
     }
 
-    /// Whether the first of two requests of a class may stand in for the second in any batch.
+    /// Whether the first of two requests of a class dominates the second: it may replace it in any batch.
     fn may_replace(&self, a: &Item, b: &Item) -> bool {
         let [needs_a, needs_b] = [self.radio.need(a), self.radio.need(b)];
         let needs_no_more = needs_a[0] <= needs_b[0] && needs_a[1] <= needs_b[1];
-        let waits_as_long = match self.instance.timing {
-            // A pass holds only those who can wait for as long as its batch may take.
+        let has_no_less_slack = match self.instance.timing {
+            // A pass contains only requests with at least the slack that bounds its batch.
             Timing::Together => true,
-            // There is one pass over all slacks.
+            // There is one pass for all slacks.
             Timing::ByDeadline { .. } => a.slack_us >= b.slack_us,
         };
-        needs_no_more && waits_as_long
+        needs_no_more && has_no_less_slack
     }
 
     fn batch_of_size(
@@ -115,7 +115,7 @@ impl<'a> Search<'a> {
         counters: &mut tree::Counters,
     ) -> Walk {
         for tightest_us in self.tightest_slacks() {
-            let classes = self.patient_classes(tightest_us);
+            let classes = self.classes_with_slack(tightest_us);
             match tree::walk(self.instance, &classes, &Goal::Size(size), rules, budget, counters) {
                 Walk::Done(None) => {}
                 found_or_stopped @ (Walk::Done(Some(_)) | Walk::OutOfBudget(_)) => return found_or_stopped,
@@ -124,11 +124,11 @@ impl<'a> Search<'a> {
         Walk::Done(None)
     }
 
-    /// The slacks that could be a batch's tightest, loosest last; one pass over all when each request
-    /// has its own deadline to meet.
+    /// The slacks that could be a batch's tightest, in ascending order; one pass for all when each request has its
+    /// own deadline to meet.
     fn tightest_slacks(&self) -> BTreeSet<u64> {
         match self.instance.timing {
-            // Slack beyond the compute slot is of no use, so all such slacks share one pass.
+            // Slack beyond the compute slot does not bind, so all such slacks share one pass.
             Timing::Together => {
                 let slot_us = self.instance.capacity.compute_us;
                 self.individually_feasible
@@ -140,14 +140,14 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The classes without those who cannot wait for so long.
-    fn patient_classes(&self, tightest_us: u64) -> Vec<Class> {
-        let is_patient = |&index: &usize| self.instance.items[index].slack_us >= tightest_us;
-        let patient = |class: &Class| -> Class { class.iter().copied().filter(is_patient).collect() };
-        self.classes.iter().map(patient).filter(|class| !class.is_empty()).collect()
+    /// The classes without the requests that have less slack than `tightest_us`.
+    fn classes_with_slack(&self, tightest_us: u64) -> Vec<Class> {
+        let has_slack = |&index: &usize| self.instance.items[index].slack_us >= tightest_us;
+        let with_slack = |class: &Class| -> Class { class.iter().copied().filter(has_slack).collect() };
+        self.classes.iter().map(with_slack).filter(|class| !class.is_empty()).collect()
     }
 
-    /// An answer after a search that has ruled out, where it is exact, every batch of more than `size`.
+    /// The answer of a search that has excluded, where it is exact, every batch of more than `size` requests.
     fn answer(&self, chosen: Vec<usize>, size: usize, counters: tree::Counters) -> Answer {
         let mut bound = bound::upper_bound(self.instance);
         if self.is_exact() {
@@ -160,7 +160,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Which directions of the radio a batch could fill: an order by the others would mean nothing.
+/// Which directions of the radio a batch could fill: only these matter for the order inside a class.
 struct BindingRadio {
     uplink: bool,
     downlink: bool,
@@ -180,7 +180,7 @@ impl BindingRadio {
         }
     }
 
-    /// What a request needs of the directions that count.
+    /// A request's needs of the directions that can bind.
     fn need(&self, item: &Item) -> [u64; 2] {
         [if self.uplink { item.uplink } else { 0 }, if self.downlink { item.downlink } else { 0 }]
     }

@@ -1,4 +1,4 @@
-//! Policies that take requests in some order as long as they fit.
+//! Policies that take requests in a fixed order as long as they fit.
 
 use super::answer::Answer;
 use super::bound;
@@ -19,18 +19,18 @@ pub(super) fn edf(instance: &Instance) -> Answer {
 
 /// Static batching (StB): first come, first served, in batches of a fixed size.
 pub(super) fn static_batch(instance: &Instance, size: usize) -> Answer {
-    take(instance, (0..instance.items.len()).collect(), |_, load| load.chosen().len() < size)
+    take(instance, (0..instance.items.len()).collect(), |_, batch| batch.chosen().len() < size)
 }
 
-/// No batching (NoB): each accelerator serves one request by itself, at its share of the node's compute.
+/// No batching (NoB): each accelerator serves one request by itself, with its share of the node's compute.
 ///
-/// A request alone on one of `accelerators` takes that many times longer, and must still be in time.
+/// On one of `accelerators`, a request takes that many times longer than on the whole node; it must still be in time.
 pub(super) fn none(instance: &Instance, accelerators: usize) -> Answer {
-    take(instance, (0..instance.items.len()).collect(), |index, load| {
+    take(instance, (0..instance.items.len()).collect(), |index, batch| {
         let item = &instance.items[index];
         let alone_us = u128::from(item.compute_us) * accelerators as u128;
         let allowed_us = u128::from(item.slack_us.min(instance.capacity.compute_us));
-        load.chosen().len() < accelerators && alone_us <= allowed_us
+        batch.chosen().len() < accelerators && alone_us <= allowed_us
     })
 }
 
@@ -39,12 +39,12 @@ fn take(
     order: Vec<usize>,
     mut may: impl FnMut(usize, &PartialBatch<'_>) -> bool,
 ) -> Answer {
-    let mut load = PartialBatch::new(instance);
+    let mut batch = PartialBatch::new(instance);
     for index in order {
-        if may(index, &load) {
-            // A refusal is the ordinary case here: the request simply stays out.
-            let _ = load.push_if_it_fits(index);
+        if may(index, &batch) {
+            // Not fitting is an ordinary case: the request stays out.
+            let _ = batch.push_if_it_fits(index);
         }
     }
-    Answer::of(instance, load.chosen().to_vec(), bound::upper_bound(instance))
+    Answer::of(instance, batch.chosen().to_vec(), bound::upper_bound(instance))
 }

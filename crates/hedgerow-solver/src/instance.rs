@@ -1,25 +1,25 @@
-//! The batching problem as one small table, so that solvers know nothing of radios or transformers.
+//! The batching problem as a table of integers, so that solvers do not depend on radios or transformers.
 //!
-//! Format and meaning: `model.md §2`. Numbers are integers below 2⁵³, so that arithmetic on them is
-//! exact and a proof is a proof; their units are the writer's.
+//! Format and meaning: `model.md §2`. Numbers are integers below 2⁵³, so that arithmetic and proofs are exact; their
+//! units are the writer's choice.
 
 use super::partial_batch::PartialBatch;
 
-/// No number of an instance may be this large or larger.
+/// Exclusive upper limit of all numbers of an instance.
 pub const NUMBER_LIMIT: u64 = 1 << 53;
 
-/// What is to be shared, and by whom.
+/// An instance of the batching problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Instance {
-    /// What there is.
+    /// The capacity of each resource.
     pub capacity: Capacity,
-    /// The requests, first come first.
+    /// The requests, in order of arrival.
     pub items: Vec<Item>,
-    /// What the deadlines demand of a batch.
+    /// The deadline constraint.
     pub timing: Timing,
 }
 
-/// What there is of each resource.
+/// The capacity of each resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
     /// Uplink `U`.
@@ -33,13 +33,13 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// What there is of each of [`Limit::SUMS`].
+    /// The capacity of each of [`Limit::SUMS`].
     pub(super) fn limits(&self) -> [u64; 4] {
         [self.uplink, self.downlink, self.memory, self.compute_us]
     }
 }
 
-/// One request: what it needs, how long it can wait, and what it is worth.
+/// One request: its needs, slack and value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Item {
     /// Need of the uplink.
@@ -50,47 +50,47 @@ pub struct Item {
     pub memory: u64,
     /// Need of compute time.
     pub compute_us: u64,
-    /// Time until the batch must have been computed.
+    /// Time until its computing must be done.
     pub slack_us: u64,
-    /// Worth of serving it.
+    /// Value of serving it.
     pub value: u64,
 }
 
 impl Item {
-    /// What it needs of each of [`Limit::SUMS`].
+    /// Its need of each of [`Limit::SUMS`].
     pub(super) fn needs(&self) -> [u64; 4] {
         [self.uplink, self.downlink, self.memory, self.compute_us]
     }
 }
 
-/// What the deadlines demand of a batch.
+/// The deadline constraint of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Timing {
-    /// All finish together, so the tightest slack bounds the batch's whole compute time:
+    /// All requests finish together, so the tightest slack bounds the batch's whole compute time:
     /// `Σ compute ≤ min(C, min slack)`. The paper's epoch, and the meaning of an instance file.
     #[default]
     Together,
-    /// Each finishes when its own work is done, the most urgent first: for every slack `s`, the work
-    /// due by `s` takes at most `s`. Continuous batching (`model.md §4`).
+    /// Each request finishes when its own work is done, the most urgent first: for every slack `s`, the work due by
+    /// `s` takes at most `s`. Continuous batching (`model.md §4`).
     ///
-    /// Departs from `model.md §2`, whose one bound for the whole batch would let a caller who can wait a
-    /// minute be refused because another can wait a second.
+    /// Departs from `model.md §2`, whose one bound for the whole batch would reject a request with a minute of slack
+    /// because another has a second.
     ByDeadline {
-        /// Work already admitted; by itself it meets every slack in it.
+        /// Work admitted already; by itself it meets all its slacks.
         committed: Vec<Demand>,
     },
 }
 
-/// Compute time that is due by a moment.
+/// Compute time that is due by a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {
     /// Time until it is due.
     pub slack_us: u64,
-    /// How much of it.
+    /// The compute time.
     pub compute_us: u64,
 }
 
-/// A limit that a batch can run into.
+/// A limit that a batch can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -107,7 +107,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The limits that simply add up, in the order of [`Item::needs`] and [`Capacity::limits`].
+    /// The limits on sums of needs, in the order of [`Item::needs`] and [`Capacity::limits`].
     pub(super) const SUMS: [Self; 4] = [Self::Uplink, Self::Downlink, Self::Memory, Self::Compute];
 
     /// Its name in files and metrics.
@@ -123,12 +123,12 @@ impl Limit {
 }
 
 impl Instance {
-    /// Total value of some of its items.
+    /// Total value of the chosen items.
     pub fn value_of(&self, chosen: &[usize]) -> u128 {
         chosen.iter().map(|&index| u128::from(self.items[index].value)).sum()
     }
 
-    /// Whether nothing but the deadlines can keep items out: all together fit every other limit.
+    /// Whether only deadlines can bind: all items together fit every other limit.
     pub(super) fn only_deadlines_bind(&self) -> bool {
         let limits = self.capacity.limits();
         (0..4).all(|sum| {
@@ -137,9 +137,9 @@ impl Instance {
         })
     }
 
-    /// The items that some allowed batch holds: those that could be served alone.
+    /// The items that are feasible by themselves, and so are in some feasible batch.
     pub(super) fn individually_feasible(&self) -> Vec<usize> {
-        let mut load = PartialBatch::new(self);
-        (0..self.items.len()).filter(|&index| load.limit_with(index).is_none()).collect()
+        let mut batch = PartialBatch::new(self);
+        (0..self.items.len()).filter(|&index| batch.limit_with(index).is_none()).collect()
     }
 }

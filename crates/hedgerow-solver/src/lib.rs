@@ -2,10 +2,11 @@
 //!
 //! - takes: an [`Instance`], a table of integers (`model.md §2`), and a [`Budget`]
 //! - gives: an [`Answer`]: the chosen batch, its value, and a bound on the value of any batch
-//! - never: knows a radio, a transformer, a clock or a random number
+//! - never: depends on a radio, a transformer, a clock or a random number
 //!
-//! Read [`solve`] first. [`Exact`] is ours, with proof; [`dftsp`] is the paper's search; the others are
-//! baselines. [`check::check`] re-derives feasibility from the definition and shares no code with them.
+//! Read [`solve`] first. [`Exact`] is this project's solver, with proof of optimality; [`dftsp`] is the paper's
+//! search; the others are baselines. [`check::check`] re-derives feasibility from the definition and shares no code
+//! with them.
 
 mod answer;
 mod bound;
@@ -32,22 +33,22 @@ pub use instance::{Capacity, Demand, Instance, Item, Limit, NUMBER_LIMIT, Timing
 pub use policy::{Policy, UnknownPolicy};
 pub use prune::{Cuts, Rules};
 
-/// Why a solver refuses an instance.
+/// Why a solver rejects an instance.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SolveError {
-    /// Brute force over so many requests would not end.
+    /// The instance has too many requests for brute force.
     #[error(
         "brute force over {requests} requests would visit more nodes than the limit allows; {most} is the most"
     )]
     TooManyRequests {
-        /// How many there are.
+        /// How many requests it has.
         requests: usize,
-        /// How many it takes at most.
+        /// The most that brute force takes.
         most: usize,
     },
 }
 
-/// Answers an instance by a policy's rule.
+/// Solves an instance by a policy.
 ///
 /// # Errors
 ///

@@ -1,23 +1,23 @@
-//! What a growing batch uses, and which limit it runs into.
+//! A partial batch: the resources that it uses, and the limit that it breaks.
 
 use super::instance::{Demand, Instance, Limit, Timing};
 
-/// The resources a partial batch uses; grows and shrinks by one request at a time.
+/// A batch that grows and shrinks by one request at a time, with the resources that it uses.
 ///
-/// Sums are wider than what is summed, so that no number of requests overflows them.
+/// Sums are wider than their terms, so that no number of requests overflows them.
 #[derive(Clone, Debug)]
 pub(super) struct PartialBatch<'a> {
     instance: &'a Instance,
     chosen: Vec<usize>,
     sums: [u128; 4],
-    /// The tightest slack before each choice, so that a choice can be taken back.
+    /// The tightest slack before each choice, so that a choice can be undone.
     tightest_us: Vec<u64>,
-    /// All work by urgency: what is promised already and what is chosen. Kept for `ByDeadline` only.
+    /// Committed and chosen work, in order of slack. Maintained for `ByDeadline` only.
     due: Vec<Demand>,
 }
 
 impl<'a> PartialBatch<'a> {
-    /// Nothing chosen yet.
+    /// An empty batch.
     pub(super) fn new(instance: &'a Instance) -> Self {
         let due = match &instance.timing {
             Timing::Together => Vec::new(),
@@ -30,22 +30,22 @@ impl<'a> PartialBatch<'a> {
         Self { instance, chosen: Vec::new(), sums: [0; 4], tightest_us: vec![u64::MAX], due }
     }
 
-    /// The requests chosen, in the order they were.
+    /// The chosen requests, in the order in which they were added.
     pub(super) fn chosen(&self) -> &[usize] {
         &self.chosen
     }
 
-    /// Use of each of [`Limit::SUMS`].
+    /// Its use of each of [`Limit::SUMS`].
     pub(super) fn sums(&self) -> [u128; 4] {
         self.sums
     }
 
-    /// What this batch, and any that contains it, may use of each of [`Limit::SUMS`].
+    /// What this batch, and any superset of it, may use of each of [`Limit::SUMS`].
     pub(super) fn allowed(&self) -> [u64; 4] {
         let [uplink, downlink, memory, compute_us] = self.instance.capacity.limits();
         let compute_us = match self.instance.timing {
             Timing::Together => compute_us.min(self.tightest_us()),
-            // Work that is not due by the tightest slack may be done after it.
+            // Work with more slack than the tightest may be done later.
             Timing::ByDeadline { .. } => compute_us,
         };
         [uplink, downlink, memory, compute_us]
@@ -69,12 +69,12 @@ impl<'a> PartialBatch<'a> {
         }
     }
 
-    /// Takes the last added request off again.
+    /// Removes the request added last.
     pub(super) fn pop(&mut self) {
         self.remove(self.chosen.len() - 1);
     }
 
-    /// Takes off the request at a place of [`PartialBatch::chosen`].
+    /// Removes the request at a position of [`PartialBatch::chosen`].
     pub(super) fn remove(&mut self, place: usize) {
         let index = self.chosen.remove(place);
         let item = &self.instance.items[index];
@@ -91,7 +91,7 @@ impl<'a> PartialBatch<'a> {
         }
     }
 
-    /// Adds a request if no limit forbids it.
+    /// Adds a request if that breaks no limit.
     pub(super) fn push_if_it_fits(&mut self, index: usize) -> Result<(), Limit> {
         self.push(index);
         match self.limit() {
@@ -103,7 +103,7 @@ impl<'a> PartialBatch<'a> {
         }
     }
 
-    /// The limit that one more request would run into.
+    /// The limit that the batch would break with one more request.
     pub(super) fn limit_with(&mut self, index: usize) -> Option<Limit> {
         self.push(index);
         let limit = self.limit();
@@ -111,7 +111,7 @@ impl<'a> PartialBatch<'a> {
         limit
     }
 
-    /// The first limit that the chosen requests run into together.
+    /// The first limit that the batch breaks.
     pub(super) fn limit(&self) -> Option<Limit> {
         let capacity = self.instance.capacity.limits();
         let full = (0..4).find(|&sum| self.sums[sum] > u128::from(capacity[sum]));

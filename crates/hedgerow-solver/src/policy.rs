@@ -1,4 +1,4 @@
-//! The policies' names and their character.
+//! The policies: their names and properties.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 /// How a batch is chosen (`model.md §3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Every batch is looked at.
+    /// Brute force over all batches.
     BruteForce,
     /// The paper's search.
     Dftsp,
-    /// Ours: the best batch there is, with proof.
+    /// This project's exact solver: the best batch, with proof.
     Exact,
     /// The cheapest requests first.
     Greedy,
-    /// The earliest deadline first.
+    /// Earliest deadline first.
     Edf,
-    /// First come, first served, blind to deadlines: what other servers do.
+    /// First come, first served, without regard to deadlines, as other servers do.
     Fifo,
     /// Static batching (StB): a fixed batch size, first come, first served.
     Static {
@@ -31,11 +31,11 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// Every policy's name, for messages.
+    /// The names of all policies, for messages.
     pub const NAMES: &str =
         "brute-force, dftsp, exact, greedy, edf, fifo, static[:size], none[:accelerators]";
 
-    /// Whether it serves a request whose deadline has passed as gladly as any other.
+    /// Whether it ignores deadlines, so that it also serves requests whose deadline has passed.
     pub fn is_blind_to_deadlines(self) -> bool {
         match self {
             Self::Fifo => true,
@@ -49,7 +49,7 @@ impl Policy {
         }
     }
 
-    /// Whether a request that its plan leaves out will not be served, so that it can be told at once.
+    /// Whether a plan covers all waiting requests, so that one that it leaves out can be rejected at once.
     pub fn plans_for_all(self) -> bool {
         match self {
             Self::BruteForce | Self::Dftsp | Self::Exact | Self::Greedy | Self::Edf => true,
@@ -57,7 +57,7 @@ impl Policy {
         }
     }
 
-    /// The most requests it runs at once.
+    /// The most requests that it runs at once.
     pub fn most_at_once(self) -> u32 {
         match self {
             Self::BruteForce | Self::Dftsp | Self::Exact | Self::Greedy | Self::Edf | Self::Fifo => u32::MAX,
@@ -66,8 +66,8 @@ impl Policy {
         }
     }
 
-    /// How many times longer than on the whole node a request takes that runs by itself: without
-    /// batching it has one of the accelerators.
+    /// The factor by which a request that runs alone takes longer than on the whole node: without batching it has
+    /// only one of the accelerators.
     pub fn slowdown_alone(self) -> u32 {
         match self {
             Self::None { accelerators } => accelerators,
@@ -112,19 +112,19 @@ impl fmt::Display for Policy {
     }
 }
 
-/// A policy name that nobody knows.
+/// An unknown policy name.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown policy `{name}`; choose one of {}", Policy::NAMES)]
 pub struct UnknownPolicy {
-    /// The name that was given.
+    /// The unknown name.
     pub name: String,
 }
 
 impl FromStr for Policy {
     type Err = UnknownPolicy;
 
-    /// Reads a policy's name. `static` may carry its size, `static:8`, and `none` its number of
-    /// accelerators, `none:20`; without, they are 8 and 1.
+    /// Parses a policy's name. `static` may have a size, `static:8`, and `none` a number of accelerators, `none:20`;
+    /// the defaults are 8 and 1.
     fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
         let unknown = || UnknownPolicy { name: text.to_owned() };
         let (name, number) = match text.split_once(':') {

@@ -1,13 +1,13 @@
-//! The pruning rules of the tree search: each a named claim that it can be cut safely.
+//! The pruning rules of the tree search, each with the argument why it is safe.
 
 use super::partial_batch::PartialBatch;
 
-/// Which rules are on. All are, except in tests that show a rule changes nothing but the count.
+/// Which rules are enabled. All are, except in tests that show that a rule changes only the node count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Cut branches that break a limit.
     pub limit: bool,
-    /// Leave out branches with more requests than the size looked for.
+    /// Leave out branches with more requests than the target size.
     pub too_many: bool,
     /// Cut branches with too few requests left.
     pub too_few_left: bool,
@@ -18,10 +18,10 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Every rule.
+    /// All rules.
     pub const ALL: Self =
         Self { limit: true, too_many: true, too_few_left: true, too_dear: true, above_bound: true };
-    /// No rule: the whole tree.
+    /// No rules: the whole tree.
     pub const NONE: Self =
         Self { limit: false, too_many: false, too_few_left: false, too_dear: false, above_bound: false };
 }
@@ -31,11 +31,11 @@ impl Rules {
 pub(super) enum Rule {
     /// The branch breaks a limit already.
     Limit,
-    /// Even all remaining requests would not reach the size looked for.
+    /// Even all remaining requests would not reach the target size.
     TooFewLeft,
-    /// Even the cheapest remaining requests would break a limit before reaching the size.
-    TooDear,
-    /// No batch of the size looked for can exist.
+    /// Even the cheapest remaining requests would break a limit before reaching the target size.
+    TooCostly,
+    /// No batch of the target size can exist.
     AboveBound,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Rule {
 pub struct Cuts {
     /// Branches that broke a limit.
     pub limit: u64,
-    /// Branches left out because they hold more requests than the size looked for.
+    /// Branches left out because they hold more requests than the target size.
     pub too_many: u64,
     /// Branches with too few requests left.
     pub too_few_left: u64,
@@ -59,7 +59,7 @@ impl Cuts {
         match rule {
             Rule::Limit => self.limit += 1,
             Rule::TooFewLeft => self.too_few_left += 1,
-            Rule::TooDear => self.too_dear += 1,
+            Rule::TooCostly => self.too_dear += 1,
             Rule::AboveBound => self.above_bound += 1,
         }
     }
@@ -67,33 +67,32 @@ impl Cuts {
 
 /// Cuts a branch that breaks a limit.
 ///
-/// Safe because every limit is monotone: adding a request frees no memory, band or compute time and
-/// moves no deadline back, so no larger batch can be allowed either.
-pub(super) fn breaks_a_limit(load: &PartialBatch<'_>) -> bool {
-    load.limit().is_some()
+/// Safe because every limit is monotone: adding a request frees no memory, band or compute time and relaxes no
+/// deadline, so no larger batch is feasible either.
+pub(super) fn breaks_a_limit(batch: &PartialBatch<'_>) -> bool {
+    batch.limit().is_some()
 }
 
-/// Leaves out the branches that would take a class past `size` requests in all: the most to take of it.
+/// The most requests to take of a class: leaves out branches with more than `size` requests in all.
 ///
-/// Safe because requests are only added down the tree, and a batch of another size is looked for in a
-/// pass of its own.
-pub(super) fn most_to_take(load: &PartialBatch<'_>, size: usize, class: usize) -> usize {
-    class.min(size.saturating_sub(load.chosen().len()))
+/// Safe because requests are only added down the tree, and other batch sizes are searched in passes of their own.
+pub(super) fn most_to_take(batch: &PartialBatch<'_>, size: usize, class: usize) -> usize {
+    class.min(size.saturating_sub(batch.chosen().len()))
 }
 
 /// Cuts a branch that cannot reach `size` with all of the `left` requests below it.
 ///
 /// Safe because no descendant holds more than that.
-pub(super) fn has_too_few_left(load: &PartialBatch<'_>, size: usize, left: usize) -> bool {
-    load.chosen().len() + left < size
+pub(super) fn has_too_few_left(batch: &PartialBatch<'_>, size: usize, left: usize) -> bool {
+    batch.chosen().len() + left < size
 }
 
 /// Cuts a branch in which even the cheapest completion breaks a limit.
 ///
-/// Safe because each of the `size − chosen` requests still to come needs at least the least need below
-/// the branch, of each resource by itself; and the compute time allowed only shrinks.
-pub(super) fn is_too_dear(load: &PartialBatch<'_>, size: usize, least: &[u64; 4]) -> bool {
-    let missing = size.saturating_sub(load.chosen().len()) as u128;
-    let (used, allowed) = (load.sums(), load.allowed());
+/// Safe because each of the `size − chosen` missing requests needs at least the least need below the branch, of each
+/// resource by itself; and the allowed compute time only decreases.
+pub(super) fn is_too_costly(batch: &PartialBatch<'_>, size: usize, least: &[u64; 4]) -> bool {
+    let missing = size.saturating_sub(batch.chosen().len()) as u128;
+    let (used, allowed) = (batch.sums(), batch.allowed());
     (0..4).any(|sum| used[sum] + missing * u128::from(least[sum]) > u128::from(allowed[sum]))
 }

@@ -1,8 +1,8 @@
-//! The tree that `dftsp` and `brute-force` walk: depth-first over how many requests of each class to
-//! take, the largest number first.
+//! The search tree of `dftsp` and `brute-force`: depth-first over the number of requests to take of each class, the
+//! largest number first.
 //!
-//! A **node** is one vector of counts for the first classes; looking at it counts once, the root
-//! included. Both solvers count by this one rule, so that their numbers can be compared.
+//! A **node** is one vector of counts for the first classes; each visit counts once, the root included. Both solvers
+//! count by this rule, so that their node counts can be compared.
 
 use super::Cuts;
 use super::budget::Budget;
@@ -10,23 +10,23 @@ use super::instance::Instance;
 use super::partial_batch::PartialBatch;
 use super::prune::{self, Rule, Rules};
 
-/// Requests that are interchangeable but for an order: whoever takes `k` of them takes the first `k`.
+/// An ordered class of interchangeable requests: a batch with `k` of them takes the first `k`.
 pub(super) type Class = Vec<usize>;
 
-/// What a walk does at a node that it does not cut.
+/// The goal of a walk.
 pub(super) enum Goal {
-    /// Find any allowed batch of exactly this size.
+    /// Find any feasible batch of exactly this size.
     Size(usize),
-    /// Look at every allowed batch and keep the most valuable.
+    /// Find the feasible batch with the highest value.
     MostValue,
 }
 
 /// How a walk ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Walk {
-    /// The whole tree was seen (or safely cut). The batch, if there is one.
+    /// The whole tree was visited (or safely cut). The batch, if there is one.
     Done(Option<Vec<usize>>),
-    /// The budget ran out.
+    /// The budget ran out. The best batch so far, if there is one.
     OutOfBudget(Option<Vec<usize>>),
 }
 
@@ -47,8 +47,8 @@ pub(super) fn walk(
     counters: &mut Counters,
 ) -> Walk {
     let below = Below::new(instance, classes);
-    let mut load = PartialBatch::new(instance);
-    // taken[d]: how many of class d this branch takes; its length is the depth of the node looked at.
+    let mut batch = PartialBatch::new(instance);
+    // taken[d]: how many of class d this branch takes; its length is the depth of the current node.
     let mut taken: Vec<usize> = Vec::with_capacity(classes.len());
     let mut best: Option<(u128, Vec<usize>)> = None;
     loop {
@@ -57,33 +57,33 @@ pub(super) fn walk(
         }
         counters.nodes += 1;
         let depth = taken.len();
-        if let Some(rule) = cut(&load, goal, rules, &below, depth) {
+        if let Some(rule) = cut(&batch, goal, rules, &below, depth) {
             counters.cuts.count(rule);
         } else if depth < classes.len() {
             let class = &classes[depth];
             let most = match *goal {
-                Goal::Size(size) if rules.too_many => prune::most_to_take(&load, size, class.len()),
+                Goal::Size(size) if rules.too_many => prune::most_to_take(&batch, size, class.len()),
                 Goal::Size(_) | Goal::MostValue => class.len(),
             };
             counters.cuts.too_many += (class.len() - most) as u64;
-            class[..most].iter().for_each(|&index| load.push(index));
+            class[..most].iter().for_each(|&index| batch.push(index));
             taken.push(most);
             continue;
-        } else if load.limit().is_none() {
+        } else if batch.limit().is_none() {
             match goal {
-                Goal::Size(size) if load.chosen().len() == *size => {
-                    return Walk::Done(Some(load.chosen().to_vec()));
+                Goal::Size(size) if batch.chosen().len() == *size => {
+                    return Walk::Done(Some(batch.chosen().to_vec()));
                 }
                 Goal::Size(_) => {}
                 Goal::MostValue => {
-                    let value = instance.value_of(load.chosen());
+                    let value = instance.value_of(batch.chosen());
                     if best.as_ref().is_none_or(|best| value > best.0) {
-                        best = Some((value, load.chosen().to_vec()));
+                        best = Some((value, batch.chosen().to_vec()));
                     }
                 }
             }
         }
-        // On to the next branch: one less of the deepest class that is still taken from.
+        // Backtrack to the next branch: one less of the deepest class with a count above 0.
         while taken.last() == Some(&0) {
             taken.pop();
         }
@@ -91,25 +91,25 @@ pub(super) fn walk(
             None => return Walk::Done(best.map(|best| best.1)),
             Some(count) => *count -= 1,
         }
-        load.pop();
+        batch.pop();
     }
 }
 
-fn cut(load: &PartialBatch<'_>, goal: &Goal, rules: Rules, below: &Below, depth: usize) -> Option<Rule> {
-    if rules.limit && prune::breaks_a_limit(load) {
+fn cut(batch: &PartialBatch<'_>, goal: &Goal, rules: Rules, below: &Below, depth: usize) -> Option<Rule> {
+    if rules.limit && prune::breaks_a_limit(batch) {
         return Some(Rule::Limit);
     }
     let Goal::Size(size) = *goal else { return None };
-    if rules.too_few_left && prune::has_too_few_left(load, size, below.count[depth]) {
+    if rules.too_few_left && prune::has_too_few_left(batch, size, below.count[depth]) {
         return Some(Rule::TooFewLeft);
     }
-    if rules.too_dear && prune::is_too_dear(load, size, &below.least[depth]) {
-        return Some(Rule::TooDear);
+    if rules.too_dear && prune::is_too_costly(batch, size, &below.least[depth]) {
+        return Some(Rule::TooCostly);
     }
     None
 }
 
-/// What lies below each depth: how many requests, and the least need of each resource among them.
+/// For each depth, the number of requests below it and their least need of each resource.
 struct Below {
     count: Vec<usize>,
     least: Vec<[u64; 4]>,
@@ -118,7 +118,7 @@ struct Below {
 impl Below {
     fn new(instance: &Instance, classes: &[Class]) -> Self {
         let mut count = vec![0; classes.len() + 1];
-        // Nothing is needed where nothing is left: too few are left there anyway.
+        // Zero where no request is left: the rule `too_few_left` applies there.
         let mut least = vec![[0; 4]; classes.len() + 1];
         for depth in (0..classes.len()).rev() {
             count[depth] = count[depth + 1] + classes[depth].len();

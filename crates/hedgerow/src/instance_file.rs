@@ -17,7 +17,7 @@ use crate::hint::hinted;
 const FORMAT: &str = "hedgerow-instance/1";
 
 const HINT: &str =
-    "the format is described in docs/model.md §2; examples/instances/ has files that can be solved";
+    "the format is described in docs/design/model.md §2; examples/instances/ has files that can be solved";
 
 /// An instance with the names that its file gives.
 #[derive(Debug, PartialEq)]

@@ -1,11 +1,14 @@
 //! hedgerow: an LLM inference server for edge nodes that keeps its promises.
 
 mod api;
+mod build_version;
 mod catalogue;
 mod cli;
+mod clock;
 mod config;
 mod demo;
 mod doctor;
+mod engine_setup;
 mod figures;
 mod files;
 mod footprint;
@@ -14,17 +17,21 @@ mod host;
 mod instance_file;
 mod kernels;
 mod link;
+mod loading;
 mod logging;
 mod metrics;
 mod models;
 mod placement;
 mod plan;
+mod plotting;
 mod profile;
 mod quality;
 mod quantize;
+mod sample;
 mod serve;
 mod server;
 mod service_manager;
+mod terminal;
 mod workload;
 
 use std::process::ExitCode;

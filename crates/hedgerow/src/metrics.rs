@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use hedgerow_core::allocator::Share;
-use hedgerow_core::calibration::StepTimeCalibration;
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::scheduler::PlanReport;
+use hedgerow_core::scheduler::calibration::StepTimeCalibration;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Tokens};
 use prometheus_client::encoding::EncodeLabelSet;

@@ -1,4 +1,4 @@
-//! The API over a real socket, with the real model: what it answers, and what it refuses.
+//! Tests of the API over a real socket, with the real model.
 
 mod support;
 
@@ -16,23 +16,23 @@ fn with(mut body: Value, more: Value) -> Value {
     body
 }
 
-/// What is claimed, and how it is checked.
+/// A claim about the API, and its check.
 type Claim = (&'static str, fn(&Server));
 
-/// One server for all claims: starting one measures the machine, which takes seconds.
+/// Uses one server for all claims, because starting one measures the machine, which takes seconds.
 #[test]
-fn the_api_keeps_its_promises() {
+fn the_api_behaves_as_documented() {
     let Some(server) = Server::start(&[]) else { return };
     let claims: [Claim; 15] = [
-        ("it says that it is well and what it serves", says_what_it_serves),
+        ("it reports its health and what it serves", reports_what_it_serves),
         ("a chat is answered whole, with its usage", answers_a_chat),
-        ("a stream tells the same text in pieces", streams_the_same_text),
+        ("a stream has the same text in pieces", streams_the_same_text),
         ("a completion continues a text or tokens", continues_a_text),
         ("the same seed gives the same text", same_seed_same_text),
         ("a stop text ends the answer and is not shown", stops_at_a_stop_text),
         ("an answer of a set length ignores the end token", ignores_the_end_token),
-        ("a prompt that begins like another is computed once", remembers_prompts),
-        ("a caller may keep out of that", keeps_out_of_the_cache),
+        ("a prefix of another prompt is computed once", caches_prefixes),
+        ("a request may bypass the prefix cache", bypasses_the_cache),
         ("an infeasible deadline is refused for good", refuses_an_infeasible_deadline),
         ("a deadline that can be met is met", meets_a_deadline),
         ("a quality floor is checked", checks_the_quality_floor),
@@ -47,7 +47,7 @@ fn the_api_keeps_its_promises() {
     assert!(server.terminate(), "SIGTERM ends it well");
 }
 
-fn says_what_it_serves(server: &Server) {
+fn reports_what_it_serves(server: &Server) {
     assert_eq!(server.get("/livez").json(), json!({ "status": "ok" }));
     for path in ["/health", "/v1/health", "/readyz"] {
         let health = server.get(path).json();
@@ -60,7 +60,7 @@ fn says_what_it_serves(server: &Server) {
     assert_eq!(models["data"][0]["hedgerow"]["precision"], "Q4_1");
     let known = &models["data"][0]["hedgerow"]["catalogue"];
     assert_eq!(known["decode"][0]["tokens_per_s"]["source"]["kind"], "measured");
-    assert_eq!(known["file"], serde_json::Value::Null, "where it lies is nobody's business");
+    assert_eq!(known["file"], serde_json::Value::Null, "the path of the file is private");
     assert_eq!(server.get("/v1/models/small:Q4_1").json(), models["data"][0]);
     assert_eq!(server.get("/v1/models/large").code(), "model_not_found");
 }
@@ -114,7 +114,7 @@ fn continues_a_text(server: &Server) {
 
 fn same_seed_same_text(server: &Server) {
     let ask = |seed: i64| {
-        // A prompt that is computed in other pieces may round differently, and a draw tip over.
+        // A prompt computed in other chunks may round differently, which can change a sampled token.
         let more = json!({ "temperature": 1.5, "seed": seed, "max_tokens": 24, "cache_prompt": false });
         let body = with(hello(), more);
         server.chat(&[], &body).json()["choices"][0]["message"]["content"].clone()
@@ -139,8 +139,7 @@ fn ignores_the_end_token(server: &Server) {
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
 }
 
-/// A chat with a long system prompt: how many tokens its prompt had, how many of them were cached, and the
-/// answer.
+/// Sends a chat with a long system prompt; returns its prompt tokens, how many of them were cached, and the answer.
 fn consult(server: &Server, topic: &str, question: &str, more: Value) -> (u64, u64, Value) {
     let system = format!("You know all there is to know about {topic}. ").repeat(8);
     let messages = json!([{ "role": "system", "content": system }, { "role": "user", "content": question }]);
@@ -155,7 +154,7 @@ fn consult(server: &Server, topic: &str, question: &str, more: Value) -> (u64, u
     (body["usage"]["prompt_tokens"].as_u64().unwrap(), cached, body)
 }
 
-fn remembers_prompts(server: &Server) {
+fn caches_prefixes(server: &Server) {
     let counted = |name: &str| server.metric(&format!("hedgerow_prefix_cache_{name}_total"));
     let before = (counted("queries"), counted("hits"));
     let (length, cached, first) = consult(server, "hedges", "How wide?", json!({}));
@@ -171,7 +170,7 @@ fn remembers_prompts(server: &Server) {
     assert_eq!((counted("queries"), counted("hits")), expected);
 }
 
-fn keeps_out_of_the_cache(server: &Server) {
+fn bypasses_the_cache(server: &Server) {
     let queries = || server.metric("hedgerow_prefix_cache_queries_total");
     let before = queries();
     let apart = || json!({ "cache_prompt": false });

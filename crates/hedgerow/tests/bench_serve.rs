@@ -1,5 +1,4 @@
-//! `hedgerow bench serve` as its users meet it: against a server that does what a test says, and against
-//! hedgerow itself.
+//! Tests of `hedgerow bench serve` as a program, against a scripted server and against hedgerow itself.
 
 mod support;
 
@@ -14,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::Server;
 
-/// A folder that is gone after its test.
+/// A temporary folder, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -44,7 +43,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that failed before may have left nothing.
+        // A test that failed early may not have created it.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -66,7 +65,7 @@ fn refused(arguments: &[&str]) -> String {
     String::from_utf8(output.stderr).expect("hedgerow writes UTF-8")
 }
 
-/// A request as a server sees it.
+/// A request as the server received it.
 #[derive(Clone, Debug)]
 struct Seen {
     head: String,
@@ -83,7 +82,7 @@ impl Seen {
     }
 }
 
-/// A server that does what a test says.
+/// A scripted server.
 struct Fake {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -101,7 +100,7 @@ impl Fake {
                 std::thread::spawn(move || {
                     let (seen, mut stream) = read(stream);
                     if seen.head.is_empty() {
-                        return; // Somebody only looked whether there is anybody.
+                        return; // A client only tested the connection.
                     }
                     if seen.head.starts_with("GET /v1/models ") {
                         return say(&mut stream, 200, "{\"data\": [{\"id\": \"fake\"}]}");
@@ -118,7 +117,7 @@ impl Fake {
         format!("http://{}", self.address)
     }
 
-    /// Every request but the two tokens that are asked for first.
+    /// Returns every request except the probe for two tokens, which comes first.
     fn load(&self) -> Vec<Seen> {
         self.seen.lock().unwrap()[1..].to_vec()
     }
@@ -148,7 +147,7 @@ fn read(stream: TcpStream) -> (Seen, TcpStream) {
     (Seen { head, body }, reader.into_inner())
 }
 
-// A caller who has hung up is none of the server's business: what it writes may go nowhere.
+// Errors in writing are ignored: the client may have hung up.
 
 fn say(stream: &mut TcpStream, status: u16, body: &str) {
     let _ = write!(stream, "HTTP/1.1 {status} So\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -173,14 +172,14 @@ fn end(stream: &mut TcpStream, reason: &str, tokens: u64) {
     let _ = write!(stream, "data: [DONE]\n\n");
 }
 
-/// Answers as it should.
+/// Answers correctly.
 fn well(seen: &Seen, stream: &mut TcpStream) {
     begin(stream);
     (0..seen.max_tokens()).for_each(|_| word(stream));
     end(stream, "length", seen.max_tokens());
 }
 
-/// A class for each length of answer, all of them with a deadline of 1.5 s.
+/// Returns a class for each output length, all with a deadline of 1.5 s.
 fn classes(names: &[(&str, u64)]) -> String {
     let class = |(name, tokens): &(&str, u64)| {
         format!(
@@ -192,7 +191,7 @@ fn classes(names: &[(&str, u64)]) -> String {
 }
 
 #[test]
-fn what_callers_hear_is_what_is_counted() {
+fn each_outcome_is_counted_as_the_client_received_it() {
     let folder = Folder::new("outcomes");
     let hung_up_count = Arc::new(AtomicUsize::new(0));
     let hung_up = Arc::clone(&hung_up_count);
@@ -200,7 +199,7 @@ fn what_callers_hear_is_what_is_counted() {
         4 => {
             begin(stream);
             word(stream);
-            // Who hangs up is noticed before the two seconds are over.
+            // A client that hangs up is noticed before the two seconds are over.
             stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             if stream.read(&mut [0]).is_ok() {
                 hung_up.fetch_add(1, Ordering::SeqCst);
@@ -263,7 +262,7 @@ fn what_callers_hear_is_what_is_counted() {
         assert_eq!((&run["model_id"], &run["request_rate"]), (&"fake".into(), &40.0.into()));
         offered += run["num_prompts"].as_u64().unwrap() as usize;
     }
-    // The server sees the last of them go away a moment later.
+    // The server notices the last of them a moment later.
     let hung_up = runs[1]["hedgerow"]["outcomes"]["hung_up"].as_u64().unwrap();
     let started = std::time::Instant::now();
     while (hung_up_count.load(Ordering::SeqCst) as u64) < hung_up && started.elapsed().as_secs() < 10 {
@@ -271,7 +270,7 @@ fn what_callers_hear_is_what_is_counted() {
     }
     assert_eq!(hung_up_count.load(Ordering::SeqCst) as u64, hung_up);
     assert_eq!(folder.read("out/requests.csv").lines().count(), 1 + offered);
-    // For each kind of client, five classes and all of them together.
+    // For each kind of client, five classes and all of them combined.
     assert_eq!(folder.read("out/summary.csv").lines().count(), 1 + 2 * 6);
     assert!(folder.read("out/plot.svg").contains("attainment (% of offered)"));
     for seen in server.load() {
@@ -287,7 +286,7 @@ fn what_callers_hear_is_what_is_counted() {
 }
 
 #[test]
-fn two_servers_get_the_same_load_in_turns() {
+fn two_servers_get_the_same_workload_in_turns() {
     let folder = Folder::new("turns");
     let servers = [Fake::start(well), Fake::start(well)];
     let [one, other] = [servers[0].url(), format!("{}/v1/", servers[1].url())];
@@ -336,7 +335,7 @@ fn two_servers_get_the_same_load_in_turns() {
 }
 
 #[test]
-fn so_many_callers_ask_one_after_the_other() {
+fn a_closed_loop_keeps_the_number_of_concurrent_requests() {
     let folder = Folder::new("callers");
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let at_most = Arc::clone(&most);
@@ -345,7 +344,7 @@ fn so_many_callers_ask_one_after_the_other() {
         std::thread::sleep(Duration::from_millis(20));
         begin(stream);
         word(stream);
-        // Its caller asks again as soon as this is over.
+        // Its client sends the next request as soon as this one is over.
         now.fetch_sub(1, Ordering::SeqCst);
         end(stream, "length", seen.max_tokens());
     });
@@ -361,7 +360,7 @@ fn so_many_callers_ask_one_after_the_other() {
 }
 
 #[test]
-fn a_server_that_cannot_be_measured_is_told_why() {
+fn a_server_that_cannot_be_measured_is_refused_with_the_reason() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let said = refused(&["--url", &format!("http://{free}")]);
     assert!(said.contains("cannot reach the server") && said.contains("hint: start it first"), "{said}");
@@ -374,7 +373,7 @@ fn a_server_that_cannot_be_measured_is_told_why() {
 }
 
 #[test]
-fn what_does_not_go_together_is_said_before_anything_is_sent() {
+fn contradicting_flags_are_refused_before_anything_is_sent() {
     let folder = Folder::new("wrong");
     let classes = folder.write("classes.toml", "[[class]]\nnaem = \"a\"\n");
     let said = refused(&["--classes", &classes]);
@@ -390,10 +389,10 @@ fn what_does_not_go_together_is_said_before_anything_is_sent() {
 }
 
 #[test]
-fn the_printed_class_file_is_one() {
+fn the_printed_class_file_is_valid() {
     let folder = Folder::new("print");
     let classes = folder.write("classes.toml", &printed(&["--print-classes"]));
-    // It gets as far as the server, which is not there.
+    // The file is accepted, and only the missing server is an error.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let said = refused(&["--classes", &classes, "--url", &format!("http://{free}")]);
     assert!(said.contains("cannot reach the server"), "{said}");
@@ -413,7 +412,7 @@ fn every_request_to_hedgerow_has_one_outcome_and_nothing_is_left_running() {
         server.wait_until("nothing runs", |server| server.metric("hedgerow_num_requests_running") == 0.0);
         let run = folder.runs("out/runs.json").remove(0);
         let offered = run["num_prompts"].as_u64().unwrap();
-        // All of the load, and the two tokens that were asked for first.
+        // The whole workload, and the probe for two tokens.
         assert_eq!(ended(&server) - before, offered as f64 + 1.0);
         assert_eq!(rows(&folder.0.join("out/requests.csv")).len() as u64, offered);
         assert_eq!(run["model_id"], "small");
@@ -433,14 +432,14 @@ fn every_request_to_hedgerow_has_one_outcome_and_nothing_is_left_running() {
     for row in rows(&folder.0.join("out/requests.csv")) {
         let number = |key: &str| row[key].parse::<f64>().unwrap_or_else(|_| panic!("{key} of {row:?}"));
         assert_eq!(number("output_tokens"), number("output_asked"), "{row:?}");
-        // One token a word, and the chat template's own.
+        // One token for each word, and the chat template's own.
         let asked = number("prompt_asked");
         assert!((asked..asked + 60.0).contains(&number("prompt_tokens")), "{row:?}");
         assert!(number("ttft_ms") <= number("after_ms"), "{row:?}");
     }
 }
 
-/// 8 requests a second for a minute.
+/// A trace of 8 requests per second for a minute.
 fn trace() -> String {
     let line = |index: u32| {
         let output = [150, 300, 600][index as usize % 3];
@@ -452,14 +451,14 @@ fn trace() -> String {
     (0..480).map(line).collect()
 }
 
-/// How many requests a server has seen end.
+/// Returns how many requests have ended at a server.
 fn ended(server: &Server) -> f64 {
     let metrics = server.get("/metrics").body;
     let counts = metrics.lines().filter(|line| line.starts_with("hedgerow_requests_total{"));
     counts.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// A CSV file's rows by column.
+/// Reads a CSV file's rows, by column name.
 fn rows(path: &Path) -> Vec<std::collections::HashMap<String, String>> {
     let text = std::fs::read_to_string(path).expect("it was written");
     let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned));

@@ -1,4 +1,4 @@
-//! `hedgerow bench solvers` as its users meet it: a table, one JSON object, files, and an exit code.
+//! Tests of `hedgerow bench solvers` as a program: the table, the JSON object, files and exit codes.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use hedgerow_sim::generators::Family;
 use serde_json::Value;
 
-/// Quick enough for a test: nothing here is measured.
+/// Flags for a quick run, since these tests check no times.
 const QUICK: [&str; 4] = ["--repeat", "1", "--seeds", "2"];
 
 fn bench(arguments: &[&str]) -> Output {
@@ -36,13 +36,13 @@ fn check_error(arguments: &[&str], error: Expect) {
     error.assert_eq(&text(output.stderr));
 }
 
-/// A folder of its own for a test, not made yet.
+/// Returns a path for a test's own folder, which does not exist yet.
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("hedgerow-bench-{}-{name}", std::process::id()))
 }
 
 #[test]
-fn each_family_has_a_row_for_each_solver() {
+fn each_instance_generator_has_a_row_for_each_solver() {
     let printed = printed(&["--requests", "8", "--json"]);
     let report: Value = serde_json::from_str(&printed).expect("it is one JSON object");
     let rows = rows(&report);
@@ -90,7 +90,7 @@ fn it_writes_tables_and_a_plot() {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("it was written");
     assert_eq!(read("summary.json"), printed);
     let report: Value = serde_json::from_str(&printed).unwrap();
-    // Two families, two sizes and four solvers; two instances of each.
+    // Two generators, two sizes and four solvers; two instances of each.
     assert_eq!(rows(&report).len(), 16);
     assert_eq!(read("summary.csv").lines().count(), 1 + 16);
     assert_eq!(read("runs.csv").lines().count(), 1 + 32);
@@ -110,7 +110,7 @@ fn the_same_seeds_give_the_same_answers() {
 }
 
 #[test]
-fn who_runs_out_of_time_is_left_out_of_the_rest() {
+fn a_solver_that_runs_out_of_time_is_skipped_for_the_rest() {
     let printed = printed(&[
         "--family",
         "tight",
@@ -134,7 +134,7 @@ fn who_runs_out_of_time_is_left_out_of_the_rest() {
 }
 
 #[test]
-fn what_cannot_be_run_is_said_before_anything_is_run() {
+fn a_run_that_cannot_work_is_refused_before_it_starts() {
     check_error(
         &["--solver", "brute-force", "--requests", "21"],
         expect![[r#"
@@ -163,7 +163,7 @@ fn what_cannot_be_run_is_said_before_anything_is_run() {
 
 #[cfg(not(feature = "milp"))]
 #[test]
-fn a_solver_that_is_not_in_this_build_is_told_how_to_get_it() {
+fn the_error_for_a_solver_that_is_not_in_this_build_says_how_to_get_it() {
     check_error(
         &["--solver", "exact,milp"],
         expect![[r#"
@@ -175,7 +175,7 @@ fn a_solver_that_is_not_in_this_build_is_told_how_to_get_it() {
 }
 
 #[test]
-fn a_wrong_name_or_number_is_told_the_right_ones() {
+fn the_error_for_a_wrong_name_or_number_lists_the_valid_ones() {
     let said = |arguments: &[&str]| {
         let output = bench(arguments);
         assert_eq!(output.status.code(), Some(2), "{output:?}");

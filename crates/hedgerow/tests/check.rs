@@ -1,4 +1,4 @@
-//! `hedgerow check` as its users meet it: answers that are true, and every way in which one is not.
+//! Tests of `hedgerow check` as a program: correct answers, and every kind of wrong one.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use expect_test::{Expect, expect};
 
-/// Requests `a` and `b` together fill every limit to the last unit.
+/// An instance in which requests `a` and `b` use every limit exactly.
 const FULL: &str = r#"{
   "format": "hedgerow-instance/1",
   "name": "full",
@@ -19,7 +19,7 @@ const FULL: &str = r#"{
   ]
 }"#;
 
-/// What is true of it.
+/// A correct answer to it.
 const ANSWER: &str = r#"{"name":"full","solver":"by-hand","status":"optimal","value":5,"bound":5,"chosen":["a","b"],"nodes":0,"seconds":0.5,"binding":"compute"}"#;
 
 /// One of the files in `examples/instances/`.
@@ -33,7 +33,7 @@ fn hedgerow(arguments: &[&str], input: &str) -> Output {
     command.args(arguments).current_dir(example(""));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program was built for this test");
-    // A program that does not ask for its input may have closed it.
+    // A program that does not read its input may have closed it.
     let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
     child.wait_with_output().expect("it was started")
 }
@@ -44,7 +44,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 /// Checks answers to an instance that is not one of the examples.
 fn check(instance: &str, answers: &str, arguments: &[&str]) -> Output {
-    // Tests run at the same time, so each call has a file of its own.
+    // Tests run in parallel, so each call uses its own file.
     static FILES: AtomicUsize = AtomicUsize::new(0);
     let name = format!("check-{}.json", FILES.fetch_add(1, Ordering::Relaxed));
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -52,7 +52,7 @@ fn check(instance: &str, answers: &str, arguments: &[&str]) -> Output {
     hedgerow(&[&["check", path.to_str().expect("it is UTF-8"), "-"], arguments].concat(), answers)
 }
 
-/// What is said about the true answer once a piece of it has been changed.
+/// Checks the error for the correct answer after a change to it.
 fn check_change(from: &str, to: &str, exit_code: i32, error: Expect) {
     assert!(ANSWER.contains(from), "{from}");
     check_answers(&ANSWER.replace(from, to), exit_code, error);
@@ -64,7 +64,7 @@ fn check_answers(answers: &str, exit_code: i32, error: Expect) {
     error.assert_eq(&text(output.stderr));
 }
 
-/// What is said about the true answer once one limit of its instance is a unit lower.
+/// Checks the error for the correct answer after one limit of its instance is lowered by a unit.
 fn check_limit(from: &str, to: &str, error: Expect) {
     assert!(FULL.contains(from), "{from}");
     let output = check(&FULL.replace(from, to), ANSWER, &[]);
@@ -74,7 +74,7 @@ fn check_limit(from: &str, to: &str, error: Expect) {
 }
 
 #[test]
-fn every_solvers_answers_to_the_examples_are_true_and_contradict_nobody() {
+fn all_solvers_answers_to_the_examples_are_correct_and_consistent() {
     for name in ["paper-12.json", "all-tight.json", "dftsp-misses.json", "values.json"] {
         let mut solvers = vec!["brute-force", "dftsp", "greedy", "edf", "fifo", "static:3", "none:4"];
         if cfg!(feature = "milp") {
@@ -95,7 +95,7 @@ fn every_solvers_answers_to_the_examples_are_true_and_contradict_nobody() {
 }
 
 #[test]
-fn a_true_answer_is_shown_with_what_it_uses() {
+fn a_correct_answer_is_shown_with_what_it_uses() {
     let output = hedgerow(&["solve", "--json", "--solver", "brute-force", "paper-12.json"], "");
     let output = hedgerow(&["check", "paper-12.json", "-"], &text(output.stdout));
     expect![[r#"
@@ -104,7 +104,7 @@ fn a_true_answer_is_shown_with_what_it_uses() {
 }
 
 #[test]
-fn limits_may_be_used_to_the_last_unit() {
+fn limits_may_be_used_exactly() {
     let output = check(FULL, ANSWER, &["--json"]);
     assert!(output.status.success(), "{output:?}");
     expect![[r#"
@@ -122,9 +122,9 @@ fn an_answer_may_come_without_a_name_over_several_lines_and_from_a_file() {
 }
 
 #[test]
-fn a_batch_of_nobody_is_worth_nothing() {
-    let nobody = ANSWER.replace(r#""value":5"#, r#""value":0"#).replace(r#"["a","b"]"#, "[]");
-    let output = check(FULL, &nobody.replace("optimal", "feasible"), &[]);
+fn an_empty_batch_has_value_zero() {
+    let empty = ANSWER.replace(r#""value":5"#, r#""value":0"#).replace(r#"["a","b"]"#, "[]");
+    let output = check(FULL, &empty.replace("optimal", "feasible"), &[]);
     expect![[r#"
         ok: by-hand, feasible, value 0, bound 5, 0 of 3 requests, uses uplink 0 %, downlink 0 %, memory 0 %, compute 0 %
     "#]].assert_eq(&text(output.stdout));
@@ -310,9 +310,9 @@ fn two_optimal_answers_of_different_value_contradict_each_other() {
 }
 
 #[test]
-fn a_wrong_answer_contradicts_nobody_and_keeps_no_other_from_being_checked() {
-    let boaster = ANSWER.replace(r#""value":5,"bound":5"#, r#""value":9,"bound":9"#);
-    let output = check(FULL, &format!("{boaster}\n{ANSWER}\n"), &["--json"]);
+fn a_wrong_answer_contradicts_no_other_and_does_not_stop_the_checks() {
+    let wrong = ANSWER.replace(r#""value":5,"bound":5"#, r#""value":9,"bound":9"#);
+    let output = check(FULL, &format!("{wrong}\n{ANSWER}\n"), &["--json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     expect![[r#"
         {"solver":"by-hand","ok":false,"status":"optimal","value":9,"bound":9,"chosen":2,"requests":3,"uses":[],"wrong":"value: 9 is not 5, what the chosen requests are worth"}
@@ -329,7 +329,7 @@ fn a_missing_field_is_bad_input() {
         expect![[r#"
         error: standard input: missing field `bound`
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
 }
@@ -343,13 +343,13 @@ fn an_unknown_field_is_bad_input() {
         expect![[r#"
         error: standard input: gap: unknown field `gap`, expected one of `name`, `solver`, `status`, `value`, `bound`, `chosen`, `nodes`, `seconds`, `binding`
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
 }
 
 #[test]
-fn a_wrong_type_is_bad_input_and_its_place_is_named() {
+fn a_wrong_type_is_bad_input_and_its_field_is_named() {
     check_change(
         r#"["a","b"]"#,
         r#"["a",2]"#,
@@ -357,7 +357,7 @@ fn a_wrong_type_is_bad_input_and_its_place_is_named() {
         expect![[r#"
         error: standard input: chosen[1]: invalid type: integer `2`, expected a string
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
     check_change(
@@ -367,7 +367,7 @@ fn a_wrong_type_is_bad_input_and_its_place_is_named() {
         expect![[r#"
             error: standard input: value: this is not a non-negative integer
 
-            hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+            hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
         "#]],
     );
     check_change(
@@ -377,7 +377,7 @@ fn a_wrong_type_is_bad_input_and_its_place_is_named() {
         expect![[r#"
         error: standard input: value: this is not a non-negative integer
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
     check_change(
@@ -387,7 +387,7 @@ fn a_wrong_type_is_bad_input_and_its_place_is_named() {
         expect![[r#"
         error: standard input: seconds: -0.5 is not a number of seconds, 0 or more
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
     check_answers(
@@ -396,13 +396,13 @@ fn a_wrong_type_is_bad_input_and_its_place_is_named() {
         expect![[r#"
         error: standard input: answer 2: invalid type: sequence, expected an object
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
 }
 
 #[test]
-fn a_word_that_is_none_of_the_words_is_bad_input() {
+fn an_unknown_enum_value_is_bad_input() {
     check_change(
         r#""optimal""#,
         r#""best""#,
@@ -410,7 +410,7 @@ fn a_word_that_is_none_of_the_words_is_bad_input() {
         expect![[r#"
         error: standard input: status: unknown variant `best`, expected `optimal` or `feasible`
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
     check_change(
@@ -420,20 +420,20 @@ fn a_word_that_is_none_of_the_words_is_bad_input() {
         expect![[r#"
         error: standard input: binding: unknown variant `gpu`, expected one of `uplink`, `downlink`, `memory`, `compute`, `deadline`, `none`
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
 }
 
 #[test]
-fn what_is_no_json_is_bad_input() {
+fn invalid_json_is_bad_input() {
     check_answers(
         "value 5",
         2,
         expect![[r#"
         error: standard input: expected value at line 1 column 1
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
     check_answers(
@@ -442,7 +442,7 @@ fn what_is_no_json_is_bad_input() {
         expect![[r#"
         error: standard input: EOF while parsing a value at line 1 column 0
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
     check_answers(
@@ -451,7 +451,7 @@ fn what_is_no_json_is_bad_input() {
         expect![[r#"
         error: standard input: answer 2: expected value at line 1 column 137
 
-        hint: an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it
+        hint: an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it
     "#]],
     );
 }
@@ -463,7 +463,7 @@ fn a_bad_instance_or_a_missing_file_is_bad_input() {
     expect![[r#"
         error: standard input: missing field `format`
 
-        hint: the format is described in docs/model.md §2; examples/instances/ has files that can be solved
+        hint: the format is described in docs/design/model.md §2; examples/instances/ has files that can be solved
     "#]]
     .assert_eq(&text(output.stderr));
     let output = hedgerow(&["check", "paper-12.json", "absent.json"], "");

@@ -1,4 +1,4 @@
-//! The command line: what it refuses, and how.
+//! Tests of the command line: invalid input, help, completions and manual pages.
 
 mod support;
 
@@ -10,7 +10,7 @@ fn hedgerow(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hedgerow")).args(arguments).output().expect("the program starts")
 }
 
-/// Runs it, expects exit code 2, and gives what it said.
+/// Runs it, expects exit code 2, and returns its standard error.
 fn refused(arguments: &[&str]) -> String {
     let output = hedgerow(arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -26,7 +26,7 @@ fn file(name: &str, content: &[u8]) -> PathBuf {
 }
 
 #[test]
-fn a_file_that_is_no_model_or_half_a_model_is_refused() {
+fn a_file_that_is_no_model_or_a_truncated_model_is_refused() {
     let text = file("text.gguf", b"this is not a model");
     let said = refused(&["serve", text.to_str().unwrap(), "--port", "0"]);
     assert!(said.contains("hint: "), "{said}");
@@ -52,7 +52,7 @@ fn a_port_that_is_taken_is_refused() {
 }
 
 #[test]
-fn a_configuration_mistake_is_named_with_its_place() {
+fn a_configuration_error_is_reported_with_its_location() {
     let path = file("bad.toml", b"[planning]\npolicy = \"dftsp\"\nmax_qeue = 3\n");
     let said = refused(&["config", "--config", path.to_str().unwrap()]);
     assert!(said.contains("max_qeue") && said.contains("line 3"), "{said}");
@@ -69,7 +69,7 @@ fn a_configuration_mistake_is_named_with_its_place() {
 }
 
 #[test]
-fn flags_stand_above_the_environment_and_that_above_the_file() {
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     let path = file("layers.toml", b"[server]\nport = 1\nhost = \"127.0.0.2\"\n[engine]\nparallel = 3\n");
     let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(["config", "--json", "--config", path.to_str().unwrap(), "--port", "2"])
@@ -79,20 +79,20 @@ fn flags_stand_above_the_environment_and_that_above_the_file() {
         .unwrap();
     std::fs::remove_file(&path).unwrap();
     let keys: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let told = |key: &str| (keys[key]["value"].clone(), keys[key]["source"].as_str().unwrap().to_owned());
-    assert_eq!(told("server.port"), (2.into(), "--port".into()));
-    assert_eq!(told("server.host"), ("127.0.0.3".into(), "HEDGEROW_HOST".into()));
-    assert_eq!(told("engine.parallel"), (3.into(), path.display().to_string()));
-    assert_eq!(told("planning.policy"), ("exact".into(), "default".into()));
+    let read = |key: &str| (keys[key]["value"].clone(), keys[key]["source"].as_str().unwrap().to_owned());
+    assert_eq!(read("server.port"), (2.into(), "--port".into()));
+    assert_eq!(read("server.host"), ("127.0.0.3".into(), "HEDGEROW_HOST".into()));
+    assert_eq!(read("engine.parallel"), (3.into(), path.display().to_string()));
+    assert_eq!(read("planning.policy"), ("exact".into(), "default".into()));
 }
 
 #[test]
-fn the_models_name_may_be_anything_but_nothing() {
+fn an_unknown_model_name_is_reported() {
     assert!(refused(&["pull", "no-such-model"]).contains("no-such-model"));
 }
 
 #[test]
-fn completions_know_the_commands_and_their_options() {
+fn completions_contain_the_commands_and_their_options() {
     for shell in ["bash", "zsh", "fish"] {
         let output = hedgerow(&["completions", shell]);
         assert!(output.status.success(), "{shell}");
@@ -127,7 +127,7 @@ fn every_command_has_a_manual_page() {
 }
 
 #[test]
-fn health_tells_a_server_that_serves_from_one_that_does_not() {
+fn health_distinguishes_a_serving_server_from_a_missing_one() {
     // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let said = refused(&["health", "--url", &format!("http://127.0.0.1:{port}")]);
@@ -139,7 +139,7 @@ fn health_tells_a_server_that_serves_from_one_that_does_not() {
 }
 
 #[test]
-fn what_can_be_checked_is_refused_before_the_server_listens() {
+fn errors_that_can_be_checked_are_reported_before_the_server_listens() {
     let Some(model) = support::model() else { return };
     let model = model.to_str().unwrap();
     let text = file("also.gguf", b"this is not a model");
@@ -160,7 +160,7 @@ fn what_can_be_checked_is_refused_before_the_server_listens() {
         &["serve", model, "--policy", "best"],
         &["serve", model, "--host", "two words"],
     ] {
-        // A folder for profiles and figures in which nothing is known.
+        // An empty cache folder, without profiles and qualities.
         let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args(arguments)
             .args(["--port", "0"])
@@ -177,7 +177,7 @@ fn what_can_be_checked_is_refused_before_the_server_listens() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     for (arguments, named) in [
         (&["simulate", "nosuch.toml"][..], "nosuch.toml"),
         (&["simulate", "--replay", "nosuch.jsonl"], "nosuch.jsonl"),
@@ -223,14 +223,14 @@ fn a_host_may_be_a_name() {
 
 #[test]
 fn explain_without_a_server_says_how_to_name_one() {
-    // Nobody listens at a port that was just given back.
+    // No server listens at a port that was just released.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let said = refused(&["explain", "req-1", "--url", &format!("http://127.0.0.1:{port}/v1")]);
     assert!(said.contains(&port.to_string()) && said.contains("name the server by --url"), "{said}");
 }
 
 #[test]
-fn help_lists_what_applies_and_is_wrapped() {
+fn help_lists_the_flags_that_apply_and_is_wrapped() {
     let help = |arguments: &[&str]| {
         let output = hedgerow(&[arguments, &["--help"]].concat());
         assert!(output.status.success(), "{arguments:?}");

@@ -1,14 +1,14 @@
-//! The exact solver against a peer, OR-tools' CP-SAT, over every family.
+//! Compares the exact solver with a peer, OR-tools' CP-SAT, over every instance generator.
 //!
-//! `hedgerow bench solvers` itself ends with an error where a batch breaks a limit, or where one solver's batch
-//! is worth more than another's bound.
+//! `hedgerow bench solvers` itself ends with an error if a batch violates a limit, or if one solver's batch has a
+//! value above another's bound.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// How many instances CP-SAT proved, and how many there were.
+/// The number of instances that CP-SAT proved, and their total.
 #[derive(Debug, Default)]
 struct Tally {
     proven: u64,
@@ -16,7 +16,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Runs both on some families and adds up; `exact` must prove whatever CP-SAT proves.
+    /// Runs both on some generators and adds up; `exact` must prove whatever CP-SAT proves.
     fn add(&mut self, python: &OsStr, families: &str, requests: &str, seeds: &str) {
         let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args(["bench", "solvers", "--solver", "exact", "--repeat", "1", "--json", "--patience", "1000"])

@@ -1,4 +1,4 @@
-//! Accelerators from the outside: what is listed, what is refused, and a server on one if there is one.
+//! Tests of accelerators through the program: the list of devices, refusals, and a server on one if there is one.
 
 mod support;
 
@@ -17,7 +17,7 @@ fn listed() -> Value {
     serde_json::from_slice(&output.stdout).expect("it prints JSON")
 }
 
-/// The names of the devices that can hold layers.
+/// Returns the names of the devices that can hold layers.
 fn accelerators() -> Vec<String> {
     let listed = listed();
     let devices = listed["devices"].as_array().unwrap().iter();
@@ -88,7 +88,7 @@ fn a_server_on_an_accelerator_answers_as_one_on_the_cpu() {
         // Small: a software driver measures a profile token by token, for minutes.
         let sizes = ["--parallel", "1", "--ctx-size", "128", "--prefill-chunk", "16", "--threads", "1"];
         let Some(server) = Server::start(&[&sizes[..], flags].concat()) else { return };
-        // The second time from what is kept of the first.
+        // The second time from the prefix cache.
         for _ in 0..2 {
             let body = json!({ "prompt": "The capital of France is", "temperature": 0, "max_tokens": 4 });
             let answer = server.send("POST", "/v1/completions", &[], &body.to_string());

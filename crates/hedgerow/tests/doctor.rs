@@ -1,4 +1,4 @@
-//! `hedgerow doctor` finds what stands in the way of serving, and says the way out.
+//! Tests of `hedgerow doctor`: it finds what prevents serving, and reports the fix.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn doctor(arguments: &[&str], variables: &[(&str, &str)]) -> Option<(Output, Val
     Some((output, found))
 }
 
-/// The state of a check, and its line.
+/// Returns the state of a check, and its line.
 fn finding<'a>(found: &'a Value, check: &str) -> (&'a str, String) {
     let all = found["checks"].as_array().expect("a list");
     let one = all.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("no {check} in {found}"));
@@ -41,13 +41,13 @@ fn a_machine_that_can_serve_has_no_errors() {
 }
 
 #[test]
-fn each_thing_that_is_wrong_is_named_with_its_way_out() {
+fn each_error_is_reported_with_its_fix() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let damaged = std::env::temp_dir().join(format!("hedgerow-doctor-{}.gguf", std::process::id()));
     std::fs::write(&damaged, b"GGUF and no more").unwrap();
     let damaged = damaged.to_str().unwrap();
-    /// Flags, environment, and what is to be found: the check, its state and words of its line.
+    /// Flags, environment, and the expected finding: the check, its state and a part of its line.
     type Wrong<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], [&'a str; 3]);
     let wrongs: [Wrong<'_>; 6] = [
         (&["--port", &port], &[], ["port", "error", "take another --port"]),

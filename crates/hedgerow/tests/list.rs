@@ -1,4 +1,4 @@
-//! `hedgerow list` and `show`: what is known of the real small model, before and after it is measured.
+//! Tests of `hedgerow list` and `show` with the real small model, before and after it is measured.
 
 mod support;
 
@@ -7,12 +7,12 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// A cache folder of its own, with the small model in its models folder under this name; `None` (and the reason
-/// printed) when the model is not here.
+/// Creates a cache folder with the small model in its models folder under this name; `None`, with the reason printed,
+/// when the model is not here.
 fn cache_with(name: &str, file: &str) -> Option<PathBuf> {
     let model = support::model()?;
     let cache = std::env::temp_dir().join(format!("hedgerow-list-{}-{name}", std::process::id()));
-    // It is there only if an earlier process of that number left it.
+    // It exists only if an earlier process with the same id left it.
     let _ = std::fs::remove_dir_all(&cache);
     std::fs::create_dir_all(cache.join("models")).unwrap();
     std::os::unix::fs::symlink(model, cache.join("models").join(file)).unwrap();
@@ -77,7 +77,7 @@ fn a_model_is_listed_as_assumed_and_once_profiled_as_measured() {
 }
 
 #[test]
-fn a_file_elsewhere_is_shown_when_it_is_named() {
+fn a_file_elsewhere_is_shown_by_its_path() {
     let Some(cache) = cache_with("file", "Other-Q4_1.gguf") else { return };
     let elsewhere = cache.join("Elsewhere-Q4_1.gguf");
     std::fs::copy(cache.join("models/Other-Q4_1.gguf"), &elsewhere).unwrap();
@@ -88,7 +88,7 @@ fn a_file_elsewhere_is_shown_when_it_is_named() {
 }
 
 #[test]
-fn what_is_not_here_is_refused_with_what_is() {
+fn the_error_for_an_unknown_model_lists_the_known_ones() {
     let Some(cache) = cache_with("absent", "Tiny-Q4_1.gguf") else { return };
     let refused = |arguments: &[&str]| {
         let output = run(&cache, arguments);

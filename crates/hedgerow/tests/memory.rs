@@ -1,4 +1,4 @@
-//! What serving takes is worked out before anything is loaded: against llama.cpp's own report, and against the kernel.
+//! Tests of the memory estimate made before anything is loaded, against llama.cpp's own report and the kernel.
 
 mod support;
 
@@ -9,17 +9,17 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use support::{Group, Limit, Server};
 
-/// A folder for profiles, so that no other test's are touched.
+/// A cache folder of its own, so that other tests' profiles are not affected.
 const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/memory-cache");
 
-/// The number before ` MB` or ` MiB` that follows some words in a text.
+/// Returns the number before ` MB` or ` MiB` that follows some words in a text.
 fn number_after(text: &str, words: &str) -> f64 {
     let rest = text.split_once(words).unwrap_or_else(|| panic!("no `{words}` in {text}")).1;
     let number: String = rest.trim_start().chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
     number.parse().unwrap_or_else(|_| panic!("no number after `{words}` in {text}"))
 }
 
-/// Parts in MB that were worked out and reported, and what was resident while the engine ran.
+/// The parts in MB as estimated and as reported, and the resident memory while the engine ran.
 struct Compared {
     estimated: String,
     reported: Vec<(String, f64)>,
@@ -32,7 +32,7 @@ impl Compared {
     }
 }
 
-/// Runs the program until its engine is measured, and listens to both reports.
+/// Runs the program until its engine is measured, and reads both reports.
 fn compare(model: &Path, flags: &[&str]) -> Compared {
     let config = std::env::temp_dir().join(format!("hedgerow-memory-{}.toml", std::process::id()));
     std::fs::write(&config, "[planning]\nmax_queue = 1\n").expect("it can be written");
@@ -56,7 +56,7 @@ fn compare(model: &Path, flags: &[&str]) -> Compared {
             let kind = front.rsplit(' ').next().expect("a word stands before it").to_owned();
             compared.reported.push((kind, number_after(&line, " buffer size =") * 1.048_576));
         } else if line.contains("steps with prompts and decodes") {
-            // The last stage: all that is touched has been touched.
+            // The last stage: all pages in use have been touched.
             let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
             let status = status.expect("it still runs");
             compared.resident_mb = number_after(&status, "VmRSS:") * 1.024e-3;
@@ -98,7 +98,7 @@ fn each_part_is_at_least_what_llama_cpp_reports_and_at_most_1_3_times_that() {
     }
 }
 
-/// The first `--ctx-size` of a hint.
+/// Returns the first `--ctx-size` of a hint.
 fn proposed_context(said: &str) -> String {
     let hint =
         said.split_once("hint: any one of these fits: ").unwrap_or_else(|| panic!("no hint in {said}")).1;
@@ -107,7 +107,7 @@ fn proposed_context(said: &str) -> String {
 }
 
 #[test]
-fn what_does_not_fit_a_control_group_is_refused_before_loading_and_what_is_proposed_fits() {
+fn a_setup_too_large_for_a_control_group_is_refused_before_loading_and_the_proposed_one_fits() {
     let Some(model) = support::model() else { return };
     let Some(group) = Group::new("memory", Limit::Memory(150_000_000)) else { return };
     let refused = |group: &Group| {
@@ -135,7 +135,7 @@ fn what_does_not_fit_a_control_group_is_refused_before_loading_and_what_is_propo
     let context = proposed_context(&refused(&group));
     let flags = ["--max-queue", "16", "--ctx-size", &context];
     let server = Server::start_by(group.hedgerow(), &flags, &[]).expect("the model is here");
-    // Every place in use, each as long as it may be.
+    // Every slot in use, each with the longest context.
     let tokens = context.parse::<u64>().expect("a number") / 16;
     let body = json!({
         "messages": [{ "role": "user", "content": "Tell a long story." }],
@@ -144,7 +144,7 @@ fn what_does_not_fit_a_control_group_is_refused_before_loading_and_what_is_propo
     let body = body.to_string();
     let callers: Vec<_> = (0..20).map(|_| server.open("POST", "/v1/chat/completions", &[], &body)).collect();
     let statuses: Vec<u16> = callers.into_iter().map(|caller| support::Answer::read(caller).status).collect();
-    // A few may find the queue full; none is lost.
+    // A few may find the queue full; every one is answered.
     assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
     assert!(statuses.iter().filter(|status| **status == 200).count() >= 12, "{statuses:?}");
     assert_eq!(group.killed(), 0);

@@ -1,4 +1,4 @@
-//! What the service manager is told, received by a socket as systemd's.
+//! Tests of the notifications to the service manager, received by a socket like systemd's.
 
 mod support;
 
@@ -39,7 +39,7 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        // What is left in a folder for temporary files harms nobody.
+        // A file left in the folder for temporary files is harmless.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -49,10 +49,10 @@ fn has(lines: &[String], start: &str) -> bool {
 }
 
 #[test]
-fn the_service_manager_hears_of_the_start_of_life_and_of_the_end() {
+fn the_service_manager_is_notified_of_start_watchdog_and_stop() {
     let manager = Manager::new("whole");
     let socket = manager.path.to_str().expect("its path is text").to_owned();
-    // 0.4 s: a sign of life every 0.2 s.
+    // A watchdog of 0.4 s: a notification every 0.2 s.
     let variables = [("NOTIFY_SOCKET", socket.as_str()), ("WATCHDOG_USEC", "400000")];
     let Some(server) = support::Server::start_with(&[], &variables) else { return };
     let start = manager.until("READY=1");
@@ -70,10 +70,10 @@ fn the_service_manager_hears_of_the_start_of_life_and_of_the_end() {
 }
 
 #[test]
-fn a_process_without_a_service_manager_s_watchdog_sends_no_signs_of_life() {
+fn a_process_without_a_watchdog_sends_no_watchdog_notifications() {
     let manager = Manager::new("no-watchdog");
     let socket = manager.path.to_str().expect("its path is text").to_owned();
-    // A watchdog that another process is to serve: the variables were inherited.
+    // A watchdog of another process, whose variables were inherited.
     let variables = [("NOTIFY_SOCKET", socket.as_str()), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
     let Some(server) = support::Server::start_with(&[], &variables) else { return };
     manager.until("READY=1");

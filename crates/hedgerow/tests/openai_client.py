@@ -25,13 +25,13 @@ for chunk in stream:
 assert text == answer.choices[0].message.content, (text, answer)
 assert usage.prompt_tokens == answer.usage.prompt_tokens
 assert usage.completion_tokens == answer.usage.completion_tokens
-# The same question again: its prompt is known but for the last token, which has to be read anew.
+# The same prompt again: all of it is cached except the last token, which must be computed again.
 assert usage.prompt_tokens_details.cached_tokens == usage.prompt_tokens - 1, usage
 
 completion = client.completions.create(model="small", prompt="The capital of France is", max_tokens=4, temperature=0)
 assert "Paris" in completion.choices[0].text
 
-# The client obeys x-should-retry: false, so an infeasible deadline is asked for once only.
+# The client obeys x-should-retry: false, so a request with an infeasible deadline is sent only once.
 try:
     client.chat.completions.create(
         model="small", messages=messages, max_tokens=8, extra_body={"hedgerow": {"deadline_ms": 1}}

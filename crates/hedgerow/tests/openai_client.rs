@@ -1,4 +1,4 @@
-//! The official OpenAI client, in Python, against a real server.
+//! Runs the official OpenAI client, in Python, against a real server.
 
 mod support;
 
@@ -19,7 +19,7 @@ fn the_official_client_chats_streams_and_understands_refusals() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("the official client is content"));
-    // One infeasible request, asked once: the client did not retry it.
+    // One infeasible request, sent once: the client did not retry it.
     let refused = "hedgerow_requests_total{outcome=\"rejected\",reason=\"deadline_infeasible\"}";
     assert_eq!(server.metric(refused), 1.0);
 }

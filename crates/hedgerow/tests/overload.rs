@@ -1,4 +1,4 @@
-//! A busy server: who is told no, who goes away, and what a shutdown leaves behind.
+//! Tests of an overloaded server: refusals, cancellations and shutdown.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use serde_json::{Value, json};
 use support::{Answer, Server};
 
-/// A request that keeps the machine busy for long.
+/// A request that keeps the machine busy for a long time.
 fn long(stream: bool) -> Value {
     json!({
         "messages": [{ "role": "user", "content": "Tell me a very long story." }],
@@ -16,7 +16,7 @@ fn long(stream: bool) -> Value {
 }
 
 #[test]
-fn a_request_that_cannot_make_it_is_told_at_once_and_when_to_try_again() {
+fn an_infeasible_request_is_refused_at_once_with_a_retry_time() {
     let Some(server) = Server::start(&["--parallel", "2", "--ctx-size", "4096"]) else { return };
     let body = long(true).to_string();
     let busy: Vec<_> = (0..2).map(|_| server.open("POST", "/v1/chat/completions", &[], &body)).collect();
@@ -39,18 +39,18 @@ fn a_request_that_cannot_make_it_is_told_at_once_and_when_to_try_again() {
 }
 
 #[test]
-fn two_hundred_callers_who_hang_up_leave_nothing_behind() {
+fn two_hundred_cancelled_requests_leave_nothing_behind() {
     let Some(server) = Server::start(&["--parallel", "4", "--ctx-size", "8192", "--max-queue", "300"]) else {
         return;
     };
-    // Many go while they wait, some in prefill, some in decode; half of them stream.
+    // Many are cancelled while they wait, some in prefill, some in decode; half of them stream.
     let mut callers = Vec::new();
     for number in 0..200 {
         let body = long(number % 2 == 0).to_string();
         callers.push(server.open("POST", "/v1/chat/completions", &[], &body));
         if number % 20 == 19 {
             let here = callers.len() as f64;
-            server.wait_until("all have come in", |server| {
+            server.wait_until("all have arrived", |server| {
                 let count = |name: &str| server.metric(&format!("hedgerow_num_requests_{name}"));
                 count("running") + count("waiting") == here
             });
@@ -70,7 +70,7 @@ fn two_hundred_callers_who_hang_up_leave_nothing_behind() {
         let cancelled = "hedgerow_requests_total{outcome=\"cancelled\",reason=\"\"}";
         server.get("/metrics").body.contains(cancelled) && server.metric(cancelled) == 200.0
     });
-    // The engine's thread may have a step to end before it hears that they are gone.
+    // The engine's thread may have to end a step before it is notified of the cancellations.
     server.wait_until("nothing is held", |server| {
         let names = ["num_requests_waiting", "num_requests_running", "kv_cache_tokens"];
         names.iter().all(|name| server.metric(&format!("hedgerow_{name}")) == 0.0)
@@ -81,7 +81,7 @@ fn two_hundred_callers_who_hang_up_leave_nothing_behind() {
 }
 
 #[test]
-fn a_full_queue_refuses_before_it_reads() {
+fn a_full_queue_refuses_before_the_body_is_read() {
     let Some(server) = Server::start(&["--parallel", "1", "--ctx-size", "2048", "--max-queue", "1"]) else {
         return;
     };
@@ -97,7 +97,7 @@ fn a_full_queue_refuses_before_it_reads() {
 }
 
 #[test]
-fn a_shutdown_lets_end_what_can_and_tells_the_rest() {
+fn a_shutdown_finishes_what_it_can_and_notifies_the_rest() {
     let file = std::env::temp_dir().join(format!("hedgerow-grace-{}.toml", std::process::id()));
     std::fs::write(&file, "[server]\nshutdown_grace_s = 5\n").expect("a file can be written");
     let flags = ["--parallel", "2", "--ctx-size", "4096", "--config", file.to_str().expect("a plain path")];

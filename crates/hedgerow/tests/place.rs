@@ -1,4 +1,4 @@
-//! Limits of the place: CPUs that may be used, neighbours that disturb, and a machine that becomes slower.
+//! Tests of the host's limits: usable CPUs, disturbing processes, and a machine that becomes slower.
 
 mod support;
 
@@ -12,10 +12,10 @@ use support::{Group, Limit, Server};
 
 const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/place-cache");
 
-/// A setup that is measured in seconds.
+/// A small setup, which is measured in seconds.
 const SETUP: [&str; 6] = ["--parallel", "1", "--ctx-size", "256", "--prefill-chunk", "16"];
 
-/// Runs a command until a line with these words; all lines up to it.
+/// Runs a command until it prints a line with these words; returns all lines up to it.
 fn lines_until(mut command: Command, words: &str) -> Vec<String> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut said = Vec::new();
@@ -58,7 +58,7 @@ fn affinity_and_quota_decide_the_number_of_threads_and_are_named() {
     assert!(said.contains("engine threads: 1, because the CPU quota is 1.50 CPUs ("), "{said}");
 }
 
-/// Processes that compute for nothing; ended when dropped.
+/// Processes that keep CPUs busy; ended when dropped.
 struct Neighbours(Vec<Child>);
 
 impl Neighbours {
@@ -78,7 +78,7 @@ impl Drop for Neighbours {
 }
 
 #[test]
-fn a_measurement_beside_busy_neighbours_says_so_and_is_repeated_by_a_later_start() {
+fn a_disturbed_measurement_is_reported_and_repeated_by_a_later_start() {
     let Some(model) = support::model() else { return };
     let cache = std::env::temp_dir().join(format!("hedgerow-neighbours-{}", std::process::id()));
     let neighbours = Neighbours::new(3 * cpus());
@@ -108,21 +108,21 @@ fn a_measurement_beside_busy_neighbours_says_so_and_is_repeated_by_a_later_start
     start.arg("serve").arg(&model).args(SETUP).args(["--port", "0"]).env("HEDGEROW_CACHE", &cache);
     let said = lines_until(start, "hedgerow serves ").join("\n");
     assert!(said.contains("the saved profile was measured while the machine was busy"), "{said}");
-    // Something else may run here now, and then the start is right to wait for a better one.
+    // Other work may run here now, and then the start is right not to repeat it yet.
     let is_repeated = said.contains("; measuring again") && said.contains("its speed is measured");
     assert!(is_repeated || said.contains("and it still is"), "{said}");
     std::fs::remove_dir_all(cache).expect("the folder is ours");
 }
 
-/// Makes a process run half of the time only.
+/// How a process is slowed to half of its speed.
 enum Brake<'a> {
     /// By its CPU quota.
     Quota(&'a Group),
-    /// By stopping it again and again, where no quota can be set.
+    /// By stopping and continuing it repeatedly, where no quota can be set.
     Stops(&'a AtomicBool),
 }
 
-fn stop_again_and_again(process: u32, is_over: &AtomicBool) {
+fn stop_and_continue(process: u32, is_over: &AtomicBool) {
     let send = |signal: &str| Command::new("kill").args([signal, &process.to_string()]).status();
     while !is_over.load(Ordering::Relaxed) {
         for signal in ["-STOP", "-CONT"] {
@@ -133,7 +133,7 @@ fn stop_again_and_again(process: u32, is_over: &AtomicBool) {
     }
 }
 
-/// Asks for some tokens by a deadline; whether it was admitted, and whether it was served whole.
+/// Requests some tokens by a deadline; returns whether it was admitted, and whether it was served completely.
 fn ask(server: &Server, deadline_ms: Option<u64>) -> (bool, bool) {
     let headers: Vec<(&str, String)> =
         deadline_ms.map(|ms| ("x-slo-e2e-ms", ms.to_string())).into_iter().collect();
@@ -150,7 +150,7 @@ fn ask(server: &Server, deadline_ms: Option<u64>) -> (bool, bool) {
 }
 
 #[test]
-fn a_machine_that_becomes_half_as_fast_is_calibrated_and_promises_are_kept() {
+fn a_machine_that_becomes_half_as_fast_is_calibrated_and_admitted_requests_are_met() {
     let flags = ["--parallel", "4", "--ctx-size", "1024"];
     let group = Group::new("brake", Limit::Cpu(1000 * cpus() as u64));
     let server = match &group {
@@ -170,10 +170,10 @@ fn a_machine_that_becomes_half_as_fast_is_calibrated_and_promises_are_kept() {
             }
             Brake::Stops(is_over) => {
                 eprintln!("no CPU quota can be set here: the process is stopped half of the time instead");
-                scope.spawn(|| stop_again_and_again(server.id(), is_over));
+                scope.spawn(|| stop_and_continue(server.id(), is_over));
             }
         }
-        // Some requests to learn from, several at once.
+        // Some concurrent requests for the calibration.
         let many = |count: usize, deadline_ms: Option<u64>| {
             let callers = 3;
             let ask_some = move || (0..count).map(|_| ask(server, deadline_ms)).collect::<Vec<_>>();
@@ -181,7 +181,7 @@ fn a_machine_that_becomes_half_as_fast_is_calibrated_and_promises_are_kept() {
             threads.into_iter().flat_map(|thread| thread.join().expect("it asks")).collect::<Vec<_>>()
         };
         many(8, None);
-        // Time enough for a machine of half the speed with three requests at once.
+        // Enough time for a machine of half the speed with three requests at once.
         let answers = many(12, Some(8 * alone_ms));
         is_over.store(true, Ordering::Relaxed);
         let admitted = answers.iter().filter(|answer| answer.0).count();

@@ -1,4 +1,4 @@
-//! `hedgerow plan`: for devices of the table, and for this machine once its model was measured.
+//! Tests of `hedgerow plan` for devices of the table, and for this machine once its model is measured.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::Value;
 
-/// Held for writing while this machine is measured: simulations beside it would be measured too.
+/// Locked for writing while this machine is measured: concurrent simulations would disturb the measurement.
 static MEASURING: RwLock<()> = RwLock::new(());
 
 fn while_nothing_is_measured() -> RwLockReadGuard<'static, ()> {
@@ -71,14 +71,14 @@ fn a_model_of_70_billion_weights_is_planned_for_on_several_accelerators_as_an_es
     assert!(table.contains("~ estimate by the roofline"), "{table}");
 }
 
-/// Ten requests a second for two minutes, in pairs.
+/// A trace of ten requests per second for two minutes.
 fn trace() -> String {
     let row = |index: u32| format!("2023-11-16 18:{:02}:{:02}.0,1000,200\n", index / 600, index / 10 % 60);
     (0..1200).map(row).fold("TIMESTAMP,ContextTokens,GeneratedTokens\n".into(), |all, row| all + &row)
 }
 
 #[test]
-fn callers_who_come_in_bursts_or_as_others_once_came_are_planned_for_too() {
+fn bursty_arrivals_and_traces_can_be_planned_for() {
     let _turn = while_nothing_is_measured();
     let file = std::env::temp_dir().join(format!("hedgerow-plan-{}.csv", std::process::id()));
     std::fs::write(&file, trace()).expect("it can be written");
@@ -89,7 +89,7 @@ fn callers_who_come_in_bursts_or_as_others_once_came_are_planned_for_too() {
         let plan = json(&hedgerow(None, &[&asked[..], &seeds, more].concat()));
         plan["sets"][0]["rate_per_s"].as_f64().expect("a rate")
     };
-    // Where few are served at once, so that one burst does not make up for another.
+    // With few requests at once, so that bursts do not average out.
     let small = ["--efficiency", "0.3", "--parallel", "2", "--duration", "100s"];
     let bursty = [&small[..], &["--arrivals", "gamma:0.1"]].concat();
     assert!(rate(&bursty) < 0.5 * rate(&small), "bursts take more room");
@@ -104,7 +104,7 @@ fn callers_who_come_in_bursts_or_as_others_once_came_are_planned_for_too() {
 }
 
 #[test]
-fn what_cannot_be_planned_is_said_with_the_way_out() {
+fn an_impossible_plan_is_refused_with_a_hint() {
     let _turn = while_nothing_is_measured();
     let device = ["--device", "rtx a6000"];
     let with = |arguments: &[&'static str]| mistake(&[arguments, &device].concat());
@@ -132,12 +132,12 @@ fn what_cannot_be_planned_is_said_with_the_way_out() {
     );
 }
 
-/// Short, and with time enough for a machine that does something else besides.
+/// Short requests, with enough time for a machine that also does other work.
 const CLASSES: &str = "[[class]]\nname = \"short\"\npart = 1\nprompt_tokens = [10, 20]\noutput_tokens = [4, 8]\n\
                        deadline_ms = 60000\n";
 
 #[test]
-fn this_machine_is_planned_for_once_its_model_was_measured() {
+fn this_machine_can_be_planned_for_once_its_model_is_measured() {
     let Some(model) = support::model() else { return };
     let _alone = MEASURING.write().unwrap_or_else(PoisonError::into_inner);
     let cache = std::env::temp_dir().join(format!("hedgerow-plan-cache-{}", std::process::id()));
@@ -158,9 +158,9 @@ fn this_machine_is_planned_for_once_its_model_was_measured() {
     assert!(table.contains("on this machine (") && table.contains("hedgerow serve "), "{table}");
     let plan = |more: &[&str]| json(&hedgerow(Some(&cache), &[&asked[..], more, &["--json"]].concat()));
     let set = &plan(&["--rate", "0.05"])["sets"][0];
-    // What `serve` would make of it: two places of 512 tokens at 23,040 bytes.
+    // The node that `serve` would build: two slots of 512 tokens at 23,040 bytes.
     assert_eq!((&set["kv_bytes"], &set["max_parallel"]), (&(1024 * 23_040).into(), &2.into()));
-    assert_eq!(set["curve"][0]["rate_per_s"], 0.05, "also what was asked for is played");
+    assert_eq!(set["curve"][0]["rate_per_s"], 0.05, "the requested rate is simulated too");
     let rate = |plan: &Value| plan["sets"][0]["rate_per_s"].as_f64().expect("a rate");
     assert!(
         rate(&plan(&["--pace", "2"])) < rate(&plan(&[])),

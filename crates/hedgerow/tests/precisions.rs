@@ -1,4 +1,4 @@
-//! One model in several precisions, on a real server.
+//! Tests of one model in several precisions, on a real server.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use support::Server;
 
-/// The shipped Q4_1, made into these precisions, in a folder of this file's own.
+/// Quantizes the shipped Q4_1 to these precisions, in a folder of this file's own.
 fn made(name: &str, precisions: &str) -> Option<PathBuf> {
     let model = support::model()?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -28,7 +28,7 @@ fn file(folder: &Path, precision: &str) -> String {
     folder.join(format!("SmolLM2-135M-Instruct.{precision}.gguf")).display().to_string()
 }
 
-/// Small caches, because each precision has one.
+/// Small KV caches, because each precision has one.
 const SMALL: [&str; 4] = ["--parallel", "4", "--ctx-size", "4096"];
 
 fn asks(model: &str, more: Value) -> Value {
@@ -40,7 +40,7 @@ fn asks(model: &str, more: Value) -> Value {
     body
 }
 
-/// The precision that answered.
+/// Returns the precision that answered.
 fn precision(server: &Server, body: &Value) -> String {
     let answer = server.chat(&[], body);
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -48,7 +48,7 @@ fn precision(server: &Server, body: &Value) -> String {
 }
 
 #[test]
-fn each_request_runs_at_a_precision_that_is_good_enough_and_never_below_its_floor() {
+fn each_request_runs_at_a_precision_that_meets_its_quality_floor() {
     let Some(folder) = made("precisions-mixed", "q8_0") else { return };
     let also = format!("{}=0.5", file(&folder, "Q8_0"));
     let flags: Vec<&str> = SMALL.into_iter().chain(["--also", &also]).collect();
@@ -75,7 +75,7 @@ fn each_request_runs_at_a_precision_that_is_good_enough_and_never_below_its_floo
 }
 
 #[test]
-fn a_prompt_is_found_again_at_the_precision_that_computed_it_and_at_no_other() {
+fn a_cached_prefix_is_used_at_the_precision_that_computed_it_and_at_no_other() {
     let Some(folder) = made("precisions-prefixes", "q8_0") else { return };
     let also = format!("{}=0.5", file(&folder, "Q8_0"));
     let flags: Vec<&str> = SMALL.into_iter().chain(["--also", &also]).collect();
@@ -91,21 +91,21 @@ fn a_prompt_is_found_again_at_the_precision_that_computed_it_and_at_no_other() {
 }
 
 #[test]
-fn a_precision_that_does_not_fit_is_loaded_when_somebody_needs_it_and_breaks_no_promise() {
+fn a_precision_that_does_not_fit_is_loaded_on_demand_and_admitted_requests_are_still_met() {
     let Some(folder) = made("precisions-loaded", "q8_0,q4_0") else { return };
     let also = format!("{}=0.6,{}=0.5", file(&folder, "Q8_0"), file(&folder, "Q4_0"));
-    // Room for the first and one other, with its cache of 94 MB.
+    // Memory for the first and one other, with its KV cache of 94 MB.
     let flags: Vec<&str> = SMALL.into_iter().chain(["--also", &also, "--weights-gb", "0.36"]).collect();
     let Some(server) = Server::start(&flags) else { return };
     let resident =
         |name: &str| server.metric(&format!("hedgerow_precision_resident{{precision=\"{name}\"}}"));
     assert_eq!(["Q4_1", "Q8_0", "Q4_0"].map(resident), [1.0, 1.0, 0.0]);
-    let promise = json!({ "max_tokens": 200, "hedgerow": { "deadline_ms": 60_000 } });
+    let deadline = json!({ "max_tokens": 200, "hedgerow": { "deadline_ms": 60_000 } });
     std::thread::scope(|scope| {
         let server = &server;
-        let promised = scope.spawn(move || server.chat(&[], &asks("small:Q4_1", promise)));
+        let admitted = scope.spawn(move || server.chat(&[], &asks("small:Q4_1", deadline)));
         assert_eq!(precision(server, &asks("small:Q4_0", json!({}))), "Q4_0");
-        assert_eq!(promised.join().unwrap().status, 200);
+        assert_eq!(admitted.join().unwrap().status, 200);
     });
     assert_eq!(["Q4_1", "Q8_0", "Q4_0"].map(resident), [1.0, 0.0, 1.0]);
     assert_eq!(precision(&server, &asks("small:Q8_0", json!({}))), "Q8_0");
@@ -114,7 +114,7 @@ fn a_precision_that_does_not_fit_is_loaded_when_somebody_needs_it_and_breaks_no_
 }
 
 #[test]
-fn a_file_that_is_not_the_one_that_was_measured_is_not_loaded() {
+fn a_file_that_differs_from_the_measured_one_is_not_loaded() {
     let Some(folder) = made("precisions-replaced", "q8_0,q4_0") else { return };
     let (q8_0, q4_0) = (file(&folder, "Q8_0"), file(&folder, "Q4_0"));
     let also = format!("{q8_0}=0.6,{q4_0}=0.5");
@@ -133,10 +133,10 @@ fn a_file_that_is_not_the_one_that_was_measured_is_not_loaded() {
 }
 
 #[test]
-fn what_cannot_be_served_is_said_at_the_start() {
+fn precisions_that_cannot_be_served_are_refused_at_the_start() {
     let Some(folder) = made("precisions-refused", "q8_0") else { return };
     let q8_0 = file(&folder, "Q8_0");
-    let told = |also: &str, more: &[&str]| {
+    let fail = |also: &str, more: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .arg("serve")
             .arg(support::model().unwrap())
@@ -148,15 +148,15 @@ fn what_cannot_be_served_is_said_at_the_start() {
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    let unknown = told(&q8_0, &[]);
+    let unknown = fail(&q8_0, &[]);
     assert!(
         unknown.contains("it has not been measured") && unknown.contains("hedgerow evaluate"),
         "{unknown}"
     );
-    let twice = told(&format!("{}=0.9", support::model().unwrap().display()), &[]);
+    let twice = fail(&format!("{}=0.9", support::model().unwrap().display()), &[]);
     assert!(twice.contains("is Q4_1, which is served already"), "{twice}");
-    let wrong = told(&format!("{q8_0}=1.5"), &[]);
+    let wrong = fail(&format!("{q8_0}=1.5"), &[]);
     assert!(wrong.contains("with a quality from 0 to 1"), "{wrong}");
-    let small = told(&format!("{q8_0}=0.9"), &["--weights-gb", "0.05"]);
+    let small = fail(&format!("{q8_0}=0.9"), &["--weights-gb", "0.05"]);
     assert!(small.contains("more than `model.weights_gb`"), "{small}");
 }

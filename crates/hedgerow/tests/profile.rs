@@ -1,4 +1,4 @@
-//! `hedgerow profile` on the real small model: measured once, then read from its file.
+//! Tests of `hedgerow profile` with the real small model: measured once, then read from its file.
 
 mod support;
 
@@ -32,7 +32,7 @@ fn only_file(folder: PathBuf) -> PathBuf {
 }
 
 #[test]
-fn what_was_measured_is_read_from_its_file_until_that_is_damaged() {
+fn a_saved_profile_is_used_until_its_file_is_damaged() {
     let Some(model) = support::model() else { return };
     let cache = std::env::temp_dir().join(format!("hedgerow-profile-{}", std::process::id()));
     let (measured, said) = profile(&model, &cache, &["--json"]);

@@ -1,4 +1,4 @@
-//! `hedgerow quantize`, with the real small model.
+//! Tests of `hedgerow quantize` with the real small model.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// A folder of its own for a test.
+/// A test's own folder.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -18,7 +18,7 @@ impl Scratch {
         Self(folder)
     }
 
-    /// The names of its files, without the locks.
+    /// Returns the names of its files, without the locks.
     fn files(&self) -> Vec<String> {
         let files = std::fs::read_dir(&self.0).expect("the folder is there").flatten();
         let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
@@ -51,7 +51,7 @@ fn json(output: &Output) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// The code of the error with which it was refused.
+/// Returns the code of the error with which it was refused.
 fn refused(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("\nhint: "));
@@ -59,7 +59,7 @@ fn refused(output: &Output) -> String {
 }
 
 #[test]
-fn makes_checked_files_that_say_what_they_are_and_what_they_were_made_from() {
+fn makes_checked_files_with_their_precision_and_origin() {
     let Some(model) = support::model() else { return };
     let out = Scratch::new("makes");
     let output = quantize(&model, &out, &["--to", "q8_0,Q3_K_M,q8_0"]);
@@ -101,7 +101,7 @@ fn makes_checked_files_that_say_what_they_are_and_what_they_were_made_from() {
     let again = json(&quantize(&model, &out, &["--to", "q8_0", "--force"]));
     assert_eq!(again["files"][0]["sha256"], eight["sha256"]);
 
-    // What is made of that in turn descends from the same file.
+    // A file made from that one descends from the same file.
     let second = Path::new(eight["path"].as_str().unwrap());
     let made = json(&quantize(second, &out, &["--to", "q4_0"]));
     let file = &made["files"][0];
@@ -112,14 +112,14 @@ fn makes_checked_files_that_say_what_they_are_and_what_they_were_made_from() {
 }
 
 #[test]
-fn what_cannot_be_made_is_refused_before_anything_is_written() {
+fn an_impossible_precision_is_refused_before_anything_is_written() {
     let Some(model) = support::model() else { return };
     let out = Scratch::new("refused");
     let output = quantize(&model, &out, &["--to", "q8_0,q4"]);
     assert_eq!(refused(&output), "unknown_precision");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("`q4`") && said.contains("Q4_K_M, ") && said.contains("F16, "), "{said}");
-    // The second cannot be made, so the first is not made either.
+    // The second is impossible, so the first is not made either.
     assert_eq!(refused(&quantize(&model, &out, &["--to", "q8_0,iq1_s"])), "importance_matrix_needed");
     let text = out.0.join("text.gguf");
     std::fs::write(&text, "dear hedgehog").unwrap();
@@ -147,7 +147,7 @@ fn a_disk_that_fills_up_leaves_nothing_behind() {
     assert_eq!(out.files(), Vec::<String>::new());
 }
 
-/// An importance matrix in GGUF: for each tensor a sum by column, later columns larger, seen 10 times.
+/// An importance matrix in GGUF: for each tensor a sum by column, larger for later columns, over 10 inputs.
 fn matrix(tensors: &[(String, usize)]) -> Vec<u8> {
     let mut file = b"GGUF".to_vec();
     file.extend(3_u32.to_le_bytes());

@@ -1,7 +1,7 @@
-//! Every command of the README, run as it is written.
+//! Runs every command of the README as it is written.
 //!
-//! What would take long is given flags besides that make it small; what needs a server finds one at the address that
-//! stands there. A new line in the README needs a rule here.
+//! A command that would take long gets additional flags that make it small; one that needs a server finds one at the
+//! address in the README. A new line in the README needs a rule here.
 
 mod support;
 
@@ -12,24 +12,24 @@ use std::process::{Child, Command, Output, Stdio};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// The address that the README's server has, and that of the one it is compared with.
+/// The addresses of the README's server and of the one it is compared with.
 const ADDRESSES: [&str; 2] = ["127.0.0.1:8473", "127.0.0.1:8080"];
 
-/// What is done with a command.
+/// How a command is tested.
 enum Rule {
-    /// It is run, with these flags besides.
+    /// It is run, with these additional flags.
     Run(&'static str),
-    /// It is run while a server of the README's first command is there.
+    /// It is run while a server of the README's first command is running.
     WithServer(&'static str),
-    /// It serves: it is started, and stopped by Ctrl-C once it says that it serves.
+    /// It is a server: it is started, and stopped by Ctrl-C once it reports that it serves.
     Serve,
-    /// As `Serve`, but it is enough that it begins to listen: its files, flags and qualities are checked before.
+    /// Like `Serve`, but only until it listens: its files, flags and qualities are checked before that.
     Listen,
-    /// Another test of this project is about it.
+    /// Another test covers it.
     Elsewhere,
 }
 
-/// By the beginning of the command; the first that fits counts.
+/// The rules, by the beginning of the command; the first that matches applies.
 const RULES: &[(&str, Rule)] = &[
     ("cargo xtask ", Rule::Elsewhere),
     ("hedgerow doctor", Rule::Run("")),
@@ -51,7 +51,7 @@ const RULES: &[(&str, Rule)] = &[
     ("hedgerow list", Rule::Run("")),
 ];
 
-/// The commands of the README's code blocks, in their order, without comments.
+/// Returns the commands of the README's code blocks, in order, without comments.
 fn commands(readme: &str) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
     for block in readme.split("```").skip(1).step_by(2) {
@@ -59,7 +59,7 @@ fn commands(readme: &str) -> Vec<String> {
         // The first line names the block's language, if anything.
         for line in block.lines().skip(1) {
             open += line.split(" #").next().unwrap_or_default().trim_end();
-            // A quoted text may go on in the next line.
+            // A quoted text may continue on the next line.
             if open.matches('\'').count() % 2 == 1 {
                 open.push('\n');
                 continue;
@@ -72,7 +72,7 @@ fn commands(readme: &str) -> Vec<String> {
     commands
 }
 
-/// A command with flags besides.
+/// Adds flags to a command.
 fn with_flags(command: &str, flags: &str) -> String {
     // A redirection comes last.
     match command.split_once(" > ") {
@@ -81,7 +81,7 @@ fn with_flags(command: &str, flags: &str) -> String {
     }
 }
 
-/// A folder with all that the README takes for granted.
+/// A folder with everything that the README assumes.
 struct Checkout {
     folder: PathBuf,
     model: PathBuf,
@@ -90,7 +90,7 @@ struct Checkout {
 impl Checkout {
     fn new(model: PathBuf) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
-        // Left behind by a run that failed, perhaps.
+        // A failed run may have left it.
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("bin")).unwrap();
         symlink(env!("CARGO_BIN_EXE_hedgerow"), folder.join("bin/hedgerow")).unwrap();
@@ -107,7 +107,7 @@ impl Checkout {
         Self { folder, model }
     }
 
-    /// The shell that runs a command.
+    /// Returns a shell that runs a command.
     fn shell(&self, command: &str) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut shell = Command::new("sh");
@@ -128,7 +128,7 @@ impl Checkout {
         output
     }
 
-    /// Starts a command that serves, and reads what it says until a line has `mark`; gives what follows it there.
+    /// Starts a server and reads its output until a line has `mark`; returns what follows it on that line.
     fn start(&self, command: &str, mark: &str) -> (Started, String) {
         // Signals are for the program, not for the shell around it.
         let mut child = self.shell(&format!("exec {command}")).stderr(Stdio::piped()).spawn().unwrap();
@@ -151,7 +151,7 @@ impl Drop for Checkout {
     }
 }
 
-/// A program that serves; killed if the test ends before it was stopped.
+/// A running server; killed if the test ends before it is stopped.
 struct Started(Child);
 
 impl Drop for Started {
@@ -162,7 +162,7 @@ impl Drop for Started {
     }
 }
 
-/// Ctrl-C.
+/// Stops a server by Ctrl-C.
 fn stop(mut started: Started) {
     Command::new("kill").args(["-INT", &started.0.id().to_string()]).status().expect("kill is there");
     assert!(started.0.wait().expect("it ends").success(), "it ends well");
@@ -189,7 +189,7 @@ fn every_command_of_the_readme_runs_as_it_is_written() {
                 let (_, address) = server.as_ref().expect("the README serves before it asks");
                 let there =
                     ADDRESSES.iter().fold(command.clone(), |text, known| text.replace(known, address));
-                // The one that was asked for just now, and one rate of several.
+                // The request that was sent just now, and one rate instead of several.
                 let small = there.replace("req-12", "req-0").replace("--rate 1,2,4", "--rate 4");
                 let small = small.replace(
                     "hedgerow explain",
@@ -207,7 +207,7 @@ fn every_command_of_the_readme_runs_as_it_is_written() {
                 if let Some((child, _)) = server.take() {
                     stop(child);
                 }
-                // The second time as well.
+                // It must work a second time, too.
                 for _ in 0..2 {
                     stop(checkout.start(command, "hedgerow serves http://").0);
                 }

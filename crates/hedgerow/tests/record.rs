@@ -1,4 +1,4 @@
-//! A server that records what happens, and the replay of it.
+//! Tests of a server's recording, and of its replay.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use support::{Answer, Server};
 
-/// A file name of this test's own, with nothing there yet.
+/// Returns a path of this test's own, where no file exists.
 fn fresh(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("hedgerow-record-{}-{name}.jsonl", std::process::id()));
     let _ = std::fs::remove_file(&path);
@@ -24,7 +24,7 @@ fn replay(path: &Path, flags: &[&str]) -> Output {
     command.args(["simulate", "--replay", text(path)]).args(flags).output().expect("the program starts")
 }
 
-/// Replays and gives the objects that it printed, one a line.
+/// Replays and returns the objects that it printed, one a line.
 fn objects(path: &Path, flags: &[&str]) -> Vec<Value> {
     let output = replay(path, &[&["--json"], flags].concat());
     let said = String::from_utf8_lossy(&output.stderr);
@@ -33,7 +33,7 @@ fn objects(path: &Path, flags: &[&str]) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Serves ten requests: answered, refused, and left by their callers while they wait and while they run.
+/// Serves ten requests: answered, refused, and cancelled while they wait and while they run.
 fn serve_ten(server: &Server) {
     let body = |tokens: u32| {
         json!({
@@ -72,7 +72,7 @@ fn serve_ten(server: &Server) {
 }
 
 #[test]
-fn what_a_server_recorded_is_replayed_to_the_same_end() {
+fn a_recording_is_replayed_to_the_same_outcomes() {
     let path = fresh("ten");
     let flags = ["--parallel", "2", "--ctx-size", "4096", "--record", text(&path)];
     let Some(server) = Server::start(&flags) else { return };
@@ -98,13 +98,13 @@ fn what_a_server_recorded_is_replayed_to_the_same_end() {
     let shown = String::from_utf8(replay(&path, &[]).stdout).expect("text");
     assert!(shown.contains("times as long; replayed at") && shown.contains("admitted attainment"), "{shown}");
 
-    a_recording_is_not_written_over(&path, &recording);
+    a_recording_is_not_overwritten(&path, &recording);
     a_part_of_it_is_replayed_with_a_warning(&recording);
     a_changed_end_is_found(&recording);
     std::fs::remove_file(path).expect("the file is ours");
 }
 
-fn a_recording_is_not_written_over(path: &Path, recording: &str) {
+fn a_recording_is_not_overwritten(path: &Path, recording: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(["serve", "--port", "0", "--record", text(path)])
         .output()
@@ -139,7 +139,7 @@ fn a_changed_end_is_found(recording: &str) {
 }
 
 #[test]
-fn a_replay_refuses_what_it_cannot_use() {
+fn a_replay_refuses_an_invalid_recording() {
     let refused = |flags: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_hedgerow")).arg("simulate").args(flags).output();
         let output = output.expect("the program starts");

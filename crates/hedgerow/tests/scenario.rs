@@ -1,4 +1,4 @@
-//! `hedgerow scenario` as its users meet it: files out, mistakes told, values shown, and an exit code.
+//! Tests of `hedgerow scenario` as a program: files, errors, values and exit codes.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -14,7 +14,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("hedgerow writes UTF-8")
 }
 
-/// A folder of its own for a test, empty.
+/// Creates an empty folder for a test.
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("hedgerow-scenario-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
@@ -23,7 +23,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
-fn every_kind_is_written_checked_shown_and_played() {
+fn every_kind_is_written_checked_shown_and_simulated() {
     let folder = folder("kinds");
     for kind in ["paper", "continuous", "city"] {
         let file = folder.join(format!("{kind}.toml"));
@@ -46,7 +46,7 @@ fn every_kind_is_written_checked_shown_and_played() {
 }
 
 #[test]
-fn a_file_that_is_there_is_not_overwritten() {
+fn an_existing_file_is_not_overwritten() {
     let folder = folder("kept");
     let file = folder.join("mine.toml");
     std::fs::write(&file, "mine").unwrap();
@@ -58,7 +58,7 @@ fn a_file_that_is_there_is_not_overwritten() {
 }
 
 #[test]
-fn every_file_is_checked_and_every_mistake_told() {
+fn every_file_is_checked_and_every_mistake_reported() {
     let folder = folder("mistakes");
     let write = |name: &str, kind: &str, from: &str, to: &str| {
         let whole = hedgerow(&["scenario", "new", "--kind", kind]);

@@ -1,4 +1,4 @@
-//! `hedgerow simulate` and `hedgerow bench simulate` as their users meet them: files, tables and errors.
+//! Tests of `hedgerow simulate` and `hedgerow bench simulate` as programs: files, tables and errors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("hedgerow writes UTF-8")
 }
 
-/// A folder of its own for a test, not made yet.
+/// Returns a path for a test's own folder, which does not exist yet.
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("hedgerow-simulate-{}-{name}", std::process::id()))
 }
@@ -36,7 +36,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn each_policy_has_a_folder_and_all_of_them_one_drawing() {
+fn each_policy_has_a_folder_and_all_policies_share_one_plot() {
     let out = folder("policies");
     let path = out.to_str().unwrap();
     printed(&[
@@ -66,7 +66,7 @@ fn each_policy_has_a_folder_and_all_of_them_one_drawing() {
 #[test]
 fn every_column_is_documented() {
     let documentation =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/simulator.md")).unwrap();
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guides/simulator.md")).unwrap();
     let out = folder("columns");
     printed(&["simulate", CONTINUOUS, "--requests", "20", "--out", out.to_str().unwrap(), "--plan-times"]);
     for name in ["requests.csv", "plans.csv", "cdfs.csv", "plan_times.csv"] {
@@ -79,7 +79,7 @@ fn every_column_is_documented() {
 }
 
 #[test]
-fn a_trace_is_of_one_policy() {
+fn a_trace_covers_only_one_policy() {
     let trace = folder("trace.json");
     let path = trace.to_str().unwrap();
     printed(&["simulate", CONTINUOUS, "--requests", "10", "--trace", path]);
@@ -96,7 +96,7 @@ fn a_trace_is_of_one_policy() {
 }
 
 #[test]
-fn a_bench_has_a_row_for_each_size_and_draws_them() {
+fn the_benchmark_has_a_row_for_each_size_and_plots_them() {
     let plot = folder("growth.svg");
     let path = plot.to_str().unwrap();
     let bench =

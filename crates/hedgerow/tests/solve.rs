@@ -1,4 +1,4 @@
-//! `hedgerow solve` as its users meet it: files in, lines out, and an exit code.
+//! Tests of `hedgerow solve` as a program: input files, output lines and exit codes.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn solve(arguments: &[&str], input: &str) -> Output {
     command.arg("solve").args(arguments).current_dir(example(""));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program was built for this test");
-    // A program that does not ask for its input may have closed it.
+    // A program that does not read its input may have closed it.
     let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
     child.wait_with_output().expect("it was started")
 }
@@ -26,7 +26,7 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).expect("hedgerow writes UTF-8")
 }
 
-/// What it prints, without the seconds, which differ from run to run.
+/// Checks its output without the seconds, which differ from run to run.
 fn check_answer(arguments: &[&str], answer: Expect) {
     let output = solve(arguments, "");
     assert!(output.status.success(), "{output:?}");
@@ -60,7 +60,7 @@ fn prints_one_json_object_for_each_file_and_proves_all_of_them() {
 }
 
 #[test]
-fn dftsp_says_where_it_could_not_prove_its_answer() {
+fn dftsp_reports_where_its_answer_is_not_proven() {
     check_answer(
         &[&["--json", "--solver", "dftsp"], &FILES[..]].concat(),
         expect![[r#"
@@ -105,7 +105,7 @@ fn prints_readable_lines_without_json() {
 }
 
 #[test]
-fn a_search_cut_short_still_answers_with_a_bound() {
+fn a_truncated_search_still_gives_a_bound() {
     check_answer(
         &["--json", "--node-limit", "50", "--solver", "dftsp", "paper-12.json"],
         expect![[
@@ -121,21 +121,21 @@ fn a_search_cut_short_still_answers_with_a_bound() {
 }
 
 #[test]
-fn a_time_limit_of_nothing_still_gives_an_answer() {
+fn a_time_limit_of_zero_still_gives_an_answer() {
     let output = solve(&["--json", "--time-limit", "0", "--solver", "dftsp", "paper-12.json"], "");
     assert!(output.status.success());
     assert!(text(output.stdout).contains(r#""status":"feasible""#));
 }
 
 #[test]
-fn reads_standard_input_and_calls_it_so() {
+fn reads_standard_input_and_names_it() {
     let input = std::fs::read_to_string(example("dftsp-misses.json")).expect("it is in the repository");
     let output = text(solve(&["--json", "-"], &input.replace(r#""name": "dftsp-misses","#, "")).stdout);
     assert!(output.starts_with(r#"{"name":"stdin","#), "{output}");
 }
 
 #[test]
-fn a_bad_number_is_named_with_its_place_and_the_way_out() {
+fn a_bad_number_is_reported_with_its_field_and_a_hint() {
     let input = std::fs::read_to_string(example("dftsp-misses.json")).expect("it is in the repository");
     check_error(
         &["-"],
@@ -143,13 +143,13 @@ fn a_bad_number_is_named_with_its_place_and_the_way_out() {
         expect![[r#"
         error: standard input: capacity.memory: -9 is not a non-negative integer below 2^53
 
-        hint: the format is described in docs/model.md §2; examples/instances/ has files that can be solved
+        hint: the format is described in docs/design/model.md §2; examples/instances/ has files that can be solved
     "#]],
     );
 }
 
 #[test]
-fn a_missing_file_is_named_with_the_way_out() {
+fn a_missing_file_is_reported_with_a_hint() {
     check_error(
         &["absent.json"],
         "",
@@ -169,7 +169,7 @@ fn a_bad_file_does_not_keep_the_others_from_being_solved() {
     expect![[r#"
         error: standard input: missing field `format`
 
-        hint: the format is described in docs/model.md §2; examples/instances/ has files that can be solved
+        hint: the format is described in docs/design/model.md §2; examples/instances/ has files that can be solved
         error: 1 of 3 files could not be solved
 
         hint: the reasons are above; the other files were solved

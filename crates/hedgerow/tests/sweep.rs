@@ -1,4 +1,4 @@
-//! `hedgerow sweep` and `hedgerow figures` as their users meet them: killed, resumed, and the same to the byte.
+//! Tests of `hedgerow sweep` and `hedgerow figures` as programs: killed, resumed, and identical to the byte.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// A folder of its own for a test, empty.
+/// Creates an empty folder for a test.
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("hedgerow-cli-sweep-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
@@ -43,7 +43,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn a_sweep_that_was_killed_goes_on_and_ends_with_the_same_bytes() {
+fn a_killed_sweep_resumes_and_ends_with_the_same_bytes() {
     let folder = folder("killed");
     std::fs::write(folder.join("paper.toml"), include_str!("../../../scenarios/paper.toml")).unwrap();
     let sweep = folder.join("sweep.toml");
@@ -74,7 +74,7 @@ fn a_sweep_that_was_killed_goes_on_and_ends_with_the_same_bytes() {
 }
 
 #[test]
-fn a_mistake_in_a_sweep_is_told_with_the_way_out() {
+fn a_mistake_in_a_sweep_is_reported_with_a_hint() {
     let folder = folder("mistake");
     std::fs::write(folder.join("paper.toml"), include_str!("../../../scenarios/paper.toml")).unwrap();
     let sweep = folder.join("sweep.toml");

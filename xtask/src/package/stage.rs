@@ -94,8 +94,8 @@ fn put_service(shell: &Shell, stage: &Stage) -> Result<(), Failure> {
 fn put_documents(shell: &Shell, release: &Release, stage: &Stage) -> Result<(), Failure> {
     let folder = stage.documents();
     let places = [
-        ("docs/packages.md", "packages.md"),
-        ("docs/operating.md", "operating.md"),
+        ("docs/guides/packages.md", "packages.md"),
+        ("docs/guides/operating.md", "operating.md"),
         ("config/default.toml", "default.toml"),
         ("CHANGELOG.md", "changelog"),
     ];

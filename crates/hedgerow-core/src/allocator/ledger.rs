@@ -1,21 +1,10 @@
-//! Who holds what: memory and band shares are handed out and come back, to the last byte.
+//! The ledger: accounts for granted and free memory and band shares, exactly.
 
-use super::Share;
-use crate::node::Node;
-use crate::units::Bytes;
+use crate::model::grant::Grant;
+use crate::model::node::Node;
+use crate::model::radio::Share;
 
-/// What one request holds from its choice to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-pub struct Grant {
-    /// KV memory.
-    pub memory: Bytes,
-    /// Share of the uplink.
-    pub uplink: Share,
-    /// Share of the downlink.
-    pub downlink: Share,
-}
-
-/// What is free.
+/// The node's resources, and the free part of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
     whole: Grant,
@@ -23,18 +12,18 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Everything the node has, free.
+    /// A ledger with all of the node's resources free.
     pub fn new(node: &Node) -> Self {
         let whole = Grant { memory: node.kv_memory(), uplink: Share::WHOLE, downlink: Share::WHOLE };
         Self { whole, free: whole }
     }
 
-    /// What is free now.
+    /// The free resources.
     pub fn free(&self) -> Grant {
         self.free
     }
 
-    /// What there is in all.
+    /// All of the node's resources.
     pub fn whole(&self) -> Grant {
         self.whole
     }
@@ -46,7 +35,7 @@ impl Ledger {
             && grant.downlink <= self.free.downlink
     }
 
-    /// Whether a grant could be taken if nobody held anything.
+    /// Whether a grant would fit an idle node.
     pub fn could_ever_fit(&self, grant: &Grant) -> bool {
         Self { whole: self.whole, free: self.whole }.fits(grant)
     }
@@ -70,11 +59,11 @@ impl Ledger {
         self.free.downlink = self.free.downlink + grant.downlink;
     }
 
-    /// Conservation: what is free and what is held add up to the whole.
+    /// Checks conservation: free and held resources add up to the whole.
     ///
     /// # Panics
     ///
-    /// If they do not, with both sides.
+    /// If they do not; the message shows both sides.
     pub fn assert_conserved<'a>(&self, held: impl Iterator<Item = &'a Grant>) {
         let mut sum = self.clone();
         held.for_each(|grant| sum.give_back(grant));

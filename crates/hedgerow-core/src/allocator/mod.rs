@@ -1,29 +1,26 @@
 //! Stage 3 of 6: the resource allocator.
 //!
-//! - takes: what a request needs of the node, and what others hold
-//! - gives: a [`Grant`] of memory and of the band, each way, that the request holds until it ends
-//! - never: decides who deserves it; the scheduler asks first whether a batch fits
+//! - takes: what a request needs of the node, and what other requests hold
+//! - gives: a [`Grant`] of memory and of the band, in each direction, that the request holds until it ends
+//! - never: decides which request gets resources; the scheduler checks first whether a batch fits
 
 mod ledger;
-mod modem;
-mod radio;
-mod wire;
 
-pub use ledger::{Grant, Ledger};
-pub use modem::{CQI_EFFICIENCIES, Coding, Modem, PowerOver};
-pub use radio::{Channel, Radio, Share, full_band_rate, rate_on, share_for, share_needed};
-pub use wire::{Payload, Wire};
+pub use crate::model::grant::Grant;
+pub use crate::model::modem::{CQI_EFFICIENCIES, Coding, Modem, PowerOver};
+pub use crate::model::radio::{Channel, Radio, Share, full_band_rate, rate_on, share_for, share_needed};
+pub use crate::model::wire::{Payload, Wire};
+pub use ledger::Ledger;
 
-use crate::node::Node;
-use crate::request::{Link, Request};
-use crate::units::Tokens;
+use crate::model::node::Node;
+use crate::model::request::{Link, Request};
+use crate::model::units::Tokens;
 
-/// What a request must be granted to be served: KV memory for every token it may come to hold, and its
-/// share of the link. By radio that is the smallest share of the band, each way, that carries its payload
-/// within its slot; by wire it is the rate that its answer was found to need ([`Wire::rate`]), and nothing
-/// of the uplink, because its prompt is here already.
+/// The grant that a request needs: KV memory for every token that it may hold, and its share of the link. By radio
+/// that is the smallest share of the band, in each direction, that carries its payload within its slot; by wire it is
+/// the rate that its answer needs ([`Wire::rate`]), and no uplink, because its prompt has arrived already.
 ///
-/// `prompt` is the length its prompt is padded to. Equation: `model.md §1`.
+/// `prompt` is the padded length of its prompt. Equation: `model.md §1`.
 pub fn needs(request: &Request, prompt: Tokens, node: &Node) -> Grant {
     let memory = node.kv_memory_of(prompt + request.max_output);
     let (uplink, downlink) = match (&request.link, &node.radio, &node.wire) {
@@ -43,11 +40,11 @@ pub fn needs(request: &Request, prompt: Tokens, node: &Node) -> Grant {
 mod tests {
     use super::*;
     use crate::engine::CostModel;
-    use crate::engine::cost::{MeasuredCost, Surface};
-    use crate::node::ModelShape;
-    use crate::request::RequestId;
-    use crate::time::{Instant, Span};
-    use crate::units::{BitsPerSecond, Bytes};
+    use crate::model::cost::{MeasuredCost, Surface};
+    use crate::model::node::ModelShape;
+    use crate::model::request::RequestId;
+    use crate::model::time::{Instant, Span};
+    use crate::model::units::{BitsPerSecond, Bytes};
 
     /// A node on a wire of 1 Mbit/s with memory for a hundred tokens of four bytes.
     fn wired() -> Node {
@@ -61,7 +58,7 @@ mod tests {
                 feed_forward: 1,
                 gated: false,
                 vocabulary: 1,
-                kv_type: crate::node::KvType::F16,
+                kv_type: crate::model::node::KvType::F16,
             },
             precisions: Vec::new(),
             weights_limit: None,
@@ -86,7 +83,7 @@ mod tests {
     fn a_wire_is_shared_out_to_the_last_billionth_and_comes_back_whole() {
         let node = wired();
         let mut ledger = Ledger::new(&node);
-        // Thirds are rounded up, so that three do not fit; a third less a bit is.
+        // Thirds are rounded up, so that three do not fit; two and a slightly smaller one do.
         let third = needs(&sent_at(1e6 / 3.0), Tokens(1), &node);
         let less = needs(&sent_at(1e6 / 3.0 - 0.01), Tokens(1), &node);
         ledger.take(&third);
@@ -108,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_pays_for_a_wire_that_is_not_counted() {
+    fn a_node_without_a_wire_model_grants_no_share_of_it() {
         let node = Node { wire: None, ..wired() };
         let needs = needs(&sent_at(2e6), Tokens(1), &node);
         assert_eq!((needs.uplink, needs.downlink), (Share::NONE, Share::NONE));

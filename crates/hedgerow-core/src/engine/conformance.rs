@@ -1,15 +1,15 @@
-//! What every engine must do, as one suite that runs on all of them.
+//! The conformance suite that every engine must pass.
 //!
-//! Each claim starts and ends with nothing open. The suite needs an engine of at least 3 sequences
-//! and a context of at least 64 tokens.
+//! Each claim starts and ends without open requests. The suite needs an engine of at least 3 sequences and a context
+//! of at least 64 tokens.
 
 use super::{
     EndReason, Engine, EngineError, GenerationTask, PrefillChunk, Sampling, Step, StepReport, TokenId,
 };
-use crate::request::RequestId;
-use crate::units::Tokens;
+use crate::model::request::RequestId;
+use crate::model::units::Tokens;
 
-/// Makes a prompt of so many tokens that the engine's model understands.
+/// Makes a prompt of the given number of tokens from the engine's vocabulary.
 pub type MakePrompt<'a> = dyn Fn(u32) -> Vec<TokenId> + 'a;
 
 /// Runs every claim.
@@ -38,7 +38,7 @@ const CLAIMS: &[fn(&mut dyn Engine, &MakePrompt<'_>)] = &[
     refuses_what_it_cannot_hold,
     refuses_a_step_that_does_not_fit_and_changes_nothing,
     does_nothing_for_an_empty_step,
-    says_how_much_of_a_prompt_it_remembered,
+    reports_how_much_of_a_prompt_was_cached,
     survives_two_hundred_cancellations,
 ];
 
@@ -64,7 +64,7 @@ fn decode(requests: &[u64]) -> Step {
     Step { decode: requests.iter().copied().map(RequestId).collect(), ..Step::default() }
 }
 
-/// Runs a step and gives back its report with the tokens it produced.
+/// Runs a step and returns its report with the tokens it produced.
 fn run(engine: &mut dyn Engine, step: &Step) -> (StepReport, Vec<(RequestId, TokenId, Option<EndReason>)>) {
     let mut tokens = Vec::new();
     let report = engine
@@ -87,8 +87,8 @@ fn produces_exactly_as_many_tokens_as_asked_for(engine: &mut dyn Engine, prompt:
         let (report, tokens) = run(engine, &decode(&[id]));
         let end = (produced == 4).then_some(EndReason::Length);
         assert_eq!(tokens.len(), 1);
-        assert_eq!(tokens[0].2, end, "the sink is told with token {produced}");
-        assert_eq!(report.progress[0].end, end, "the report says so too");
+        assert_eq!(tokens[0].2, end, "the sink gets the end with token {produced}");
+        assert_eq!(report.progress[0].end, end, "the report has it too");
     }
     let gone = engine.step(&decode(&[id]), &mut |_: super::Emission<'_>| {});
     assert_eq!(gone, Err(EngineError::NotOpen { request: RequestId(id) }), "a finished request is closed");
@@ -216,18 +216,18 @@ fn does_nothing_for_an_empty_step(engine: &mut dyn Engine, _: &MakePrompt<'_>) {
     assert!(report.progress.is_empty() && tokens.is_empty());
 }
 
-fn says_how_much_of_a_prompt_it_remembered(engine: &mut dyn Engine, prompt: &MakePrompt<'_>) {
+fn reports_how_much_of_a_prompt_was_cached(engine: &mut dyn Engine, prompt: &MakePrompt<'_>) {
     let (length, half) = (48, 24);
-    let kept = || GenerationTask { cache_prompt: true, ..work(prompt(length), 2) };
-    engine.open(RequestId(1), kept()).unwrap();
+    let sharing = || GenerationTask { cache_prompt: true, ..work(prompt(length), 2) };
+    engine.open(RequestId(1), sharing()).unwrap();
     let (report, first) = run(engine, &prefill(1, length));
-    assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "nobody was here before");
+    assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "the cache is empty");
     let (report, _) = run(engine, &decode(&[1]));
     assert_eq!(report.progress[0].cached, None, "its prompt has begun long ago");
-    // The same prompt again, by one who wants to share and one who does not.
-    engine.open(RequestId(2), kept()).unwrap();
+    // The same prompt again, with and without prefix caching.
+    engine.open(RequestId(2), sharing()).unwrap();
     engine.open(RequestId(3), work(prompt(length), 2)).unwrap();
-    assert_eq!(engine.kv_used(), Tokens::ZERO, "opening takes no cells, remembered or not");
+    assert_eq!(engine.kv_used(), Tokens::ZERO, "opening takes no cells, cached or not");
     let (report, _) = run(engine, &prefill(3, half));
     assert_eq!(report.progress[0].cached, Some(Tokens::ZERO));
     engine.close(RequestId(3));
@@ -239,7 +239,7 @@ fn says_how_much_of_a_prompt_it_remembered(engine: &mut dyn Engine, prompt: &Mak
     assert_eq!(engine.kv_used(), cached + progress.prefilled);
     let left = Tokens(length) - cached - progress.prefilled;
     let second = if left > Tokens::ZERO { run(engine, &prefill(2, left.0)).1 } else { tokens };
-    assert_eq!((second.len(), second[0].1), (1, first[0].1), "what is remembered changes no answer");
+    assert_eq!((second.len(), second[0].1), (1, first[0].1), "prefix caching changes no answer");
     engine.close(RequestId(2));
 }
 

@@ -1,43 +1,42 @@
-//! What an engine's cache holds, to be found by how it begins.
+//! Prefix caching: an index of the token sequences in an engine's KV cache, searched by prefix.
 //!
-//! Pure bookkeeping: an engine that keeps the cells of ended requests owns one and does the copying;
-//! whoever hands requests to the core asks it beforehand how much of a prompt need not be computed.
+//! It is bookkeeping only: an engine that retains the cells of ended requests owns one and does the copying; the
+//! driver looks a prompt up before it reports the arrival, to learn how many of its tokens need no prefill.
 
 use super::TokenId;
-use crate::request::RequestId;
-use crate::units::Tokens;
+use crate::model::request::RequestId;
+use crate::model::units::Tokens;
 
-/// Shorter matches are not used and shorter sequences not kept: looking them up would cost about what it saves.
-/// Fewer than what a chat's template puts before every first question.
-pub const WORTHWHILE: Tokens = Tokens(8);
+/// The shortest match that is used and the shortest sequence that is retained: below that, a lookup costs about what
+/// it saves. A chat template puts more tokens than this before every first question.
+pub const MIN_PREFIX: Tokens = Tokens(8);
 
-/// The name of one held sequence.
+/// The id of one held sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeldId(u64);
 
-/// A held sequence that begins like a prompt.
+/// A held sequence that shares a prefix with a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefixMatch {
-    /// Which one.
+    /// The held sequence.
     pub held: HeldId,
-    /// How many tokens they share; always fewer than the prompt has, whose last token must run to give
-    /// scores.
+    /// Length of the shared prefix; always less than the prompt's, whose last token must run to give logits.
     pub tokens: Tokens,
 }
 
-/// What becomes of the cells when a request ends.
+/// Which cells to retain and to drop when a request ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
-    /// Whether its own are to be kept, under the name it has.
+    /// Whether to retain its own cells, under its id.
     pub is_retained: bool,
-    /// Whose kept cells are to be dropped.
+    /// The retained sequences whose cells are to be dropped.
     pub dropped: Vec<HeldId>,
 }
 
-/// The token sequences of open requests and of ended ones that are retained, least recently used first.
+/// The token sequences of open requests and of retained ended ones, least recently used first.
 ///
-/// A request that is promised a prefix claims it; what is claimed is not dropped before the claimant
-/// has begun or gone.
+/// A request that is planned with a cached prefix claims it; a claimed sequence is not dropped before the claiming
+/// request has begun or left.
 #[derive(Clone, Debug)]
 pub struct PrefixIndex {
     retained_max: usize,
@@ -49,13 +48,14 @@ pub struct PrefixIndex {
 struct Held {
     id: HeldId,
     tokens: Vec<TokenId>,
-    /// How many of them are in the cache; of an open request, the rest is to come.
+    /// How many of them are in the cache; those of an open request may still be incomplete.
     computed: usize,
     is_open: bool,
     claims: Vec<RequestId>,
 }
 
 impl Held {
+    /// Length of the prefix that it shares with a prompt.
     fn shares(&self, prompt: &[TokenId]) -> usize {
         let most = self.computed.min(prompt.len().saturating_sub(1));
         self.tokens[..most].iter().zip(prompt).take_while(|(held, asked)| held == asked).count()
@@ -63,28 +63,28 @@ impl Held {
 }
 
 impl PrefixIndex {
-    /// Nothing held yet; of ended requests, at most `retained_max` will be. With 0 it never finds anything.
+    /// An empty index that retains at most `retained_max` ended requests. With 0 it never finds anything.
     pub fn new(retained_max: u32) -> Self {
         Self { retained_max: retained_max as usize, held: Vec::new(), next_id: 0 }
     }
 
-    /// Whether it may ever find anything.
+    /// Whether it retains anything, so that it may find a prefix.
     pub fn is_enabled(&self) -> bool {
         self.retained_max > 0
     }
 
-    /// The held sequence that a prompt shares most with; of equals a retained one and the shortest, which
-    /// is copied fastest.
+    /// The held sequence that shares the longest prefix with a prompt. Ties go to a retained one, then to the
+    /// shortest, which is copied fastest.
     pub fn find(&self, prompt: &[TokenId]) -> Option<PrefixMatch> {
         let matches = self.held.iter().map(|held| (held.shares(prompt), held));
         let (shared, best) =
             matches.max_by_key(|(shared, held)| (*shared, !held.is_open, usize::MAX - held.computed))?;
         let tokens = Tokens(shared as u32);
-        (self.is_enabled() && tokens >= WORTHWHILE).then_some(PrefixMatch { held: best.id, tokens })
+        (self.is_enabled() && tokens >= MIN_PREFIX).then_some(PrefixMatch { held: best.id, tokens })
     }
 
-    /// Finds a prompt's longest prefix and holds on to it until [`PrefixIndex::take`] or
-    /// [`PrefixIndex::release`]; how many tokens it has.
+    /// Finds a prompt's longest cached prefix, claims it until [`PrefixIndex::take`] or [`PrefixIndex::release`], and
+    /// returns its length.
     pub fn claim(&mut self, request: RequestId, prompt: &[TokenId]) -> Tokens {
         let Some(found) = self.find(prompt) else { return Tokens::ZERO };
         self.touch(found.held);
@@ -94,7 +94,7 @@ impl PrefixIndex {
         found.tokens
     }
 
-    /// Finds the longest prefix of a prompt that begins to run now, which settles its claim.
+    /// Finds the longest cached prefix of a prompt that begins to run now, and ends its claim.
     pub fn take(&mut self, request: RequestId, prompt: &[TokenId]) -> Option<PrefixMatch> {
         self.release(request);
         let found = self.find(prompt)?;
@@ -102,14 +102,14 @@ impl PrefixIndex {
         Some(found)
     }
 
-    /// Gives up a request's claim, if it has one.
+    /// Releases a request's claim, if it has one.
     pub fn release(&mut self, request: RequestId) {
         for held in &mut self.held {
             held.claims.retain(|&claimant| claimant != request);
         }
     }
 
-    /// Notes a request that was opened; none of its prompt is computed yet.
+    /// Adds a request that was opened; none of its prompt is computed yet.
     pub fn open(&mut self, prompt: Vec<TokenId>) -> HeldId {
         let id = HeldId(self.next_id);
         self.next_id += 1;
@@ -117,15 +117,14 @@ impl PrefixIndex {
         id
     }
 
-    /// Notes that an open request begins with `cached` tokens that were held already.
+    /// Notes that the first `cached` tokens of an open request were cached already.
     pub fn skip(&mut self, id: HeldId, cached: Tokens) {
         if let Some(held) = self.held.iter_mut().find(|held| held.id == id) {
             held.computed = cached.0 as usize;
         }
     }
 
-    /// Notes that `computed` more of an open request's tokens are in the cache, and the token that was
-    /// produced with them.
+    /// Notes that `computed` more of an open request's tokens are in the cache, and the token that they produced.
     pub fn advance(&mut self, id: HeldId, computed: Tokens, produced: Option<TokenId>) {
         if let Some(held) = self.held.iter_mut().find(|held| held.id == id) {
             held.computed += computed.0 as usize;
@@ -133,14 +132,15 @@ impl PrefixIndex {
         }
     }
 
-    /// Notes that an open request has ended, and decides what is kept: its sequence, unless another holds
-    /// all of it; instead of those that it continues; and if need be instead of the least recently used.
+    /// Ends an open request and decides what is retained: its sequence, unless it is a prefix of a retained one. It
+    /// replaces the retained sequences that are prefixes of it and, where there is no room, the least recently used
+    /// one.
     pub fn end(&mut self, id: HeldId) -> Ending {
         let mut ending = Ending::default();
         let Some(mut ended) = self.remove(id) else { return ending };
         ended.tokens.truncate(ended.computed);
         ended.is_open = false;
-        if Tokens(ended.computed as u32) < WORTHWHILE || !self.is_enabled() {
+        if Tokens(ended.computed as u32) < MIN_PREFIX || !self.is_enabled() {
             return ending;
         }
         let covers = |held: &Held| !held.is_open && held.tokens.starts_with(&ended.tokens);
@@ -157,7 +157,7 @@ impl PrefixIndex {
             ending.dropped.push(shorter.id);
         }
         while self.held.iter().filter(|held| !held.is_open).count() >= self.retained_max {
-            // Where all are claimed, whoever claimed the one that has ended finds less than promised.
+            // Where all are claimed, a request with a claim on the ended one will find less than it was planned with.
             let is_free = |held: &Held| !held.is_open && held.claims.is_empty();
             let Some(oldest) = self.held.iter().position(is_free) else { return ending };
             ending.dropped.push(self.held.remove(oldest).id);
@@ -167,7 +167,7 @@ impl PrefixIndex {
         ending
     }
 
-    /// Forgets a sequence whose cells are not there after all.
+    /// Removes a sequence whose cells are not in the cache after all.
     pub fn forget(&mut self, id: HeldId) {
         self.remove(id);
     }
@@ -188,12 +188,12 @@ impl PrefixIndex {
 mod tests {
     use super::*;
 
-    /// A text whose first `shared` tokens are everybody's and the rest its own.
+    /// A text whose first `shared` tokens are common to all texts and the rest its own.
     fn text(own: i32, shared: u32, length: u32) -> Vec<TokenId> {
         (0..length).map(|at| TokenId(if at < shared { at as i32 } else { 1000 * own + at as i32 })).collect()
     }
 
-    /// Opens a request, computes all of its prompt and ends it; whether it is retained, and who is not.
+    /// Opens a request, computes all of its prompt and ends it; returns its id and what is retained and dropped.
     fn serve(index: &mut PrefixIndex, prompt: Vec<TokenId>) -> (HeldId, Ending) {
         let computed = Tokens(prompt.len() as u32);
         let id = index.open(prompt);
@@ -231,12 +231,12 @@ mod tests {
         assert_eq!(found(&index, &text(2, 90, 100)), None);
         index.advance(id, Tokens(64), None);
         assert_eq!(found(&index, &text(2, 90, 100)), Some((id, 64)));
-        assert!(index.end(id).is_retained, "cancelled in its prompt, it is kept as far as it came");
+        assert!(index.end(id).is_retained, "cancelled in its prompt, the computed part is retained");
         assert_eq!(found(&index, &text(2, 90, 100)), Some((id, 64)));
     }
 
     #[test]
-    fn keeps_the_answer_but_for_its_last_token_which_was_never_fed_back() {
+    fn retains_the_answer_but_for_its_last_token_which_was_never_fed_back() {
         let mut index = PrefixIndex::new(1);
         let id = index.open(text(1, 40, 40));
         index.advance(id, Tokens(40), Some(TokenId(40)));
@@ -266,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_is_claimed_until_the_claimant_has_begun_or_gone() {
+    fn retains_what_is_claimed_until_the_claiming_request_has_begun_or_left() {
         let mut index = PrefixIndex::new(1);
         let (first, _) = serve(&mut index, text(1, 0, 40));
         assert_eq!(index.claim(RequestId(7), &text(1, 0, 50)), Tokens(40));
         assert_eq!(serve(&mut index, text(2, 0, 40)).1, Ending::default());
         let (longer, ending) = serve(&mut index, text(1, 0, 45));
-        assert_eq!(ending.dropped, [first], "what continues it will do as well");
+        assert_eq!(ending.dropped, [first], "a continuation contains it");
         assert_eq!(serve(&mut index, text(2, 0, 40)).1, Ending::default(), "and inherits the claim");
         assert_eq!(index.take(RequestId(7), &text(1, 0, 50)).map(|found| found.held), Some(longer));
         let (last, ending) = serve(&mut index, text(2, 0, 40));

@@ -1,4 +1,4 @@
-//! An engine that does what it is told: for tests of everything around engines.
+//! A scripted engine, for tests of the code around engines.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use super::sequences::Sequences;
 use super::{
     Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId, TokenSink,
 };
-use crate::request::RequestId;
-use crate::time::Span;
-use crate::units::Tokens;
+use crate::model::request::RequestId;
+use crate::model::time::Span;
+use crate::model::units::Tokens;
 
-/// Produces the tokens 0, 1, 2, … for each request, every step taking the same time.
+/// An engine that produces the tokens 0, 1, 2, … for each request; every step takes the same time.
 #[derive(Clone, Debug)]
 pub struct ScriptedEngine {
     sequences: Sequences<()>,
@@ -21,7 +21,7 @@ pub struct ScriptedEngine {
 }
 
 impl ScriptedEngine {
-    /// An engine with nothing open.
+    /// An engine without open requests.
     pub fn new(limits: EngineLimits, step_time: Span) -> Self {
         Self {
             sequences: Sequences::new(limits),
@@ -32,12 +32,12 @@ impl ScriptedEngine {
         }
     }
 
-    /// Makes this request end by itself after so many tokens.
+    /// Makes this request end by itself after `tokens` tokens.
     pub fn stop_after(&mut self, request: RequestId, tokens: Tokens) {
         self.stops_after.insert(request, tokens);
     }
 
-    /// Makes it find so many of this request's prompt tokens in its cache.
+    /// Makes the engine find the first `tokens` tokens of this request's prompt in its cache.
     pub fn remember(&mut self, request: RequestId, tokens: Tokens) {
         self.remembered.insert(request, tokens);
     }
@@ -101,7 +101,7 @@ mod tests {
     use crate::engine::conformance;
 
     #[test]
-    fn keeps_the_rules_of_an_engine() {
+    fn passes_the_conformance_suite() {
         let limits = EngineLimits { parallel: 4, context: Tokens(64), kv: Tokens(256) };
         let mut engine = ScriptedEngine::new(limits, Span::from_millis(1));
         conformance::check(&mut engine, &|length| vec![TokenId(1); length as usize]);

@@ -1,15 +1,15 @@
-//! The rules every engine keeps about its open requests, in one place.
+//! State of an engine's open requests, with the checks that all engines share.
 
 use std::collections::BTreeMap;
 
 use super::{EndReason, EngineError, EngineLimits, GenerationTask, Progress, Step};
-use crate::request::RequestId;
-use crate::units::Tokens;
+use crate::model::request::RequestId;
+use crate::model::units::Tokens;
 
-/// The requests an engine has open, how far each one is, and `T`: whatever else the engine keeps for it.
+/// An engine's open requests and their progress; `T` is the engine's own data for each.
 ///
-/// An engine calls [`Sequences::check`] before it runs a step, then [`Sequences::advance`] for each
-/// request of it; both together make every engine accept and refuse the same steps.
+/// An engine calls [`Sequences::check`] before it runs a step, then [`Sequences::advance`] for each request of it, so
+/// that all engines accept and refuse the same steps.
 #[derive(Clone, Debug)]
 pub struct Sequences<T> {
     limits: EngineLimits,
@@ -19,48 +19,48 @@ pub struct Sequences<T> {
 /// One open request.
 #[derive(Clone, Debug)]
 pub struct Sequence<T> {
-    /// What to do.
+    /// Its task.
     pub work: GenerationTask,
-    /// Prompt tokens that were in the cache before the first was worked through.
+    /// Prompt tokens that were in the cache before its first chunk.
     pub cached: Tokens,
-    /// Prompt tokens worked through, or in the cache already.
+    /// Prompt tokens prefilled, or in the cache already.
     pub prefilled: Tokens,
     /// Tokens produced.
     pub produced: Tokens,
-    /// The engine's own.
+    /// The engine's own data.
     pub own: T,
 }
 
 impl<T> Sequence<T> {
-    /// Prompt tokens still to do.
+    /// Prompt tokens left to prefill.
     pub fn prompt_left(&self) -> Tokens {
         Tokens(self.work.prompt.len() as u32) - self.prefilled
     }
 
-    /// Whether none of its prompt has been worked through yet.
+    /// Whether none of its prompt has been prefilled yet.
     pub fn is_new(&self) -> bool {
         self.prefilled == self.cached
     }
 
-    /// Cells it holds: its prompt so far, and each produced token but the last, which has not been
-    /// fed back yet.
+    /// KV cells that it holds: its prompt so far, and each produced token but the last, which has not been fed back
+    /// yet.
     pub fn kv(&self) -> Tokens {
         self.prefilled + self.produced.saturating_sub(Tokens(1))
     }
 }
 
 impl<T> Sequences<T> {
-    /// None open yet.
+    /// A table without open requests.
     pub fn new(limits: EngineLimits) -> Self {
         Self { limits, open: BTreeMap::new() }
     }
 
-    /// What the engine can hold.
+    /// The engine's capacity.
     pub fn limits(&self) -> EngineLimits {
         self.limits
     }
 
-    /// Opens a request; `own` is made only once it is known to be acceptable.
+    /// Opens a request; `own` is called only after the request has been checked.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl<T> Sequences<T> {
     ///
     /// # Panics
     ///
-    /// If the prompt has begun already, or no token of it would be left to run.
+    /// If part of the prompt was prefilled already, or no token of it would be left to run.
     pub fn skip(&mut self, request: RequestId, cached: Tokens) -> Result<(), EngineError> {
         let sequence = self.get_mut(request)?;
         let prompt = Tokens(sequence.work.prompt.len() as u32);
@@ -108,7 +108,7 @@ impl<T> Sequences<T> {
         Ok(())
     }
 
-    /// Says whether every request of the step is open and ready for it, and whether its cells fit.
+    /// Checks that every request of the step is open and ready for it, and that its cells fit.
     ///
     /// # Errors
     ///
@@ -133,9 +133,9 @@ impl<T> Sequences<T> {
         Ok(())
     }
 
-    /// Notes that a request of a checked step ran: `prefilled` prompt tokens (none for a decode), and,
-    /// if that completed its prompt or it was decoding, one token, which `stopped` says was its last.
-    /// A request that ends is forgotten.
+    /// Advances a request of a checked step by `prefilled` prompt tokens (0 for a decode) and, if its prompt is
+    /// complete then, by one produced token; `stopped` returns whether that token ends the answer. A request that
+    /// ends is closed.
     pub fn advance(
         &mut self,
         request: RequestId,
@@ -159,7 +159,7 @@ impl<T> Sequences<T> {
         Progress { request, prefilled, cached, produced, end }
     }
 
-    /// Forgets a request; what the engine kept for it, if it was open.
+    /// Closes a request and returns the engine's own data for it, if it was open.
     pub fn close(&mut self, request: RequestId) -> Option<T> {
         self.open.remove(&request).map(|sequence| sequence.own)
     }
@@ -173,7 +173,7 @@ impl<T> Sequences<T> {
         self.open.get(&request).ok_or(EngineError::NotOpen { request })
     }
 
-    /// An open request, to change what the engine keeps for it.
+    /// An open request, mutable.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl<T> Sequences<T> {
         self.open.get_mut(&request).ok_or(EngineError::NotOpen { request })
     }
 
-    /// Cells in use over all open requests.
+    /// KV cells in use over all open requests.
     pub fn kv_used(&self) -> Tokens {
         self.open.values().map(Sequence::kv).sum()
     }

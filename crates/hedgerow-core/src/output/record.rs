@@ -1,38 +1,38 @@
-//! What became of a request.
+//! Records of ended requests.
 
 use std::fmt;
 
-use crate::allocator::Grant;
-use crate::engine::{EndReason, EngineError};
-use crate::quantization::PrecisionIndex;
-use crate::request::Request;
-use crate::scheduler::AdmissionFailure;
-use crate::time::{Instant, Span};
-use crate::units::{Bytes, Quality, Tokens};
+use super::admission_failure::AdmissionFailure;
+use crate::model::grant::Grant;
+use crate::model::precision::PrecisionIndex;
+use crate::model::request::Request;
+use crate::model::step::{EndReason, EngineError};
+use crate::model::time::{Instant, Span};
+use crate::model::units::{Bytes, Quality, Tokens};
 use hedgerow_solver::Limit;
 
-/// One request's whole story. Written once, when it has ended; nothing is left out silently.
+/// The record of one request, written once when it has ended; every request gets one.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Record {
-    /// What was asked.
+    /// The request.
     pub request: Request,
     /// How it ended.
     pub outcome: Outcome,
-    /// When it ended: for an answer, when the last of it had left the node.
+    /// When it ended; for a complete answer, when its last bit had left the node.
     pub ended: Instant,
-    /// When it was chosen, if it was.
+    /// When it started, if it did.
     pub started: Option<Instant>,
     /// When its first token came.
     pub first_token: Option<Instant>,
     /// When its last token came.
     pub last_token: Option<Instant>,
-    /// Prompt tokens that were in the engine's cache, so that they did not run; 0 until its first step.
+    /// Prompt tokens that came from the engine's prefix cache; 0 until its first step.
     pub cached: Tokens,
     /// Tokens produced.
     pub produced: Tokens,
-    /// The precision it ran at.
+    /// The precision that it ran at.
     pub precision: Option<PrecisionIndex>,
-    /// What it held.
+    /// The resources that it held.
     pub grant: Grant,
 }
 
@@ -40,18 +40,18 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Whole, in time and at a precision that is good enough.
+    /// Completed, with its deadline and targets met, at a precision that reaches its quality floor.
     Met(EndReason),
-    /// Whole, but after its deadline: only where the policy is blind to deadlines, or a step took longer
-    /// than predicted at the very end.
+    /// Completed, but with its deadline or a target missed: where the policy is blind to deadlines, or steps took
+    /// longer than predicted.
     Late(EndReason),
-    /// Cut off in generation because its deadline had passed; the caller has what there was until then.
+    /// Cut off in generation because its deadline had passed; the caller has the tokens produced until then.
     Expired,
-    /// Refused before it started.
+    /// Rejected before it started.
     Rejected(Rejection),
-    /// The caller went away.
+    /// The caller cancelled it.
     Cancelled,
-    /// The engine failed it.
+    /// The engine could not serve it.
     Failed(EngineError),
     /// Cut off in generation because the node shuts down.
     ShutDown,
@@ -71,11 +71,11 @@ impl Outcome {
         }
     }
 
-    /// Every outcome's name.
+    /// The names of all outcomes.
     pub const NAMES: [&str; 7] = ["met", "late", "expired", "rejected", "cancelled", "failed", "shut_down"];
 }
 
-/// Why a request was refused.
+/// Why a request was rejected.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejection {
@@ -84,21 +84,21 @@ pub enum Rejection {
     ContextExceeded {
         /// Prompt and `max_tokens` together.
         needed: Tokens,
-        /// What fits.
+        /// The context.
         context: Tokens,
     },
-    /// Its KV cache alone is more than the node has.
+    /// Its KV cache alone exceeds the node's KV memory.
     #[error("its KV cache of {needed} is more than the node's {available}")]
     MemoryExceeded {
-        /// What it needs.
+        /// The KV memory that it needs.
         needed: Bytes,
-        /// What there is in all.
+        /// The node's KV memory.
         available: Bytes,
     },
     /// Computing it alone takes longer than an epoch's compute slot.
     #[error("computing it takes {needed}, more than the compute slot of {slot}")]
     ComputeExceeded {
-        /// What it needs.
+        /// The time that it needs.
         needed: Span,
         /// The slot.
         slot: Span,
@@ -106,52 +106,52 @@ pub enum Rejection {
     /// Its payload needs more than the whole band.
     #[error("its payload does not fit the {} slot even with the whole band", limit.name())]
     BandExceeded {
-        /// Which way.
+        /// The direction.
         limit: Limit,
     },
-    /// No resident precision is good enough.
+    /// No usable precision reaches its quality floor.
     #[error("no loaded precision reaches a quality of {floor}; the best is {best}")]
     QualityInfeasible {
-        /// What was asked for.
+        /// Its quality floor.
         floor: Quality,
-        /// The best there is.
+        /// The best quality available.
         best: Quality,
     },
-    /// What it may run at could not be loaded.
+    /// The precisions that it may run at could not be loaded.
     #[error("no precision that it may run at could be loaded")]
     PrecisionUnavailable,
     /// The deadline could not be met even on an idle node.
     #[error("deadline of {deadline} is shorter than the fastest possible run, {fastest}")]
     DeadlineInfeasible {
-        /// What was asked for, from arrival.
+        /// Its deadline, counted from arrival.
         deadline: Span,
-        /// What an idle node needs.
+        /// The time that an idle node needs.
         fastest: Span,
     },
-    /// A target for the token rate of the answer could not be met even on an idle node.
+    /// The TTFT or TPOT target could not be met even on an idle node.
     #[error("{target} target of {asked} is shorter than the fastest possible, {fastest}")]
     TargetInfeasible {
-        /// Which one.
+        /// Which target.
         target: Target,
-        /// What was asked for.
+        /// Its value.
         asked: Span,
-        /// What an idle node needs.
+        /// The time that an idle node needs.
         fastest: Span,
     },
-    /// The deadline cannot be met now, because of what is running and promised already.
+    /// The deadline cannot be met now, because of running and admitted requests.
     #[error("the deadline cannot be met now: {why}")]
     DeadlineUnreachable {
-        /// What stands in the way.
+        /// The reason.
         why: AdmissionFailure,
-        /// When it may be worth another try.
+        /// The suggested time until a retry.
         retry_after: Span,
     },
-    /// Too many wait.
+    /// Too many requests wait.
     #[error("the queue of {capacity} requests is full")]
     QueueFull {
-        /// How many places there are.
+        /// The number of places.
         capacity: usize,
-        /// When it may be worth another try.
+        /// The suggested time until a retry.
         retry_after: Span,
     },
     /// The node shuts down.
@@ -159,7 +159,7 @@ pub enum Rejection {
     ShuttingDown,
 }
 
-/// A target for the token rate of an answer.
+/// A latency target of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum Target {
     /// Time to the first token.
@@ -178,7 +178,7 @@ impl fmt::Display for Target {
 }
 
 impl Rejection {
-    /// Its stable name: the error's `code` and the metric's label.
+    /// Its stable name: the error's `code`, and the metric's label.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ContextExceeded { .. } => "context_length_exceeded",
@@ -223,7 +223,7 @@ impl Rejection {
         }
     }
 
-    /// When another try may succeed; `None` when the same request never will, or not here.
+    /// The suggested time until a retry; `None` when the same request will never succeed on this node.
     pub fn retry_after(&self) -> Option<Span> {
         match self {
             Self::DeadlineUnreachable { retry_after, .. } | Self::QueueFull { retry_after, .. } => {
@@ -243,7 +243,7 @@ impl Rejection {
 }
 
 impl Record {
-    /// A request that never started.
+    /// The record of a request that never started.
     pub fn unserved(request: Request, outcome: Outcome, ended: Instant) -> Self {
         Self {
             request,
@@ -259,7 +259,7 @@ impl Record {
         }
     }
 
-    /// Whether everything that was asked for was kept.
+    /// Whether it met its deadline, targets and quality floor.
     pub fn is_met(&self) -> bool {
         matches!(self.outcome, Outcome::Met(_))
     }
@@ -271,10 +271,10 @@ impl Record {
 
     /// TPOT: (last − first) / (tokens − 1); `None` with fewer than two tokens.
     pub fn tpot(&self) -> Option<Span> {
-        crate::running::tpot(self.first_token, self.last_token, self.produced)
+        crate::model::running::tpot(self.first_token, self.last_token, self.produced)
     }
 
-    /// E2E: end − arrival, of an answer that was given whole.
+    /// E2E: end − arrival, of a completed answer.
     pub fn e2e(&self) -> Option<Span> {
         match self.outcome {
             Outcome::Met(_) | Outcome::Late(_) => Some(self.ended.since(self.request.arrived)),
@@ -286,7 +286,7 @@ impl Record {
         }
     }
 
-    /// Time it waited to be chosen.
+    /// Time from its arrival to its start.
     pub fn queue_time(&self) -> Option<Span> {
         self.started.map(|at| at.since(self.request.arrived))
     }

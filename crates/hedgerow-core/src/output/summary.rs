@@ -1,18 +1,18 @@
-//! Many requests' stories in a few numbers, in the field's words (`model.md §4`).
+//! Summaries of many records: attainment, goodput and latency percentiles (`model.md §4`).
 
 use super::{Outcome, Record};
-use crate::time::{Instant, Span};
+use crate::model::time::{Instant, Span};
 
-/// What became of a set of requests.
+/// The summary of a set of requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// Requests that arrived.
     pub offered: u64,
-    /// Requests that met everything they asked for.
+    /// Requests whose deadline and targets were met.
     pub met: u64,
-    /// Requests answered late or cut off at their deadline.
+    /// Requests completed late, or cut off at their deadline.
     pub late: u64,
-    /// Requests refused.
+    /// Requests rejected.
     pub turned_away: u64,
     /// Requests that ended otherwise: cancelled, failed, or cut off by a shutdown.
     pub other: u64,
@@ -26,7 +26,7 @@ pub struct Summary {
     pub ttft: Percentiles,
     /// Time per output token after the first.
     pub tpot: Percentiles,
-    /// Arrival to end, of whole answers.
+    /// Arrival to end, of completed answers.
     pub e2e: Percentiles,
 }
 
@@ -35,13 +35,13 @@ pub struct Summary {
 pub struct Percentiles {
     /// The median.
     pub p50: Option<Span>,
-    /// 19 of 20 are no longer.
+    /// The 95th percentile.
     pub p95: Option<Span>,
-    /// 99 of 100 are no longer.
+    /// The 99th percentile.
     pub p99: Option<Span>,
 }
 
-/// Adds up records one after the other: nothing of them is kept but three times each.
+/// Accumulates records into a summary; of each it stores three times only.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     summary: Summary,
@@ -50,14 +50,14 @@ pub struct Tally {
     times: Times,
 }
 
-/// The times of a set of requests, the shortest first; of those that have them.
+/// The latencies of a set of requests, sorted, of those that have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     /// Time to first token.
     pub ttft: Vec<Span>,
     /// Time per output token after the first.
     pub tpot: Vec<Span>,
-    /// Arrival to end, of whole answers.
+    /// Arrival to end, of completed answers.
     pub e2e: Vec<Span>,
 }
 
@@ -81,7 +81,7 @@ impl Tally {
         times.e2e.extend(record.e2e());
     }
 
-    /// What they come to.
+    /// The summary of the records added, and their sorted latencies.
     pub fn finish(self) -> (Summary, Times) {
         let Self { mut summary, extent, mut times } = self;
         summary.duration = extent.map_or(Span::ZERO, |(first, last)| last.since(first));
@@ -95,7 +95,7 @@ impl Tally {
 }
 
 impl Summary {
-    /// Sums up some records.
+    /// Summarizes records.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut tally = Tally::default();
         records.into_iter().for_each(|record| tally.note(record));
@@ -112,7 +112,7 @@ impl Summary {
         fraction(self.met, self.admitted)
     }
 
-    /// Goodput: requests a second that met everything.
+    /// Goodput: requests per second whose deadline and targets were met.
     pub fn goodput_per_s(&self) -> f64 {
         if self.duration == Span::ZERO { 0.0 } else { self.met as f64 / self.duration.as_seconds() }
     }

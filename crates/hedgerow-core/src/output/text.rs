@@ -1,9 +1,9 @@
-//! From token bytes to text that may be shown: whole characters, and nothing of a stop text.
+//! Conversion of token bytes to text that may be shown: whole characters, and no part of a stop text.
 
 /// Assembles one answer's text from the bytes of its tokens.
 ///
-/// A character may span tokens and a stop text may begin in one token and end in another, so text is
-/// held back until it is certain.
+/// A character may span tokens and a stop text may begin in one token and end in another, so text is held back until
+/// it is final.
 #[derive(Clone, Debug)]
 pub struct TextStream {
     stop: Vec<String>,
@@ -26,7 +26,7 @@ impl TextStream {
         self.is_stopped
     }
 
-    /// Takes one token's bytes and gives the text that is now certain.
+    /// Adds one token's bytes and returns the text that is now final.
     ///
     /// Bytes that can never become a character turn into U+FFFD, as in every other server.
     pub fn push(&mut self, bytes: &[u8]) -> String {
@@ -45,7 +45,7 @@ impl TextStream {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What is left when no more tokens come.
+    /// The rest of the text, when no more tokens come.
     pub fn finish(&mut self) -> String {
         let mut text = std::mem::take(&mut self.held);
         if !self.is_stopped && !std::mem::take(&mut self.partial).is_empty() {
@@ -55,7 +55,7 @@ impl TextStream {
     }
 }
 
-/// Takes every character off the front that is complete or hopeless; leaves an incomplete one.
+/// Removes all complete characters and invalid bytes from the front; leaves an incomplete character.
 fn take_characters(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     loop {
@@ -79,7 +79,7 @@ fn take_characters(bytes: &mut Vec<u8>) -> String {
     }
 }
 
-/// Length of the longest end of `text` that is a beginning of `stop`.
+/// Length of the longest suffix of `text` that is a proper prefix of `stop`.
 fn overlap(text: &str, stop: &str) -> usize {
     (1..stop.len().min(text.len() + 1))
         .rev()

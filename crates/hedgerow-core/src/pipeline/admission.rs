@@ -1,4 +1,4 @@
-//! Who gets a place in the queue, who is told no at once, and who leaves.
+//! Admission control: which requests enter the queue, which are rejected at once, and which leave before their end.
 
 use super::*;
 use crate::output::Target;
@@ -6,7 +6,7 @@ use crate::quantization::Residency;
 use crate::scheduler::AdmissionFailure;
 
 impl Pipeline {
-    /// Gives an arrival a place in the queue, or tells it at once that it cannot be served.
+    /// Puts an arriving request into the queue, or rejects it at once if it cannot be served.
     pub(super) fn admit(&mut self, now: Instant, mut request: Request, orders: &mut Vec<Order>) {
         self.calibration.forget(now);
         progress::expect(&self.output_lengths, &self.settings, &mut request, Tokens::ZERO);
@@ -18,7 +18,7 @@ impl Pipeline {
             let work = scheduler::least_work(&request, &self.node, &self.calibration);
             self.demand.note(now, &request, work);
         }
-        // Without loading: that may have begun.
+        // Load times are not counted: the load may have begun already.
         let fastest =
             self.fastest_by(&request, |precision| scheduler::time_alone(&request, &self.node, precision));
         let latest_start = request
@@ -35,7 +35,7 @@ impl Pipeline {
         }
     }
 
-    /// What is wrong with a request whoever else is here.
+    /// Checks a request by itself, independently of other requests.
     fn check_arrival(&self, now: Instant, request: &Request) -> Result<(), Rejection> {
         let node = &self.node;
         if self.drain_by.is_some() {
@@ -66,7 +66,7 @@ impl Pipeline {
         self.check_targets(request)
     }
 
-    /// Whether a batch of a request alone would fit an epoch, at the speed that the engine has now.
+    /// Checks whether a batch of this request alone fits an epoch's compute slot, at the engine's current speed.
     fn check_slot(&self, request: &Request) -> Result<(), Rejection> {
         let Protocol::Epoch { compute_slot: slot, .. } = self.settings.protocol else { return Ok(()) };
         let Self { node, settings, calibration, .. } = self;
@@ -80,16 +80,16 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Whether there is a precision for a request.
+    /// Checks whether a usable precision suits a request.
     pub(super) fn check_quality(&self, request: &Request) -> Result<(), Rejection> {
-        let is_usable = |index| self.residents.is_usable(index);
+        let is_usable = |index| self.loaded.is_usable(index);
         quantization::reachable(&self.node.precisions, is_usable, request).map_err(|best| match best {
             Some(best) => Rejection::QualityInfeasible { floor: request.min_quality, best },
             None => Rejection::PrecisionUnavailable,
         })
     }
 
-    /// Whether an idle node keeps the targets for an answer's token rate.
+    /// Checks whether an idle node meets a request's TTFT and TPOT targets.
     fn check_targets(&self, request: &Request) -> Result<(), Rejection> {
         for (target, asked) in [(Target::Ttft, request.ttft), (Target::Tpot, request.tpot)] {
             let Some(asked) = asked else { continue };
@@ -110,19 +110,19 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The fastest that an idle node could serve a request, over the precisions that are good enough: loading
-    /// first what is not in memory.
+    /// The shortest time in which an idle node could serve a request, over the precisions that suit it, including the
+    /// load time of a precision that is not in memory.
     fn fastest(&self, request: &Request) -> Span {
         self.fastest_by(request, |precision| {
             let alone = scheduler::time_alone(request, &self.node, precision);
             match self.node.precisions[precision.0].residency {
-                Residency::OnDemand { load, .. } if !self.residents.is_held(precision) => load + alone,
+                Residency::OnDemand { load, .. } if !self.loaded.is_held(precision) => load + alone,
                 Residency::OnDemand { .. } | Residency::Always => alone,
             }
         })
     }
 
-    /// The shortest of some time, over the precisions that are good enough for a request.
+    /// The minimum of `time` over the precisions that suit a request.
     fn fastest_by(&self, request: &Request, time: impl Fn(PrecisionIndex) -> Span) -> Span {
         quantization::fastest_first(&self.node.precisions)
             .into_iter()
@@ -132,13 +132,13 @@ impl Pipeline {
             .unwrap_or(Span::MAX)
     }
 
-    /// Plans for all who wait; in continuous batching, who is left out is told at once.
+    /// Plans for all waiting requests; in continuous batching, the ones left out are rejected at once.
     pub(super) fn replan(&mut self, now: Instant, orders: &mut Vec<Order>) {
         let waiting = self.competing(now);
-        let promised = self.queue.promised();
+        let admitted = self.queue.admitted();
         let held = self.held_soon();
         let loads = self.loads();
-        let view = self.view(now, &waiting, &promised, &held);
+        let view = self.view(now, &waiting, &admitted, &held);
         let plan = scheduler::choose(&view, &loads, self.settings.node_limit);
         orders.push(Order::Planned(plan.report));
         let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
@@ -146,22 +146,22 @@ impl Pipeline {
             let left_out: Vec<(RequestId, AdmissionFailure)> = waiting
                 .iter()
                 .filter(|request| !plan.accepts(request.id))
-                // Who names no time waits until the precision that it needs can be loaded.
+                // A best-effort request waits until the precision that it needs can be loaded.
                 .filter(|request| !request.is_best_effort())
                 .map(|request| (request.id, scheduler::admission_failure(&view, &plan, request)))
                 .collect();
-            self.turn_away(now, &left_out, plan.report.retry_after, orders);
-            plan.accepted.iter().for_each(|planned| self.queue.promise(planned.id));
+            self.reject_left_out(now, &left_out, plan.report.retry_after, orders);
+            plan.accepted.iter().for_each(|planned| self.queue.note_admitted(planned.id));
         } else {
-            self.turn_away_who_never_fits(now, &plan, orders);
+            self.reject_never_fitting(now, &plan, orders);
         }
         self.batch = plan.batch_limit;
         self.plan = Some(plan);
     }
 
-    /// Tells those whom a plan leaves out and who no longer fit any epoch, since the engine has become slower than
-    /// it was at their arrival: without a deadline they would wait for ever.
-    fn turn_away_who_never_fits(&mut self, now: Instant, plan: &Plan, orders: &mut Vec<Order>) {
+    /// Rejects requests that a plan leaves out and that no longer fit any epoch, because the engine has become slower
+    /// since their arrival: without a deadline they would wait for ever.
+    fn reject_never_fitting(&mut self, now: Instant, plan: &Plan, orders: &mut Vec<Order>) {
         let left_out = self.competing(now).into_iter().filter(|request| !plan.accepts(request.id));
         let refused = left_out.filter_map(|request| Some((request.id, self.check_slot(request).err()?)));
         for (id, rejection) in refused.collect::<Vec<_>>() {
@@ -169,7 +169,8 @@ impl Pipeline {
         }
     }
 
-    fn turn_away(
+    /// Rejects the given requests, each with the reason why it cannot meet its deadline.
+    fn reject_left_out(
         &mut self,
         now: Instant,
         left_out: &[(RequestId, AdmissionFailure)],
@@ -183,16 +184,16 @@ impl Pipeline {
         }
     }
 
-    /// Tells those for whom it has become too late: in the queue before they cost anything, and in
-    /// generation so that they stop costing.
+    /// Ends the requests that can no longer meet their deadline: waiting ones before they use any resource, and
+    /// running ones so that they stop using them.
     pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Order>) {
         if self.settings.policy.is_blind_to_deadlines() {
             return;
         }
-        let hopeless = self.queue.hopeless(now);
-        if !hopeless.is_empty() {
-            let hopeless: Vec<_> = hopeless.into_iter().map(|id| (id, AdmissionFailure::RanOut)).collect();
-            self.turn_away(now, &hopeless, self.time_to_drain(now), orders);
+        let late = self.queue.infeasible(now);
+        if !late.is_empty() {
+            let late: Vec<_> = late.into_iter().map(|id| (id, AdmissionFailure::RanOut)).collect();
+            self.reject_left_out(now, &late, self.time_to_drain(now), orders);
         }
         let on_the_air = self.node.downlink_slot();
         let expired: Vec<RequestId> = self
@@ -207,11 +208,11 @@ impl Pipeline {
         for id in expired {
             self.cut_off(now, id, Outcome::Expired, orders);
         }
-        // They may have been what the rest of an epoch's batch was waiting for.
+        // The rest of an epoch's batch may have been waiting for them.
         self.deliver(now, orders);
     }
 
-    /// Lets a request go, wherever it is.
+    /// Cancels a request, whether it waits, runs or is being delivered.
     pub(super) fn cancel(&mut self, now: Instant, id: RequestId, orders: &mut Vec<Order>) {
         if let Some(request) = self.queue.leave(id) {
             orders.push(Order::End(Record::unserved(request, Outcome::Cancelled, now)));
@@ -226,7 +227,7 @@ impl Pipeline {
             return;
         }
         if self.settings.protocol == Protocol::Continuous {
-            // Its place may let somebody else start; nobody is left out because of it.
+            // The next plan may start another request in its place; none is left out because of it.
             self.plan = None;
         }
     }
@@ -239,8 +240,8 @@ impl Pipeline {
         orders.push(self.end(now, running, outcome));
     }
 
-    /// Admits nobody any more; who cannot end by then is told: those who wait at once, unless a plan says
-    /// that they can, and those who run when the time has come.
+    /// Begins the shutdown: no request is admitted any more. Waiting requests are rejected at once unless a plan
+    /// shows that they end in time; running ones that have not ended are cut off at `by`.
     pub(super) fn drain(&mut self, now: Instant, by: Instant, orders: &mut Vec<Order>) {
         self.drain_by = Some(by);
         if self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all() {
@@ -252,13 +253,14 @@ impl Pipeline {
         orders.push(Order::WakeAt(by));
     }
 
-    /// What a request that was refused may expect to wait: until what is running will have ended.
+    /// The suggested retry time of a rejected request: how long until the running requests will have ended.
     fn time_to_drain(&self, now: Instant) -> Span {
         let held = self.held_soon();
         scheduler::choose(&self.view(now, &[], &[], &held), &[], 0).report.retry_after
     }
 }
 
+/// The order that ends a request with a rejection.
 pub(super) fn reject(now: Instant, request: Request, rejection: Rejection) -> Order {
     Order::End(Record::unserved(request, Outcome::Rejected(rejection), now))
 }

@@ -1,4 +1,4 @@
-//! Which precisions are in memory: what a plan may count on, and what is loaded when.
+//! Loading of precisions: which ones a plan may use, and when one is loaded.
 
 use super::*;
 use crate::quantization::PrecisionLoad;
@@ -10,19 +10,19 @@ impl Pipeline {
             Some(InFlight::Load { precision, .. }) => Some(precision),
             Some(InFlight::Step { .. }) | None => None,
         };
-        self.residents.held().into_iter().chain(coming).collect()
+        self.loaded.held().into_iter().chain(coming).collect()
     }
 
-    /// What could be loaded now without taking a precision from anybody who runs.
+    /// The loads that are possible now without unloading the precision of a running request.
     pub(super) fn loads(&self) -> Vec<PrecisionLoad> {
         if self.in_flight.as_ref().is_some_and(InFlight::is_load) {
             return Vec::new();
         }
         let is_used = |index| self.running.iter().any(|running| running.precision == index);
-        self.residents.loads(&self.node, is_used)
+        self.loaded.loads(&self.node, is_used)
     }
 
-    /// What is to be loaded now: what the plan says, once nobody who runs is more urgent than whoever needs it.
+    /// The plan's load, once the request that needs it is more urgent than all running requests.
     pub(super) fn load_due(&mut self) -> Option<PrecisionLoad> {
         let plan = self.plan.as_mut()?;
         let needed = plan.load.as_ref()?.precision;
@@ -32,18 +32,19 @@ impl Pipeline {
         if is_first { plan.load.take() } else { None }
     }
 
-    /// Changes what is in memory.
+    /// Orders a load, and the unloads that make room for it.
     pub(super) fn load(&mut self, now: Instant, load: PrecisionLoad, orders: &mut Vec<Order>) {
         let PrecisionLoad { precision, unload, takes } = load;
         for old in unload {
-            self.residents.note_unloaded(old);
+            self.loaded.note_unloaded(old);
             orders.push(Order::Unload(old));
         }
         orders.push(Order::Load(precision));
         self.in_flight = Some(InFlight::Load { precision, until: now + takes });
     }
 
-    /// Takes in that a precision is in memory, or cannot be: then whom no other suits is told.
+    /// Notes that a precision is in memory, or could not be loaded: then requests that no other precision suits are
+    /// rejected.
     pub(super) fn take_in(
         &mut self,
         now: Instant,
@@ -52,7 +53,7 @@ impl Pipeline {
         orders: &mut Vec<Order>,
     ) {
         self.in_flight = None;
-        self.residents.note_loaded(now, precision, is_there);
+        self.loaded.note_loaded(now, precision, is_there);
         if !is_there {
             self.plan = None;
             let waiting: Vec<RequestId> = self.queue.iter().map(|request| request.id).collect();

@@ -1,16 +1,16 @@
-//! What a step did to the running requests, and how they end.
+//! Progress of the running requests by each step, and their ends.
 
 use super::*;
-use crate::request::Length;
-use crate::running::{load_of, tpot};
-use crate::settings::Settings;
+use crate::model::request::Length;
+use crate::model::running::{load_of, tpot};
+use crate::model::settings::Settings;
 use hedgerow_solver::Policy;
 
-/// No more is owed than this: a share is of the time that passes, not of an hour ago.
-const OWED_NS_MOST: i64 = 2_000_000_000;
+/// The limit of best-effort credit, in nanoseconds: a share is of recent time, not of an hour ago.
+const MAX_CREDIT_NS: i64 = 2_000_000_000;
 
 impl Pipeline {
-    /// Takes in a step's report. Requests that have left since it was ordered are passed over.
+    /// Handles a step's report. Requests that have left since the step was ordered are skipped.
     pub(super) fn take_report(&mut self, now: Instant, report: &StepReport) {
         self.note_cached(report);
         if let Some(InFlight::Step { mut step, .. }) = self.in_flight.take() {
@@ -57,9 +57,9 @@ impl Pipeline {
         }
     }
 
-    /// How many times the time of its steps must pass before a request may have the next: without batching each
-    /// runs on one of the accelerators (`model.md §3`), and the node plays them all in turns. An epoch's batch ends
-    /// together, so there only the sum of its steps counts.
+    /// The factor on a step's time after which the request may run its next step. Without batching each request
+    /// runs on one of the accelerators (`model.md §3`), and the node time-shares their steps, so the factor is
+    /// their number. In an epoch only the sum of the batch's steps counts, because the batch ends as one.
     fn slowdown_of_steps(&self) -> u32 {
         match (self.settings.policy, self.settings.protocol) {
             (Policy::None { accelerators }, Protocol::Continuous) => accelerators,
@@ -67,8 +67,8 @@ impl Pipeline {
         }
     }
 
-    /// Keeps the account of those who name no time: their share of each step's time is owed to them while any
-    /// are here, and what they take of it is paid.
+    /// Updates best-effort credit: while best-effort requests wait or run, their share of each step's time is
+    /// credited, and the part that they used is debited.
     fn settle_with_best_effort(&mut self, step: &Step, taken: Span) {
         let share = self.settings.best_effort_share;
         let is_best_effort = |id: &RequestId| {
@@ -77,7 +77,7 @@ impl Pipeline {
         let is_here = self.running.iter().any(|running| running.request.is_best_effort())
             || self.queue.iter().any(Request::is_best_effort);
         if share == 0.0 || !is_here {
-            self.owed_ns = 0;
+            self.credit_ns = 0;
             return;
         }
         let taking_part = step.prefill.iter().map(|chunk| (&chunk.request, chunk.tokens.0));
@@ -89,10 +89,10 @@ impl Pipeline {
         }
         let part = f64::from(theirs) / f64::from(all.max(1));
         let due_ns = (share - part) * taken.0 as f64;
-        self.owed_ns = (self.owed_ns + due_ns as i64).clamp(-OWED_NS_MOST, OWED_NS_MOST);
+        self.credit_ns = (self.credit_ns + due_ns as i64).clamp(-MAX_CREDIT_NS, MAX_CREDIT_NS);
     }
 
-    /// Takes in where prompts really began: the engine's cache may hold more or less than was expected.
+    /// Notes how much of each prompt the engine's cache really held: it may be more or less than expected.
     fn note_cached(&mut self, report: &StepReport) {
         for progress in &report.progress {
             let running = self.running.iter_mut().find(|running| running.request.id == progress.request);
@@ -102,7 +102,7 @@ impl Pipeline {
         }
     }
 
-    /// Sends complete answers on their way: each by itself, or in an epoch the whole batch together.
+    /// Begins the transmission of complete answers: each by itself, or in an epoch the whole batch together.
     fn send_off(&mut self, now: Instant) {
         if matches!(self.settings.protocol, Protocol::Epoch { .. }) && !self.running.is_empty() {
             return;
@@ -113,12 +113,12 @@ impl Pipeline {
         }
     }
 
-    /// Ends those whose answer is all there.
+    /// Ends the requests whose answers have been transmitted.
     pub(super) fn deliver(&mut self, now: Instant, orders: &mut Vec<Order>) {
         if self.drain_by.is_some_and(|by| by <= now) {
             self.shut_down(now, orders);
         }
-        // A cancellation may have been what the rest of an epoch's batch was waiting for.
+        // The rest of an epoch's batch may have been waiting for a request that was cancelled.
         self.send_off(now);
         let is_there = |delivery: &Delivery| delivery.arrives.is_some_and(|at| at <= now);
         while let Some(index) = self.delivering.iter().position(is_there) {
@@ -131,7 +131,7 @@ impl Pipeline {
         }
     }
 
-    /// A step failed: everybody in it is told, and the rest goes on.
+    /// Handles a failed step: all its requests fail, and the others go on.
     pub(super) fn fail_step(&mut self, now: Instant, error: &EngineError, orders: &mut Vec<Order>) {
         let Some(InFlight::Step { step, .. }) = self.in_flight.take() else { return };
         let taking_part = step.prefill.iter().map(|chunk| chunk.request).chain(step.decode);
@@ -141,14 +141,14 @@ impl Pipeline {
         self.plan = None;
     }
 
-    /// The engine cannot serve a request.
+    /// Ends a request that the engine cannot serve.
     pub(super) fn fail(&mut self, now: Instant, id: RequestId, error: &EngineError, orders: &mut Vec<Order>) {
         if self.running.iter().any(|running| running.request.id == id) {
             self.cut_off(now, id, Outcome::Failed(error.clone()), orders);
         }
     }
 
-    /// The time to shut down has come: whoever is still here is told.
+    /// Ends all waiting and running requests at the deadline of the shutdown.
     fn shut_down(&mut self, now: Instant, orders: &mut Vec<Order>) {
         orders.extend(
             self.queue.drain().map(|request| admission::reject(now, request, Rejection::ShuttingDown)),
@@ -167,7 +167,7 @@ impl Pipeline {
             started: Some(running.started),
             first_token: running.first_token,
             last_token: running.last_token,
-            // Cut off before its first step, it has had nothing from the cache yet.
+            // A request cut off before its first step has used nothing from the cache.
             cached: if running.prefilled > running.cached { running.cached } else { Tokens::ZERO },
             produced: running.produced,
             precision: Some(running.precision),
@@ -177,7 +177,7 @@ impl Pipeline {
     }
 }
 
-/// Sets the length that a request is planned with, now that it has `produced` tokens.
+/// Sets the output length that a request is planned with, given that it has produced `produced` tokens.
 pub(super) fn expect(
     lengths: &OutputLengthPredictor,
     settings: &Settings,
@@ -190,7 +190,7 @@ pub(super) fn expect(
         Length::Exact => limit,
         _ if settings.confidence >= 1.0 => limit,
         Length::Hinted(hint) if hint > produced => hint.min(limit),
-        // Only when it outgrows what was expected is there anything to think about.
+        // The expected length changes only when the answer outgrows it.
         Length::Limited | Length::Hinted(_)
             if produced > Tokens::ZERO && produced < request.expected_output =>
         {

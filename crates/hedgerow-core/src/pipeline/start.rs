@@ -1,11 +1,11 @@
-//! From a plan to running requests.
+//! Starts planned requests and grants them their resources.
 
 use std::collections::VecDeque;
 
 use super::*;
 
 impl Pipeline {
-    /// Starts whom the plan says, as far as there is room.
+    /// Starts planned requests in the plan's order, as far as there is room.
     pub(super) fn start_planned(&mut self, now: Instant, orders: &mut Vec<Order>) {
         if !self.is_time_to_start(now, orders) {
             return;
@@ -13,10 +13,10 @@ impl Pipeline {
         let Some(mut plan) = self.plan.take() else { return };
         let mut left = VecDeque::new();
         while let Some(planned) = plan.accepted.pop_front() {
-            // Who has left is passed over.
+            // A request that has left the queue is skipped.
             let Some(request) = self.queue.get(planned.id) else { continue };
-            // Who needs what is not there yet lets others go first.
-            if !self.residents.is_held(planned.precision) {
+            // A request whose precision is not in memory yet lets later ones start first.
+            if !self.loaded.is_held(planned.precision) {
                 left.push_back(planned);
                 continue;
             }
@@ -31,16 +31,17 @@ impl Pipeline {
         }
         left.append(&mut plan.accepted);
         plan.accepted = left;
-        self.start_owed(now, &mut plan, orders);
-        // In epochs, who was not started competes for the next; else it stays planned.
+        self.start_with_credit(now, &mut plan, orders);
+        // With epochs, a request that was not started competes for the next one; otherwise it stays planned.
         self.plan = (self.settings.protocol == Protocol::Continuous).then_some(plan);
     }
 
-    /// Whether a request may start: there is a place, and it would take part in a step, or wherever nobody
-    /// pauses there is room in the batch.
+    /// Whether a request may start: there is a place, and it would take part in the next step; or, where a policy
+    /// does not pause requests, there is room in the batch.
     ///
-    /// Those who name no time leave half of the places to callers who do, if any have come lately; and while
-    /// a share is kept for them, the last place is theirs.
+    /// Best-effort requests leave half of the places to requests with deadlines or targets, if any have arrived
+    /// within the latest minute. Where a share of the time is reserved for best-effort requests, so is the last
+    /// place while some wait and none runs.
     fn has_place_for(&self, now: Instant, request: &Request, batch: u32) -> bool {
         let policy = self.settings.policy;
         let places = self.node.max_parallel.min(policy.most_at_once()) as usize;
@@ -48,30 +49,30 @@ impl Pipeline {
             return self.running.len() < places.min(batch as usize);
         }
         let best_effort = self.running.iter().filter(|running| running.request.is_best_effort()).count();
-        let is_kept = self.settings.best_effort_share > 0.0 && self.queue.iter().any(Request::is_best_effort);
+        let reserve = self.settings.best_effort_share > 0.0 && self.queue.iter().any(Request::is_best_effort);
         let allowed = match request.is_best_effort() {
             true if self.demand.is_recent(now) => best_effort < places.div_ceil(2),
             true => true,
-            false if is_kept && best_effort == 0 => self.running.len() + 1 < places || places == 1,
+            false if reserve && best_effort == 0 => self.running.len() + 1 < places || places == 1,
             false => true,
         };
         let ahead = self.running.iter().filter(|running| running.request.urgency() < request.urgency());
         allowed && self.running.len() < places && ahead.count() < batch as usize
     }
 
-    /// Starts one more of those who name no time when they are owed more than those who run take: up to half
-    /// of the places.
-    fn start_owed(&mut self, now: Instant, plan: &mut Plan, orders: &mut Vec<Order>) {
+    /// Starts one more best-effort request if there is credit and best-effort requests hold less than half of the
+    /// places.
+    fn start_with_credit(&mut self, now: Instant, plan: &mut Plan, orders: &mut Vec<Order>) {
         let places = self.node.max_parallel as usize;
         let running = self.running.iter().filter(|running| running.request.is_best_effort()).count();
-        if self.owed_ns <= 0 || running >= places.div_ceil(2) || self.running.len() >= places {
+        if self.credit_ns <= 0 || running >= places.div_ceil(2) || self.running.len() >= places {
             return;
         }
         let Some(planned) = plan
             .accepted
             .iter()
             .copied()
-            .filter(|planned| self.residents.is_held(planned.precision))
+            .filter(|planned| self.loaded.is_held(planned.precision))
             .find(|planned| self.queue.get(planned.id).is_some_and(Request::is_best_effort))
         else {
             return;
@@ -82,7 +83,7 @@ impl Pipeline {
         }
     }
 
-    /// Whether the protocol lets anybody start now; makes a plan if there is none.
+    /// Whether the protocol lets requests start now; makes a plan if there is none.
     fn is_time_to_start(&mut self, now: Instant, orders: &mut Vec<Order>) -> bool {
         if self.settings.policy.waits_for_the_batch() && !self.running.is_empty() {
             return false;
@@ -106,7 +107,7 @@ impl Pipeline {
         true
     }
 
-    /// Who competes for a place: everybody who waits; in epochs, who came before this one began.
+    /// The requests that compete for a place: all that wait; with epochs, those that arrived before this one began.
     pub(super) fn competing(&self, now: Instant) -> Vec<&Request> {
         let mut waiting = self.queue.snapshot();
         if let Protocol::Epoch { length, .. } = self.settings.protocol {
@@ -140,13 +141,13 @@ impl Pipeline {
             last_token: None,
             request,
         };
-        self.residents.note_use(now, precision);
+        self.loaded.note_use(now, precision);
         self.running.push(running.clone());
         Some(running)
     }
 
-    /// When to be woken if nothing happens before: the next prompt to be here, the next answer to have
-    /// arrived, the next epoch if anybody waits for it, the next who is too late, or the end of a shutdown.
+    /// When to wake up if nothing happens before: when the next prompt arrives, the next answer is delivered, the
+    /// next epoch begins (if requests wait), the next waiting request becomes infeasible, or a shutdown ends.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
         let ready = self.running.iter().map(|running| running.ready).min();
         let arrives = self.delivering.iter().filter_map(|delivery| delivery.arrives).min();
@@ -156,24 +157,24 @@ impl Pipeline {
             }
             Protocol::Epoch { .. } | Protocol::Continuous => None,
         };
-        // Nobody may be left waiting past the point of no return merely because nothing else happens.
+        // A request that has become infeasible is rejected even if nothing else happens.
         let is_blind = self.settings.policy.is_blind_to_deadlines();
-        let hopeless = if is_blind { None } else { self.queue.next_hopeless() };
-        [ready, arrives, epoch, hopeless, self.drain_by].into_iter().flatten().filter(|&at| at > now).min()
+        let infeasible = if is_blind { None } else { self.queue.next_infeasible() };
+        [ready, arrives, epoch, infeasible, self.drain_by].into_iter().flatten().filter(|&at| at > now).min()
     }
 
-    /// What the scheduler sees.
+    /// The scheduler's view of the node.
     pub(super) fn view<'a>(
         &'a self,
         now: Instant,
         waiting: &'a [&'a Request],
-        promised: &'a [RequestId],
+        admitted: &'a [RequestId],
         held: &'a [PrecisionIndex],
     ) -> View<'a> {
         View {
             now,
             waiting,
-            promised,
+            admitted,
             held,
             load: None,
             running: &self.running,
@@ -183,7 +184,7 @@ impl Pipeline {
             settings: &self.settings,
             calibration: &self.calibration,
             demand: &self.demand,
-            owes_best_effort: self.owed_ns > 0,
+            best_effort_has_credit: self.credit_ns > 0,
             batch: self.batch,
         }
     }

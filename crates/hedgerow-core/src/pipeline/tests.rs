@@ -1,4 +1,4 @@
-//! A pipeline and a scripted engine, told what happens and when.
+//! A pipeline and a scripted engine, driven by timed events.
 
 mod epochs;
 mod precisions;
@@ -7,24 +7,24 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::allocator::{Channel, Modem, Radio};
-use crate::engine::cost::{Line, MeasuredCost, Surface};
 use crate::engine::{
     CostModel, Engine as _, EngineLimits, GenerationTask, Sampling, ScriptedEngine, TokenId,
 };
-use crate::node::ModelShape;
+use crate::model::cost::{Line, MeasuredCost, Surface};
+use crate::model::node::ModelShape;
+use crate::model::request::Link;
+use crate::model::settings::Padding;
+use crate::model::units::{Bits, Bytes, Hertz, Quality, Watts};
 use crate::quantization::{Precision, Residency};
-use crate::request::Link;
-use crate::settings::Padding;
-use crate::units::{Bits, Bytes, Hertz, Quality, Watts};
 use hedgerow_solver::Policy;
 
-/// Every step of the scripted engine takes this long, and the cost model says so: 10 ms.
+/// The time of every step of the scripted engine, as the cost model predicts it.
 const STEP: Span = Span::from_millis(10);
 
-/// Loading a precision takes this long.
+/// The time to load a precision.
 const LOAD: Span = Span::from_millis(30);
 
-/// A node on which a prompt takes one step and each further token another, however many run.
+/// A node on which a prompt takes one step and each further token another, whatever the batch size.
 fn node() -> Node {
     let constant = |count| Surface::level(&[(1, STEP), (count, STEP)]);
     Node {
@@ -36,7 +36,7 @@ fn node() -> Node {
             feed_forward: 1,
             gated: false,
             vocabulary: 1,
-            kv_type: crate::node::KvType::F16,
+            kv_type: crate::model::node::KvType::F16,
         },
         precisions: vec![Precision {
             name: "Q4_0".into(),
@@ -89,15 +89,15 @@ fn request(id: u64, at_ms: u64, max_output: u32, deadline_ms: Option<u64>) -> Re
     }
 }
 
-/// Drives a pipeline and a scripted engine in virtual time and writes down how each request ended.
+/// Drives a pipeline and a scripted engine in virtual time and logs how each request ended.
 struct Driver {
     pipeline: Pipeline,
     engine: ScriptedEngine,
-    /// What is to happen: by time, then in the order it was said.
-    agenda: std::collections::BTreeMap<(Instant, u64), Event>,
-    said: u64,
+    /// Events to come: by time, then in the order in which they were scheduled.
+    event_queue: std::collections::BTreeMap<(Instant, u64), Event>,
+    scheduled: u64,
     loads_succeed: bool,
-    story: String,
+    log: String,
 }
 
 impl Driver {
@@ -105,33 +105,33 @@ impl Driver {
         let limits = EngineLimits { parallel: node.max_parallel, context: node.context, kv: Tokens(400) };
         let engine = ScriptedEngine::new(limits, STEP);
         let pipeline = Pipeline::new(node, settings);
-        let agenda = std::collections::BTreeMap::new();
-        Self { pipeline, engine, agenda, said: 0, loads_succeed: true, story: String::new() }
+        let event_queue = std::collections::BTreeMap::new();
+        Self { pipeline, engine, event_queue, scheduled: 0, loads_succeed: true, log: String::new() }
     }
 
     fn at(&mut self, at_ms: u64, event: Event) {
-        self.say(Instant::START + Span::from_millis(at_ms), event);
+        self.schedule(Instant::START + Span::from_millis(at_ms), event);
     }
 
-    fn say(&mut self, at: Instant, event: Event) {
-        self.said += 1;
-        self.agenda.insert((at, self.said), event);
+    fn schedule(&mut self, at: Instant, event: Event) {
+        self.scheduled += 1;
+        self.event_queue.insert((at, self.scheduled), event);
     }
 
     fn arrive(&mut self, request: Request) {
-        self.say(request.arrived, Event::Arrived(request));
+        self.schedule(request.arrived, Event::Arrived(request));
     }
 
     fn run(mut self) -> String {
-        while let Some(((now, _), event)) = self.agenda.pop_first() {
+        while let Some(((now, _), event)) = self.event_queue.pop_first() {
             for order in self.pipeline.on_event(now, event) {
                 self.carry_out(now, order);
             }
             self.pipeline.assert_conserved();
         }
-        assert!(self.pipeline.is_idle(), "nothing is left to happen, yet the node is not idle");
+        assert!(self.pipeline.is_idle(), "no event is left, yet the node is not idle");
         assert_eq!(self.engine.kv_used(), Tokens::ZERO);
-        self.story
+        self.log
     }
 
     fn carry_out(&mut self, now: Instant, order: Order) {
@@ -149,8 +149,8 @@ impl Driver {
             }
             Order::Stop(id) => self.engine.close(id),
             Order::Run(step) => match self.engine.step(&step, &mut |_: crate::engine::Emission<'_>| {}) {
-                Ok(report) => self.say(now + report.elapsed, Event::StepDone(report)),
-                Err(error) => self.say(now + STEP, Event::StepFailed(error)),
+                Ok(report) => self.schedule(now + report.elapsed, Event::StepDone(report)),
+                Err(error) => self.schedule(now + STEP, Event::StepFailed(error)),
             },
             Order::End(record) => {
                 let reason = match &record.outcome {
@@ -163,19 +163,19 @@ impl Driver {
                     | Outcome::ShutDown => format!(", {}", record.produced),
                 };
                 let at = Span(record.ended.0);
-                self.story += &format!("{at}: {} {}{reason}\n", record.request.id, record.outcome.name());
+                self.log += &format!("{at}: {} {}{reason}\n", record.request.id, record.outcome.name());
             }
-            Order::WakeAt(at) => self.say(at, Event::Woke),
+            Order::WakeAt(at) => self.schedule(at, Event::Woke),
             Order::Load(precision) => {
-                self.story += &format!(
+                self.log += &format!(
                     "{}: loads {}\n",
                     Span(now.0),
                     self.pipeline.node().precisions[precision.0].name
                 );
-                self.say(now + LOAD, Event::Loaded { precision, is_there: self.loads_succeed });
+                self.schedule(now + LOAD, Event::Loaded { precision, is_there: self.loads_succeed });
             }
             Order::Unload(precision) => {
-                self.story += &format!(
+                self.log += &format!(
                     "{}: unloads {}\n",
                     Span(now.0),
                     self.pipeline.node().precisions[precision.0].name
@@ -248,7 +248,7 @@ fn a_deadline_that_cannot_be_met_now_is_refused_at_once() {
 }
 
 #[test]
-fn the_more_urgent_overtakes_whoever_has_not_started() {
+fn a_more_urgent_request_overtakes_those_that_have_not_started() {
     let busy = (1..=4).map(|id| request(id, 0, 20, Some(1_000)));
     check(
         settings(Policy::Dftsp),
@@ -264,7 +264,7 @@ fn the_more_urgent_overtakes_whoever_has_not_started() {
 }
 
 #[test]
-fn first_come_first_served_is_late_where_the_planner_says_no() {
+fn first_come_first_served_is_late_where_a_planner_rejects() {
     let busy = (1..=4).map(|id| request(id, 0, 20, Some(1_000)));
     check(
         settings(Policy::Fifo),
@@ -296,7 +296,7 @@ fn a_quality_no_precision_has_and_a_prompt_that_is_too_long_are_refused() {
 }
 
 #[test]
-fn a_full_queue_refuses() {
+fn a_full_queue_rejects() {
     let small = Settings { queue_capacity: 1, ..epochs(Policy::Dftsp) };
     check(
         small,
@@ -345,7 +345,7 @@ fn a_static_batch_ends_before_the_next_begins() {
 }
 
 #[test]
-fn whoever_goes_away_frees_its_place_in_queue_and_in_generation() {
+fn a_cancelled_request_frees_its_place_in_queue_and_in_generation() {
     let mut driver = Driver::new(node(), settings(Policy::Fifo));
     (1..=5).for_each(|id| driver.arrive(request(id, 0, 20, None)));
     driver.at(15, Event::Cancelled(RequestId(5)));
@@ -378,7 +378,7 @@ fn a_failed_step_fails_only_those_in_it() {
 
 #[test]
 fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
-    // The node believes in steps of 10 ms and gets steps of 25.
+    // The node predicts steps of 10 ms, but they take 25 ms.
     let mut driver = Driver::new(node(), settings(Policy::Dftsp));
     driver.engine = ScriptedEngine::new(driver.engine.limits(), Span::from_millis(25));
     driver.arrive(request(1, 0, 5, Some(60)));
@@ -389,7 +389,7 @@ fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
 }
 
 #[test]
-fn a_shutdown_ends_what_can_end_in_time_and_tells_the_rest() {
+fn a_shutdown_finishes_what_can_end_in_time_and_rejects_the_rest() {
     let mut driver = Driver::new(node(), settings(Policy::Dftsp));
     (1..=4).for_each(|id| driver.arrive(request(id, 0, if id == 1 { 3 } else { 50 }, None)));
     driver.arrive(request(5, 0, 1, None));
@@ -454,12 +454,12 @@ fn prompts_travel_before_and_answers_after_the_computing() {
     );
 }
 
-/// Runs one request of 10 prompt tokens, 4 at most in a step, of which the cache is expected to hold some
-/// and holds others; how many steps it took, what its record says was cached, and the calibration factor afterwards.
+/// Runs one request of 10 prompt tokens, at most 4 in a step, of which the cache is expected to hold `expected` and
+/// holds `held`. Returns the number of steps, the cached tokens of its record, and the calibration factor afterwards.
 fn run_remembered(expected: u32, held: u32) -> (u32, u32, f64) {
     let mut node = Node { prefill_chunk: Tokens(4), ..node() };
-    // A token takes a step's time, so that the calibration factor shows when a chunk is taken for longer than it was.
-    let CostModel::Measured(cost) = &mut node.cost else { panic!("it was measured") };
+    // A token takes a step's time, so that the factor shows it when a chunk is counted as longer than it was.
+    let CostModel::Measured(cost) = &mut node.cost else { panic!("not a measured cost model") };
     let line = |count: u32| Line { count, times_ns: vec![(0, STEP.0 * u64::from(count))] };
     cost.prefill = Surface::new(vec![line(1), line(10)]).unwrap();
     let request = Request { cached: Tokens(expected), ..request(1, 0, 1, None) };
@@ -467,7 +467,7 @@ fn run_remembered(expected: u32, held: u32) -> (u32, u32, f64) {
     driver.engine.remember(request.id, Tokens(held));
     driver.arrive(request);
     let mut steps = 0;
-    while let Some(((now, _), event)) = driver.agenda.pop_first() {
+    while let Some(((now, _), event)) = driver.event_queue.pop_first() {
         for order in driver.pipeline.on_event(now, event) {
             steps += u32::from(matches!(order, Order::Run(_)));
             if let Order::End(record) = &order {

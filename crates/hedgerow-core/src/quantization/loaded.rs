@@ -1,11 +1,11 @@
-//! Which precisions are in memory.
+//! The precisions that are in memory, and the loads and unloads that change them.
 
 use super::{Precision, PrecisionIndex, Residency};
-use crate::node::Node;
-use crate::time::{Instant, Span};
-use crate::units::Bytes;
+use crate::model::node::Node;
+use crate::model::time::{Instant, Span};
+use crate::model::units::Bytes;
 
-/// Which precisions are in memory, and which could be.
+/// The state of each precision: in memory, loadable or broken.
 #[derive(Clone, Debug)]
 pub struct LoadedPrecisions {
     states: Vec<State>,
@@ -14,25 +14,25 @@ pub struct LoadedPrecisions {
 #[derive(Clone, Copy, Debug)]
 struct State {
     is_held: bool,
-    /// Set once it could not be loaded: it is not tried again.
+    /// Set once it could not be loaded; it is not tried again.
     is_broken: bool,
-    /// When it was last started with, or loaded.
+    /// When a request last started at it, or when it was loaded.
     used: Instant,
 }
 
-/// A change of what is in memory.
+/// A possible load of a precision, with the unloads that make room for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrecisionLoad {
-    /// What is to be loaded.
+    /// The precision to load.
     pub precision: PrecisionIndex,
-    /// What has to leave the memory first.
+    /// The precisions to unload first.
     pub unload: Vec<PrecisionIndex>,
     /// How long loading takes.
     pub takes: Span,
 }
 
 impl LoadedPrecisions {
-    /// What is in memory at a node's start.
+    /// The state at a node's start.
     pub fn new(node: &Node) -> Self {
         let state = |precision: &Precision| State {
             is_held: precision.residency.is_there_at_start(),
@@ -42,7 +42,7 @@ impl LoadedPrecisions {
         Self { states: node.precisions.iter().map(state).collect() }
     }
 
-    /// What is in memory.
+    /// The precisions in memory.
     pub fn held(&self) -> Vec<PrecisionIndex> {
         (0..self.states.len()).map(PrecisionIndex).filter(|&index| self.is_held(index)).collect()
     }
@@ -57,8 +57,8 @@ impl LoadedPrecisions {
         !self.states[index.0].is_broken
     }
 
-    /// Every precision that could be loaded now, and what would have to leave for it: of what nobody needs,
-    /// what has not been used for longest.
+    /// Every precision that could be loaded now, each with the unloads that make room for it: the least recently used
+    /// ones that are not needed.
     pub fn loads(&self, node: &Node, is_needed: impl Fn(PrecisionIndex) -> bool) -> Vec<PrecisionLoad> {
         let weights = |index: PrecisionIndex| node.precisions[index.0].weights;
         let held = self.held();
@@ -95,21 +95,21 @@ impl LoadedPrecisions {
         self.states[index.0].used = now;
     }
 
-    /// Notes that a precision has left the memory.
+    /// Notes that a precision was unloaded.
     pub fn note_unloaded(&mut self, index: PrecisionIndex) {
         self.states[index.0].is_held = false;
     }
 
-    /// Notes that a precision is in memory, or cannot be.
+    /// Notes that a precision was loaded, or could not be loaded.
     pub fn note_loaded(&mut self, now: Instant, index: PrecisionIndex, is_there: bool) {
         self.states[index.0] = State { is_held: is_there, is_broken: !is_there, used: now };
     }
 
-    /// Conservation: what is in memory fits it, and what always is there is there.
+    /// Checks that the loaded weights fit the memory for weights, and that permanent precisions are loaded.
     ///
     /// # Panics
     ///
-    /// If it does not.
+    /// If they do not fit, or one is missing.
     pub fn assert_fits(&self, node: &Node) {
         let held: Bytes = self.held().iter().map(|&index| node.precisions[index.0].weights).sum();
         assert!(held <= node.weights_memory(), "weights of {held} are held in {}", node.weights_memory());

@@ -1,89 +1,21 @@
 //! Stage 4 of 6: quantization.
 //!
-//! - takes: the precisions there are and what quality the requests ask for
-//! - gives: which precision a request may run at, and which of them are in memory ([`LoadedPrecisions`])
+//! - takes: the available precisions and the requests' quality floors
+//! - gives: which precisions a request may run at, and which of them are in memory ([`LoadedPrecisions`])
 //! - never: loads, converts or measures a model
 
 mod loaded;
 
+pub use crate::model::precision::{
+    Precision, PrecisionIndex, Residency, quality_by_agreement, quality_by_perplexity,
+};
 pub use loaded::{LoadedPrecisions, PrecisionLoad};
 
-use crate::engine::cost::MeasuredCost;
-use crate::request::Request;
-use crate::time::Span;
-use crate::units::{Bytes, Quality};
+use crate::model::request::Request;
+use crate::model::units::Quality;
 
-/// One quantized form of the model, and what it costs and loses on this node (`model.md §1`).
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct Precision {
-    /// Its name in the field's words: `F16`, `Q4_0`, `W8A16`.
-    pub name: String,
-    /// Bytes its weights hold, `α_q · weights`.
-    pub weights: Bytes,
-    /// Time factor of prefill against 16 bits, `β_q`.
-    pub beta_prefill: f64,
-    /// Time factor of decode against 16 bits, `β_q`.
-    pub beta_decode: f64,
-    /// `f(ΔPPL_q)`: see [`quality_by_perplexity`] and [`quality_by_agreement`].
-    pub quality: Quality,
-    /// When its weights are in memory.
-    #[serde(default)]
-    pub residency: Residency,
-    /// Its own step times, for a node that measured each precision's; `None` where the cost model's hold for all.
-    #[serde(default)]
-    pub measured: Option<MeasuredCost>,
-}
-
-/// When a precision's weights are in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Residency {
-    /// From the node's start to its end.
-    #[default]
-    Always,
-    /// While it is worth it.
-    OnDemand {
-        /// How long loading them takes, during which the engine runs nothing.
-        load: Span,
-        /// Whether they are there when the node starts.
-        at_start: bool,
-    },
-}
-
-impl Residency {
-    /// Whether the weights are there when the node starts.
-    pub fn is_there_at_start(self) -> bool {
-        match self {
-            Self::Always => true,
-            Self::OnDemand { at_start, .. } => at_start,
-        }
-    }
-}
-
-/// The place of a precision in [`crate::node::Node::precisions`].
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize,
-)]
-pub struct PrecisionIndex(pub usize);
-
-/// Quality as the ratio of perplexities: `f = PPL_ref / PPL_q`, at most 1 (`model.md §1`).
-///
-/// # Panics
-///
-/// If a perplexity is not a positive number.
-pub fn quality_by_perplexity(reference: f64, quantized: f64) -> Quality {
-    assert!(reference > 0.0 && quantized > 0.0, "perplexities {reference} and {quantized} must be positive");
-    Quality::new((reference / quantized).min(1.0)).expect("a ratio capped at 1 is a fraction")
-}
-
-/// Quality as the measured share of tokens on which the quantized model's first choice is the
-/// reference's (`model.md §1`). `None` unless `agreeing` of `all` is a fraction.
-pub fn quality_by_agreement(agreeing: u64, all: u64) -> Option<Quality> {
-    Quality::new(agreeing as f64 / all as f64)
-}
-
-/// Whether a request may run at one of the node's precisions: it is as good as asked, and the one that was
-/// asked for if one was.
+/// Whether a request may run at a precision: the precision reaches its quality floor, and is the required one if the
+/// request requires one.
 pub fn suits(precisions: &[Precision], index: PrecisionIndex, request: &Request) -> bool {
     request.precision.is_none_or(|only| only == index) && precisions[index.0].quality >= request.min_quality
 }
@@ -92,7 +24,7 @@ pub fn suits(precisions: &[Precision], index: PrecisionIndex, request: &Request)
 ///
 /// # Errors
 ///
-/// The best quality among those that it may run at, when that is below its floor; `None` when there are none.
+/// The best quality of the precisions that it may run at, when that is below its floor; `None` when there are none.
 pub fn reachable(
     precisions: &[Precision],
     is_usable: impl Fn(PrecisionIndex) -> bool,
@@ -106,8 +38,8 @@ pub fn reachable(
     if best >= Some(request.min_quality) { Ok(()) } else { Err(best) }
 }
 
-/// Precisions in the order in which to try them when a batch runs at one: fastest decode first, because
-/// decode is where a batch spends its time; ties in the order they were listed.
+/// Precisions in the order in which to try them for a batch with one precision: fastest decode first, because a batch
+/// spends most of its time in decodes; ties in the order listed.
 pub fn fastest_first(precisions: &[Precision]) -> Vec<PrecisionIndex> {
     let mut order: Vec<_> = (0..precisions.len()).map(PrecisionIndex).collect();
     order.sort_by(|a, b| precisions[a.0].beta_decode.total_cmp(&precisions[b.0].beta_decode));
@@ -117,9 +49,9 @@ pub fn fastest_first(precisions: &[Precision]) -> Vec<PrecisionIndex> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::RequestId;
-    use crate::time::Instant;
-    use crate::units::Tokens;
+    use crate::model::request::RequestId;
+    use crate::model::time::Instant;
+    use crate::model::units::{Bytes, Tokens};
 
     fn precision(name: &str, beta: f64, quality: f64) -> Precision {
         Precision {
@@ -156,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_insists_on_a_precision_gets_that_or_none() {
+    fn a_request_that_requires_a_precision_gets_that_or_none() {
         let resident = [precision("Q4_0", 0.4, 0.9), precision("Q8_0", 0.6, 0.99)];
         let low = Quality::new(0.9).unwrap();
         assert_eq!(reachable(&resident, |_| true, &request(low, Some(0))), Ok(()));

@@ -1,48 +1,48 @@
 //! Stage 1 of 6: the request queue.
 //!
 //! - takes: requests as they arrive
-//! - gives: who waits, first come first; each request has exactly one place
-//! - never: decides who is served
+//! - gives: the waiting requests, in order of arrival; each has exactly one place
+//! - never: decides which requests are served
 
-use crate::request::{Request, RequestId};
-use crate::time::Instant;
+use crate::model::request::{Request, RequestId};
+use crate::model::time::Instant;
 
-/// Requests that wait to be chosen, bounded.
+/// A bounded queue of requests that wait to start.
 #[derive(Clone, Debug)]
 pub struct Queue {
     capacity: usize,
     waiting: Vec<Waiting>,
 }
 
-/// One place.
+/// One waiting request.
 #[derive(Clone, Debug)]
 struct Waiting {
     request: Request,
-    /// After this moment not even an idle node could serve it in time.
+    /// After this time not even an idle node could serve it in time.
     latest_start: Instant,
-    /// Whether a plan has accepted it.
-    is_promised: bool,
+    /// Whether a plan has admitted it.
+    is_admitted: bool,
 }
 
-/// No place is left.
+/// The queue has no place left.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the queue of {capacity} requests is full")]
 pub struct QueueFull {
-    /// How many places there are.
+    /// The number of places.
     pub capacity: usize,
 }
 
 impl Queue {
-    /// An empty queue of so many places.
+    /// An empty queue of `capacity` places.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, waiting: Vec::new() }
     }
 
-    /// Gives a request a place; after `latest_start` it is hopeless.
+    /// Adds a request, which is infeasible after `latest_start`.
     ///
     /// # Errors
     ///
-    /// When none is left.
+    /// When no place is left.
     ///
     /// # Panics
     ///
@@ -52,13 +52,13 @@ impl Queue {
         if self.waiting.len() >= self.capacity {
             return Err(QueueFull { capacity: self.capacity });
         }
-        // Ids grow with arrival, yet a slow reader may come in after a faster one: its place is its own.
+        // Ids grow with arrival, but a request whose body is read slowly may enter after a later one: sort by id.
         let place = self.waiting.partition_point(|other| other.request.id < request.id);
-        self.waiting.insert(place, Waiting { request, latest_start, is_promised: false });
+        self.waiting.insert(place, Waiting { request, latest_start, is_admitted: false });
         Ok(())
     }
 
-    /// Takes a request out, wherever it stands.
+    /// Removes a request, at any position.
     pub fn leave(&mut self, id: RequestId) -> Option<Request> {
         let place = self.place(id)?;
         Some(self.waiting.remove(place).request)
@@ -78,42 +78,42 @@ impl Queue {
         self.waiting.binary_search_by_key(&id, |waiting| waiting.request.id).ok()
     }
 
-    /// Who waits, first come first.
+    /// The waiting requests, in order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = &Request> {
         self.waiting.iter().map(|waiting| &waiting.request)
     }
 
-    /// The same as a list.
+    /// The waiting requests as a list, in order of arrival.
     pub fn snapshot(&self) -> Vec<&Request> {
         self.iter().collect()
     }
 
-    /// Notes that a plan has accepted a request.
-    pub fn promise(&mut self, id: RequestId) {
+    /// Notes that a plan has admitted a request.
+    pub fn note_admitted(&mut self, id: RequestId) {
         if let Some(place) = self.place(id) {
-            self.waiting[place].is_promised = true;
+            self.waiting[place].is_admitted = true;
         }
     }
 
-    /// Whom a plan has accepted, in order of id.
-    pub fn promised(&self) -> Vec<RequestId> {
-        let promised = self.waiting.iter().filter(|waiting| waiting.is_promised);
-        promised.map(|waiting| waiting.request.id).collect()
+    /// The requests that a plan has admitted, in order of id.
+    pub fn admitted(&self) -> Vec<RequestId> {
+        let admitted = self.waiting.iter().filter(|waiting| waiting.is_admitted);
+        admitted.map(|waiting| waiting.request.id).collect()
     }
 
-    /// Those whom not even an idle node could serve in time any more.
-    pub fn hopeless(&self, now: Instant) -> Vec<RequestId> {
-        let hopeless = self.waiting.iter().filter(|waiting| waiting.latest_start < now);
-        hopeless.map(|waiting| waiting.request.id).collect()
+    /// The requests that not even an idle node could serve in time any more.
+    pub fn infeasible(&self, now: Instant) -> Vec<RequestId> {
+        let infeasible = self.waiting.iter().filter(|waiting| waiting.latest_start < now);
+        infeasible.map(|waiting| waiting.request.id).collect()
     }
 
-    /// The moment from which the next of them will be hopeless; `None` if nobody ever will.
-    pub fn next_hopeless(&self) -> Option<Instant> {
+    /// The time at which the next request becomes infeasible; `None` if none ever does.
+    pub fn next_infeasible(&self) -> Option<Instant> {
         let latest_start = self.waiting.iter().map(|waiting| waiting.latest_start).min()?;
         latest_start.0.checked_add(1).map(Instant)
     }
 
-    /// Makes every deadline `by` at the latest.
+    /// Moves every deadline to `by` at the latest.
     pub fn tighten_deadlines(&mut self, by: Instant) {
         for Waiting { request, .. } in &mut self.waiting {
             request.deadline = Some(request.deadline.map_or(by, |deadline| deadline.min(by)));
@@ -125,12 +125,12 @@ impl Queue {
         std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.request)
     }
 
-    /// How many wait.
+    /// The number of waiting requests.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -139,7 +139,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Tokens;
+    use crate::model::units::Tokens;
 
     const LATE: Instant = Instant(u64::MAX);
 

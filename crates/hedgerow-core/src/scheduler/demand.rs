@@ -1,113 +1,113 @@
-//! What callers have asked for lately: how much of the node those take who are worth more for their work.
+//! Demand estimate: which part of the node's time to reserve for expected arrivals with more value per work.
 //!
-//! Above the node's capacity somebody is turned away, and then it should be whoever takes the most time for
-//! its value, even if it comes first: a report accepted now costs ten short answers that will come while it
-//! runs. So a request is planned with the part of the node's time that denser callers, who come as they came
-//! lately, will leave to it until its deadline. Who has more time than it can be served after it. Where all fit, nobody
-//! has to make room for anybody.
+//! Above capacity some requests are rejected, and these should be the ones with the least value per unit of work,
+//! even if they arrive first: a long report admitted now costs ten short answers that arrive while it runs. So a
+//! new request is planned with the part of the node's time until its deadline that denser requests leave to it,
+//! on the assumption that they keep arriving at their recent rate. Denser requests with later deadlines count
+//! less, because they can be served after it. Below capacity nothing is reserved.
 
 use std::collections::VecDeque;
 
-use crate::request::Request;
-use crate::time::{Instant, Span};
+use crate::model::request::Request;
+use crate::model::time::{Instant, Span};
 
-/// How far back is looked.
+/// Length of the window of past arrivals.
 const WINDOW: Span = Span(60_000_000_000);
-/// Nothing is concluded from less.
+/// The shortest window that rates are computed over.
 const LEAST_WINDOW: Span = Span(8_000_000_000);
-/// The most requests looked back at.
-const MOST: usize = 512;
-/// Demand of this part of the node's time or less can be served whole.
+/// The most arrivals remembered.
+const MAX_ARRIVALS: usize = 512;
+/// Utilization up to which all demand can be served, so that nothing is reserved.
 const FULL: f64 = 0.9;
-/// When in its time a request is taken to be served: half-way through it.
+/// The part of its slack after which a request is assumed to be served.
 const SERVED_AT: f64 = 0.5;
-/// The most that is kept for others.
-const RESERVE_MOST: f64 = 0.95;
+/// The largest part of the node's time that is reserved.
+const MAX_RESERVE: f64 = 0.95;
 
-/// The requests of the latest minute: when they came, what their time is worth, and how long they could wait.
+/// Estimates demand from the arrivals of the latest minute: their times, work, values and slacks.
 #[derive(Clone, Debug, Default)]
 pub struct DemandEstimator {
-    recent: VecDeque<Asked>,
+    recent: VecDeque<Arrival>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Arrival {
     at: Instant,
     work: Span,
     value: u32,
     slack: Span,
 }
 
-impl Asked {
+impl Arrival {
     fn new(now: Instant, request: &Request, work: Span) -> Self {
         Self { at: now, work, value: request.value, slack: request.urgency().0.since(now) }
     }
 
-    /// Value for a second of the node's time.
+    /// Value per second of the node's time.
     fn density(&self) -> f64 {
         f64::from(self.value) / self.work.as_seconds().max(1e-9)
     }
 }
 
 impl DemandEstimator {
-    /// Notes an arrival: how much of the node's time it takes in a full batch.
+    /// Notes an arrival; `work` is the node time it takes in a full batch.
     pub fn note(&mut self, now: Instant, request: &Request, work: Span) {
-        if self.recent.len() == MOST {
+        if self.recent.len() == MAX_ARRIVALS {
             self.recent.pop_front();
         }
-        self.recent.push_back(Asked::new(now, request, work));
+        self.recent.push_back(Arrival::new(now, request, work));
     }
 
-    /// Whether anybody who named a time has come within the latest minute.
+    /// Whether a request with a deadline or target has arrived within the latest minute.
     pub fn is_recent(&self, now: Instant) -> bool {
-        self.recent.back().is_some_and(|asked| now.since(asked.at) <= WINDOW)
+        self.recent.back().is_some_and(|arrival| now.since(arrival.at) <= WINDOW)
     }
 
-    /// The part of the node's time until a request's deadline, from 0 to below 1, that those are expected to take who
-    /// are worth more for their work than it is for `work`; 0 as long as all can be served. Of those who will come
-    /// before its deadline, they count who are to be served before it too.
+    /// The part of the node's time until a request's deadline, from 0 to below 1, that is reserved for expected
+    /// arrivals with more value per work than the request has for `work`; 0 while all demand can be served. An
+    /// expected arrival counts only as far as it would be served before that deadline.
     pub(super) fn reserve(&self, now: Instant, request: &Request, work: Span) -> f64 {
-        // From the first who came within the window: after a pause callers come as they come now.
+        // From the first arrival within the window, so that a pause does not lower the estimated rate.
         let earliest = Instant(now.0.saturating_sub(WINDOW.0));
-        let first = self.recent.partition_point(|asked| asked.at < earliest);
-        let begin = self.recent.get(first).map_or(now, |asked| asked.at);
+        let first = self.recent.partition_point(|arrival| arrival.at < earliest);
+        let begin = self.recent.get(first).map_or(now, |arrival| arrival.at);
         let window_s = now.since(begin).max(LEAST_WINDOW).as_seconds();
-        let own = Asked::new(now, request, work);
+        let own = Arrival::new(now, request, work);
         let (own_density, own_s) = (own.density(), own.slack.as_seconds().max(1e-9));
         let (mut all_s, mut before_s) = (0.0, 0.0);
-        for asked in self.recent.range(first..) {
-            all_s += asked.work.as_seconds();
-            if asked.density() > own_density {
-                let served_after = SERVED_AT * asked.slack.as_seconds() / own_s;
-                before_s += asked.work.as_seconds() * (1.0 - served_after).max(0.0);
+        for arrival in self.recent.range(first..) {
+            all_s += arrival.work.as_seconds();
+            if arrival.density() > own_density {
+                let served_after = SERVED_AT * arrival.slack.as_seconds() / own_s;
+                before_s += arrival.work.as_seconds() * (1.0 - served_after).max(0.0);
             }
         }
-        if all_s <= FULL * window_s { 0.0 } else { (before_s / window_s).min(RESERVE_MOST) }
+        if all_s <= FULL * window_s { 0.0 } else { (before_s / window_s).min(MAX_RESERVE) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::RequestId;
-    use crate::units::Tokens;
+    use crate::model::request::RequestId;
+    use crate::model::units::Tokens;
 
     const SHORT: Span = Span::from_millis(200);
     const LONG: Span = Span::from_millis(2_000);
-    /// What the short ones name as their time, and the long ones.
+    /// The slacks of short and of long requests.
     const SOON: Span = Span::from_millis(1_000);
     const LATER: Span = Span::from_millis(30_000);
 
-    fn asked(at: Instant, slack: Span) -> Request {
+    fn request(at: Instant, slack: Span) -> Request {
         Request { deadline: Some(at + slack), ..Request::new(RequestId(0), at, Tokens(1), Tokens(1)) }
     }
 
     fn note(demand: &mut DemandEstimator, at: Instant, work: Span) {
-        demand.note(at, &asked(at, if work == SHORT { SOON } else { LATER }), work);
+        demand.note(at, &request(at, if work == SHORT { SOON } else { LATER }), work);
     }
 
     fn reserve(demand: &DemandEstimator, now: Instant, work: Span) -> f64 {
-        demand.reserve(now, &asked(now, if work == SHORT { SOON } else { LATER }), work)
+        demand.reserve(now, &request(now, if work == SHORT { SOON } else { LATER }), work)
     }
 
     /// Ten seconds in which a short request comes every `short_ms` and a long one every second.
@@ -128,35 +128,31 @@ mod tests {
     #[test]
     fn keeps_for_those_who_cost_less_what_they_took_lately() {
         let (demand, now) = demand(400);
-        // 25 short ones took 5 of 10 seconds; those who come in the last half second of the 30 can wait.
-        let kept = 0.5 * 29.5 / 30.0;
-        assert!((reserve(&demand, now, LONG) - kept).abs() < 1e-9, "{}", reserve(&demand, now, LONG));
-        assert_eq!(reserve(&demand, now, SHORT), 0.0, "nobody costs less than they");
-        let worth_more = Request { value: 11, ..asked(now, LATER) };
-        assert_eq!(
-            demand.reserve(now, &worth_more, LONG),
-            0.0,
-            "eleven times the value, ten times the work"
-        );
+        // 25 short requests took 5 of 10 seconds; those that arrive in the last half second of the 30 can wait.
+        let reserved = 0.5 * 29.5 / 30.0;
+        assert!((reserve(&demand, now, LONG) - reserved).abs() < 1e-9, "{}", reserve(&demand, now, LONG));
+        assert_eq!(reserve(&demand, now, SHORT), 0.0, "no arrivals cost less");
+        let denser = Request { value: 11, ..request(now, LATER) };
+        assert_eq!(demand.reserve(now, &denser, LONG), 0.0, "eleven times the value, ten times the work");
     }
 
     #[test]
     fn keeps_less_for_those_who_can_be_served_after_the_newcomer() {
         let (demand, now) = demand(400);
-        let kept = |slack| demand.reserve(now, &asked(now, slack), LONG);
-        assert!((kept(SOON) - 0.5 * 0.5).abs() < 1e-9, "as much time as theirs: {}", kept(SOON));
-        assert_eq!(kept(Span::from_millis(500)), 0.0, "they all can wait until it is done");
+        let reserved = |slack| demand.reserve(now, &request(now, slack), LONG);
+        assert!((reserved(SOON) - 0.5 * 0.5).abs() < 1e-9, "the same slack as theirs: {}", reserved(SOON));
+        assert_eq!(reserved(Span::from_millis(500)), 0.0, "all of them can wait until it is done");
     }
 
     #[test]
-    fn keeps_nothing_as_long_as_all_can_be_served() {
+    fn reserves_nothing_while_all_demand_can_be_served() {
         let mut demand = DemandEstimator::default();
         (0..20).for_each(|half_s| note(&mut demand, Instant(half_s * 500_000_000), SHORT));
         assert_eq!(reserve(&demand, Instant(10_000_000_000), LONG), 0.0);
     }
 
     #[test]
-    fn after_a_pause_callers_are_taken_to_come_as_they_come_now() {
+    fn a_pause_does_not_lower_the_estimated_rate() {
         let (before, now) = demand(400);
         let mut after = before.clone();
         let resumed = now + Span::from_millis(55_000);
@@ -171,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_what_was_asked_more_than_a_minute_ago() {
+    fn forgets_arrivals_of_more_than_a_minute_ago() {
         let (demand, now) = demand(400);
         assert_eq!(reserve(&demand, now + WINDOW + Span(1), LONG), 0.0);
     }

@@ -1,43 +1,44 @@
-//! How long an epoch's batch takes: its prompts first, then its decodes together, as [`super::compose`] has it.
+//! The duration of an epoch's batch: its prompts first, then its decodes in shared steps, as [`super::compose`]
+//! runs them.
 //!
-//! An instance adds up what each request takes by itself. Where decodes share steps, that is right only for a batch of
-//! the size that it supposes, whose answers are all as long. So nothing is planned for an epoch that this does not
-//! confirm.
+//! An instance adds up each request's own compute time. Where decodes share steps, the sum is exact only for a batch
+//! of the assumed size whose answers all have the same length. So a plan for an epoch is accepted only after this
+//! check.
 
 use super::reduce::{Candidate, Reduction};
 use super::view::View;
 use crate::engine::StepLoad;
-use crate::engine::cost::ChunkLoad;
+use crate::model::cost::ChunkLoad;
+use crate::model::time::Span;
+use crate::model::units::Tokens;
 use crate::quantization::PrecisionIndex;
-use crate::time::Span;
-use crate::units::Tokens;
 use hedgerow_solver::Limit;
 
-/// Drops from an answer what does not fit the compute slot, or its deadlines, together with the rest: the dearest
-/// first, or whoever came last where the policy takes them as they come. Gives the limit that had to be kept.
-pub(super) fn keep_what_fits(
+/// Drops requests from an answer until the batch meets the compute slot and its deadlines: the longest job first, or
+/// the latest arrival where the policy takes requests in order of arrival. Returns the limit that was exceeded.
+pub(super) fn drop_until_fits(
     view: &View<'_>,
     reduction: &Reduction<'_>,
     chosen: &mut Vec<usize>,
 ) -> Option<Limit> {
-    let mut kept = None;
+    let mut exceeded = None;
     loop {
         let (time, limit) = limit(reduction, chosen);
         if takes(view, reduction, chosen) <= time {
-            return kept;
+            return exceeded;
         }
-        kept = kept.or(Some(limit));
+        exceeded = exceeded.or(Some(limit));
         let out = if view.settings.policy.plans_for_all() {
             let work = |&place: &usize| reduction.members[chosen[place]].work;
             (0..chosen.len()).max_by_key(work)
         } else {
             chosen.len().checked_sub(1)
         };
-        chosen.remove(out.expect("nobody takes no time"));
+        chosen.remove(out.expect("an empty batch takes no time"));
     }
 }
 
-/// The time that these have together, and what it is.
+/// The time that a batch may take, and the limit that sets it.
 fn limit(reduction: &Reduction<'_>, chosen: &[usize]) -> (Span, Limit) {
     let slacks = chosen.iter().map(|&index| reduction.instance.items[index].slack_us);
     let slot_us = reduction.instance.capacity.compute_us;
@@ -60,10 +61,12 @@ fn takes(view: &View<'_>, reduction: &Reduction<'_>, chosen: &[usize]) -> Span {
         .iter()
         .map(|candidate| (candidate.request.expected_output.0.saturating_sub(1), padded(candidate)));
     let precision = first.precision;
-    (prefill(view, precision, prompts) + decodes(view, precision, answers.collect())).scaled(view.stretch())
+    (prefill(view, precision, prompts) + decodes(view, precision, answers.collect()))
+        .scaled(view.safety_factor())
 }
 
-/// Steps of prompts, each given by what is cached and its length: every step takes as much of them as it may.
+/// Time to prefill `prompts`, each given by its cached tokens and its length; every step is filled to
+/// `prefill_chunk`.
 fn prefill(
     view: &View<'_>,
     precision: PrecisionIndex,
@@ -85,8 +88,8 @@ fn prefill(
     if step.prefill.is_empty() { time } else { time + view.step_time(precision, &step) }
 }
 
-/// Steps of answers, each given by its decodes and the cache it begins with: all of them together, until the
-/// shortest ends, and so on.
+/// Time to decode `answers`, each given by its decode steps and the cache it begins with: all share each step
+/// until the shortest ends, and so on.
 fn decodes(view: &View<'_>, precision: PrecisionIndex, mut answers: Vec<(u32, Tokens)>) -> Span {
     answers.sort_unstable();
     let (mut time, mut done) = (Span::ZERO, 0);
@@ -95,7 +98,7 @@ fn decodes(view: &View<'_>, precision: PrecisionIndex, mut answers: Vec<(u32, To
         if steps == 0 {
             continue;
         }
-        // Their caches grow meanwhile; the middle stands for all of these steps.
+        // The caches grow during these steps; their size half-way stands for all of them.
         let caches = answers[first..].iter().map(|&(_, prompt)| prompt + Tokens(done + steps / 2));
         let load = StepLoad {
             prefill: Vec::new(),

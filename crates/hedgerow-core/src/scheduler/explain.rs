@@ -1,7 +1,5 @@
-//! Why a request was not accepted, and when one that was will be done: the same timeline that decided it,
-//! asked again.
-
-use std::fmt;
+//! Why a request was rejected, and when an admitted one will be done: both read off the forecast that the plan was
+//! decided by.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,68 +7,20 @@ use super::forecast::{self, SequenceForecast};
 use super::plan::Plan;
 use super::reduce::{self, Candidate};
 use super::view::View;
+use crate::model::request::{Request, RequestId};
+use crate::model::time::{Instant, Span};
+use crate::output::AdmissionFailure;
 use crate::quantization::PrecisionIndex;
-use crate::request::{Request, RequestId};
-use crate::time::{Instant, Span};
 
-/// What stood in the way of a promise.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdmissionFailure {
-    /// It would be done in `done_in`, but has only `left`.
-    TooLate {
-        /// When it would have its last token, from the decision.
-        done_in: Span,
-        /// What was left of its deadline.
-        left: Span,
-    },
-    /// It would miss its target for the first token or for the time per token.
-    OffPace,
-    /// It would make somebody late who has a promise.
-    BreaksPromise {
-        /// Who.
-        to: RequestId,
-    },
-    /// It could be done, but this part of the node's time is kept for callers who are worth more for their
-    /// work and come as they came lately.
-    Kept {
-        /// Which part, from 0 to 1.
-        part: f64,
-    },
-    /// The precision that it needs is not in memory, and could not be loaded in time or beside those in use.
-    NotInMemory,
-    /// Its time ran out while it waited for a place.
-    RanOut,
-}
-
-impl fmt::Display for AdmissionFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLate { done_in, left } => write!(f, "it would be done in {done_in}, but has {left}"),
-            Self::OffPace => f.write_str("it would miss its target for the first token or for each"),
-            Self::BreaksPromise { to } => write!(f, "it would make {to} late, who has a promise"),
-            Self::Kept { part } => write!(
-                f,
-                "{:.0} % of the time is kept for callers who ask for less work for their worth",
-                100.0 * part
-            ),
-            Self::NotInMemory => f.write_str(
-                "the precision that it needs is not in memory, and cannot be loaded in time or beside those in use",
-            ),
-            Self::RanOut => f.write_str("its time ran out while it waited for a place"),
-        }
-    }
-}
-
-/// Why a plan leaves a newcomer out.
+/// Explains why a plan leaves a new request out.
 pub fn admission_failure(view: &View<'_>, plan: &Plan, request: &Request) -> AdmissionFailure {
     let mut planned = candidates(view, |id| plan.precision_of(id));
     let Some(candidate) = candidate(view, request) else { return AdmissionFailure::NotInMemory };
     planned.push(candidate);
-    // Asked as if it had a promise: with all of its slack, so that what is kept for others shows.
-    let mut promised = view.promised.to_vec();
-    promised.insert(promised.partition_point(|&id| id < request.id), request.id);
-    let with_full_slack = View { promised: &promised, ..*view };
+    // Forecast as if it were admitted, with full slack: if it would then be in time, reserved capacity kept it out.
+    let mut admitted = view.admitted.to_vec();
+    admitted.insert(admitted.partition_point(|&id| id < request.id), request.id);
+    let with_full_slack = View { admitted: &admitted, ..*view };
     let forecasts = forecast::play(&with_full_slack, plan.batch_limit, &planned);
     let own = forecasts.iter().find(|forecast| forecast.urgency().1 == request.id);
     if let Some(forecast) = own.filter(|forecast| forecast.is_late()) {
@@ -82,11 +32,11 @@ pub fn admission_failure(view: &View<'_>, plan: &Plan, request: &Request) -> Adm
     }
     match forecasts.iter().find(|forecast| forecast.is_late()) {
         Some(forecast) => AdmissionFailure::BreaksPromise { to: forecast.urgency().1 },
-        None => AdmissionFailure::Kept { part: view.part_kept_from(request) },
+        None => AdmissionFailure::Kept { part: view.reserved_part(request) },
     }
 }
 
-/// Those who wait and are to be served.
+/// The waiting requests that are planned, each at its precision.
 fn candidates<'a>(
     view: &View<'a>,
     precision_of: impl Fn(RequestId) -> Option<PrecisionIndex>,
@@ -98,33 +48,34 @@ fn candidates<'a>(
     view.waiting.iter().filter_map(planned).collect()
 }
 
-/// A request as it would be served if only its own time counted.
+/// A request at the precision at which it takes the least time by itself.
 fn candidate<'a>(view: &View<'_>, request: &'a Request) -> Option<Candidate<'a>> {
     let held = view.held.iter().copied();
     let (precision, work) = reduce::cheapest(request, view.node, view.calibration, held, 1)?;
     Some(Candidate { request, precision, work })
 }
 
-/// How a request that has not ended stands.
+/// The status of a request that has not ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveStatus {
     /// Whether it runs; else it waits for a place.
     pub is_running: bool,
-    /// When it is expected to be done, with all that is promised; `None` if nobody awaits it.
+    /// When it is expected to be done, given all admitted requests; `None` for a best-effort request that the
+    /// forecast does not reach.
     pub done: Option<Instant>,
     /// When it must be done.
     pub due: Option<Instant>,
-    /// How many are more urgent.
+    /// How many requests are more urgent.
     pub ahead: usize,
-    /// How many take part in a step; whoever has more than so many ahead pauses.
+    /// How many requests take part in a step; a running request with at least so many ahead of it pauses.
     pub batch: u32,
     /// Tokens produced so far.
     pub produced: u32,
-    /// Tokens that it is planned with.
+    /// Output tokens that it is planned with.
     pub expected: u32,
 }
 
-/// How one of those who run or wait stands, by the latest plan.
+/// The status of a running or waiting request, by the latest plan.
 pub fn live_status(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<LiveStatus> {
     let running = view.running.iter().find(|running| running.request.id == id);
     let waiting = view.waiting.iter().copied().find(|waiting| waiting.id == id);

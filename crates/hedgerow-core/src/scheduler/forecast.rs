@@ -1,27 +1,27 @@
-//! When each request will have its last token, if nothing unexpected happens: the steps to come, played
-//! forward by the rules of [`super::compose`].
+//! Forecast of when each request will have its last token: a simulation of the steps to come, by the rules of
+//! [`super::compose`].
 //!
-//! An instance knows how much work there is, but not that a prompt holds up the decodes beside it, or
-//! that only so many requests run at once. So in continuous batching nothing is promised that this
-//! does not confirm.
+//! An instance models how much work there is, but not that a prompt delays the decodes beside it, or that the
+//! number of running requests is limited. So in continuous batching a request is admitted only if the forecast
+//! confirms it.
 
 use super::reduce::Candidate;
 use super::view::{InFlight, View};
-use crate::engine::cost::ChunkLoad;
 use crate::engine::{Step, StepLoad};
+use crate::model::cost::ChunkLoad;
+use crate::model::request::{Request, RequestId};
+use crate::model::running::{Running, load_of};
+use crate::model::time::{Instant, Span};
+use crate::model::units::Tokens;
 use crate::quantization::PrecisionIndex;
-use crate::request::{Request, RequestId};
-use crate::running::{Running, load_of};
-use crate::time::{Instant, Span};
-use crate::units::Tokens;
 
-/// One request's way through the steps to come.
+/// One request's progress through the steps to come.
 #[derive(Clone, Debug)]
 pub(super) struct SequenceForecast {
     urgency: (Instant, RequestId),
     precision: PrecisionIndex,
     due: Due,
-    /// When its prompt is here; `None` until it has a place.
+    /// When its prompt has arrived; `None` until it has a place.
     ready: Option<Span>,
     /// Whether it runs already.
     pub(super) is_running: bool,
@@ -29,21 +29,21 @@ pub(super) struct SequenceForecast {
     prefilled: Tokens,
     decodes_left: u32,
     kv: Tokens,
-    /// When it has its first token, in this future.
+    /// When it has its first token, by this forecast.
     first: Option<Span>,
     /// When it has its last token; set once it has.
     finish: Option<Span>,
 }
 
-/// What a forecast must keep.
+/// The targets that a request must meet.
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    /// Time left for its last token; the longest there is where nobody asked.
+    /// Time left for its last token; `Span::MAX` without a deadline.
     slack: Span,
-    /// Time left for its first token, if that was asked and it has none.
+    /// Time left for its first token, if it has a TTFT target and no token yet.
     first: Option<Span>,
-    /// The most time from its first token to its last, and what of it has passed, if that was asked.
-    fluency: Option<(Span, Span)>,
+    /// The most time from its first token to its last, and how much of it has passed, if it has a TPOT target.
+    decoding: Option<(Span, Span)>,
 }
 
 impl Due {
@@ -54,7 +54,7 @@ impl Due {
         Self {
             slack: slack.saturating_sub(view.node.downlink_slot()),
             first: request.ttft.filter(|_| first_token.is_none()).map(until),
-            fluency: request.tpot.map(|tpot| (tpot * gaps, passed)),
+            decoding: request.tpot.map(|tpot| (tpot * gaps, passed)),
         }
     }
 }
@@ -97,19 +97,19 @@ impl SequenceForecast {
         self.prefilled == self.prompt
     }
 
-    /// Whether somebody waits for it: a time that it is to keep was named.
-    fn is_awaited(&self) -> bool {
+    /// Whether it has a deadline or target, so that it is not best effort.
+    fn has_target(&self) -> bool {
         self.urgency.0 != Instant(u64::MAX)
     }
 
-    /// Whether it keeps not all of the times that were asked for.
+    /// Whether it misses its deadline or one of its targets.
     pub(super) fn is_late(&self) -> bool {
-        let Some(finish) = self.finish else { return self.is_awaited() };
-        let Due { slack, first, fluency } = self.due;
-        let begins_late = first.is_some_and(|due| self.first.is_none_or(|first| first > due));
+        let Some(finish) = self.finish else { return self.has_target() };
+        let Due { slack, first, decoding } = self.due;
+        let misses_ttft = first.is_some_and(|due| self.first.is_none_or(|first| first > due));
         let since_first = finish.saturating_sub(self.first.unwrap_or(Span::ZERO));
-        let falters = fluency.is_some_and(|(most, passed)| passed + since_first > most);
-        finish > slack || begins_late || falters
+        let misses_tpot = decoding.is_some_and(|(most, passed)| passed + since_first > most);
+        finish > slack || misses_ttft || misses_tpot
     }
 
     /// When it has its last token.
@@ -122,17 +122,17 @@ impl SequenceForecast {
     }
 }
 
-/// Plays the steps to come, `batch` requests in each: those who run, and `planned` as they become urgent
-/// enough and places come free. The forecasts of those who run come first, then those of `planned`, both in the
-/// order given.
+/// Simulates the steps to come, with at most `batch` requests in each: the running requests, and `planned` ones as
+/// they become urgent enough and places come free. The forecasts of the running requests come first, then those of
+/// `planned`, both in the order given.
 pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Vec<SequenceForecast> {
     let running = view.running.iter().map(|running| SequenceForecast::of_running(view, running));
-    // Those whom nobody awaits come last and are never late: more of them than have a place change nothing.
-    let mut unawaited = view.node.max_parallel;
+    // Best-effort requests come last and are never late: more of them than there are places change nothing.
+    let mut best_effort_left = view.node.max_parallel;
     let matters = |candidate: &&Candidate<'_>| {
         let is_best_effort = candidate.request.is_best_effort();
-        let counts = !is_best_effort || unawaited > 0;
-        unawaited = unawaited.saturating_sub(u32::from(is_best_effort));
+        let counts = !is_best_effort || best_effort_left > 0;
+        best_effort_left = best_effort_left.saturating_sub(u32::from(is_best_effort));
         counts
     };
     let planned =
@@ -140,9 +140,9 @@ pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Ve
     let forecasts: Vec<SequenceForecast> = running.chain(planned).collect();
     let mut open: Vec<usize> = (0..forecasts.len()).collect();
     open.sort_unstable_by_key(|&forecast| forecasts[forecast].urgency);
-    // Where a share is kept for those who name no time, so is a place.
-    let kept = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
-    let places = (view.node.max_parallel as usize - kept).saturating_sub(view.running.len());
+    // Where a share of the time is reserved for best-effort requests, so is one place.
+    let reserved = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
+    let places = (view.node.max_parallel as usize - reserved).saturating_sub(view.running.len());
     let batch = batch as usize;
     let (ready, decoding) = (Vec::new(), Vec::new());
     let mut forecaster = StepForecaster {
@@ -164,24 +164,25 @@ pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Ve
     forecaster.play()
 }
 
+/// The state of the simulation.
 struct StepForecaster<'a> {
     view: &'a View<'a>,
     batch: usize,
     forecasts: Vec<SequenceForecast>,
-    /// Who has not finished, the most urgent first.
+    /// Unfinished requests, the most urgent first.
     open: Vec<usize>,
-    /// Room for those of them who take part in a phase, and for those of these who decode.
+    /// Buffers: the open requests that take part in a phase, and those of them that decode.
     ready: Vec<usize>,
     decoding: Vec<usize>,
-    /// Places that nobody holds.
+    /// Free places.
     places: usize,
-    /// What is yet to be loaded.
+    /// The precision still to be loaded, and how long that takes.
     load: Option<(PrecisionIndex, Span)>,
     now: Span,
 }
 
 impl StepForecaster<'_> {
-    /// The step that the engine is running comes to its end before anything else.
+    /// Completes the step that the engine is running.
     fn end_step(&mut self, step: &Step, ordered: Instant) {
         let load = load_of(step, self.view.running);
         let duration = self.view.step_time(step.precision, &load);
@@ -205,11 +206,11 @@ impl StepForecaster<'_> {
     }
 
     fn play(mut self) -> Vec<SequenceForecast> {
-        // The most urgent is first: if nobody awaits it, nobody awaits any.
-        while self.open.first().is_some_and(|&forecast| self.forecasts[forecast].is_awaited()) {
+        // Best-effort requests come last: if the first is one, all are.
+        while self.open.first().is_some_and(|&forecast| self.forecasts[forecast].has_target()) {
             self.give_places();
             let has_place = self.open.iter().filter_map(|&forecast| self.forecasts[forecast].ready);
-            let first_ready = has_place.min().expect("somebody has a place, or there would be none");
+            let first_ready = has_place.min().expect("a request has a place, or there would be none");
             self.now = self.now.max(first_ready);
             self.phase();
             self.close_finished();
@@ -217,7 +218,7 @@ impl StepForecaster<'_> {
         self.forecasts
     }
 
-    /// Those among the most urgent who have no place yet get one, as long as there are any.
+    /// Gives free places to the most urgent requests that have none.
     fn give_places(&mut self) {
         for &forecast in self.open.iter().take(self.batch) {
             let forecast = &mut self.forecasts[forecast];
@@ -234,12 +235,12 @@ impl StepForecaster<'_> {
         self.places += before - self.open.len();
     }
 
-    /// Runs equal steps until something changes: a prompt is here or done, or a request is.
+    /// Runs equal steps until the batch changes: a prompt arrives or is done, or a request ends.
     fn phase(&mut self) {
         let is_ready =
             |forecast: &usize| self.forecasts[*forecast].ready.is_some_and(|ready| ready <= self.now);
         let all_ready = || self.open.iter().copied().filter(is_ready);
-        let first = all_ready().next().expect("somebody is ready");
+        let first = all_ready().next().expect("a request is ready");
         let precision = self.forecasts[first].precision;
         if let Some((_, takes)) = self.load.take_if(|(loaded, _)| *loaded == precision) {
             self.now += takes;
@@ -253,10 +254,10 @@ impl StepForecaster<'_> {
         ready.extend(all_ready().filter(has_it).take(self.batch));
         decoding.extend(ready.iter().filter(|&&forecast| self.forecasts[forecast].is_decoding()));
         let decode = self.decode_time(&decoding, precision);
-        // A prompt waits for whoever is more urgent and needs steps of another precision.
-        let rival =
+        // A prompt waits for more urgent requests that need steps of another precision.
+        let other =
             all_ready().find(|forecast| !has_it(forecast)).map(|forecast| self.forecasts[forecast].urgency);
-        let goes_first = |forecast: usize| rival.is_none_or(|rival| self.forecasts[forecast].urgency < rival);
+        let goes_first = |forecast: usize| other.is_none_or(|other| self.forecasts[forecast].urgency < other);
         let prompt = ready
             .iter()
             .copied()
@@ -276,7 +277,7 @@ impl StepForecaster<'_> {
             .map(|steps| u32::try_from(steps).unwrap_or(u32::MAX));
         let steps =
             [until_an_end, until_one_comes, (chunks > 0).then_some(chunks)].into_iter().flatten().min();
-        let steps = steps.expect("somebody is ready");
+        let steps = steps.expect("a request is ready");
         self.now += decode * steps;
         if let Some(forecast) = prompt {
             self.prefill(forecast, steps);
@@ -286,7 +287,7 @@ impl StepForecaster<'_> {
             forecast.decodes_left -= steps;
             forecast.kv = forecast.kv + Tokens(steps);
         }
-        let now = self.now.scaled(self.view.stretch());
+        let now = self.now.scaled(self.view.safety_factor());
         for &forecast in &ready {
             let forecast = &mut self.forecasts[forecast];
             if forecast.is_decoding() {
@@ -299,8 +300,8 @@ impl StepForecaster<'_> {
         (self.ready, self.decoding) = (ready, decoding);
     }
 
-    /// How many chunks of a prompt the next equal steps may take: to its end, or as many as the more
-    /// urgent decodes can spare.
+    /// How many chunks of a prompt the next equal steps may take: all that are left, or as many as the slack of more
+    /// urgent decodes allows.
     fn chunks(&self, forecast: usize, decoding: &[usize], decode: Span) -> u32 {
         let prompt = &self.forecasts[forecast];
         let chunk = self.view.node.prefill_chunk;
@@ -312,13 +313,13 @@ impl StepForecaster<'_> {
             .filter(|other| other.urgency < prompt.urgency);
         let spare = more_urgent
             .map(|other| {
-                let path = (self.now + decode * other.decodes_left).scaled(self.view.stretch());
+                let path = (self.now + decode * other.decodes_left).scaled(self.view.safety_factor());
                 other.due.slack.saturating_sub(path)
             })
             .min();
         match spare {
             None => to_its_end,
-            // A decode that is late anyway is waited for, as in `compose`, but not for ever.
+            // A prompt waits for a decode without slack, as in `compose`, until that decode ends.
             Some(spare) => to_its_end.min(u32::try_from(spare.0 / time.0.max(1)).unwrap_or(u32::MAX)),
         }
     }
@@ -338,7 +339,7 @@ impl StepForecaster<'_> {
         self.view.chunk_time(precision, ChunkLoad { tokens, start: prefilled, prompt })
     }
 
-    /// Time of one step of these decodes, their caches as they will be half-way to the next end.
+    /// Time of one step of these decodes, with their caches as they will be half-way to the next end.
     fn decode_time(&self, decoding: &[usize], precision: PrecisionIndex) -> Span {
         let until_an_end =
             decoding.iter().map(|&forecast| self.forecasts[forecast].decodes_left).min().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! One planning: from the node's state to who is served, in which order and at which precision.
+//! Planning: decides from the node's state which requests to serve, in which order and at which precision.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
@@ -7,24 +7,24 @@ use super::epoch_duration;
 use super::forecast::{self, SequenceForecast};
 use super::reduce::{self, Candidate, Reduction};
 use super::view::View;
+use crate::model::request::RequestId;
+use crate::model::settings::{Padding, Protocol};
+use crate::model::time::{Instant, Span};
+use crate::model::units::Tokens;
 use crate::quantization::{self, PrecisionIndex, PrecisionLoad};
-use crate::request::RequestId;
-use crate::settings::{Padding, Protocol};
-use crate::time::{Instant, Span};
-use crate::units::Tokens;
 use hedgerow_solver::Limit;
 use hedgerow_solver::{Answer, Budget, Policy, binding, solve};
 
-/// Whom to serve.
+/// Which requests to serve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Who is to be served, in the order they should start.
+    /// Requests to serve, in the order in which they should start.
     pub accepted: VecDeque<Planned>,
     /// The longest prompt among them, to which a batch may be padded.
     pub longest_prompt: Tokens,
-    /// How many requests take part in a step under this plan; more may run, and pause.
+    /// How many requests take part in a step under this plan; further running requests pause.
     pub batch_limit: u32,
-    /// What is to be loaded as soon as whoever needs it is the most urgent.
+    /// The precision to load as soon as a request that needs it is the most urgent.
     pub load: Option<PrecisionLoad>,
     /// How the plan was found.
     pub report: PlanReport,
@@ -33,19 +33,19 @@ pub struct Plan {
 /// A request that a plan serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// Which.
+    /// Its id.
     pub id: RequestId,
-    /// The precision it is to run at.
+    /// The precision that it is to run at.
     pub precision: PrecisionIndex,
 }
 
 impl Plan {
-    /// Whether a request is to be served.
+    /// Whether the plan serves a request.
     pub fn accepts(&self, id: RequestId) -> bool {
         self.precision_of(id).is_some()
     }
 
-    /// The precision at which a request is to be served, if it is.
+    /// The precision at which the plan serves a request; `None` if it does not.
     pub fn precision_of(&self, id: RequestId) -> Option<PrecisionIndex> {
         self.accepted.iter().find(|planned| planned.id == id).map(|planned| planned.precision)
     }
@@ -54,7 +54,7 @@ impl Plan {
 /// How a plan was found, for metrics and traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanReport {
-    /// When.
+    /// When the plan was made.
     pub at: Instant,
     /// Requests that waited.
     pub waiting: usize,
@@ -64,21 +64,20 @@ pub struct PlanReport {
     pub nodes: u64,
     /// Value of the plan's batch.
     pub value: u128,
-    /// No batch of the plan's instance is worth more.
+    /// Upper bound on the value of any batch of the plan's instance.
     pub bound: u128,
     /// The limit that kept most of the others out.
     pub binding: Option<Limit>,
-    /// How long the node needs for all it has promised: when a request that was left out may hope again.
+    /// How long the node needs for all admitted requests: the suggested retry time of a rejected one.
     pub retry_after: Span,
 }
 
-/// With prompts padded to the longest of the batch, so many lengths are tried as that longest.
+/// How many padded lengths are tried, where prompts are padded to the longest of the batch.
 const PADDED_LENGTHS_MAX: usize = 8;
 
-/// Plans: the best batch over the precisions to use, over how many requests take part in a step in continuous
-/// batching, and over the length that prompts are padded to. Of equal ones it takes the one with the least work,
-/// then the fastest precision, the largest batch and the longest prompts. Something is loaded only where that is
-/// worth more than what is in memory.
+/// Makes a plan: the batch with the highest value over the sets of precisions to use, the batch sizes of a step (in
+/// continuous batching) and the lengths that prompts are padded to. Ties go to the least work, then the fastest
+/// precision, the largest batch and the longest prompts. A precision is loaded only where that raises the value.
 pub fn choose(view: &View<'_>, loads: &[PrecisionLoad], node_limit: u64) -> Plan {
     let held_after = |load: &PrecisionLoad| {
         let stays = |index: &PrecisionIndex| !load.unload.contains(index);
@@ -96,31 +95,31 @@ pub fn choose(view: &View<'_>, loads: &[PrecisionLoad], node_limit: u64) -> Plan
         }
         let loaded = View { held, load: Some((load.precision, load.takes)), ..*view };
         let other = propose(&loaded, &mut budget, &mut nodes);
-        if other.worth() > best.worth() {
+        if other.net_value() > best.net_value() {
             (best, to_load) = (other, Some((*load).clone()));
         }
     }
     best.into_plan(view, nodes, to_load)
 }
 
-/// The best answer with what the view holds.
+/// The best proposal with the precisions that the view holds.
 fn propose<'a>(view: &View<'a>, budget: &mut Budget<'_>, nodes: &mut u64) -> Proposal<'a> {
     let mut best: Option<Proposal<'_>> = None;
     let lengths = padded_lengths(view);
     for among in precisions(view) {
         let mut best_of_these: Option<Proposal<'_>> = None;
         for batch in batch_sizes(view) {
-            let to_beat = best_of_these.as_ref().map(Proposal::worth);
-            let proposal = best_of_lengths(view, &among, batch, &lengths, to_beat, budget, nodes);
+            let incumbent = best_of_these.as_ref().map(Proposal::net_value);
+            let proposal = best_of_lengths(view, &among, batch, &lengths, incumbent, budget, nodes);
             let serves_all = proposal.serves_all(view);
-            if best_of_these.as_ref().is_none_or(|best| proposal.worth() > best.worth()) {
+            if best_of_these.as_ref().is_none_or(|best| proposal.net_value() > best.net_value()) {
                 best_of_these = Some(proposal);
             }
             if serves_all {
                 break;
             }
         }
-        let rank = |proposal: &Proposal<'_>| (proposal.worth(), Reverse(proposal.time_to_drain(view)));
+        let rank = |proposal: &Proposal<'_>| (proposal.net_value(), Reverse(proposal.time_to_drain(view)));
         best = match (best, best_of_these) {
             (Some(best), Some(other)) if rank(&best) >= rank(&other) => Some(best),
             (best, other) => other.or(best),
@@ -129,14 +128,14 @@ fn propose<'a>(view: &View<'a>, budget: &mut Budget<'_>, nodes: &mut u64) -> Pro
     best.expect("there is a precision and a batch size")
 }
 
-/// The best answer over the lengths that prompts may be padded to. What is shown of one length holds for its
-/// instance only, so the bound is that of all.
+/// The best proposal over the lengths that prompts may be padded to. A bound holds for the instance of one length
+/// only, so the result's bound is the largest.
 fn best_of_lengths<'a>(
     view: &View<'a>,
     among: &[PrecisionIndex],
     batch: u32,
     lengths: &[Tokens],
-    to_beat: Option<i128>,
+    incumbent: Option<i128>,
     budget: &mut Budget<'_>,
     nodes: &mut u64,
 ) -> Proposal<'a> {
@@ -147,10 +146,10 @@ fn best_of_lengths<'a>(
         let answer = answer(&reduction, view.settings.policy, budget);
         *nodes += answer.nodes;
         bound = bound.max(answer.bound);
-        let to_beat = to_beat.max(best.as_ref().map(Proposal::worth));
-        let proposal = Proposal::new(view, batch, reduction, answer, to_beat);
+        let incumbent = incumbent.max(best.as_ref().map(Proposal::net_value));
+        let proposal = Proposal::new(view, batch, reduction, answer, incumbent);
         let serves_all = proposal.serves_all(view);
-        if best.as_ref().is_none_or(|best| proposal.worth() > best.worth()) {
+        if best.as_ref().is_none_or(|best| proposal.net_value() > best.net_value()) {
             best = Some(proposal);
         }
         if serves_all {
@@ -162,38 +161,39 @@ fn best_of_lengths<'a>(
     best
 }
 
-/// The answer for one choice of precisions and batch size: what is needed to compare it, and to make a plan of it.
+/// The answer for one choice of precisions and batch size, with what it takes to compare it and to make it a plan.
 struct Proposal<'a> {
     batch_limit: u32,
     reduction: Reduction<'a>,
     answer: Answer,
     accepted: Vec<Candidate<'a>>,
     value: u128,
-    /// Value of those who run and will be late.
+    /// Value of the running requests that will be late.
     late: u128,
-    /// The limit of an epoch that the answer would have broken.
+    /// The limit of an epoch that the answer exceeded before requests were dropped from it.
     overrun: Option<Limit>,
 }
 
 impl<'a> Proposal<'a> {
-    /// As far as it may be worth more than `to_beat`: else nobody asks whether it could be promised.
+    /// Makes a proposal of an answer. Once its value cannot exceed `incumbent`, its feasibility is not checked
+    /// further.
     fn new(
         view: &View<'a>,
         batch: u32,
         reduction: Reduction<'a>,
         mut answer: Answer,
-        to_beat: Option<i128>,
+        incumbent: Option<i128>,
     ) -> Self {
         let mut late = 0;
         let mut overrun = None;
         let mut batch_limit = batch;
         if matches!(view.settings.protocol, Protocol::Epoch { .. }) {
-            // Who is in it runs; nobody pauses.
+            // All requests of an epoch's batch run; none pauses.
             batch_limit = view.node.max_parallel;
-            // Without batching nobody shares a step.
+            // Without batching no step is shared.
             let shares_steps = !matches!(view.settings.policy, Policy::None { .. });
             if shares_steps && !view.node.cost.is_additive() {
-                overrun = epoch_duration::keep_what_fits(view, &reduction, &mut answer.chosen);
+                overrun = epoch_duration::drop_until_fits(view, &reduction, &mut answer.chosen);
             }
         }
         let mut accepted: Vec<Candidate<'_>> =
@@ -201,7 +201,7 @@ impl<'a> Proposal<'a> {
         if view.settings.policy.plans_for_all() {
             accepted.sort_by_key(|candidate| candidate.request.urgency());
             if view.settings.protocol == Protocol::Continuous {
-                late = keep_what_can_be_promised(view, batch_limit, &mut accepted, to_beat);
+                late = drop_until_feasible(view, batch_limit, &mut accepted, incumbent);
             }
         }
         let value = value_of(&accepted);
@@ -212,7 +212,7 @@ impl<'a> Proposal<'a> {
         self.accepted.len() == view.waiting.len() && self.late == 0
     }
 
-    fn worth(&self) -> i128 {
+    fn net_value(&self) -> i128 {
         self.value as i128 - self.late as i128
     }
 
@@ -248,14 +248,15 @@ impl<'a> Proposal<'a> {
     }
 }
 
-/// With so many waiting or more precisions than this, only all precisions together are tried: planning must not
-/// take longer than a step.
+/// With more waiting requests or more precisions than these, only the set of all precisions is tried: planning must
+/// not take longer than a step.
 const FEW_WAITING: usize = 32;
 const FEW_PRECISIONS: usize = 3;
 
-/// The sets of precisions to try. Where requests of different precisions may run together, each set is one way
-/// to trade steps that more share against steps that are faster: all of them, and as long as there are few,
-/// each choice of some. Else a batch runs at one precision: while somebody runs it is theirs, otherwise any.
+/// The sets of precisions to try. Where running requests may have different precisions, a smaller set means steps
+/// shared by more requests, and a larger set means faster precisions: the set of all is tried, and as long as there
+/// are few precisions, each subset. Elsewhere a batch has one precision: that of the running requests, or any if
+/// none runs.
 fn precisions(view: &View<'_>) -> Vec<Vec<PrecisionIndex>> {
     let fastest_first = || {
         let mut order = quantization::fastest_first(&view.node.precisions);
@@ -283,9 +284,9 @@ fn precisions(view: &View<'_>) -> Vec<Vec<PrecisionIndex>> {
     (1..1_u32 << all.len()).rev().map(some).collect()
 }
 
-/// Batch sizes to try, the largest first: all who could run at once, then half of that, and so on. A smaller
-/// batch is slower in all but faster for each, and whoever has time pauses; where cost is additive it is the
-/// same, so one size will do, and a policy that does not plan pauses nobody.
+/// Batch sizes to try, the largest first: as many requests as can run at once, then half of that, and so on. A
+/// smaller batch has less throughput but a lower TPOT, and requests with slack pause. One size suffices where cost
+/// is additive, because then batch size makes no difference; a policy that does not plan never pauses requests.
 fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
     let running = view.running.len() as u32;
     let most = (running + view.waiting.len() as u32)
@@ -304,7 +305,7 @@ fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
 }
 
 /// Lengths that prompts may be padded to, the longest first. A batch without the longest prompts is padded to
-/// less, so that it may hold more; a policy that does not plan takes them as they come.
+/// less, so that more requests may fit; a policy that does not plan takes requests in order of arrival.
 fn padded_lengths(view: &View<'_>) -> Vec<Tokens> {
     let prompts = view.waiting.iter().map(|request| request.prompt);
     let is_choice = view.settings.padding == Padding::BatchMax && view.settings.policy.plans_for_all();
@@ -319,7 +320,7 @@ fn padded_lengths(view: &View<'_>) -> Vec<Tokens> {
 fn answer(reduction: &Reduction<'_>, policy: Policy, budget: &mut Budget<'_>) -> Answer {
     match solve(&reduction.instance, policy, budget) {
         Ok(answer) => answer,
-        // Too many wait for brute force: the paper's search stands in, as it would be a pity to serve none.
+        // Too many requests wait for brute force: fall back to the paper's search, rather than serve none.
         Err(hedgerow_solver::SolveError::TooManyRequests { .. }) => {
             hedgerow_solver::dftsp(&reduction.instance, budget, hedgerow_solver::Rules::ALL)
         }
@@ -330,21 +331,21 @@ fn value_of(accepted: &[Candidate<'_>]) -> u128 {
     accepted.iter().map(|candidate| u128::from(candidate.request.value)).sum()
 }
 
-/// Drops requests until the timeline meets every deadline that it can meet without them, or the rest is worth no more
-/// than `to_beat`. Gives the value of those who run and will be late.
+/// Drops requests until the forecast meets every deadline that it can meet without them, or until the value left is
+/// no more than `incumbent`. Returns the value of the running requests that will be late.
 ///
-/// For the first who would be late, the dearest of those planned before it goes, as Moore and Hodgson
-/// have it, newcomers first; where nobody planned is before it, the dearest of all. Who runs and is late
-/// even with nobody planned cannot be helped.
-fn keep_what_can_be_promised(
+/// Moore-Hodgson: for the most urgent late request, it removes the longest job among the planned requests due no
+/// later, not yet admitted ones first; where no planned request is due no later, the longest job of all. A running
+/// request that is late even with no request planned is not counted as a reason to drop any.
+fn drop_until_feasible(
     view: &View<'_>,
     batch_limit: u32,
     accepted: &mut Vec<Candidate<'_>>,
-    to_beat: Option<i128>,
+    incumbent: Option<i128>,
 ) -> u128 {
-    let mut is_late_anyway: Option<Vec<bool>> = None;
+    let mut late_unplanned: Option<Vec<bool>> = None;
     loop {
-        if to_beat.is_some_and(|worth| value_of(accepted) as i128 <= worth) {
+        if incumbent.is_some_and(|best| value_of(accepted) as i128 <= best) {
             return 0;
         }
         let forecasts = forecast::play(view, batch_limit, accepted);
@@ -352,27 +353,27 @@ fn keep_what_can_be_promised(
             return 0;
         }
         if forecasts.iter().any(|forecast| forecast.is_running && forecast.is_late()) {
-            is_late_anyway.get_or_insert_with(|| late_with_nobody_planned(view, batch_limit));
+            late_unplanned.get_or_insert_with(|| late_without_planned(view, batch_limit));
         }
-        let cannot_be_helped =
-            |index: usize| is_late_anyway.as_ref().is_some_and(|known| known.get(index) == Some(&true));
+        let is_unavoidable =
+            |index: usize| late_unplanned.as_ref().is_some_and(|known| known.get(index) == Some(&true));
         let late = forecasts
             .iter()
             .enumerate()
-            .filter(|(index, forecast)| forecast.is_late() && !cannot_be_helped(*index));
+            .filter(|(index, forecast)| forecast.is_late() && !is_unavoidable(*index));
         let Some(first) = late.map(|(_, forecast)| forecast.urgency()).min() else {
-            let late = view.running.iter().enumerate().filter(|(index, _)| cannot_be_helped(*index));
+            let late = view.running.iter().enumerate().filter(|(index, _)| is_unavoidable(*index));
             return late.map(|(_, running)| u128::from(running.request.value)).sum();
         };
         let before = accepted.iter().filter(|candidate| candidate.request.urgency() <= first).count();
-        let suspects = if before > 0 { before } else { accepted.len() };
-        let dearest = (0..suspects)
-            .max_by_key(|&index| (!view.is_promised(accepted[index].request), accepted[index].work))
-            .expect("there is a suspect");
-        accepted.remove(dearest);
+        let due_no_later = if before > 0 { before } else { accepted.len() };
+        let longest_job = (0..due_no_later)
+            .max_by_key(|&index| (!view.is_admitted(accepted[index].request), accepted[index].work))
+            .expect("a planned request makes it late");
+        accepted.remove(longest_job);
     }
 }
 
-fn late_with_nobody_planned(view: &View<'_>, batch_limit: u32) -> Vec<bool> {
+fn late_without_planned(view: &View<'_>, batch_limit: u32) -> Vec<bool> {
     forecast::play(view, batch_limit, &[]).iter().map(SequenceForecast::is_late).collect()
 }

@@ -1,18 +1,18 @@
-//! From the node's state to an instance: what each request needs, in the solvers' integers.
+//! Reduction of the node's state to a solver instance: what each request needs, in integers.
 
 use super::view::{self, View};
 use crate::allocator;
-use crate::calibration::StepTimeCalibration;
-use crate::node::Node;
+use crate::model::node::Node;
+use crate::model::request::Request;
+use crate::model::settings::{Protocol, Settings};
+use crate::model::time::Span;
+use crate::model::units::Tokens;
 use crate::quantization::{self, PrecisionIndex};
-use crate::request::Request;
-use crate::settings::{Protocol, Settings};
-use crate::time::Span;
-use crate::units::Tokens;
+use crate::scheduler::calibration::StepTimeCalibration;
 use hedgerow_solver::Policy;
 use hedgerow_solver::{Capacity, Demand, Instance, Item, NUMBER_LIMIT, Timing};
 
-/// An instance and the requests its items stand for.
+/// An instance, with the request that each of its items stands for.
 pub(super) struct Reduction<'a> {
     pub(super) instance: Instance,
     pub(super) members: Vec<Candidate<'a>>,
@@ -47,16 +47,16 @@ impl DecodeBatchSizes {
     }
 }
 
-/// Compute that a request still needs.
+/// Compute time that a request still needs.
 struct WorkLeft {
     prefill: Span,
-    /// Its decodes, each in a step that it shares with the rest of the batch: its part of them.
+    /// Its share of the decode steps that it runs in together with the rest of the batch.
     decode_share: Span,
-    /// Its decodes, each as long as the step it is in.
+    /// The whole length of these decode steps.
     decode_path: Span,
 }
 
-/// Tokens that a request has behind and before it.
+/// Tokens that a request has prefilled and has left.
 struct TokensLeft {
     prompt: Tokens,
     prefilled: Tokens,
@@ -64,15 +64,15 @@ struct TokensLeft {
 }
 
 impl TokensLeft {
-    /// Of a request that has not started, its prompt padded to `prompt`.
+    /// The tokens of a request that has not started, its prompt padded to `prompt`.
     fn of_waiting(request: &Request, prompt: Tokens) -> Self {
         Self { prompt, prefilled: request.cached, decodes: request.expected_output.0 - 1 }
     }
 }
 
 impl WorkLeft {
-    /// What the rest of a prompt and then its decodes take in a batch of `batch`, if the engine keeps up as
-    /// `calibration` says.
+    /// The time that the rest of a prompt and then its decodes take in a batch of `batch`, at the engine's
+    /// calibrated speed.
     fn new(
         node: &Node,
         calibration: &StepTimeCalibration,
@@ -84,7 +84,7 @@ impl WorkLeft {
         let factors = calibration.factors();
         let precision = &node.precisions[precision.0];
         let prefill = node.cost.prefill(&node.model, precision, prompt, prefilled, node.prefill_chunk);
-        // The cache grows as it decodes; its middle stands for all steps.
+        // The cache grows while it decodes; its size half-way stands for all steps.
         let kv = prompt + Tokens(decodes / 2);
         let step = node.cost.decode(&node.model, precision, batch, kv);
         let decode_path = (step * decodes).scaled(factors.decodes);
@@ -97,17 +97,17 @@ impl WorkLeft {
     }
 }
 
-/// The time a request takes from its choice to its delivery when it has the whole node to itself, at
-/// one precision. Nobody can be served faster, so a deadline below it is infeasible.
+/// The time a request takes from its start to its delivery when it runs alone on the node, at one precision.
+/// No schedule is faster, so a shorter deadline is infeasible.
 pub fn time_alone(request: &Request, node: &Node, precision: PrecisionIndex) -> Span {
     let tokens = TokensLeft::of_waiting(request, request.prompt);
     let work = WorkLeft::new(node, &StepTimeCalibration::default(), precision, &tokens, 1);
     node.uplink_slot() + work.prefill + work.decode_path + node.downlink_slot()
 }
 
-/// The part of a compute slot that a plan counts for a request which is alone in its batch: its prompt padded as far
-/// as it always is, and with all that is added to predictions. No plan of an epoch has it where that is more than
-/// the slot.
+/// The part of a compute slot that a plan counts for a request that is alone in its batch: with the padding that is
+/// always applied to its prompt, and with the safety factor. Where that exceeds the slot, no plan of an epoch can
+/// contain the request.
 pub(crate) fn slot_needed(
     request: &Request,
     node: &Node,
@@ -117,12 +117,12 @@ pub(crate) fn slot_needed(
 ) -> Span {
     let tokens = TokensLeft::of_waiting(request, settings.pad(request.prompt, request.prompt));
     let work = WorkLeft::new(node, calibration, precision, &tokens, 1);
-    let counted_us = micros_up(work.compute().scaled(view::stretch(settings, calibration)));
+    let counted_us = micros_up(work.compute().scaled(view::safety_factor(settings, calibration)));
     Span::from_micros(counted_us) * settings.policy.slowdown_alone()
 }
 
-/// The precision of `among` at which a request takes the least of the node's time when `batch` decode together,
-/// and that time; `None` where none suits it.
+/// The precision of `among` at which a request takes the least of the node's time when `batch` requests decode
+/// together, and that time; `None` where none suits it.
 pub(crate) fn cheapest(
     request: &Request,
     node: &Node,
@@ -138,17 +138,17 @@ pub(crate) fn cheapest(
         .min_by_key(|&(_, work)| work)
 }
 
-/// The least that a request takes of the node's time, in a full batch at the precision that suits it best.
+/// The least of the node's time that a request takes: in a full batch, at its cheapest precision.
 pub(crate) fn least_work(request: &Request, node: &Node, calibration: &StepTimeCalibration) -> Span {
     let all = (0..node.precisions.len()).map(PrecisionIndex);
     cheapest(request, node, calibration, all, node.max_parallel).map_or(Span::MAX, |(_, work)| work)
 }
 
-/// Asks which of the waiting requests to serve, each at the precision of `among` that takes the least time, if
-/// `batch` requests run at once.
+/// Builds the instance that asks which of the waiting requests to serve, each at the precision of `among` that takes
+/// the least time, if `batch` requests run at once.
 ///
-/// Left out are requests that none of these precisions suits, those too late even for that batch size, and those
-/// with prompts longer than `longest`, the longest of the batch.
+/// It leaves out requests that none of these precisions suits, requests that would be late even at that batch size,
+/// and requests whose prompt is longer than `longest`, the longest of the batch.
 pub(super) fn reduce<'a>(
     view: &View<'a>,
     among: &[PrecisionIndex],
@@ -156,12 +156,12 @@ pub(super) fn reduce<'a>(
     longest: Tokens,
 ) -> Reduction<'a> {
     let node = view.node;
-    // Without batching nobody shares a decode.
+    // Without batching no decode step is shared.
     let batch = if matches!(view.settings.policy, Policy::None { .. }) { 1 } else { batch };
     let fitting = view.waiting.iter().filter(|request| request.prompt <= longest);
     let suited = fitting.filter_map(|&request| {
         let precision = match *among {
-            // Mostly there is one, and nothing to compare.
+            // The common case: one precision, nothing to compare.
             [only] => quantization::suits(&node.precisions, only, request).then_some(only)?,
             _ => cheapest(request, node, view.calibration, among.iter().copied(), batch)?.0,
         };
@@ -171,8 +171,8 @@ pub(super) fn reduce<'a>(
     let decode_batch = DecodeBatchSizes::new(view, suited.iter().map(|&(_, precision)| precision), batch);
     let mut reduction = Reduction { instance: Instance::default(), members: Vec::new(), decode_batch };
     for (request, precision) in suited {
-        // Padding to a length that is set before, not to the longest that will be chosen: the instance's
-        // needs must not depend on its answer, and a shorter batch only needs less.
+        // Prompts are padded to a length fixed beforehand, not to the longest that will be chosen: an instance must
+        // not depend on its answer, and a batch of shorter prompts only needs less.
         let prompt = view.settings.pad(request.prompt, longest);
         let needs = allocator::needs(request, prompt, node);
         let tokens = TokensLeft::of_waiting(request, prompt);
@@ -182,7 +182,7 @@ pub(super) fn reduce<'a>(
         let load =
             view.load.filter(|&(loaded, _)| loaded == precision).map_or(Span::ZERO, |(_, takes)| takes);
         let slack = slack(view, view.slack_to_plan_with(request), on_the_air + load);
-        let own_path = (work.prefill + work.decode_path).scaled(view.stretch());
+        let own_path = (work.prefill + work.decode_path).scaled(view.safety_factor());
         let is_continuous = matches!(view.settings.protocol, Protocol::Continuous);
         if is_continuous && own_path > slack {
             continue;
@@ -192,13 +192,13 @@ pub(super) fn reduce<'a>(
             uplink: needs.uplink.0,
             downlink: needs.downlink.0,
             memory: needs.memory.0,
-            compute_us: micros_up(work.compute().scaled(view.stretch())),
+            compute_us: micros_up(work.compute().scaled(view.safety_factor())),
             slack_us: micros_down(slack),
             value: u64::from(request.value),
         });
     }
     (reduction.instance.capacity, reduction.instance.timing) = match view.settings.protocol {
-        // What runs now will have ended when the batch starts, and the batch starts together.
+        // The running requests will have ended when the batch starts, and the whole batch starts at once.
         Protocol::Epoch { compute_slot, .. } => {
             let free = view.ledger.free();
             let capacity = Capacity {
@@ -209,8 +209,8 @@ pub(super) fn reduce<'a>(
             };
             (capacity, Timing::Together)
         }
-        // Memory and band come back while requests wait, so they decide when a request starts, not
-        // whether it is promised; that it could hold its grant at all was checked at its arrival.
+        // Memory and band are freed while requests wait, so they decide when a request starts, not whether it is
+        // admitted; that its grant fits the whole node was checked at its arrival.
         Protocol::Continuous => {
             (UNLIMITED, Timing::ByDeadline { committed: committed(view, &reduction.decode_batch) })
         }
@@ -225,8 +225,8 @@ const UNLIMITED: Capacity = Capacity {
     compute_us: NUMBER_LIMIT - 1,
 };
 
-/// The work of those who run, by deadline. Where it is late already, its slack is set to what it takes:
-/// a new request cannot be blamed for that.
+/// The work of the running requests, in order of deadline. Where a deadline cannot be met any more, its slack is
+/// raised to the work due by then, so that the instance stays feasible: new requests are not the cause.
 fn committed(view: &View<'_>, decode_batch: &DecodeBatchSizes) -> Vec<Demand> {
     let mut demands: Vec<Demand> = view
         .running
@@ -239,7 +239,7 @@ fn committed(view: &View<'_>, decode_batch: &DecodeBatchSizes) -> Vec<Demand> {
             };
             let batch = decode_batch.at(running.precision);
             let work = WorkLeft::new(view.node, view.calibration, running.precision, &tokens, batch);
-            let compute = work.compute().scaled(view.stretch());
+            let compute = work.compute().scaled(view.safety_factor());
             Demand {
                 slack_us: micros_down(slack(
                     view,
@@ -259,7 +259,7 @@ fn committed(view: &View<'_>, decode_batch: &DecodeBatchSizes) -> Vec<Demand> {
     demands
 }
 
-/// Time until a request's last token must be ready, if it still has to spend `on_the_air` travelling.
+/// Time until a request's last token must be ready, if `on_the_air` is still to be spent on transmission.
 fn slack(view: &View<'_>, left: Span, on_the_air: Span) -> Span {
     if view.settings.policy.is_blind_to_deadlines() {
         return Span::MAX;
@@ -276,7 +276,7 @@ fn micros_down(span: Span) -> u64 {
     span.as_micros_floor().min(NUMBER_LIMIT - 1)
 }
 
-/// How long the node needs for what runs and for `planned`: when a new request may hope again.
+/// How long the node needs for the running requests and for `planned`: the suggested retry time.
 pub(super) fn time_to_drain(
     view: &View<'_>,
     decode_batch: &DecodeBatchSizes,

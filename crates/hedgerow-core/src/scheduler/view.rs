@@ -1,52 +1,52 @@
-//! What the scheduler sees of the node, and how long it thinks that things take.
+//! The scheduler's view of the node, and its predictions of step times.
 
 use super::demand::DemandEstimator;
 use super::reduce;
 use crate::allocator::Ledger;
-use crate::calibration::StepTimeCalibration;
-use crate::engine::cost::ChunkLoad;
 use crate::engine::{Step, StepLoad};
-use crate::node::Node;
+use crate::model::cost::ChunkLoad;
+use crate::model::node::Node;
+use crate::model::request::{Request, RequestId};
+use crate::model::running::Running;
+use crate::model::settings::{Protocol, Settings};
+use crate::model::time::{Instant, Span};
 use crate::quantization::PrecisionIndex;
-use crate::request::{Request, RequestId};
-use crate::running::Running;
-use crate::settings::{Protocol, Settings};
-use crate::time::{Instant, Span};
+use crate::scheduler::calibration::StepTimeCalibration;
 
-/// What the scheduler sees.
+/// The scheduler's view of the node.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// Now.
+    /// The current time.
     pub now: Instant,
-    /// Who waits, first come first.
+    /// Waiting requests, in order of arrival.
     pub waiting: &'a [&'a Request],
-    /// Who of them was accepted by an earlier plan, in order of id.
-    pub promised: &'a [RequestId],
+    /// Waiting requests that an earlier plan admitted, in order of id.
+    pub admitted: &'a [RequestId],
     /// The precisions to plan with: those in memory, or those that will be.
     pub held: &'a [PrecisionIndex],
-    /// What of them has to be loaded before anybody runs at it, and how long that takes.
+    /// The one of them that has to be loaded before a request runs at it, and how long that takes.
     pub load: Option<(PrecisionIndex, Span)>,
-    /// Who runs.
+    /// Running requests.
     pub running: &'a [Running],
-    /// What the engine is doing, which none of the above shows yet.
+    /// What the engine is doing now; the fields above do not show its effect yet.
     pub in_flight: Option<&'a InFlight>,
-    /// What is free.
+    /// Free resources.
     pub ledger: &'a Ledger,
     /// The node.
     pub node: &'a Node,
     /// How to plan.
     pub settings: &'a Settings,
-    /// How the engine keeps up with its cost model.
+    /// The engine's step times relative to its cost model.
     pub calibration: &'a StepTimeCalibration,
-    /// What callers have asked for lately.
+    /// Recent demand.
     pub demand: &'a DemandEstimator,
-    /// Whether those who name no time are owed a part of the next step.
-    pub owes_best_effort: bool,
-    /// The most requests that take part in a step; more may run, and pause.
+    /// Whether best-effort requests have credit, so that they take part in the next step first.
+    pub best_effort_has_credit: bool,
+    /// The most requests that take part in a step; further running requests pause.
     pub batch: u32,
 }
 
-/// What the engine was told to do and has not reported.
+/// An order to the engine that it has not reported as done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InFlight {
     /// To run a step.
@@ -58,33 +58,33 @@ pub enum InFlight {
     },
     /// To load a precision.
     Load {
-        /// Which.
+        /// The precision.
         precision: PrecisionIndex,
-        /// When it should be there.
+        /// When it is expected to be in memory.
         until: Instant,
     },
 }
 
 impl InFlight {
-    /// Whether the engine loads.
+    /// Whether the engine is loading a precision.
     pub fn is_load(&self) -> bool {
         matches!(self, Self::Load { .. })
     }
 }
 
-/// As [`View::stretch`].
-pub(super) fn stretch(settings: &Settings, calibration: &StepTimeCalibration) -> f64 {
+/// As [`View::safety_factor`].
+pub(super) fn safety_factor(settings: &Settings, calibration: &StepTimeCalibration) -> f64 {
     (1.0 + settings.margin.max(calibration.margin())) / (1.0 - settings.best_effort_share)
 }
 
 impl View<'_> {
-    /// The factor by which a predicted time is stretched before it is promised: the margin, and what is kept
-    /// for those who name no time.
-    pub(super) fn stretch(&self) -> f64 {
-        stretch(self.settings, self.calibration)
+    /// The factor applied to predicted times before requests are admitted on them: the margin, and the share
+    /// reserved for best-effort requests.
+    pub(super) fn safety_factor(&self) -> f64 {
+        safety_factor(self.settings, self.calibration)
     }
 
-    /// How long a step will take, as the engine keeps up now.
+    /// How long a step will take, at the engine's calibrated speed.
     pub(super) fn step_time(&self, precision: PrecisionIndex, load: &StepLoad) -> Span {
         let cost =
             |load: &StepLoad| self.node.cost.step(&self.node.model, &self.node.precisions[precision.0], load);
@@ -96,30 +96,30 @@ impl View<'_> {
         self.step_time(precision, &StepLoad { prefill: vec![chunk], ..StepLoad::default() })
     }
 
-    /// Whether a request that waits was accepted by an earlier plan.
-    pub(super) fn is_promised(&self, request: &Request) -> bool {
-        self.promised.binary_search(&request.id).is_ok()
+    /// Whether a waiting request was admitted by an earlier plan.
+    pub(super) fn is_admitted(&self, request: &Request) -> bool {
+        self.admitted.binary_search(&request.id).is_ok()
     }
 
-    /// Whether requests that run together may run at different precisions, in steps of their own: only where
-    /// those who wait are planned for beside those who run.
+    /// Whether running requests may have different precisions, each in its own steps: only where waiting requests
+    /// are planned beside the running ones.
     pub(super) fn mixes_precisions(&self) -> bool {
         self.settings.policy.plans_for_all() && self.settings.protocol == Protocol::Continuous
     }
 
-    /// The time in which a waiting request must be done to be accepted: for a newcomer, what those who are
-    /// worth more for their work are expected to leave of its slack.
+    /// The slack that a waiting request is planned with: full slack for an admitted request; for a new one, what
+    /// reserved capacity leaves of it.
     pub(super) fn slack_to_plan_with(&self, request: &Request) -> Span {
         let slack = request.slack(self.now);
-        if slack == Span::MAX || self.is_promised(request) {
+        if slack == Span::MAX || self.is_admitted(request) {
             return slack;
         }
-        slack.scaled(1.0 - self.part_kept_from(request))
+        slack.scaled(1.0 - self.reserved_part(request))
     }
 
-    /// The part of the node's time that is kept for others than this newcomer. An epoch is chosen from all who wait
-    /// for it: nothing is kept there.
-    pub(super) fn part_kept_from(&self, request: &Request) -> f64 {
+    /// The part of the node's time that is reserved against a new request. 0 with epochs, which choose from all
+    /// requests that wait for them.
+    pub(super) fn reserved_part(&self, request: &Request) -> f64 {
         if matches!(self.settings.protocol, Protocol::Epoch { .. }) {
             return 0.0;
         }

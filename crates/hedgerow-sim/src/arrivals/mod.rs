@@ -2,6 +2,7 @@
 
 mod lengths;
 mod process;
+mod users;
 
 use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::time::{Instant, Span};
@@ -12,10 +13,10 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 pub use lengths::Lengths;
 pub use process::{Process, RateBy, Replay};
+pub use users::{Extent, OutputKnowledge, Range, Users};
 
 use crate::channel::{GainDraws, Gains};
 use crate::random::{self, Purpose};
-use crate::scenario::{Extent, OutputKnowledge, Range, Scenario, Users};
 use process::Times;
 
 /// A request and what only its user knows.
@@ -29,7 +30,7 @@ pub struct Arrival {
     pub answer: Tokens,
     /// When the user goes away; `None` means never.
     pub leaves: Option<Instant>,
-    /// Index of its class in [`Scenario::classes`]; 0 where there are none.
+    /// Index of its class in [`crate::Scenario::classes`]; 0 where there are none.
     pub class: usize,
     /// Its channel's true gains; `None` where the node knows them.
     pub truth: Option<Gains>,
@@ -58,6 +59,22 @@ pub struct Arrivals {
     count: u64,
 }
 
+/// What arrivals are drawn from.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) seed: u64,
+    /// What each class of users asks for; never empty.
+    pub(crate) classes: Vec<Users>,
+    pub(crate) extent: Extent,
+    /// Their channels' gains, if they come by radio.
+    pub(crate) gains: Option<GainDraws>,
+    pub(crate) bits_per_token: f64,
+    pub(crate) knowledge: OutputKnowledge,
+    pub(crate) process: &'a Process,
+    /// Arrivals a second, all classes together.
+    pub(crate) rate_per_s: f64,
+}
+
 /// One stream of draws for each thing that is drawn.
 #[derive(Clone, Debug)]
 struct Draws {
@@ -73,20 +90,17 @@ struct Draws {
 }
 
 impl Arrivals {
-    /// All arrivals of a scenario.
-    pub fn new(scenario: &Scenario) -> Self {
-        let stream = |purpose| random::stream(scenario.seed, purpose);
-        let classes: Vec<Users> = scenario.classes.iter().map(|class| class.users.clone()).collect();
+    /// All arrivals that a source gives.
+    pub(crate) fn of(source: Source<'_>) -> Self {
+        let Source { seed, classes, extent, gains, bits_per_token, knowledge, process, rate_per_s } = source;
+        let stream = |purpose| random::stream(seed, purpose);
         Self {
-            classes: if classes.is_empty() { vec![scenario.users.clone()] } else { classes },
-            extent: scenario.extent,
-            gains: scenario
-                .cell
-                .as_ref()
-                .map(|cell| GainDraws::new(cell, scenario.knowledge.channel, scenario.seed)),
-            bits_per_token: scenario.cell.as_ref().map_or(0.0, |cell| cell.bits_per_token),
-            knowledge: scenario.knowledge.output,
-            times: Times::new(&scenario.process, scenario.users.rate_per_s, scenario.seed),
+            classes,
+            extent,
+            gains,
+            bits_per_token,
+            knowledge,
+            times: Times::new(process, rate_per_s, seed),
             draws: Draws {
                 classes: stream(Purpose::Classes),
                 prompts: stream(Purpose::Prompts),

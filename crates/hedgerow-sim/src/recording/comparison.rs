@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::calibration::Factors;
 use hedgerow_core::output::{Percentiles, Record, Summary};
 use hedgerow_core::request::RequestId;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Span;
 use serde::Serialize;

@@ -22,6 +22,7 @@ use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use serde::{Deserialize, Serialize};
 
+pub use crate::event_log::{Line, What};
 pub use comparison::{Comparison, Figures};
 pub use exact::{Difference, Differs, Identical};
 pub use read::{Damage, RecordingError};
@@ -45,26 +46,6 @@ pub struct Header {
     pub node: Node,
     /// How it plans.
     pub settings: Settings,
-}
-
-/// Each further line: something that happened, and when the pipeline was told.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Line {
-    /// When.
-    pub at: Instant,
-    /// What.
-    #[serde(flatten)]
-    pub what: What,
-}
-
-/// What a line tells.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    /// The pipeline was told this.
-    Event(Event),
-    /// The event before it ended this request.
-    End(Box<Record>),
 }
 
 /// A recording that was read.

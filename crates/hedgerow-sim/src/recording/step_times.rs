@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use hedgerow_core::Event;
-use hedgerow_core::calibration::Fit;
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::{StepLoad, StepReport};
 use hedgerow_core::quantization::Precision;
 use hedgerow_core::request::RequestId;
+use hedgerow_core::scheduler::calibration::Fit;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 

@@ -1,11 +1,11 @@
 //! Recordings: written, read, replayed to the last bit, and damaged.
 
-use hedgerow_core::calibration::Factors;
 use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
 use hedgerow_core::output::{Outcome, Rejection};
 use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::scheduler::AdmissionFailure;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Padding;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Quality, Tokens};
@@ -230,7 +230,7 @@ fn as_profiled() -> EngineSlowdown {
 fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
     let scenario = scenario(CONTINUOUS, "dftsp", 60);
     for stretch in [Factors::ONE, Factors::both(1.7), Factors { prompts: 1.1, decodes: 1.6 }] {
-        let arrivals = crate::Arrivals::new(&scenario);
+        let arrivals = scenario.arrivals();
         let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals)
             .slowed_by(EngineSlowdown::steady(stretch));
         let (run, lines) = simulation.run_recorded();
@@ -253,7 +253,7 @@ fn a_replay_wavers_from_second_to_second_as_the_engine_did() {
     let scenario = scenario(CONTINUOUS, "fifo", 80);
     let (_, header, _) = record(&scenario);
     let recording_at = |slowdown: EngineSlowdown| {
-        let arrivals = crate::Arrivals::new(&scenario);
+        let arrivals = scenario.arrivals();
         let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).slowed_by(slowdown);
         Recording::read(text_of(&header, &simulation.run_recorded().1).as_slice()).unwrap()
     };
@@ -275,7 +275,7 @@ fn a_prompt_whose_beginning_was_in_the_cache_is_computed_from_there_in_a_replay_
         arrival.request.cached = Tokens(arrival.request.prompt.0 / 2);
         arrival
     };
-    let arrivals = crate::Arrivals::new(&scenario).map(claims);
+    let arrivals = scenario.arrivals().map(claims);
     let (run, lines) = Simulation::replay(&scenario.node, &scenario.settings, arrivals).run_recorded();
     let answered: Vec<&Record> = run.records.iter().filter(|record| record.first_token.is_some()).collect();
     assert!(answered.iter().all(|record| record.cached.0 == record.request.prompt.0 / 2), "{answered:?}");

@@ -1,7 +1,7 @@
 //! Scenarios: everything about a simulation that somebody chose.
 //!
 //! A file is read in two forms, [`raw`] as it is written and [`Scenario`] checked and in SI units; the
-//! rest of the crate sees only the second. `docs/scenarios.md` has every key; those with a default are what
+//! rest of the crate sees only the second. `docs/reference/scenarios.md` has every key; those with a default are what
 //! was added to the paper's model, and by default it is not there.
 
 mod check;
@@ -13,14 +13,14 @@ use std::path::Path;
 
 use hedgerow_core::node::Node;
 use hedgerow_core::settings::Settings;
-use hedgerow_core::time::Span;
 
 pub use check::PROFILE_FORMAT;
 pub use error::{ScenarioError, nearest};
 pub use show::Section;
 
-use crate::arrivals::{Lengths, Process};
-use crate::channel::{Cell, ChannelKnowledge};
+use crate::arrivals::{Arrivals, Process, Source};
+pub use crate::arrivals::{Extent, OutputKnowledge, Range, Users};
+use crate::channel::{Cell, ChannelKnowledge, GainDraws};
 use crate::text_file::read_text;
 
 /// A simulation's whole input, checked.
@@ -54,42 +54,6 @@ pub struct Scenario {
     pub cell: Option<Cell>,
 }
 
-/// When no more requests arrive; those that have arrived are still served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// After so many.
-    Requests(u64),
-    /// After so long.
-    Duration(Span),
-}
-
-/// Who asks for what (`model.md §5`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Users {
-    /// Arrivals a second on average, above 0.
-    pub rate_per_s: f64,
-    /// Prompt lengths `s_i`.
-    pub prompts: Lengths,
-    /// Output limits `n_i`.
-    pub outputs: Lengths,
-    /// How prompt and output go together, from -1 to 1; `None`: not at all.
-    pub length_correlation: Option<f64>,
-    /// The part of its limit that an answer takes.
-    pub answer_part: Range,
-    /// Latency requirement `τ_i` from arrival, in seconds; `None` where nobody has one.
-    pub deadline_s: Option<Range>,
-    /// Accuracy requirement `a_i`, within 0..=1.
-    pub min_quality: Range,
-    /// What serving one of them is worth, `v_i`.
-    pub value: u32,
-    /// What is sent up besides the prompt's tokens, in bytes.
-    pub payload_bytes: Option<Range>,
-    /// What is sent down besides the answer's tokens, in bytes.
-    pub answer_bytes: Option<Range>,
-    /// After how many seconds a user goes away unserved; `None` where nobody does.
-    pub patience_s: Option<Range>,
-}
-
 /// A kind of users.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Class {
@@ -118,31 +82,6 @@ impl Default for Knowledge {
     }
 }
 
-/// What the node knows of the answers' lengths beforehand.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum OutputKnowledge {
-    /// Their limits.
-    Limit,
-    /// The lengths themselves.
-    Oracle,
-    /// What callers expect: the length times a factor, times a log-normal error of a median of 1.
-    Hint {
-        /// Above 1 they expect too much.
-        factor: f64,
-        /// Standard deviation of the error's logarithm.
-        sigma: f64,
-    },
-}
-
-/// The uniform distribution between two numbers, or one number when both are the same.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
-    /// The smallest number.
-    pub least: f64,
-    /// The largest number.
-    pub most: f64,
-}
-
 /// What to change in a scenario without changing its file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
@@ -157,6 +96,22 @@ pub struct Overrides {
 }
 
 impl Scenario {
+    /// All arrivals of the scenario.
+    pub fn arrivals(&self) -> Arrivals {
+        let classes: Vec<Users> = self.classes.iter().map(|class| class.users.clone()).collect();
+        let cell = self.cell.as_ref();
+        Arrivals::of(Source {
+            seed: self.seed,
+            classes: if classes.is_empty() { vec![self.users.clone()] } else { classes },
+            extent: self.extent,
+            gains: cell.map(|cell| GainDraws::new(cell, self.knowledge.channel, self.seed)),
+            bits_per_token: cell.map_or(0.0, |cell| cell.bits_per_token),
+            knowledge: self.knowledge.output,
+            process: &self.process,
+            rate_per_s: self.users.rate_per_s,
+        })
+    }
+
     /// Reads a scenario file.
     ///
     /// # Errors

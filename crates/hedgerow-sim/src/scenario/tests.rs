@@ -342,10 +342,10 @@ fn every_file_names_every_key() {
                 assert!(text.lines().any(stands), "{file}: {table} has no `{key}`");
             }
         }
-        let page = include_str!("../../../../docs/scenarios.md");
+        let page = include_str!("../../../../docs/reference/scenarios.md");
         for table in tables.map(|table| format!("[{table}]")) {
             for key in keys_of(text, &table) {
-                assert!(page.contains(&key), "docs/scenarios.md says nothing of `{key}` in {table}");
+                assert!(page.contains(&key), "scenarios.md says nothing of `{key}` in {table}");
             }
         }
     }
@@ -533,7 +533,7 @@ fn a_trace_cannot_be_thinned_to_a_higher_rate() {
     "#]]
     .assert_eq(&told(&with("thinning").unwrap_err()));
     let stretched = with("stretching").unwrap();
-    let arrivals: Vec<_> = crate::Arrivals::new(&stretched).collect();
+    let arrivals: Vec<_> = stretched.arrivals().collect();
     assert_eq!((arrivals.len(), arrivals[99].answer), (100, Tokens(149)));
     assert_eq!(arrivals[99].request.arrived.as_seconds(), 9.9);
     std::fs::remove_dir_all(folder).unwrap();

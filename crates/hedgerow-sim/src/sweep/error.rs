@@ -84,7 +84,7 @@ impl SweepError {
         match self {
             Self::Unreadable { .. } => "name a sweep file, such as `scenarios/sweeps/rates.toml`".into(),
             Self::Unwritable { .. } => "name another folder by `--out`".into(),
-            Self::Form { .. } => "docs/sweeps.md has every key of a sweep file".into(),
+            Self::Form { .. } => "docs/guides/sweeps.md has every key of a sweep file".into(),
             Self::Value { hint, .. } => (*hint).into(),
             Self::NoSuchKey { .. } => {
                 "write keys as in the scenario: `users.rate_per_s`, `precision.W8A16.alpha`".into()

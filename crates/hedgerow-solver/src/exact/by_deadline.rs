@@ -1,46 +1,46 @@
-//! The best choice where each request has its own deadline and only compute time binds: Lawler and Moore's
-//! program over what is worth keeping.
+//! The optimal choice where each request has its own deadline and only compute time binds: the Lawler-Moore dynamic
+//! program over undominated states.
 //!
-//! Requests and promises are taken in order of slack. A *state* is a choice among those so far, as its total
-//! work and its value; every choice that meets the deadlines so far is one. Of two states the one with no less
-//! value and no more work is as good in all that follows, so only states on the frontier are kept: at most one
-//! for each value, and with equal values at most one for each number of requests. The best of the last
-//! frontier is optimal.
+//! Requests and committed work are processed in order of slack. A *state* is a choice among the requests so far that
+//! meets the deadlines so far, given by its total work and its value. A state with no less value and no more work
+//! than another dominates it, so only the Pareto frontier is stored: at most one state for each value, and with equal
+//! values of the requests at most one for each number of requests. The state of the last frontier with the highest
+//! value is optimal.
 //!
-//! The budget is paid in states. When it ends, the rest is not chosen from, and what each state could still
-//! have gained bounds what was lost.
+//! The budget is spent on states. When it ends, the remaining requests are not chosen from; the bound then adds their
+//! total value to the highest value so far.
 
 use super::super::answer::Answer;
 use super::super::budget::Budget;
 use super::super::instance::{Demand, Instance, Item};
 
-/// So many states are one node of the budget.
+/// How many states count as one node of the budget.
 const STATES_PER_NODE: usize = 256;
-/// No request: the state that everything begins with.
-const NOBODY: u32 = u32::MAX;
+/// The marker of no request, in the initial state.
+const NO_REQUEST: u32 = u32::MAX;
 
 /// A choice among the requests so far.
 #[derive(Clone, Copy)]
 struct State {
     work_us: u64,
     value: u128,
-    /// The last request chosen, as a place in [`Program::trail`].
+    /// The last request chosen, as an index into [`Program::trail`].
     last: u32,
 }
 
-/// The room that a program works in, kept between calls.
+/// The dynamic program, with buffers that are reused between calls.
 #[derive(Default)]
 pub(super) struct Program {
     frontier: Vec<State>,
     merged: Vec<State>,
-    /// Each choice ever made: the request, and the choice before it.
+    /// Every choice made: the request, and the index of the choice before it.
     trail: Vec<(u32, u32)>,
-    /// Requests and promises by slack; a promise has no request.
+    /// Requests and committed work, in order of slack; committed work has no request.
     due: Vec<(Demand, Option<u32>)>,
 }
 
 impl Program {
-    /// The best choice, and proof of it if the budget lasts. `committed` by itself meets its slacks.
+    /// Finds the optimal choice, or a choice with a bound if the budget ends. `committed` by itself meets its slacks.
     pub(super) fn solve(
         &mut self,
         instance: &Instance,
@@ -49,7 +49,7 @@ impl Program {
     ) -> Answer {
         self.begin(instance, committed);
         if self.all_fit() {
-            // The ordinary case below capacity, and no program is needed for it.
+            // The common case below capacity, which needs no dynamic program.
             let all = (0..instance.items.len()).collect();
             let value = instance.items.iter().map(|item| u128::from(item.value)).sum();
             return Answer::of(instance, all, value);
@@ -60,7 +60,7 @@ impl Program {
         for place in 0..self.due.len() {
             let (demand, request) = self.due[place];
             let Some(request) = request else {
-                self.keep_promise(demand);
+                self.add_committed(demand);
                 continue;
             };
             if !is_over {
@@ -76,7 +76,7 @@ impl Program {
             }
             value_left -= u128::from(instance.items[request as usize].value);
         }
-        let best = *self.frontier.last().expect("choosing nobody keeps every promise");
+        let best = *self.frontier.last().expect("the empty choice is feasible");
         let answer = Answer::of(instance, self.chosen(best), best.value.max(bound));
         Answer { nodes, ..answer }
     }
@@ -84,7 +84,7 @@ impl Program {
     fn begin(&mut self, instance: &Instance, committed: &[Demand]) {
         self.trail.clear();
         self.frontier.clear();
-        self.frontier.push(State { work_us: 0, value: 0, last: NOBODY });
+        self.frontier.push(State { work_us: 0, value: 0, last: NO_REQUEST });
         let items = (0_u32..).zip(&instance.items);
         let requests = items.map(|(index, item)| {
             (Demand { slack_us: item.slack_us, compute_us: item.compute_us }, Some(index))
@@ -94,7 +94,7 @@ impl Program {
         self.due.sort_unstable();
     }
 
-    /// Whether everybody can be served.
+    /// Whether all requests can be served.
     fn all_fit(&self) -> bool {
         let mut work_us = 0_u64;
         self.due.iter().all(|(demand, _)| {
@@ -103,19 +103,19 @@ impl Program {
         })
     }
 
-    /// A promise takes the same time from every state; those that it makes late are no choice.
-    fn keep_promise(&mut self, demand: Demand) {
+    /// Adds committed work to every state, and drops the states that become late by it.
+    fn add_committed(&mut self, demand: Demand) {
         for state in &mut self.frontier {
             state.work_us += demand.compute_us;
         }
         self.frontier.retain(|state| state.work_us <= demand.slack_us);
     }
 
-    /// Offers a request to every state, and keeps the frontier of those with and without it.
+    /// Extends every state by a request, and merges the states with and without it into the new frontier.
     fn offer(&mut self, request: u32, item: &Item) {
         self.merged.clear();
         let (mut without, mut with) = (0, 0);
-        // Both lists have growing work and growing value, and so has what is kept of them.
+        // Both lists have increasing work and increasing value, and so has the merged frontier.
         loop {
             let old = self.frontier.get(without).copied();
             let new = self.frontier.get(with).map(|state| State {
@@ -151,7 +151,7 @@ impl Program {
     fn chosen(&self, state: State) -> Vec<usize> {
         let mut chosen = Vec::new();
         let mut last = state.last;
-        while last != NOBODY {
+        while last != NO_REQUEST {
             let (request, before) = self.trail[last as usize];
             chosen.push(request as usize);
             last = before;

@@ -1,31 +1,31 @@
-//! The undecided rest of a node: sets of departures from the relaxation, met in the middle.
+//! Meet in the middle over the undecided requests of a node (the core).
 //!
-//! The profits say how to decide each undecided request; to decide one otherwise, to *depart*, costs its
-//! profit. A better batch departs by a set whose costs add up to no more than the gap. So the requests
-//! are dealt to two halves, the sets within the gap are listed for each, and a better batch is a pair of
-//! sets, one from each list. Only pairs are looked at that could leave little enough of two rows.
+//! The sign of its profit decides each undecided request; to *flip* that decision costs the profit's absolute value.
+//! A better batch flips a set of requests whose costs add up to no more than the gap. So the core is split into two
+//! halves, the sets within the gap are listed for each, and a better batch is a pair of sets, one from each list.
+//! Only pairs are checked whose leftovers of two rows could be small enough.
 
 use super::super::budget::Budget;
 use super::prices::Prices;
 use super::table::{ROWS, Table};
 
-/// Pairs are looked at in groups of so many, which compilers turn into vector instructions.
+/// Pairs are checked in groups of this size, which compilers turn into vector instructions.
 const LANES: usize = 8;
 
-/// A set's marks are bits.
+/// The most requests of a half: a set's marks are the bits of a `u64`.
 const HALF_MAX: usize = 64;
 
-/// Sets of the second list that lie next to each other in one row, sorted by another.
+/// Length of a strip: neighbouring sets by one row, sorted by another.
 const STRIP: usize = 64;
 
-/// The lists, and room to sort one.
+/// The two lists, and buffers to sort the second.
 #[derive(Default)]
 pub(super) struct Meet {
     halves: [Sets; 2],
     strips: Strips,
 }
 
-/// A list sorted by one row, cut into strips, and each strip sorted by another row.
+/// A list sorted by one row and divided into strips, each sorted by another row.
 #[derive(Default)]
 struct Strips {
     by: usize,
@@ -36,42 +36,42 @@ struct Strips {
     order: Vec<(i64, u32)>,
 }
 
-/// Sets of departures, one place a set.
+/// Sets of flips, as columns with one entry per set.
 #[derive(Default)]
 struct Sets {
     cost: Vec<i64>,
-    /// What the set adds to the use of each row.
+    /// The change of the use of each row.
     uses: [Vec<i64>; ROWS],
-    /// What it adds to the value.
+    /// The change of the value.
     gain: Vec<i64>,
-    /// Which of the half's requests it holds.
+    /// The half's requests that the set contains, as bits.
     marks: Vec<u64>,
 }
 
-/// What a better batch must come to.
+/// The conditions on the flips of a better batch.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
-    /// What is left of each row when nobody departs; negative where too much is used.
+    /// What is left of each row without flips; negative where it is overused.
     pub(super) left: [i64; ROWS],
-    /// What departures must add to the value.
+    /// The value that flips must add.
     pub(super) gain: i64,
-    /// What departures and leftovers may cost.
+    /// The most that flips and leftovers may cost.
     pub(super) gap: i64,
 }
 
-/// Who departs, by their places in the core.
+/// A set of flips, by position in the core.
 #[derive(Clone, Copy)]
-pub(super) struct Departed([u64; 2]);
+pub(super) struct Flips([u64; 2]);
 
-impl Departed {
+impl Flips {
     pub(super) fn contains(self, place: usize) -> bool {
         place < 2 * HALF_MAX && self.0[place % 2] >> (place / 2) & 1 == 1
     }
 }
 
 impl Meet {
-    /// Lists the sets within the gap of as many requests of the core, first ones first, as leave no list
-    /// longer than `most`. Says of how many.
+    /// Lists the sets within the gap for as many requests of the core, from its start, as possible with lists of at
+    /// most `most` sets. Returns the number of these requests.
     pub(super) fn list(&mut self, table: &Table, core: &[(i64, u32)], gap: i64, most: usize) -> usize {
         for half in &mut self.halves {
             half.clear();
@@ -86,20 +86,20 @@ impl Meet {
         core.len()
     }
 
-    /// How many sets are listed.
+    /// The number of sets listed.
     pub(super) fn len(&self) -> usize {
         self.halves[0].len() + self.halves[1].len()
     }
 
-    /// Looks for pairs that leave no row overused and add enough to the value. `found` takes each with
-    /// what it adds, and says what is wanted from then on. `false` if the budget ended first.
+    /// Searches for pairs that overuse no row and add enough value. `found` gets each pair with the value that it
+    /// adds, and returns the conditions from then on. `false` if the budget ended first.
     pub(super) fn join(
         &mut self,
         table: &Table,
         prices: &Prices,
         mut wanted: Wanted,
         budget: &mut Budget<'_>,
-        mut found: impl FnMut(i64, Departed) -> Wanted,
+        mut found: impl FnMut(i64, Flips) -> Wanted,
     ) -> bool {
         let [first, second] = &self.halves;
         self.strips.sort(second, &prices.most_left(table, wanted.gap));
@@ -118,7 +118,7 @@ impl Meet {
                         hits &= hits - 1;
                         let gain = first.gain[a] + self.strips.sets.gain[b];
                         if gain >= wanted.gain {
-                            wanted = found(gain, Departed([first.marks[a], self.strips.sets.marks[b]]));
+                            wanted = found(gain, Flips([first.marks[a], self.strips.sets.marks[b]]));
                             if wanted.gap < 0 {
                                 return true;
                             }
@@ -132,17 +132,17 @@ impl Meet {
 }
 
 impl Strips {
-    /// Takes over a list, sorted by the two rows by which a set says most about its partners: what may be
-    /// left of them is narrow beside the spread of the list.
+    /// Copies a list, sorted by the two most selective rows: those with the largest spread of the list relative to
+    /// the allowed leftover.
     fn sort(&mut self, sets: &Sets, most_left: &[i64; ROWS]) {
-        let told: [f64; ROWS] = std::array::from_fn(|row| {
+        let selectivity: [f64; ROWS] = std::array::from_fn(|row| {
             let (least, most) = sets.uses[row]
                 .iter()
                 .fold((i64::MAX, i64::MIN), |(least, most), &uses| (least.min(uses), most.max(uses)));
             (most - least) as f64 / (most_left[row] as f64 + 1.0)
         });
         let mut rows: [usize; ROWS] = std::array::from_fn(|row| row);
-        rows.sort_by(|&a, &b| told[b].total_cmp(&told[a]));
+        rows.sort_by(|&a, &b| selectivity[b].total_cmp(&selectivity[a]));
         [self.by, self.within, ..] = rows;
         let Self { by, within, sets: to, least, order } = self;
         order.clear();
@@ -160,13 +160,13 @@ impl Strips {
         for (to, from) in to.uses.iter_mut().zip(&sets.uses) {
             to.extend(order.iter().map(|&(_, set)| from[set as usize]));
         }
-        // So that a group may begin anywhere.
+        // Padding, so that a group may begin at any set.
         for _ in 0..LANES {
             to.push(0, [i64::MAX; ROWS], 0, 0);
         }
     }
 
-    /// The places of each strip that lie between `least` and `most` in both rows.
+    /// The ranges of sets, one per strip, that lie between `least` and `most` in both rows.
     fn ranges(
         &self,
         least: &[i64; ROWS],
@@ -174,15 +174,15 @@ impl Strips {
     ) -> impl Iterator<Item = std::ops::Range<usize>> {
         let len = self.order.len();
         let (least, most) = ([least[self.by], least[self.within]], [most[self.by], most[self.within]]);
-        // The last strip to begin before `least` may reach beyond it.
+        // The last strip that begins before `least` may reach beyond it.
         let from = self.least.partition_point(|&begin| begin < least[0]).saturating_sub(1);
         let to = self.least.partition_point(|&begin| begin <= most[0]);
         (from..to.max(from)).map(move |strip| {
             let begin = strip * STRIP;
             let uses = &self.sets.uses[self.within][begin..(begin + STRIP).min(len)];
             let skipped = uses.partition_point(|&uses| uses < least[1]);
-            let kept = uses.partition_point(|&uses| uses <= most[1]);
-            begin + skipped..begin + kept.max(skipped)
+            let upto = uses.partition_point(|&uses| uses <= most[1]);
+            begin + skipped..begin + upto.max(skipped)
         })
     }
 }
@@ -212,11 +212,11 @@ impl Sets {
         }
     }
 
-    /// Adds each set once more, with one request departing, where the gap allows. `false`, and nothing
-    /// added, if that would be too many.
+    /// Adds a copy of each set with one more request flipped, where the gap allows. `false`, with nothing added, if
+    /// that would be more than `most` sets.
     fn extend(&mut self, table: &Table, profit: i64, item: u32, mark: u64, gap: i64, most: usize) -> bool {
         let (cost, item) = (profit.abs(), item as usize);
-        // Who would be taken leaves, and who would not is taken.
+        // A request with positive profit would be taken, so its flip removes it; any other flip adds it.
         let sign = if profit > 0 { -1 } else { 1 };
         let len = self.len();
         for set in 0..len {
@@ -234,7 +234,7 @@ impl Sets {
         true
     }
 
-    /// Which of the sets from a place on use no more than `most` and add at least `gain`, as bits.
+    /// Which of the `LANES` sets from `place` on use no more than `most` and add at least `gain`, as bits.
     fn hits(&self, place: usize, most: &[i64; ROWS], gain: i64) -> u32 {
         let group = |column: &Vec<i64>| -> [i64; LANES] {
             column[place..place + LANES].try_into().expect("the last place is padded")

@@ -1,22 +1,22 @@
-//! Ours: optimal for every instance whose requests finish together, with proof; anytime, with a bound.
-//! Where each has its own deadline and only compute binds, it is optimal too (`by_deadline.rs`).
+//! The exact solver: optimal, with proof, for every instance whose requests finish together; anytime, with a bound.
+//! Where each request has its own deadline and only compute binds, it is optimal too (`by_deadline.rs`).
 //!
-//! Where all finish together, the tightest slack of a batch bounds its compute time. So there is one *pass*
-//! for each slack that could be the tightest, over those who can wait as long, and each pass is a knapsack
-//! with four limits. Four ideas answer it:
+//! Where all requests finish together, the tightest slack of a batch bounds its compute time. So there is one *pass*
+//! for each slack that could be the tightest, over the requests with at least that slack, and each pass is a knapsack
+//! with four limits. It is solved by branch and bound with four techniques:
 //!
-//! - **Prices** (`prices.rs`). What a unit of each limit costs. Any prices prove a bound, in integers, for
-//!   all passes at once, since profits add up along the requests in order of slack (`passes.rs`). Good prices
-//!   come from the linear relaxation (`simplex.rs`).
-//! - **Fixing** (`node.rs`). A request whose profit is above the gap between the bound and what would be a
-//!   better batch is as its profit says in every better batch. Mostly few are left undecided.
-//! - **Meeting in the middle** (`meet.rs`). The undecided few are looked through by pairs of lists. At the
-//!   root of a pass this is also what finds the better batches.
-//! - **Best first, then depth first.** The pass with the highest bound goes first; inside a pass, what
-//!   fixing and listing leave open is branched on.
+//! - **Prices** (`prices.rs`): Lagrange multipliers, the cost of a unit of each limit. Any prices prove a bound, in
+//!   integers, for all passes at once, since profits add up along the requests in order of slack (`passes.rs`). Good
+//!   prices come from the linear relaxation (`simplex.rs`).
+//! - **Reduced-cost fixing** (`node.rs`): a request whose absolute profit exceeds the gap, between the bound and the
+//!   value of a better batch, is decided by its profit in every better batch. Usually few requests stay undecided.
+//! - **Meet in the middle** (`meet.rs`): the undecided requests are searched by pairs of lists. At the root of a pass
+//!   this also finds the better batches.
+//! - **Best first, then depth first**: the pass with the highest bound is searched first; inside a pass, requests
+//!   that fixing and listing leave open are branched on.
 //!
-//! Prices, profits, bounds and gaps are integers in fixed point, rounded to the safe side, and batches are
-//! summed exactly: no comparison that cuts anything depends on floating point.
+//! Prices, profits, bounds and gaps are fixed-point integers, rounded to the safe side, and batches are summed
+//! exactly: no comparison that cuts a branch depends on floating point.
 
 mod best;
 mod by_deadline;
@@ -40,42 +40,42 @@ use super::budget::Budget;
 use super::greedy;
 use super::instance::{Demand, Instance, Timing};
 
-/// The solver, with the room that it works in: one that is kept and asked again allocates nothing new.
+/// The exact solver, with its buffers: a solver that is reused allocates nothing new.
 #[derive(Default)]
 pub struct Exact {
     table: Table,
     best: Best,
-    /// What is known of each pass.
+    /// The bound and prices of each pass.
     known: Vec<Known>,
     simplex: Simplex,
     meet: Meet,
-    /// A node's free requests stand before those decided since the node above it.
+    /// A node's free requests come before those decided since its parent.
     free: Vec<u32>,
     inside: Vec<u32>,
-    /// Everybody's profits by the prices that bounded the passes last.
+    /// The profits of all requests by the prices that bounded the passes last.
     profits: Vec<i64>,
-    /// The free requests of the node that is looked at, with their profits.
+    /// The free requests of the current node, with their profits.
     ranked: Vec<(i64, u32)>,
-    /// Those of them that are undecided, the least profit or loss first.
+    /// The undecided ones of them, by ascending absolute profit.
     core: Vec<(i64, u32)>,
-    /// Those of them of whom it is not sure whether they are taken.
+    /// The free requests that are not certainly taken while a batch is filled.
     rest: Vec<(i64, u32)>,
     /// The batch that is being filled.
     filled: Vec<u32>,
-    /// The nodes to be looked at, the next one last.
+    /// The stack of open nodes, the next one last.
     open: Vec<Open>,
-    /// Whether each request of the instance is in the batch to begin with.
+    /// Whether each request of the instance is in the initial batch.
     is_in: Vec<bool>,
-    /// The prices found last that did not prove enough, in value per unit of each row.
+    /// The latest prices that left a pass open, in value per unit of each row.
     unit_prices: Vec<[f64; ROWS]>,
-    has_asked_greedy: bool,
-    /// Where each request has its own deadline.
+    has_tried_greedy: bool,
+    /// The dynamic program for instances with deadlines of their own.
     program: Program,
-    /// Nodes looked at, and sets of departures listed.
+    /// Nodes visited, plus sets of flips listed.
     nodes: u64,
 }
 
-/// A node that is still to be looked at, with what is to be decided first.
+/// An open node, with the decision to apply to it first.
 struct Open {
     node: Node,
     decision: Option<(u32, bool)>,
@@ -83,10 +83,10 @@ struct Open {
 }
 
 impl Exact {
-    /// The best batch of an instance; if the budget ends first, the best found, and a bound.
+    /// Finds the optimal batch of an instance; if the budget ends first, returns the best found, with a bound.
     ///
-    /// Where each request has its own deadline ([`Timing::ByDeadline`]) and something else than compute may
-    /// bind, the answer is `greedy`'s with a bound.
+    /// Where each request has its own deadline ([`Timing::ByDeadline`]) and another limit than compute may bind, the
+    /// answer is that of `greedy`, with a bound.
     pub fn solve(&mut self, instance: &Instance, budget: &mut Budget<'_>) -> Answer {
         if let Timing::ByDeadline { committed } = &instance.timing {
             return self.solve_by_deadline(instance, committed, budget);
@@ -97,12 +97,12 @@ impl Exact {
         self.answer(instance)
     }
 
-    /// The same for an instance much like the one before: `previous` are the requests of the last answer,
-    /// or of any batch that may be good, as indices into this instance. Begins with that batch, and with the
-    /// prices that were found last.
+    /// Warm start: like [`Exact::solve`], for an instance similar to the previous one. `previous` are the requests of
+    /// the last answer, or of any good batch, as indices into this instance. The search begins with that batch and
+    /// with the latest prices.
     ///
-    /// Neither can make the answer wrong: whoever no longer fits is left out, and any prices prove
-    /// something. If there was no instance before, the batch alone is the start.
+    /// Neither can make the answer wrong: requests that no longer fit are left out, and any prices prove a bound.
+    /// Without a previous instance, the search begins with the batch only.
     pub fn solve_again(
         &mut self,
         instance: &Instance,
@@ -135,7 +135,7 @@ impl Exact {
         if answer.is_optimal() {
             return answer;
         }
-        // The budget ended: what was found without a search may be better, and its bound lower.
+        // The budget ended: the greedy answer may be better, and its bound lower.
         let quick = greedy::solve(instance);
         let (better, other) = if quick.value > answer.value { (quick, answer) } else { (answer, quick) };
         Answer { bound: better.bound.min(other.bound), nodes: better.nodes.max(other.nodes), ..better }
@@ -143,7 +143,7 @@ impl Exact {
 
     fn answer(&self, instance: &Instance) -> Answer {
         if self.best.value == 0 && self.bound() > 0 {
-            // The budget ended before anything was looked at.
+            // The budget ended before a node was visited.
             return Answer { nodes: self.nodes, ..greedy::solve(instance) };
         }
         let index = |&item: &u32| self.table.index[item as usize] as usize;
@@ -151,10 +151,10 @@ impl Exact {
         Answer { nodes: self.nodes, ..Answer::of(instance, chosen, self.bound()) }
     }
 
-    /// Goes on with the most promising pass until none promises more than the best batch: first its prices,
-    /// which may say that another promises more, then its search.
+    /// Searches passes in order of their bounds until none exceeds the incumbent. A pass is first priced, which may
+    /// make another pass the most promising, and then searched.
     fn run(&mut self, instance: &Instance, mut next: Option<usize>, budget: &mut Budget<'_>) {
-        // Only prices from the time before are likely to do for more than the pass they were made for.
+        // Only prices of the previous instance are likely to suffice for passes other than their own.
         let is_warm = !self.unit_prices.is_empty();
         while let Some(pass) = next {
             let is_done = if self.known[pass].is_ready || (is_warm && self.prices_leave_few(pass)) {
@@ -169,14 +169,14 @@ impl Exact {
         }
     }
 
-    /// Searches a pass to its end, depth first. `false` if the budget ended before.
+    /// Searches a pass to its end, depth first. `false` if the budget ended first.
     fn search(&mut self, instance: &Instance, pass: usize, budget: &mut Budget<'_>) -> bool {
         let node = self.root(pass);
         self.open.clear();
         let prices = self.known[pass].prices;
         self.open.push(Open { node, decision: None, prices: Some(prices) });
         while let Some(open) = self.open.pop() {
-            if open.node.bound < self.best.wanted_worth {
+            if open.node.bound < self.best.wanted_scaled {
                 continue;
             }
             let node = match open.decision {
@@ -196,7 +196,7 @@ impl Exact {
                 }
             }
         }
-        self.known[pass].bound = self.best.wanted_worth - 1;
+        self.known[pass].bound = self.best.wanted_scaled - 1;
         true
     }
 }

@@ -1,36 +1,36 @@
-//! Prices in integers, and what they prove.
+//! Integer prices (Lagrange multipliers), and the bounds that they prove.
 
 use super::table::{ROWS, Table, refill};
 
-/// A price times any need is no more than this: four of them and a worth stay below 2⁶³.
+/// The most that a price times a need may be: the sum of four and a scaled value stays below 2⁶³.
 const PRODUCT_MAX: i64 = 1 << 58;
 
-/// What one coarse unit of each row costs, in worths.
+/// The price of one coarse unit of each row, in scaled values.
 ///
-/// For any prices, no allowed batch is worth more than the price of all that is left, and of each request
-/// the profit, where that is positive (Lagrange). Each departure from that costs its profit, and so does
-/// what is left over of a row.
+/// For any prices, the value of every feasible batch is at most the price of all that is left plus the sum of all
+/// positive profits (Lagrangian bound). Each flip of a decision costs the request's absolute profit, and leftovers of
+/// a row cost their price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Prices(pub(super) [i64; ROWS]);
 
 impl Prices {
-    /// Rounds multipliers, in value per largest limit.
+    /// Rounds multipliers, which are in value per largest limit.
     pub(super) fn new(table: &Table, multipliers: &[f64; ROWS]) -> Self {
         let unit = table.scale.unit();
         Self(std::array::from_fn(|row| {
             let whole = table.whole[row];
-            // The conversion saturates and makes 0 of what is no number: any price proves something.
+            // The conversion saturates and turns NaN into 0, which is safe: any price proves a bound.
             ((multipliers[row] * unit / whole).round() as i64).clamp(0, PRODUCT_MAX / whole as i64)
         }))
     }
 
-    /// Prices in value per unit of each row, which mean the same for any instance.
+    /// Prices in value per unit of each row, which do not depend on the instance.
     pub(super) fn in_units(&self, table: &Table) -> [f64; ROWS] {
         let unit = table.scale.unit();
         std::array::from_fn(|row| self.0[row] as f64 / unit / f64::from(table.shift[row]).exp2())
     }
 
-    /// Reads [`Prices::in_units`].
+    /// The inverse of [`Prices::in_units`].
     pub(super) fn of_units(table: &Table, prices: &[f64; ROWS]) -> Self {
         let whole = |row: usize| table.whole[row] * f64::from(table.shift[row]).exp2();
         Self::new(table, &std::array::from_fn(|row| prices[row] * whole(row)))
@@ -41,29 +41,29 @@ impl Prices {
         (0..ROWS).map(|row| self.0[row] * (left[row] >> table.shift[row])).sum()
     }
 
-    /// A request's profit: its worth beyond the price of what it needs.
+    /// A request's profit: its scaled value less the price of its needs.
     pub(super) fn profit(&self, table: &Table, item: u32) -> i64 {
         let item = item as usize;
         let price: i64 = (0..ROWS).map(|row| self.0[row] * table.coarse[row][item]).sum();
-        table.worth[item] - price
+        table.scaled[item] - price
     }
 
-    /// Everybody's profit.
+    /// The profits of all requests.
     pub(super) fn profits(&self, table: &Table, profits: &mut Vec<i64>) {
         let [uplink, downlink, memory, compute] = &table.coarse;
         let needs = uplink.iter().zip(downlink).zip(memory.iter().zip(compute));
-        let profit = |(worth, ((uplink, downlink), (memory, compute)))| {
-            worth - self.0[0] * uplink - self.0[1] * downlink - self.0[2] * memory - self.0[3] * compute
+        let profit = |(scaled, ((uplink, downlink), (memory, compute)))| {
+            scaled - self.0[0] * uplink - self.0[1] * downlink - self.0[2] * memory - self.0[3] * compute
         };
-        refill(profits, table.worth.iter().zip(needs).map(profit));
+        refill(profits, table.scaled.iter().zip(needs).map(profit));
     }
 
-    /// The most that a better batch leaves over of each row, if no more than `gap` is to be lost.
+    /// The most that a better batch leaves of each row, if it may lose no more than `gap`.
     pub(super) fn most_left(&self, table: &Table, gap: i64) -> [i64; ROWS] {
         std::array::from_fn(|row| match self.0[row] {
             0 => i64::MAX,
             price => {
-                // A coarse unit that is left may be one more and a bit in exact ones.
+                // Coarse numbers are rounded, so the exact leftover may be up to one coarse unit more.
                 let coarse = gap / price + i64::from(table.shift[row] > 0);
                 coarse.checked_mul(1 << table.shift[row]).unwrap_or(i64::MAX)
             }

@@ -1,42 +1,43 @@
-//! Multipliers from the linear relaxation: a bounded dual simplex, for few rows and many columns.
+//! Multipliers from the linear relaxation: a bounded dual simplex for few rows and many columns, with the
+//! bound-flipping ratio test and steepest-edge pricing.
 //!
-//! Everything here is floating point and none of it decides anything: whatever multipliers come out, the
-//! bound that integers make of them holds. Good ones make it tight.
+//! All computation here is in floating point and proves nothing: the integer bound that is computed from the
+//! multipliers holds for any multipliers, and good ones make it tight.
 //!
-//! The program is `max gain·x` over `Σ part·x ≤ limit`, `0 ≤ x ≤ 1`. A column that is not basic is taken
-//! when its reduced gain is positive, so every basis with multipliers ≥ 0 is dual feasible, and a step
-//! along a dual direction may flip any number of columns from one bound to the other.
+//! The program is `max gain·x` over `Σ part·x ≤ limit`, `0 ≤ x ≤ 1`. A nonbasic column is at its upper bound when its
+//! reduced gain is positive, so every basis with multipliers ≥ 0 is dual feasible, and a step along a dual direction
+//! may flip any number of columns from one bound to the other.
 
 use super::super::budget::Budget;
 use super::table::{ROWS, Table};
 
-/// Columns are worked on in groups of so many, which compilers turn into vector instructions.
+/// Columns are processed in groups of this size, which compilers turn into vector instructions.
 const LANES: usize = 8;
 
-/// More pivots than this are only ever needed because of rounding errors.
+/// The most pivots; more would be needed only because of rounding errors.
 const PIVOTS_MAX: usize = 100;
 
-/// What counts as zero, of a part of a limit or of a request.
+/// Zero tolerance, for parts of a limit and of a request.
 const ZERO: f64 = 1e-9;
 
-/// So many guesses are made at where a step ends.
+/// The most guesses of where a step ends.
 const GUESSES: usize = 5;
 
-/// The program, and room to solve it in.
+/// The linear program, with its buffers.
 #[derive(Default)]
 pub(super) struct Simplex {
     part: [Vec<f64>; ROWS],
     gain: Vec<f64>,
-    /// Gains beyond the price of the parts.
+    /// Reduced gains: the gains less the price of the parts.
     reduced: Vec<f64>,
-    /// How far along the direction each reduced gain changes its sign; infinite if it does not.
+    /// The step length at which each reduced gain changes its sign; infinite if it does not.
     ratio: Vec<f64>,
-    /// How fast it approaches zero.
+    /// The rate at which it approaches zero.
     slope: Vec<f64>,
     breaks: Vec<Break>,
 }
 
-/// Where a reduced gain changes its sign.
+/// A breakpoint: where a reduced gain changes its sign.
 #[derive(Clone, Copy)]
 struct Break {
     ratio: f64,
@@ -44,24 +45,24 @@ struct Break {
     column: usize,
 }
 
-/// Who is basic, and the inverse of their columns.
+/// The basis and its inverse.
 struct Basis {
-    /// A column's place, or from the number of columns on the slack of a row.
+    /// The basic variables: columns by their index, and after them the slacks of the rows.
     basic: [usize; ROWS],
     inverse: [[f64; ROWS]; ROWS],
 }
 
-/// The basic one that breaks a bound.
+/// The leaving variable: a basic one outside its bounds.
 struct Leaving {
     line: usize,
     violation: f64,
-    /// The dual direction that mends it.
+    /// The dual direction that reduces the violation.
     direction: [f64; ROWS],
 }
 
 impl Simplex {
-    /// Multipliers of the rows, in value per largest limit, for a choice among `free` within `limit`, which
-    /// is in parts. Ends early once they prove that no choice is worth `wanted`, and when the budget does.
+    /// Multipliers of the rows, in value per largest limit, for a choice among `free` within `limit`, which is in
+    /// parts. Stops early once they prove that no choice reaches the value `wanted`, or when the budget ends.
     pub(super) fn multipliers(
         &mut self,
         table: &Table,
@@ -93,7 +94,7 @@ impl Simplex {
 
     fn load(&mut self, table: &Table, free: &[u32]) {
         let padded = free.len().next_multiple_of(LANES);
-        // A column that is never taken and needs nothing.
+        // Padding columns have negative gain and no needs, so they are never taken.
         let fill = |to: &mut Vec<f64>, from: &[f64], padding: f64| {
             to.clear();
             to.extend(free.iter().map(|&item| from[item as usize]));
@@ -108,7 +109,7 @@ impl Simplex {
         }
     }
 
-    /// Sets the reduced gains at `y`; gives the sum of the positive ones, and what their columns use.
+    /// Computes the reduced gains at `y`; returns the sum of the positive ones, and what their columns use.
     fn price(&mut self, y: &[f64; ROWS]) -> (f64, [f64; ROWS]) {
         let mut gained = [0.0; LANES];
         let mut used = [[0.0; LANES]; ROWS];
@@ -133,7 +134,7 @@ impl Simplex {
         (gained.iter().sum(), used.map(|lanes| lanes.iter().sum()))
     }
 
-    /// What is left when basic columns are not counted as taken: rounding errors say whether they are.
+    /// What is left when basic columns are not counted as taken: the sign of their reduced gain is a rounding error.
     fn without_basics(&self, basis: &Basis, mut left: [f64; ROWS]) -> [f64; ROWS] {
         for &basic in basis.basic.iter().filter(|&&basic| basic < self.gain.len()) {
             if self.reduced[basic] > 0.0 {
@@ -152,15 +153,16 @@ impl Simplex {
         })
     }
 
-    /// Who enters, and the length of the step: until the flips on the way have made up for the violation.
+    /// The entering variable and the step length, by the bound-flipping ratio test: the step ends where the flips on
+    /// the way have compensated the violation.
     fn entering(&mut self, basis: &Basis, leaving: &Leaving, y: &[f64; ROWS]) -> Option<(usize, f64)> {
         let columns = self.gain.len();
         self.find_breaks(&leaving.direction);
-        // Who is basic stays so, and the one that leaves lies on its own way.
+        // Basic columns cannot enter, and the leaving one lies on its own direction.
         for &basic in basis.basic.iter().filter(|&&basic| basic < columns) {
             self.ratio[basic] = f64::INFINITY;
         }
-        // A slack has no other bound to flip to: the nearest ends the step.
+        // A slack has no second bound to flip to: the nearest one ends the step.
         let is_basic = |row: usize| basis.basic.contains(&(columns + row));
         let slack = (0..ROWS)
             .filter(|&row| !is_basic(row) && leaving.direction[row] < -ZERO)
@@ -184,7 +186,7 @@ impl Simplex {
             for lane in 0..LANES {
                 change[lane] *= 1.0_f64.copysign(reduced[lane]);
             }
-            // Loops of their own, or the compiler branches around the division.
+            // Separate loops, or the compiler branches around the division.
             let mut ratio = [0.0; LANES];
             for lane in 0..LANES {
                 ratio[lane] = reduced[lane].abs() / change[lane];
@@ -198,9 +200,9 @@ impl Simplex {
         }
     }
 
-    /// The column at whose break the violation is made up for; `None` if the end comes first.
+    /// The column at whose breakpoint the violation is compensated; `None` if `end` comes first.
     ///
-    /// Guesses where that is, and tries, until few breaks are left between two guesses.
+    /// Narrows the interval by interpolated guesses, then sorts the breakpoints that are left in it.
     fn column_at(&mut self, violation: f64, end: f64) -> Option<(usize, f64)> {
         let (mut low, mut high) = ((f64::NEG_INFINITY, 0.0), (end, f64::INFINITY));
         let mut guess = end;
@@ -249,7 +251,7 @@ impl Simplex {
         found.map(|found| (found.column, found.ratio))
     }
 
-    /// The mean of the ratios, each weighing as much as its slope.
+    /// The mean of the ratios, weighted by slope.
     fn middle(&self) -> f64 {
         let (mut weighed, mut weight) = ([0.0; LANES], [0.0; LANES]);
         for (ratio, slope) in self.ratio.as_chunks::<LANES>().0.iter().zip(self.slope.as_chunks::<LANES>().0)
@@ -292,7 +294,8 @@ impl Basis {
         }
     }
 
-    /// Who breaks a bound most, as the crow flies; `None` if nobody does.
+    /// The leaving row by dual steepest edge: the largest violation relative to the Euclidean norm of its row of the
+    /// inverse; `None` if the basis is primal feasible.
     fn leaving(&self, left: &[f64; ROWS], columns: usize) -> Option<Leaving> {
         let mut most = 0.0;
         let mut found = None;
@@ -309,12 +312,12 @@ impl Basis {
         found
     }
 
-    /// A column as the basis sees it.
+    /// A column in terms of the basis.
     fn entries(&self, column: &[f64; ROWS]) -> [f64; ROWS] {
         self.inverse.map(|line| line.iter().zip(column).map(|(a, b)| a * b).sum())
     }
 
-    /// Makes a column basic in a line.
+    /// Makes a column basic in row `line` of the inverse.
     fn pivot(&mut self, line: usize, enters: usize, column: &[f64; ROWS]) {
         let entries = self.entries(column);
         let scaled = self.inverse[line].map(|entry| entry / entries[line]);

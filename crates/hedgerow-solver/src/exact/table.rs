@@ -1,60 +1,59 @@
-//! The instance as the search reads it: columns of integers, and the passes over them.
+//! The instance in the layout of the search: columns of integers, and the passes over them.
 
 use super::super::instance::{Capacity, Instance};
 
-/// The sums that limits are set to: uplink, downlink, memory, compute.
+/// The number of limited sums: uplink, downlink, memory, compute.
 pub(super) const ROWS: usize = 4;
 
-/// Coarse numbers of a row stay below two to this power, so that a price times a need is far below 2⁶³.
+/// Coarse numbers of a row are below two to this power, so that a price times a need is far below 2⁶³.
 const COARSE_BITS: u32 = 31;
 
-/// All values together are no more than two to this power in the fixed-point scale of worths.
-const WORTH_BITS: u32 = 52;
+/// The sum of all scaled values is at most two to this power.
+const SCALED_BITS: u32 = 52;
 
-/// A hair is a unit of value less so many bits.
-const HAIR_BITS: u32 = 10;
+/// The tolerance is the scaled value of 1, shifted right by this many bits.
+const TOLERANCE_BITS: u32 = 10;
 
-/// The requests that some batch could hold and that are worth something, the most patient first.
+/// The individually feasible requests of positive value, in descending order of slack.
 ///
-/// One column a quantity, one place a request.
+/// Stored by column: one vector per quantity, with one entry per request.
 #[derive(Default)]
 pub(super) struct Table {
-    /// Useful slack and place in the instance, as one number: the most patient is the least, then who came
-    /// first.
+    /// Sort keys: complement of the useful slack, then index in the instance.
     keys: Vec<u128>,
-    /// The request's place in the instance.
+    /// The request's index in the instance.
     pub(super) index: Vec<u32>,
     /// Its value.
     pub(super) value: Vec<u64>,
-    /// What it needs of each row.
+    /// Its need of each row.
     pub(super) need: [Vec<i64>; ROWS],
-    /// The same in the row's coarse unit, rounded down. Whoever fits exactly fits coarsely, so bounds
-    /// made of these hold.
+    /// The same in the row's coarse unit, rounded down. A batch that fits exactly also fits coarsely, so bounds
+    /// computed from these hold.
     pub(super) coarse: [Vec<i64>; ROWS],
-    /// Its value in the fixed-point scale.
-    pub(super) worth: Vec<i64>,
+    /// Its scaled value: its value in fixed point.
+    pub(super) scaled: Vec<i64>,
     /// Its needs as parts of the largest limit, for the linear program.
     pub(super) part: [Vec<f64>; ROWS],
-    /// Its value, for the linear program: a little off, so that no two are equal.
+    /// Its value for the linear program, perturbed so that no two are equal.
     pub(super) gain: Vec<f64>,
-    /// By how many bits a row's needs are shortened to be coarse.
+    /// By how many bits a row's needs are shifted right to be coarse.
     pub(super) shift: [u32; ROWS],
-    /// What parts of a row are parts of, in coarse units.
+    /// The largest limit of each row, in coarse units: the whole that parts refer to.
     pub(super) whole: [f64; ROWS],
-    /// How worths are made of values.
+    /// The conversion between values and scaled values.
     pub(super) scale: Scale,
-    /// Profits no larger may be rounding errors.
-    pub(super) hair: i64,
+    /// Profits of at most this may be rounding errors.
+    pub(super) tolerance: i64,
     /// Every batch's value is a multiple of this.
     pub(super) step: u64,
-    /// The questions to answer: the best answer to any of them is the best batch.
+    /// The passes: the best batch over all of them is optimal.
     pub(super) passes: Vec<Pass>,
 }
 
-/// One of the slacks as a batch's tightest: who can wait so long, and what they may use.
+/// The subproblem for one tightest slack: the requests with at least that slack, and their limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pass {
-    /// The first so many requests of the table take part.
+    /// The first `len` requests of the table take part.
     pub(super) len: usize,
     /// What a batch may use of each row.
     pub(super) limit: [i64; ROWS],
@@ -68,10 +67,10 @@ pub(super) struct Scale {
 }
 
 impl Table {
-    /// Reads an instance: one pass for each slack that could be a batch's tightest; slack beyond the compute
-    /// slot is of no use, so all such slacks share one.
+    /// Reads an instance: one pass for each slack that could be a batch's tightest; slack beyond the compute slot
+    /// does not bind, so all such slacks share one.
     pub(super) fn read(&mut self, instance: &Instance) {
-        self.order_by_patience(instance);
+        self.order_by_slack(instance);
         refill(&mut self.index, self.keys.iter().map(|&key| key as u32));
         let items = self.index.iter().map(|&index| &instance.items[index as usize]);
         refill(&mut self.value, items.clone().map(|item| item.value));
@@ -81,9 +80,9 @@ impl Table {
         refill(memory, items.clone().map(|item| item.memory as i64));
         refill(compute, items.map(|item| item.compute_us as i64));
         self.scale = Scale::new(self.value.iter().map(|&value| u128::from(value)).sum());
-        self.hair = self.scale.worth(1) >> HAIR_BITS;
+        self.tolerance = self.scale.scaled(1) >> TOLERANCE_BITS;
         self.step = common_divisor(self.value.iter().copied());
-        refill(&mut self.worth, self.value.iter().map(|&value| self.scale.worth(value)));
+        refill(&mut self.scaled, self.value.iter().map(|&value| self.scale.scaled(value)));
         refill(&mut self.gain, self.value.iter().enumerate().map(|(place, &value)| unequal(value, place)));
         for (row, limit) in instance.capacity.limits().into_iter().enumerate() {
             let shift = (u64::BITS - limit.leading_zeros()).saturating_sub(COARSE_BITS);
@@ -96,8 +95,8 @@ impl Table {
         self.make_passes(&instance.capacity);
     }
 
-    /// Orders those who could be served alone by the slack that is of use to them.
-    fn order_by_patience(&mut self, instance: &Instance) {
+    /// Sorts the individually feasible requests by useful slack, which is at most the compute slot.
+    fn order_by_slack(&mut self, instance: &Instance) {
         let limits = instance.capacity.limits();
         let slot_us = instance.capacity.compute_us;
         self.keys.clear();
@@ -110,8 +109,8 @@ impl Table {
         self.keys.sort_unstable();
     }
 
-    /// A pass ends where the slack changes. Limits are lowered to a multiple of what all needs of their row
-    /// are multiples of, since no batch can use the rest.
+    /// Makes the passes: one ends where the slack changes. Limits are rounded down to multiples of the greatest
+    /// common divisor of their row's needs, since no batch can use the rest.
     fn make_passes(&mut self, capacity: &Capacity) {
         let divisor: [i64; ROWS] =
             std::array::from_fn(|row| common_divisor(self.need[row].iter().map(|&need| need as u64)) as i64);
@@ -131,12 +130,12 @@ impl Table {
         }
     }
 
-    /// Whether a request fits into what is left.
+    /// Whether a request fits what is left.
     pub(super) fn fits(&self, item: u32, left: &[i64; ROWS]) -> bool {
         (0..ROWS).all(|row| self.need[row][item as usize] <= left[row])
     }
 
-    /// Takes a request's needs off what is left.
+    /// Subtracts a request's needs from what is left.
     pub(super) fn take(&self, item: u32, left: &mut [i64; ROWS]) {
         for (left, need) in left.iter_mut().zip(&self.need) {
             *left -= need[item as usize];
@@ -144,25 +143,25 @@ impl Table {
     }
 }
 
-/// Replaces what a column holds, in the room that it has.
+/// Replaces the contents of a column, reusing its allocation.
 pub(super) fn refill<T>(column: &mut Vec<T>, values: impl Iterator<Item = T>) {
     column.clear();
     column.extend(values);
 }
 
-/// A value, changed by less than one part in 2²⁸: equal ones would let the linear program go in circles.
+/// A value perturbed by less than one part in 2²⁸: equal values could make the simplex cycle.
 fn unequal(value: u64, place: usize) -> f64 {
     let noise = (place as u32).wrapping_mul(0x9E37_79B9) >> 8;
     value as f64 * (1.0 + f64::from(noise) / (1_u64 << 52) as f64)
 }
 
-/// The greatest number that all of these are multiples of; 1 if there are none but zeros.
+/// The greatest common divisor; 1 if there are only zeros.
 fn common_divisor(mut numbers: impl Iterator<Item = u64>) -> u64 {
     let divide = |mut a: u64, mut b: u64| {
         while b != 0 {
             (a, b) = (b, a % b);
         }
-        // Nothing divides 1 any further.
+        // Early exit: a divisor of 1 stays 1.
         if a == 1 { Err(a) } else { Ok(a) }
     };
     let (Ok(divisor) | Err(divisor)) = numbers.try_fold(0, divide);
@@ -172,25 +171,25 @@ fn common_divisor(mut numbers: impl Iterator<Item = u64>) -> u64 {
 impl Scale {
     fn new(total: u128) -> Self {
         let bits = u128::BITS - total.leading_zeros();
-        Self { up: WORTH_BITS.saturating_sub(bits), down: bits.saturating_sub(WORTH_BITS) }
+        Self { up: SCALED_BITS.saturating_sub(bits), down: bits.saturating_sub(SCALED_BITS) }
     }
 
-    fn worth(self, value: u64) -> i64 {
-        self.least_worth(u128::from(value))
+    fn scaled(self, value: u64) -> i64 {
+        self.least_scaled(u128::from(value))
     }
 
-    /// The least worth that a batch of this value can have: rounding up each of its values only adds.
-    pub(super) fn least_worth(self, value: u128) -> i64 {
+    /// The least scaled value of a batch of this value: rounding up each request's value only adds to it.
+    pub(super) fn least_scaled(self, value: u128) -> i64 {
         // Rounded up by hand: a division of such wide numbers would take most of the time.
         (((value + ((1 << self.down) - 1)) >> self.down) << self.up) as i64
     }
 
-    /// The most value that a batch of no more than this worth can have.
-    pub(super) fn most_value(self, worth: i64) -> u128 {
-        ((worth.max(0) as u128) >> self.up) << self.down
+    /// The highest value of a batch of at most this scaled value.
+    pub(super) fn most_value(self, scaled: i64) -> u128 {
+        ((scaled.max(0) as u128) >> self.up) << self.down
     }
 
-    /// The worth of one unit of value.
+    /// The scaled value of one unit of value, as a float.
     pub(super) fn unit(self) -> f64 {
         f64::from(self.up as i32 - self.down as i32).exp2()
     }

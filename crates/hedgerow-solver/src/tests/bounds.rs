@@ -56,7 +56,7 @@ fn numbers_just_below_the_limit_do_not_overflow() {
     }
 }
 
-/// 2¹² requests of almost 2⁵³ are more than 64 bits hold.
+/// The sum over 2¹² requests of almost 2⁵³ exceeds 64 bits.
 #[test]
 fn a_sum_over_many_huge_requests_does_not_overflow() {
     let huge = NUMBER_LIMIT - 1;

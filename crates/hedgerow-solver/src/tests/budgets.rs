@@ -1,4 +1,4 @@
-//! A budget ends a search, and what has been found until then can be trusted.
+//! A budget ends a search, and the answer found until then is sound.
 
 use std::cell::Cell;
 
@@ -49,20 +49,20 @@ fn sizes_already_ruled_out_lower_the_bound() {
 }
 
 #[test]
-fn should_stop_ends_the_search_and_is_not_asked_at_every_node() {
-    let asked = Cell::new(0);
+fn should_stop_ends_the_search_and_is_not_called_at_every_node() {
+    let calls = Cell::new(0);
     let should_stop = || {
-        asked.set(asked.get() + 1);
-        asked.get() > 3
+        calls.set(calls.get() + 1);
+        calls.get() > 3
     };
     let answer = solve(&hard(), Policy::BruteForce, &mut Budget::with_stop(u64::MAX, &should_stop)).unwrap();
-    assert_eq!(asked.get(), 4);
+    assert_eq!(calls.get(), 4);
     assert_eq!(answer.nodes, 63 + 3 * 64);
     assert!(!answer.is_optimal());
 }
 
 #[test]
-fn brute_force_refuses_more_requests_than_it_can_look_through() {
+fn brute_force_rejects_more_requests_than_it_can_enumerate() {
     let instance = table([9; 4], &[[1, 1, 1, 1, 9, 1]; 26]);
     let refused = solve(&instance, Policy::BruteForce, &mut Budget::unlimited()).unwrap_err();
     assert_eq!(refused, SolveError::TooManyRequests { requests: 26, most: 25 });

@@ -1,4 +1,4 @@
-//! Where test instances get their numbers: one interface, two sources.
+//! Sources of numbers for test instances: exhaustive and seeded.
 
 /// A source of choices.
 pub(super) trait Draw {
@@ -11,10 +11,9 @@ pub(super) trait Draw {
     }
 }
 
-/// Every sequence of choices there is, one after the other.
+/// Enumerates all sequences of choices.
 ///
-/// A test draws as many choices as it likes between two calls of [`Exhaustive::next`]; the last choice
-/// changes fastest.
+/// A test draws any number of choices between two calls of [`Exhaustive::next`]; the last choice changes fastest.
 #[derive(Default)]
 pub(super) struct Exhaustive {
     /// Each choice made, and the most it could have been.
@@ -24,7 +23,7 @@ pub(super) struct Exhaustive {
 }
 
 impl Exhaustive {
-    /// Goes on to the next sequence; `false` after the last one.
+    /// Advances to the next sequence; `false` after the last one.
     pub(super) fn next(&mut self) -> bool {
         self.made = 0;
         if !std::mem::replace(&mut self.has_begun, true) {
@@ -47,7 +46,7 @@ impl Draw for Exhaustive {
     }
 }
 
-/// Choices that look random and are the same for the same seed (SplitMix64).
+/// Pseudo-random choices, the same for the same seed (SplitMix64).
 pub(super) struct Seeded(pub(super) u64);
 
 impl Draw for Seeded {

@@ -1,4 +1,4 @@
-//! `exact` is right about every instance, says so, and stops when it is told to.
+//! `exact` is optimal for every instance, proves it, and stops when its budget ends.
 
 use std::cell::Cell;
 
@@ -22,7 +22,7 @@ fn assert_exact(instance: &Instance) {
     assert_eq!((answer.value, answer.bound), (best, best), "{instance:#?}");
 }
 
-/// An instance whose limits bind, with more requests than brute force can look through.
+/// An instance whose limits bind, with more requests than brute force can enumerate.
 fn large(seed: u64, requests: u64, values: u64) -> Instance {
     let mut draw = Seeded(seed);
     let items = (0..requests)
@@ -48,7 +48,7 @@ fn agrees_with_brute_force_on_any_instance() {
 }
 
 #[test]
-fn is_right_where_dftsp_is_not() {
+fn is_optimal_where_dftsp_is_not() {
     let rows = [[1, 1, 0, 10, 99, 1], [2, 0, 0, 10, 99, 1], [0, 1, 0, 20, 99, 1]];
     let instance = table([2, 1, 9, 99], &rows);
     assert_eq!(dftsp_with(&instance, Rules::ALL).chosen, [0]);
@@ -58,7 +58,7 @@ fn is_right_where_dftsp_is_not() {
 #[test]
 fn numbers_up_to_the_limit_are_summed_exactly() {
     let most = NUMBER_LIMIT - 1;
-    // Two halves and a bit: both fit only if not a single unit is lost.
+    // Two halves, one of them a unit larger: both fit only if not a single unit is lost.
     let rows = [[most / 2, most, 0, most / 2, most, most], [most / 2 + 1, 0, most, most / 2 + 1, most, most]];
     assert_eq!(exact(&table([most; 4], &rows)).value, 2 * u128::from(most));
     assert_eq!(exact(&table([most - 1, most, most, most], &rows)).value, u128::from(most));
@@ -71,18 +71,18 @@ fn numbers_up_to_the_limit_are_summed_exactly() {
 }
 
 #[test]
-fn nothing_to_choose_from_and_nothing_to_share_are_answered() {
+fn instances_without_requests_or_capacity_are_solved() {
     assert_eq!(exact(&Instance::default()), Answer { nodes: 0, ..exact(&table([0; 4], &[])) });
     let none_fits = exact(&table([0; 4], &[[1, 0, 0, 0, 9, 1], [0, 0, 0, 1, 9, 1]]));
     assert_eq!((none_fits.value, none_fits.bound), (0, 0));
     let needs_nothing = exact(&table([0; 4], &[[0, 0, 0, 0, 0, 3], [0, 0, 0, 0, 9, 4], [1, 0, 0, 0, 9, 1]]));
     assert_eq!((needs_nothing.value, needs_nothing.bound), (7, 7));
-    let worth_nothing = exact(&table([9; 4], &[[1, 1, 1, 1, 9, 0]]));
-    assert_eq!((worth_nothing.value, worth_nothing.bound), (0, 0));
+    let without_value = exact(&table([9; 4], &[[1, 1, 1, 1, 9, 0]]));
+    assert_eq!((without_value.value, without_value.bound), (0, 0));
 }
 
 #[test]
-fn a_hundred_thousand_requests_are_no_trouble() {
+fn a_hundred_thousand_requests_are_solved_within_twenty_nodes() {
     let instance = large(1, 100_000, 1);
     let mut budget = Budget::nodes(20);
     let answer = Exact::default().solve(&instance, &mut budget);
@@ -116,23 +116,23 @@ fn a_budget_ends_the_search_with_a_batch_and_a_bound_that_hold() {
 }
 
 #[test]
-fn it_asks_whether_to_stop_between_nodes_too() {
+fn should_stop_is_called_between_nodes_too() {
     let instance = large(7, 4_000, 10);
-    let asked = Cell::new(0);
+    let calls = Cell::new(0);
     let should_stop = || {
-        asked.set(asked.get() + 1);
+        calls.set(calls.get() + 1);
         true
     };
     let answer = Exact::default().solve(&instance, &mut Budget::with_stop(u64::MAX, &should_stop));
-    // The first node is the first linear program, and its columns are work.
-    assert_eq!((answer.nodes, asked.get()), (1, 1));
+    // The first node is the first linear program, whose columns count as work.
+    assert_eq!((answer.nodes, calls.get()), (1, 1));
     assert_sound(&instance, &answer, answer.value);
 }
 
 #[test]
 fn a_changed_queue_gets_the_same_value_from_the_answer_before() {
     let mut solver = Exact::default();
-    let mut answered_at_once = 0;
+    let mut without_nodes = 0;
     for seed in 0..60 {
         let all = large(seed, 80, 1 + seed % 4);
         let before = Instance { items: all.items[1..].to_vec(), ..all.clone() };
@@ -143,10 +143,10 @@ fn a_changed_queue_gets_the_same_value_from_the_answer_before() {
         let cold = exact(&now);
         assert_sound(&now, &warm, cold.value);
         assert_eq!((warm.value, warm.bound), (cold.value, cold.bound));
-        answered_at_once += u32::from(warm.nodes == 0);
+        without_nodes += u32::from(warm.nodes == 0);
     }
-    // No program, no search: the batch of before, completed, meets the bound by the prices of before.
-    assert!(answered_at_once > 10, "{answered_at_once} of 60");
+    // Without a linear program or a search: the previous batch, filled up, reaches the bound by the previous prices.
+    assert!(without_nodes > 10, "{without_nodes} of 60");
 }
 
 #[test]

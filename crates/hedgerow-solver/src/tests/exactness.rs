@@ -1,4 +1,4 @@
-//! `dftsp_is_exact_for` never says yes where `dftsp` can be wrong.
+//! `dftsp_is_exact_for` is false wherever `dftsp` can miss the optimum.
 
 use expect_test::expect;
 
@@ -34,11 +34,11 @@ fn is_claimed_only_where_dftsp_agrees_with_brute_force() {
             }
         }
     });
-    // The claim must be tested, and must not be made of everything.
+    // The claim must be made often enough to be tested, and not always.
     assert!(claimed > 1_000 && not_claimed > 1_000 && missed > 50, "{claimed} {not_claimed} {missed}");
 }
 
-/// How often the claim cannot be made, and how often that matters, quoted in `docs/solvers.md`.
+/// How often the claim cannot be made, and how often that matters, quoted in `docs/design/solvers.md`.
 #[test]
 fn misses_are_rare_where_prompts_of_unequal_length_travel_as_they_are() {
     let (mut claimed, mut missed, mut missed_by_greedy) = (0, 0, 0);
@@ -50,8 +50,8 @@ fn misses_are_rare_where_prompts_of_unequal_length_travel_as_they_are() {
         let greedy = solve(&instance, Policy::Greedy, &mut Budget::unlimited()).unwrap();
         missed_by_greedy += u32::from(greedy.value < best);
     }
-    let told = format!("of 1000: claimed {claimed}, missed {missed}, missed by greedy {missed_by_greedy}");
-    expect!["of 1000: claimed 101, missed 8, missed by greedy 4"].assert_eq(&told);
+    let shown = format!("of 1000: claimed {claimed}, missed {missed}, missed by greedy {missed_by_greedy}");
+    expect!["of 1000: claimed 101, missed 8, missed by greedy 4"].assert_eq(&shown);
 }
 
 #[test]
@@ -70,19 +70,19 @@ fn a_direction_that_no_batch_can_fill_does_not_count() {
     assert!(!dftsp_is_exact_for(&table([2, 1, 9, 9], &rows)));
     assert!(dftsp_is_exact_for(&table([3, 1, 9, 9], &rows)));
     assert!(dftsp_is_exact_for(&table([2, 2, 9, 9], &rows)));
-    // Two could fill either, but memory holds only one.
+    // Two requests could fill either direction, but memory holds only one.
     assert!(dftsp_is_exact_for(&table([2, 1, 1, 9], &rows)));
 }
 
 #[test]
-fn whoever_fits_in_no_batch_does_not_count() {
+fn individually_infeasible_requests_do_not_count() {
     let rows = [[1, 2, 1, 1, 9, 1], [2, 1, 1, 1, 9, 1], [9, 0, 1, 1, 9, 7]];
     assert!(!dftsp_is_exact_for(&table([9, 9, 9, 9], &rows)));
     assert!(dftsp_is_exact_for(&table([8, 9, 9, 9], &rows)));
 }
 
 #[test]
-fn by_deadline_the_one_who_needs_less_must_wait_as_long() {
+fn by_deadline_a_request_that_needs_less_must_have_no_less_slack() {
     let rows = [[1, 0, 1, 2, 5, 1], [2, 0, 1, 2, 9, 1], [2, 0, 1, 2, 9, 1]];
     let together = table([3, 9, 9, 9], &rows);
     let by_deadline = Instance { timing: Timing::ByDeadline { committed: Vec::new() }, ..together.clone() };

@@ -1,17 +1,17 @@
-//! Instances to test on: the paper's structure, and no structure at all.
+//! Generators of test instances: of the paper's structure, and without structure.
 
 use super::draw::{Draw, Exhaustive, Seeded};
 use super::*;
 
 /// An instance of the paper's structure with at most `most` requests.
 ///
-/// Values are one. Compute time and memory follow from the output length, since prompts are padded.
-/// Both radio needs follow from one channel gain, so that inside an output length their orders agree.
+/// All values are 1. Compute time and memory follow from the output length, since prompts are padded. Both radio
+/// needs follow from one channel gain, so that for one output length their orders agree.
 pub(super) fn paper(draw: &mut impl Draw, most: u64, scale: &Scale) -> Instance {
     let mut items = Vec::new();
     let mut least_kind = 0;
     for _ in 0..draw.up_to(most) {
-        // Kinds only go up: the order of the requests is no difference that matters.
+        // Kinds are in ascending order, because the order of the requests does not matter.
         let kinds = scale.lengths * scale.gains * scale.slacks.len() as u64;
         let kind = least_kind + draw.up_to(kinds - 1 - least_kind);
         least_kind = if scale.is_sorted { kind } else { 0 };
@@ -36,7 +36,7 @@ pub(super) fn paper(draw: &mut impl Draw, most: u64, scale: &Scale) -> Instance 
     Instance { capacity, items, timing: Timing::Together }
 }
 
-/// How many different things [`paper`] chooses from.
+/// The parameter ranges of [`paper`].
 pub(super) struct Scale {
     lengths: u64,
     gains: u64,
@@ -49,7 +49,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Few enough to go through all.
+    /// Small enough for exhaustive enumeration.
     const SMALL: Self = Self {
         lengths: 2,
         gains: 2,
@@ -60,7 +60,7 @@ impl Scale {
         computes_us: &[40, 99],
         is_sorted: true,
     };
-    /// Enough for surprises.
+    /// Larger ranges, for seeded draws.
     const LARGE: Self = Self {
         lengths: 3,
         gains: 6,
@@ -73,7 +73,7 @@ impl Scale {
     };
 }
 
-/// Any instance at all: zeros, unequal values, limits that bind or do not, either timing.
+/// An arbitrary instance: zeros, unequal values, limits that bind or do not, either timing.
 pub(super) fn arbitrary(draw: &mut impl Draw, most: u64) -> Instance {
     let numbers = draw.one_of(&[1, 3, 20]);
     let items = (0..draw.up_to(most))
@@ -94,13 +94,13 @@ pub(super) fn arbitrary(draw: &mut impl Draw, most: u64) -> Instance {
     };
     let timing = match draw.up_to(1) {
         0 => Timing::Together,
-        _ => Timing::ByDeadline { committed: promises(draw, numbers) },
+        _ => Timing::ByDeadline { committed: committed_work(draw, numbers) },
     };
     Instance { capacity, items, timing }
 }
 
-/// Promised work that by itself meets its deadlines.
-fn promises(draw: &mut impl Draw, numbers: u64) -> Vec<Demand> {
+/// Committed work that by itself meets its deadlines.
+fn committed_work(draw: &mut impl Draw, numbers: u64) -> Vec<Demand> {
     let mut slack_us = 0;
     (0..draw.up_to(3))
         .map(|_| {
@@ -119,22 +119,22 @@ pub(super) fn every_small_paper_instance(most: u64, mut look: impl FnMut(&Instan
     }
 }
 
-/// Calls `look` with so many large instances of the paper's structure.
+/// Calls `look` with `count` large instances of the paper's structure.
 pub(super) fn some_paper_instances(count: u64, most: u64, mut look: impl FnMut(&Instance)) {
     for seed in 0..count {
         look(&paper(&mut Seeded(seed), most, &Scale::LARGE));
     }
 }
 
-/// Calls `look` with so many instances without any structure.
+/// Calls `look` with `count` instances without structure.
 pub(super) fn some_arbitrary_instances(count: u64, most: u64, mut look: impl FnMut(&Instance)) {
     for seed in 0..count {
         look(&arbitrary(&mut Seeded(seed), most));
     }
 }
 
-/// An instance whose prompts are padded for the node but travel as they are, so that inside an output
-/// length the orders of the two radio needs may disagree.
+/// An instance whose prompts are padded for the node but not for transmission, so that for one output length the
+/// orders of the two radio needs may disagree.
 pub(super) fn unpadded_on_the_air(draw: &mut impl Draw, requests: u64) -> Instance {
     let items = (0..requests)
         .map(|_| {
@@ -154,7 +154,7 @@ pub(super) fn unpadded_on_the_air(draw: &mut impl Draw, requests: u64) -> Instan
     Instance { capacity, items, timing: Timing::Together }
 }
 
-/// An instance by hand: limits and requests as rows of uplink, downlink, memory, compute, slack, value.
+/// An instance from limits, and requests as rows of uplink, downlink, memory, compute, slack, value.
 pub(super) fn table(capacity: [u64; 4], rows: &[[u64; 6]]) -> Instance {
     let [uplink, downlink, memory, compute_us] = capacity;
     let item = |&[uplink, downlink, memory, compute_us, slack_us, value]: &[u64; 6]| Item {

@@ -1,4 +1,4 @@
-//! The solvers against each other, against `check`, and against the claims in their documentation.
+//! Tests of the solvers against each other, against `check`, and against the claims in their documentation.
 
 mod bounds;
 mod budgets;
@@ -27,7 +27,7 @@ const POLICIES: [Policy; 9] = [
     Policy::None { accelerators: 3 },
 ];
 
-/// The best value there is, by looking at every batch.
+/// The optimal value, by brute force.
 fn best_value(instance: &Instance) -> u128 {
     let answer = solve(instance, Policy::BruteForce, &mut Budget::unlimited()).unwrap();
     assert!(answer.is_optimal());
@@ -38,7 +38,7 @@ fn dftsp_with(instance: &Instance, rules: Rules) -> Answer {
     super::dftsp(instance, &mut Budget::unlimited(), rules)
 }
 
-/// The answer is an allowed batch, and its value and bound are what they say they are.
+/// Asserts that the answer is a feasible batch with a correct value and bound.
 fn assert_sound(instance: &Instance, answer: &Answer, best: u128) {
     assert_eq!(check::check(instance, &answer.chosen), Ok(answer.value), "{instance:#?}");
     assert!(answer.value <= best && best <= answer.bound, "best {best}, {answer:?}\n{instance:#?}");

@@ -1,4 +1,4 @@
-//! Policies are read and written by the same names.
+//! Policies are parsed and displayed by the same names.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn a_number_may_be_left_out() {
 }
 
 #[test]
-fn a_wrong_name_is_answered_with_the_right_ones() {
+fn an_unknown_name_is_rejected_with_the_known_ones() {
     for name in ["", "DFTSP", "edf:3", "static:0", "static:", "none:x", "none:-1"] {
         let error = name.parse::<Policy>().unwrap_err().to_string();
         assert_eq!(

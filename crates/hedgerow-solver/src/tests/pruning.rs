@@ -5,7 +5,7 @@ use expect_test::expect;
 use super::instances::*;
 use super::*;
 
-/// Everything on but one rule, by name.
+/// All rules but one, by the name of that rule.
 const ONE_OFF: [(&str, Rules); 5] = [
     ("limit", Rules { limit: false, ..Rules::ALL }),
     ("too_many", Rules { too_many: false, ..Rules::ALL }),
@@ -34,7 +34,7 @@ fn no_rule_changes_the_answer_on_any_instance() {
     some_arbitrary_instances(1_000, 7, assert_rules_change_only_the_count);
 }
 
-/// Nodes that each rule saves beside all the others, over the instances that `each` looks at.
+/// The nodes that each rule saves in addition to all others, over the instances of `each`.
 fn nodes_saved(each: impl FnOnce(&mut dyn FnMut(&Instance))) -> String {
     let mut saved = [0; ONE_OFF.len()];
     each(&mut |instance| {
@@ -47,8 +47,8 @@ fn nodes_saved(each: impl FnOnce(&mut dyn FnMut(&Instance))) -> String {
     rows.join(", ")
 }
 
-/// Where all finish together a branch that breaks a limit is also too dear, so `limit` saves nothing
-/// beside `too_dear`; where each has its own deadline it sees the deadlines, which `too_dear` does not.
+/// Where all requests finish together, a branch that breaks a limit is also cut by `too_dear`, so `limit` saves no
+/// nodes in addition to it; where each has its own deadline, `limit` covers the deadlines, which `too_dear` does not.
 #[test]
 fn every_rule_saves_nodes_somewhere() {
     let paper = nodes_saved(|look| some_paper_instances(200, 9, look));
@@ -87,10 +87,10 @@ fn brute_force_visits_every_node_of_the_binary_tree() {
     }
 }
 
-/// Three requests that all differ, so that each is a class of its own, of which no two fit together.
+/// Three different requests, each a class of its own, of which no two fit together.
 ///
-/// Without rules the sizes 3 and 2 each take the whole tree of brute force, 15 nodes. Size 1 ends at
-/// the first batch of one, the eighth node: (), 1, 11, 111, 110, 10, 101, 100.
+/// Without rules, the sizes 3 and 2 each visit the whole tree of brute force, 15 nodes. Size 1 ends at the first
+/// batch of one request, the eighth node: (), 1, 11, 111, 110, 10, 101, 100.
 #[test]
 fn without_rules_dftsp_visits_the_tree_of_brute_force_once_for_each_size() {
     let instance = table([3, 9, 9, 9], &[[2, 1, 1, 1, 9, 1], [2, 1, 1, 2, 9, 1], [2, 1, 1, 3, 9, 1]]);

@@ -1,4 +1,4 @@
-//! What holds for every solver, and what each of the simple ones promises.
+//! Properties of every solver, and of each of the simple ones.
 
 use super::draw::{Draw as _, Seeded};
 use super::instances::*;
@@ -21,7 +21,7 @@ fn every_answer_is_an_allowed_batch_with_its_true_value_and_a_true_bound() {
 }
 
 #[test]
-fn nothing_is_chosen_of_nothing() {
+fn the_empty_instance_has_the_empty_answer() {
     for policy in POLICIES {
         let answer = solve(&Instance::default(), policy, &mut Budget::unlimited()).unwrap();
         assert!(answer.chosen.is_empty() && answer.is_optimal(), "{policy}");
@@ -33,20 +33,20 @@ fn the_solvers_and_check_agree_on_which_batches_are_allowed() {
     for seed in 0..3_000 {
         let mut draw = Seeded(seed);
         let instance = arbitrary(&mut draw, 8);
-        let mut load = super::super::partial_batch::PartialBatch::new(&instance);
+        let mut batch = super::super::partial_batch::PartialBatch::new(&instance);
         for index in 0..instance.items.len() {
-            load.push(index);
+            batch.push(index);
             if draw.up_to(2) == 0 {
-                load.remove(draw.up_to(load.chosen().len() as u64 - 1) as usize);
+                batch.remove(draw.up_to(batch.chosen().len() as u64 - 1) as usize);
             }
-            let allowed = check::check(&instance, load.chosen()).is_ok();
-            assert_eq!(load.limit().is_none(), allowed, "{:?}\n{instance:#?}", load.chosen());
+            let allowed = check::check(&instance, batch.chosen()).is_ok();
+            assert_eq!(batch.limit().is_none(), allowed, "{:?}\n{instance:#?}", batch.chosen());
         }
     }
 }
 
 #[test]
-fn first_come_first_served_skips_who_does_not_fit() {
+fn first_come_first_served_skips_requests_that_do_not_fit() {
     let instance = table([5, 9, 9, 9], &[[3, 1, 1, 1, 9, 1], [4, 1, 1, 1, 9, 1], [2, 1, 1, 1, 9, 1]]);
     assert_eq!(chosen(&instance, Policy::Fifo), [0, 2]);
 }

@@ -30,11 +30,12 @@ pub(crate) use chat::tokens as chat_tokens;
 pub(crate) use error::ApiError;
 pub(crate) use template::{ChatTemplate, Message};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::kernels::Chosen;
 use crate::link::{Connection, TokenSizeEstimator, Uplink};
 use crate::metrics::Metrics;
-use crate::serve::{Clock, Node};
+use crate::serve::Node;
 
 /// What every handler sees.
 #[derive(Clone)]

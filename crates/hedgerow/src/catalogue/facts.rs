@@ -7,7 +7,6 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::models::{self, ModelError};
-use crate::profile;
 use crate::quantize::Origin;
 
 /// A model file.
@@ -18,7 +17,7 @@ pub(crate) struct Facts {
     pub(crate) bytes: u64,
     /// When it was changed last, in nanoseconds since 1970: while this and the size stay, so does all else.
     pub(super) modified_ns: u64,
-    /// What profiles and evaluations know it by: `profile::fingerprint`.
+    /// What profiles and evaluations know it by: `models::fingerprint`.
     pub(crate) fingerprint: String,
     /// Its checksum, if it was ever compared with the expected one.
     pub(crate) sha256: Option<String>,
@@ -62,7 +61,7 @@ impl Facts {
             file: path.to_owned(),
             bytes: about.len(),
             modified_ns,
-            fingerprint: profile::fingerprint(path).map_err(failed())?,
+            fingerprint: models::fingerprint(path).map_err(failed())?,
             sha256,
             precision: summary.quantization.unwrap_or_else(|| "unknown".to_owned()),
             says_name: summary.name,

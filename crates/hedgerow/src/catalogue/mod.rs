@@ -25,8 +25,9 @@ pub(crate) use facts::Facts;
 pub(crate) use figure::{Figure, Kind, Source};
 pub(crate) use published::quality_of_llama_3_8b;
 
+use crate::host::Machine;
 use crate::models::{self, ModelError};
-use crate::profile::{self, EngineSetup, Machine};
+use crate::profile::{self, EngineSetup};
 use crate::quality;
 
 /// The format of the file; another number means that older programs must not read it.

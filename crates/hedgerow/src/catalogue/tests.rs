@@ -113,7 +113,7 @@ fn profiled(cache: &Path, file: &str, parallel: u32, step_ms: &[(u32, u64)]) {
         step_ms.iter().map(|&(count, ms)| (count, hedgerow_core::time::Span::from_millis(ms))).collect();
     let surface = Surface::level(&points);
     let cost = MeasuredCost { prefill: surface.clone(), decode: surface, mixed_ns: 0 };
-    let fingerprint = crate::profile::fingerprint(&cache.join("models").join(file)).unwrap();
+    let fingerprint = crate::models::fingerprint(&cache.join("models").join(file)).unwrap();
     let profile: Profile = serde_json::from_value(json!({
         "format": "hedgerow-profile/1",
         "machine": machine(),
@@ -132,7 +132,7 @@ fn profiled(cache: &Path, file: &str, parallel: u32, step_ms: &[(u32, u64)]) {
 }
 
 fn evaluated(cache: &Path, file: &str, reference: &str, at: u64, ratio: f64) {
-    let fingerprint = |file: &str| crate::profile::fingerprint(&cache.join("models").join(file)).unwrap();
+    let fingerprint = |file: &str| crate::models::fingerprint(&cache.join("models").join(file)).unwrap();
     let estimate = |value: f64| json!({"value": value, "low": value - 0.01, "high": value + 0.01});
     let loss = json!({
         "format": "hedgerow-quality/1",

@@ -1,4 +1,4 @@
-//! How requests follow each other, as typed and checked: for `bench serve` and `plan`.
+//! The arrival process of `bench serve` and `plan`: its flags, parsed and checked.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,34 +10,34 @@ use super::numbers::{FACTORS, number};
 use crate::hint::hinted;
 use crate::workload::{Arrivals, Trace, TraceFit};
 
-/// How requests follow each other.
+/// The flags of the arrival process.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ArrivalArgs {
-    /// How requests follow each other: poisson; gamma or gamma:SHAPE, burstier than that below 1, and 0.5 unless it is
-    /// said; trace:FILE, Azure's or Splitwise's CSV or Mooncake's JSON lines
+    /// Arrival process: poisson; gamma or gamma:SHAPE (default 0.5; below 1 is burstier than poisson); trace:FILE,
+    /// Azure's or Splitwise's CSV or Mooncake's JSON lines
     #[arg(long, value_name = "HOW", default_value = "poisson")]
     arrivals: Process,
-    /// Where in the trace to begin; else anywhere, by seed
+    /// Where in the trace to begin [default: a place drawn from the seed]
     #[arg(long, value_name = "TIME", value_parser = span)]
     trace_start: Option<Duration>,
-    /// A trace's questions, so many times as long
+    /// Multiply a trace's prompt lengths by this factor
     #[arg(long, value_name = "FACTOR", value_parser = number(FACTORS))]
     scale_prompt: Option<f64>,
-    /// A trace's answers, so many times as long
+    /// Multiply a trace's output lengths by this factor
     #[arg(long, value_name = "FACTOR", value_parser = number(FACTORS))]
     scale_output: Option<f64>,
-    /// No question of a trace is longer, in tokens
+    /// Cap a trace's prompts at this many tokens
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     max_prompt: Option<u32>,
-    /// No answer of a trace is longer, in tokens
+    /// Cap a trace's outputs at this many tokens
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     max_output: Option<u32>,
 }
 
-/// Shapes of gamma gaps: their coefficient of variation is from 0.01 to 100.
+/// The shapes allowed for gamma-distributed gaps; their coefficients of variation are from 0.01 to 100.
 const SHAPES: std::ops::RangeInclusive<f64> = 1e-4..=1e4;
 
-/// How requests follow each other, as typed.
+/// The arrival process as typed.
 #[derive(Clone, Debug, PartialEq)]
 enum Process {
     Gamma(f64),
@@ -61,16 +61,16 @@ impl FromStr for Process {
 }
 
 impl ArrivalArgs {
-    /// Whether they come as others once came.
+    /// Whether arrivals follow a trace.
     pub(in crate::cli) fn is_trace(&self) -> bool {
         matches!(self.arrivals, Process::Trace(_))
     }
 
-    /// What was asked for.
+    /// Returns the arrival process that the flags describe.
     ///
     /// # Errors
     ///
-    /// When the trace cannot be read, or two flags do not go together.
+    /// When the trace cannot be read, or two flags contradict each other.
     pub(in crate::cli) fn arrivals(&self) -> anyhow::Result<Arrivals> {
         match &self.arrivals {
             Process::Trace(path) => Ok(Arrivals::Trace {
@@ -95,7 +95,7 @@ impl ArrivalArgs {
         }
     }
 
-    /// A flag that was given and only makes sense with a trace.
+    /// Returns a given flag that is valid only with a trace, if there is one.
     fn trace_flag(&self) -> Option<&'static str> {
         let given = [
             (self.trace_start.is_some(), "--trace-start"),
@@ -108,10 +108,10 @@ impl ArrivalArgs {
     }
 }
 
-/// Longer runs and waits are a mistake.
+/// The longest time that a flag accepts; anything longer is taken for a mistake.
 const SPAN_MAX: Duration = Duration::from_secs(86_400);
 
-/// A span of time with its unit; a bare number is seconds.
+/// Parses a time span with a unit; a bare number is in seconds.
 pub(in crate::cli) fn span(text: &str) -> Result<Duration, &'static str> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit_s = match &text[digits.len()..] {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_has_its_unit() {
+    fn spans_are_parsed_with_their_units() {
         let spans = ["40s", "500ms", "2m", "1.5", "0s"].map(|text| span(text).unwrap().as_millis());
         assert_eq!(spans, [40_000, 500, 120_000, 1500, 0]);
         for wrong in ["", "s", "-1s", "1h", "1e400s", "1e9s", "nan", "ten"] {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_are_named_as_people_would() {
+    fn arrival_processes_are_parsed_by_name() {
         assert_eq!("poisson".parse(), Ok(Process::Gamma(1.0)));
         assert_eq!("gamma:0.25".parse(), Ok(Process::Gamma(0.25)));
         assert_eq!("trace:a:b.csv".parse(), Ok(Process::Trace("a:b.csv".into())));

@@ -1,4 +1,4 @@
-//! `hedgerow check`: is an answer to an instance true? Re-derived from `model.md §2`, whoever gave it.
+//! `hedgerow check`: verifies an answer to an instance from the definition (`model.md §2`), whatever solver gave it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,9 +17,9 @@ use super::solve::{is_stdin, read, shown};
 use crate::hint::{self, hinted};
 use crate::instance_file::{InstanceFile, Object, place_and_mistake};
 
-const HINT: &str = "an answer is what `hedgerow solve --json` prints; docs/model.md §2 describes it";
+const HINT: &str = "an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it";
 
-/// As of `diff` and `cmp`: 1 is an answer that is wrong, 2 is that it could not be looked at.
+/// Exit codes as in `diff` and `cmp`: 1 for a wrong answer, 2 for one that could not be checked.
 const EXIT_WRONG: i32 = 1;
 
 /// What `hedgerow check` takes.
@@ -38,7 +38,7 @@ pub(crate) struct CheckArgs {
     json: bool,
 }
 
-/// An answer as written. Its solver may be anybody.
+/// An answer as its file has it; any solver may have written it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claim {
@@ -76,7 +76,7 @@ enum Binding {
     None,
 }
 
-/// Sums may be larger than the numbers of an instance, and are read as exactly.
+/// Reads a sum, which may exceed the instance's number type, exactly as an integer.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
     u128::deserialize(deserializer).map_err(|_| D::Error::custom("this is not a non-negative integer"))
 }
@@ -87,7 +87,7 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
         .map_err(|_| D::Error::custom(format!("{seconds} is not a number of seconds, 0 or more")))
 }
 
-/// What is wrong with an answer: the place, the value and what it should be.
+/// An error in an answer: the field, its value and the correct value.
 #[derive(Debug, thiserror::Error)]
 enum Wrong {
     #[error("name: the answer is to `{answer}`, the instance is `{instance}`")]
@@ -140,9 +140,9 @@ struct Verdict<'a> {
     bound: u128,
     chosen: usize,
     requests: usize,
-    /// What the chosen requests use; of a wrong answer nothing is said.
+    /// What the chosen requests use of each limit; empty for a wrong answer.
     uses: Vec<Use>,
-    /// What is wrong with it.
+    /// The error, if the answer is wrong.
     wrong: Option<String>,
 }
 
@@ -154,7 +154,7 @@ struct Use {
     allowed: u64,
 }
 
-/// Checks every answer by itself, and then all against each other.
+/// Checks each answer alone, then all of them against each other.
 ///
 /// # Errors
 ///
@@ -189,7 +189,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
 fn parse(json: &[u8]) -> anyhow::Result<Vec<Claim>> {
     let mut input = serde_json::Deserializer::from_slice(json);
     let mut claims = Vec::new();
-    // The end is looked for last, so that an empty file is answered like any other that breaks off.
+    // The end is tested last, so that an empty file gives the same error as a truncated one.
     while claims.is_empty() || input.end().is_err() {
         let place = if claims.is_empty() { String::new() } else { format!("answer {}: ", claims.len() + 1) };
         let Object(claim): Object<Claim> = serde_path_to_error::deserialize(&mut input).map_err(|error| {
@@ -201,12 +201,12 @@ fn parse(json: &[u8]) -> anyhow::Result<Vec<Claim>> {
     Ok(claims)
 }
 
-/// For each answer the indices of its requests, or what is wrong with it.
+/// Returns for each answer the indices of its requests, or its error.
 fn judge(file: &InstanceFile, claims: &[Claim]) -> Vec<Result<Vec<usize>, Wrong>> {
     let mut verdicts: Vec<_> = claims.iter().map(|claim| judge_alone(file, claim)).collect();
     let sound = (0..claims.len()).filter(|&index| verdicts[index].is_ok());
-    // The best batch shown contradicts every bound below it: also two answers that are both called
-    // optimal, and differ.
+    // The best valid batch contradicts every lower bound. This also catches two answers that both claim to be
+    // optimal and differ in value.
     if let Some(best) = sound.max_by_key(|&index| claims[index].value) {
         let Claim { value, solver, .. } = &claims[best];
         for (claim, verdict) in claims.iter().zip(&mut verdicts) {
@@ -219,7 +219,7 @@ fn judge(file: &InstanceFile, claims: &[Claim]) -> Vec<Result<Vec<usize>, Wrong>
     verdicts
 }
 
-/// Holds an answer against the definition.
+/// Checks one answer against the definition.
 fn judge_alone(file: &InstanceFile, claim: &Claim) -> Result<Vec<usize>, Wrong> {
     if let (Some(answer), Some(instance)) = (&claim.name, &file.name)
         && answer != instance
@@ -242,7 +242,7 @@ fn judge_alone(file: &InstanceFile, claim: &Claim) -> Result<Vec<usize>, Wrong> 
     Ok(chosen)
 }
 
-/// The requests that ids name.
+/// Returns the indices of the requests that the ids name.
 fn indices(file: &InstanceFile, chosen: &[String]) -> Result<Vec<usize>, Wrong> {
     let known: BTreeMap<&String, usize> = file.ids.iter().zip(0..).collect();
     let mut seen = BTreeMap::new();
@@ -256,7 +256,7 @@ fn indices(file: &InstanceFile, chosen: &[String]) -> Result<Vec<usize>, Wrong> 
     chosen.iter().enumerate().map(index_of).collect()
 }
 
-/// What the limit in question asks.
+/// The hint for a violated limit: what it requires.
 fn limit_hint(file: &InstanceFile, chosen: &[usize], mistake: &CheckError) -> String {
     let within = |need: &str| {
         format!("the chosen requests' `{need}` must add up to at most the instance's `capacity.{need}`")
@@ -278,7 +278,7 @@ fn limit_hint(file: &InstanceFile, chosen: &[usize], mistake: &CheckError) -> St
     }
 }
 
-/// What the chosen requests use of each limit, in plain sums.
+/// Sums what the chosen requests use of each limit.
 fn uses(instance: &Instance, chosen: &[usize]) -> Vec<Use> {
     let items = || chosen.iter().map(|&index| &instance.items[index]);
     let used = |limit: Limit, need: fn(&Item) -> u64, allowed| Use {
@@ -319,7 +319,7 @@ fn report(
     std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
 }
 
-/// A line for an answer that is right. What is wrong with another is said with the errors.
+/// The line for a correct answer; empty for a wrong one, which is reported on standard error.
 fn as_line(verdict: &Verdict<'_>) -> String {
     let Verdict { solver, ok, status, value, bound, chosen, requests, uses, .. } = verdict;
     if !ok {
@@ -329,7 +329,7 @@ fn as_line(verdict: &Verdict<'_>) -> String {
         Status::Optimal => "optimal",
         Status::Feasible => "feasible",
     };
-    // Rounded down, so that 100 % is nothing but full.
+    // Rounded down, so that 100 % means exactly full.
     let percent = |one: &Use| one.used.saturating_mul(100).checked_div(u128::from(one.allowed)).unwrap_or(0);
     let parts: Vec<String> = uses.iter().map(|one| format!("{} {} %", one.limit, percent(one))).collect();
     let parts = parts.join(", ");

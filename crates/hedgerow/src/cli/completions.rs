@@ -8,15 +8,15 @@ use clap_complete::Shell;
 
 use super::Cli;
 
-/// What `hedgerow completions` takes.
+/// The arguments of `hedgerow completions`.
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {
-    /// The shell that will read the script
+    /// The shell to write the script for
     #[arg(value_enum, value_name = "SHELL")]
     shell: Shell,
 }
 
-/// Prints the script that teaches a shell to complete `hedgerow`.
+/// Prints the shell's completion script for `hedgerow`.
 pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "hedgerow", &mut script);

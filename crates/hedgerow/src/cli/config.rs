@@ -1,11 +1,11 @@
-//! `hedgerow config`: what is in force, and why.
+//! `hedgerow config`: prints the configuration in force and the source of each value.
 
 use clap::{ArgMatches, Args};
 use serde_json::json;
 
 use crate::config::{self, ConfigArgs};
 
-/// What `hedgerow config` takes: the same flags as `serve`.
+/// The arguments of `hedgerow config`: the same flags as `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ShowConfigArgs {
     /// Print one JSON object
@@ -15,7 +15,7 @@ pub(crate) struct ShowConfigArgs {
     config: ConfigArgs,
 }
 
-/// Prints every key with its value and where that came from.
+/// Prints every key with its value and the value's source.
 pub(crate) fn run(args: &ShowConfigArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     let layered = config::load(matches, args.config.common.config.as_deref())?;
     if args.json {

@@ -8,19 +8,19 @@ use hedgerow_solver::Policy;
 use super::numbers::number;
 use crate::config;
 use crate::demo::{self, Plan, table};
+use crate::loading;
 use crate::models::FetchOptions;
-use crate::server;
 
-/// What `hedgerow demo` takes.
+/// The arguments of `hedgerow demo`.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// The model: smollm2-135m-instruct, a .gguf file, or a Hugging Face repository as org/repo:QUANT
     #[arg(value_name = "MODEL", default_value = "smollm2-135m-instruct")]
     model: String,
-    /// How long requests arrive, under each policy
+    /// How long requests arrive under each policy, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = number(1.0..=3600.0))]
     duration: f64,
-    /// Offered load over what the machine can carry
+    /// Offered load divided by the machine's capacity
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = number(0.01..=100.0))]
     overload: f64,
     /// Seed of the arrivals
@@ -37,15 +37,15 @@ pub(crate) struct DemoArgs {
     json: bool,
 }
 
-/// Gets the model, offers the load under each policy, and prints what the callers got.
+/// Gets the model, offers the load under each policy, and prints what the callers received.
 pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     let mut config = config::load(matches, None)?.config;
-    // The demo speaks for itself; only what goes wrong is logged.
+    // The demo prints its own output, so only warnings and errors are logged.
     config.log.filter = "warn".into();
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model_to_run(&args.model, &options, &config)?;
+    let loaded = loading::load_model_to_run(&args.model, &options, &config)?;
     let info = loaded.model.info();
     eprintln!(
         "{} ({}, {} MB) is loaded; finding out how fast this machine is",

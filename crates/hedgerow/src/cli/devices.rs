@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::hint::hinted;
 
-/// Prints the devices that this program can compute on.
+/// Prints the devices that this build can compute on.
 pub(super) fn run(as_json: bool) -> anyhow::Result<()> {
     let devices = devices().map_err(|error| hinted(&error, error.hint()))?;
     let text = match as_json {
@@ -23,7 +23,7 @@ pub(super) fn run(as_json: bool) -> anyhow::Result<()> {
             [] => "this program was built for the CPU alone".to_owned(),
             features => format!("this program was built for {}, and found no device", features.join(", ")),
         };
-        eprintln!("hint: {why}; docs/accelerators.md says more");
+        eprintln!("hint: {why}; docs/guides/accelerators.md says more");
     }
     Ok(())
 }

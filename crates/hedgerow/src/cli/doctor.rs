@@ -9,10 +9,10 @@ use serde_json::json;
 use crate::config::{self, ConfigArgs, LogConfig, LogFormat};
 use crate::doctor::{self, Finding, State};
 
-/// What `hedgerow doctor` takes: the flags of `serve`, because they decide what is needed.
+/// The arguments of `hedgerow doctor`: the flags of `serve`, because they decide what is needed.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// The model to look at: as `hedgerow serve` takes it
+    /// The model to check: as `hedgerow serve` takes it
     #[arg(value_name = "MODEL", env = "HEDGEROW_MODEL")]
     model: Option<String>,
     /// Read all of each model file and compare its checksum
@@ -25,7 +25,7 @@ pub(crate) struct DoctorArgs {
     config: ConfigArgs,
 }
 
-/// Prints one line for each check; exits with 1 if one of them is an error.
+/// Prints one line for each check; the exit code is 1 if any of them is an error.
 pub(crate) fn run(args: &DoctorArgs, matches: &ArgMatches) -> anyhow::Result<std::process::ExitCode> {
     crate::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
     let file = args.config.common.config.as_deref();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::hint::hinted;
 
-/// What `hedgerow explain` takes.
+/// The arguments of `hedgerow explain`.
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// The request: req-12 as in `x-request-id`, r12 as in the log, or 12
@@ -20,7 +20,7 @@ pub(crate) struct ExplainArgs {
     json: bool,
 }
 
-/// Asks a server about one of its requests and prints what it says.
+/// Queries a server about one of its requests and prints the answer.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let address = address(&args.url, &args.id);
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a server says what it knows of a request. Clients are given an address that ends in `/v1`; this one does not.
+/// The URL of a server's status of a request. It is outside `/v1`, which client addresses end in.
 fn address(url: &str, id: &str) -> String {
     let url = url.trim().trim_end_matches('/');
     let url = url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/');
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_named_as_clients_name_it() {
+    fn a_server_url_is_accepted_in_every_form_that_clients_use() {
         for url in
             ["http://a:1", "http://a:1/", "http://a:1/v1", "http://a:1/v1/", "a:1", "a:1/v1", " http://a:1 "]
         {

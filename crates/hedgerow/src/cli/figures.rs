@@ -1,4 +1,4 @@
-//! `hedgerow figures`: draws the figures again, from nothing but the scenarios in this program.
+//! `hedgerow figures`: reproduces the figures from the scenarios embedded in this program.
 
 use std::io::Write as _;
 use std::num::NonZero;
@@ -6,31 +6,31 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::columns::fitting;
 use super::numbers::number;
 use super::sweep::jobs_or_all;
 use crate::figures::{self, Chosen};
+use crate::terminal::fitting;
 
-/// What `hedgerow figures` takes.
+/// The arguments of `hedgerow figures`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: hedgerow figures paper --out out/paper\n\n\
-                        docs/paper.md says what the figures show.")]
+                        docs/design/paper.md says what the figures show.")]
 pub(crate) struct FiguresArgs {
     /// Which figures
     which: Which,
     /// Write report.html, and each figure as .svg, .png and .csv, into this folder
     #[arg(long, value_name = "FOLDER", default_value = "out/figures")]
     out: PathBuf,
-    /// Only these, by the letters of their names, separated by commas: a,d
+    /// Draw only these figures, by the letters of their names, separated by commas: a,d
     #[arg(long, value_name = "LETTER", value_delimiter = ',')]
     only: Vec<char>,
-    /// Simulate so many scenarios at once; by default as many as there are processors
+    /// Simulate this many scenarios in parallel [default: the number of processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Play for so many seconds of virtual time instead of what each figure says, and with one seed: a quick look
+    /// A quick look: simulate this many seconds of virtual time instead of each figure's own, with one seed
     #[arg(long, value_name = "SECONDS", value_parser = number(1.0..=1e6))]
     quick: Option<f64>,
-    /// Also time the solvers on this machine, into the folder `timings`: no two runs give the same
+    /// Also time the solvers on this machine, into the folder `timings`; these results are not reproducible
     #[arg(long)]
     times: bool,
 }
@@ -43,7 +43,7 @@ enum Which {
     Beyond,
 }
 
-/// Plays the scenarios, draws the figures, and prints what was written and what holds of the claims.
+/// Simulates the scenarios, draws the figures, and prints the files written and which claims hold.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! `hedgerow health`: for health checks of containers and scripts, where there is no other HTTP client.
+//! `hedgerow health`: the health check for containers and scripts that have no other HTTP client.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::hint::hinted;
 
-/// What `hedgerow health` takes.
+/// The arguments of `hedgerow health`.
 #[derive(Args, Debug)]
 pub(crate) struct HealthArgs {
     /// The server
@@ -14,7 +14,7 @@ pub(crate) struct HealthArgs {
     url: String,
 }
 
-/// A server that does not answer in this time is not healthy.
+/// A server that does not answer within this time counts as unhealthy.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Succeeds if the server serves requests; fails while it loads, shuts down or does not answer.

@@ -1,4 +1,4 @@
-//! `hedgerow instances`: draws batching problems of known families, to compare solvers on.
+//! `hedgerow instances`: draws batching problems from the instance generators, to compare solvers on.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,15 +13,15 @@ use hedgerow_sim::generators::{self, Family, UnknownFamily};
 use crate::hint::hinted;
 use crate::instance_file::InstanceFile;
 
-/// The largest instance.
+/// The most requests in an instance.
 const REQUESTS_MAX: usize = 100_000;
-/// More files at once are a mistake more often than a wish.
+/// The most files in one call; a larger number is more likely a mistake than intended.
 const INSTANCES_MAX: usize = 100_000;
 
-/// What `hedgerow instances` takes.
+/// The arguments of `hedgerow instances`.
 #[derive(Args, Debug)]
 pub(crate) struct InstancesArgs {
-    /// Which families, or `all`; several are separated by commas
+    /// Which instance generators, or `all`; several are separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all",
           value_parser = choice, long_help = families_help())]
     family: Vec<Choice>,
@@ -42,7 +42,7 @@ pub(crate) struct InstancesArgs {
     out: Option<PathBuf>,
 }
 
-/// A family, or all of them.
+/// One instance generator, or all of them.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cli) enum Choice {
     All,
@@ -63,7 +63,7 @@ pub(in crate::cli) fn choice(text: &str) -> Result<Choice, UnknownFamily> {
 }
 
 pub(in crate::cli) fn families_help() -> String {
-    let mut help = "Which families, or `all`; several are separated by commas:\n".to_owned();
+    let mut help = "Which instance generators, or `all`; several are separated by commas:\n".to_owned();
     for family in Family::ALL {
         write!(help, "\n{:<16} {}", family.name(), family.description()).expect("text grows");
     }
@@ -85,7 +85,7 @@ pub(in crate::cli) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
         .ok_or("must be a number of seeds, 1 or more, or a range like 5..8, which is 5, 6 and 7")
 }
 
-/// What is needed to draw one instance.
+/// The parameters of one instance.
 #[derive(Clone, Copy, Debug)]
 struct Draw {
     family: Family,
@@ -107,7 +107,7 @@ impl Draw {
     }
 }
 
-/// Draws every instance that is asked for.
+/// Draws every requested instance.
 pub(crate) fn run(args: &InstancesArgs) -> anyhow::Result<()> {
     let draws = draws(args)?;
     match (&args.out, draws.as_slice()) {
@@ -122,7 +122,7 @@ pub(crate) fn run(args: &InstancesArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Each family in each size from each seed, and none twice.
+/// Lists each combination of generator, size and seed once.
 fn draws(args: &InstancesArgs) -> anyhow::Result<Vec<Draw>> {
     let families: BTreeSet<Family> = args.family.iter().flat_map(|choice| choice.families()).collect();
     let sizes: BTreeSet<usize> = args.requests.iter().copied().collect();
@@ -157,7 +157,7 @@ pub(in crate::cli) fn write_whole(path: &Path, text: &str) -> std::io::Result<()
     let unfinished = path.with_added_extension("part");
     let written = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, path));
     if written.is_err() {
-        // It may not even exist; the first error is the one to tell.
+        // The file may not exist; the first error is the one to report.
         let _ = std::fs::remove_file(&unfinished);
     }
     written

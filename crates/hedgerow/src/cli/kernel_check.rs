@@ -1,4 +1,4 @@
-//! `hedgerow kernel-check`: what the program runs of itself, as a child, to check kernels. Not for people.
+//! `hedgerow kernel-check`: the child process that the program starts to check kernels; not for users.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use hedgerow_llama::{EngineOptions, Kernels, LoadOptions};
 
 use crate::kernels::trial;
 
-/// What `hedgerow kernel-check` takes.
+/// The arguments of `hedgerow kernel-check`.
 #[derive(Args, Debug)]
 pub(crate) struct KernelCheckArgs {
     #[arg(long, value_name = "FILE")]
@@ -28,7 +28,7 @@ pub(crate) struct KernelCheckArgs {
     flash_attention: bool,
 }
 
-/// Runs one trial and writes what comes out to standard output, a line of JSON for each stage.
+/// Runs one trial and writes its results to standard output, one line of JSON for each stage.
 pub(crate) fn run(args: &KernelCheckArgs) -> anyhow::Result<()> {
     let load = LoadOptions { kernels: args.kernels, ..LoadOptions::default() };
     let engine = EngineOptions {

@@ -1,4 +1,4 @@
-//! `hedgerow list`: every model and precision on this node.
+//! `hedgerow list`: lists every model and precision on this node.
 
 use std::io::Write as _;
 
@@ -7,11 +7,11 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
-use super::columns::fitting;
 use crate::catalogue::{self, Catalogue, Entry, Figure, Kind, Throughput};
 use crate::hint::hinted;
+use crate::terminal::fitting;
 
-/// What `hedgerow list` takes.
+/// The arguments of `hedgerow list`.
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     /// Print the whole catalogue, one JSON object
@@ -19,9 +19,9 @@ pub(crate) struct ListArgs {
     json: bool,
 }
 
-/// Requests at once whose decode is shown.
+/// The decode batch sizes that are shown.
 const BATCHES: [u32; 3] = [1, 8, 16];
-/// Tokens of the chunk whose prefill is shown, if it was measured.
+/// The chunk size, in tokens, whose prefill is shown if it was measured.
 const CHUNK: u32 = 128;
 
 /// Brings the catalogue up to date and prints it.
@@ -70,7 +70,7 @@ fn table(catalogue: &Catalogue) -> String {
 }
 
 fn row(model: &str, entry: &Entry) -> [String; 9] {
-    let beta = |pace: &Throughput| figure(pace.beta.as_ref(), 2);
+    let beta = |throughput: &Throughput| figure(throughput.beta.as_ref(), 2);
     let decode = BATCHES.map(|count| at(&entry.decode, count).map_or("-".to_owned(), beta));
     let prefill = at(&entry.prefill, CHUNK).or(entry.prefill.last()).map_or("-".to_owned(), beta);
     [
@@ -86,17 +86,17 @@ fn row(model: &str, entry: &Entry) -> [String; 9] {
     ]
 }
 
-fn at(paces: &[Throughput], count: u32) -> Option<&Throughput> {
-    paces.iter().find(|pace| pace.count == count)
+fn at(throughputs: &[Throughput], count: u32) -> Option<&Throughput> {
+    throughputs.iter().find(|throughput| throughput.count == count)
 }
 
-/// A number with its mark, of a width that does not depend on the mark.
+/// Formats a number with its source mark before it.
 fn figure(figure: Option<&Figure>, digits: usize) -> String {
     let Some(figure) = figure else { return "-".to_owned() };
     format!("{}{:.digits$}", mark(figure.source.kind), figure.value)
 }
 
-/// The sign before a number that was not measured here.
+/// The mark before a number that was not measured here.
 pub(super) fn mark(kind: Kind) -> &'static str {
     match kind {
         Kind::Assumed => "~",
@@ -105,23 +105,23 @@ pub(super) fn mark(kind: Kind) -> &'static str {
     }
 }
 
-/// What to run to know more: one command of each kind.
+/// Suggests commands that measure what is unknown, one of each kind.
 fn hints(catalogue: &Catalogue) -> Vec<String> {
     let without = |is_missing: fn(&Entry) -> bool| catalogue.entries().find(|entry| is_missing(entry));
     let unmeasured = without(|entry| entry.setup.is_none())
         .map(|entry| format!("`hedgerow profile {}` measures memory and speed", entry.facts.file.display()));
-    let apart = without(|entry| entry.setup.is_some() && entry.decode.iter().any(|pace| pace.beta.is_none()));
+    let apart = without(|entry| entry.setup.is_some() && entry.decode.iter().any(|one| one.beta.is_none()));
     let apart = apart.map(|entry| {
         let file = entry.facts.file.display();
         format!("`hedgerow profile {file}` with the flags of the other precisions makes its times comparable")
     });
-    let unjudged = catalogue.models.iter().find_map(|model| {
+    let unevaluated = catalogue.models.iter().find_map(|model| {
         let unknown = model.precisions.iter().find(|entry| entry.quality_by_perplexity.is_none())?;
-        let judge = model.precisions.iter().find(|entry| entry.quality_by_perplexity.is_some())?;
-        let (file, reference) = (unknown.facts.file.display(), judge.facts.file.display());
+        let known = model.precisions.iter().find(|entry| entry.quality_by_perplexity.is_some())?;
+        let (file, reference) = (unknown.facts.file.display(), known.facts.file.display());
         Some(format!("`hedgerow evaluate {file} --reference {reference}` measures what it loses"))
     });
-    [unmeasured, apart, unjudged].into_iter().flatten().collect()
+    [unmeasured, apart, unevaluated].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -130,7 +130,7 @@ mod tests {
     use crate::catalogue::Source;
 
     #[test]
-    fn a_number_shows_where_it_is_from() {
+    fn a_number_shows_the_mark_of_its_source() {
         let number = |kind| Figure {
             value: 0.5,
             low: None,

@@ -1,5 +1,5 @@
-//! Flags that take a list: by commas, by repeating the flag, and by several values after it, as a shell makes them
-//! of `*.gguf`.
+//! Flags that take a list: separated by commas, by repeating the flag, or as several values after one flag, as a
+//! shell expands `*.gguf`.
 
 use std::ffi::{OsStr, OsString};
 
@@ -11,8 +11,8 @@ use super::solver::Solver;
 use crate::quantize;
 use crate::workload::Patience;
 
-/// Rewrites `--list a b` as `--list a --list b`, so that the values of a list end where something else begins: at
-/// another flag, at `--`, or at a word that cannot be a value of the list, such as the file that a command is about.
+/// Rewrites `--list a b` as `--list a --list b`. The values of a list end at another flag, at `--`, or at an argument
+/// that cannot be a value of the list, such as a command's positional file.
 pub(super) fn spread(words: impl Iterator<Item = OsString>, command: &Command) -> Vec<OsString> {
     let mut words = words.peekable();
     let mut spread: Vec<OsString> = words.next().into_iter().collect();
@@ -52,12 +52,12 @@ fn is_flag(word: &OsStr) -> bool {
     word.as_encoded_bytes().starts_with(b"-")
 }
 
-/// Whether a word could be one or several values of this list.
+/// Whether an argument could be one or several values of this list.
 fn can_be_of(list: &Arg, word: &OsStr) -> bool {
     let Some(word) = word.to_str() else { return list.get_id() == "also" };
     let all = |can_be: fn(&str) -> bool| word.split(',').all(can_be);
     match list.get_id().as_str() {
-        // Files: nothing tells one of them from the model, which comes before the flag.
+        // Any file name is accepted: it cannot be distinguished from the model, which comes before the flag.
         "also" => true,
         "rate" | "seeds" | "concurrency" | "requests" => all(|one| one.parse::<f64>().is_ok()),
         "policy" | "policies" => all(|one| one.parse::<Policy>().is_ok()),
@@ -66,7 +66,7 @@ fn can_be_of(list: &Arg, word: &OsStr) -> bool {
         "family" => all(|one| choice(one).is_ok()),
         "clients" => all(|one| one.parse::<Patience>().is_ok()),
         "only" => all(|one| one.chars().count() == 1),
-        other => unreachable!("a test knows every list, and not --{other}"),
+        other => unreachable!("a test covers every list flag, but not --{other}"),
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn several_values_of_a_list_are_as_many_flags() {
+    fn several_values_of_a_list_become_repeated_flags() {
         for (line, expected) in [
             ("hedgerow serve m --also a b", "hedgerow serve m --also a --also b"),
             ("hedgerow serve m --also a b --port 0", "hedgerow serve m --also a --also b --port 0"),
@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn every_list_can_be_told_from_what_follows_it() {
+    fn every_list_can_be_distinguished_from_the_arguments_after_it() {
         let mut all = Vec::new();
         flags(&crate::cli::command(), &mut all);
         let lists: Vec<&Arg> = all.iter().filter(|arg| is_list(arg)).collect();
         assert!(lists.len() > 12, "{} lists", lists.len());
         for list in lists {
-            // It panics for a list that it does not know.
+            // This panics for a list flag that is not handled.
             let takes_a_file = can_be_of(list, OsStr::new("some/file.toml"));
             assert_eq!(takes_a_file, list.get_id() == "also", "--{}", list.get_id());
         }

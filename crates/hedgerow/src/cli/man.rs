@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _};
 
 use super::Cli;
 
-/// What `hedgerow man` takes.
+/// The arguments of `hedgerow man`.
 #[derive(Args, Debug)]
 pub(crate) struct ManArgs {
     /// Write the page of each command to this folder, as hedgerow.1, hedgerow-serve.1, ...; without it, print
@@ -16,7 +16,7 @@ pub(crate) struct ManArgs {
     out: Option<PathBuf>,
 }
 
-/// Prints the manual page of the program, or writes those of all its commands.
+/// Prints the program's manual page, or writes the pages of all its commands.
 pub(crate) fn run(args: &ManArgs) -> anyhow::Result<()> {
     let Some(folder) = &args.out else {
         let page = clap_mangen::Man::new(Cli::command());

@@ -1,19 +1,19 @@
-//! The problem of an instance file as mixed-integer linear programs, for a library (`microlp`) to solve: a
-//! second opinion on our own solvers, made by others' code.
+//! The problem of an instance file as mixed-integer linear programs, solved by a library (`microlp`): an independent
+//! check of our own solvers.
 //!
 //! ```text
 //! maximise Σ value·x   with   Σ need·x ≤ allowed for each of the four sums,   x ∈ {0, 1}      model.md §2
 //! ```
 //!
-//! `min slack` over the batch is not linear. So there is one program for each time that could be what
-//! holds the batch: over the requests that can wait so long, with that time as the compute slot. All are
-//! relaxed, then those whose bound is above the best batch known are searched, highest bound first. The first
-//! batch known is the greedy one, because the library may search long before it has any.
+//! `min slack` over the batch is not linear, so there is one program for each value that it could take: over the
+//! requests with at least that slack, with that time as the compute slot. The linear relaxations of all programs are
+//! solved first; then branch and bound runs on those whose bound exceeds the incumbent, highest bound first. The
+//! first incumbent is the greedy batch, because the library may search long before it finds a batch.
 //!
-//! **How far it can be trusted.** The library computes in floating point. What it gives is rounded to a set
-//! of requests and held against every limit in integers, so a batch is always allowed and its value true.
-//! The bound is the library's, rounded up by more than its tolerances ([`whole_bound`]): a bound, and a
-//! batch called optimal, are as good as its arithmetic, and no proof in the sense of the other solvers.
+//! **Exactness.** The library computes in floating point. Its solution is rounded to a set of requests and checked
+//! against every limit in integers, so a batch is always feasible and its value exact. The bound is the library's,
+//! rounded up by more than its tolerances ([`whole_bound`]): a bound, and a claim of optimality, are as good as its
+//! arithmetic, and no proof in the sense of the other solvers.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -25,17 +25,17 @@ use microlp::{ComparisonOp, OptimizationDirection, Problem, SolutionStatus, Solv
 
 use super::solver::Limits;
 
-/// Solves an instance whose batch finishes together.
+/// Solves an instance whose requests all finish at the same time.
 ///
 /// # Panics
 ///
-/// On an instance with a deadline for each, which no instance file has.
+/// On an instance with a deadline for each request, which no instance file has.
 pub(super) fn solve(instance: &Instance, limits: Limits) -> Answer {
     assert_eq!(instance.timing, Timing::Together, "only instances of files are solved as programs");
     let mut left = Left::of(limits);
     let mut programs: Vec<Program> = Program::all_of(instance).collect();
     let mut best = start(instance);
-    // The roots first: they cost little, and their bounds are much nearer than the simple ones.
+    // The root relaxations first: they are cheap, and their bounds are much tighter than the simple ones.
     for program in &mut programs {
         if program.bound > best.value && !left.is_nothing() {
             let found = program.solve(&mut left, Depth::Root);
@@ -47,7 +47,7 @@ pub(super) fn solve(instance: &Instance, limits: Limits) -> Answer {
     let mut bound = 0;
     for program in programs {
         if program.bound <= best.value {
-            break; // Nor can those after it be better.
+            break; // The programs after it have no higher bound.
         }
         if left.is_nothing() {
             bound = bound.max(program.bound);
@@ -62,14 +62,14 @@ pub(super) fn solve(instance: &Instance, limits: Limits) -> Answer {
     Answer { chosen, value, bound: bound.max(value), nodes: left.nodes_visited, cuts: Cuts::default() }
 }
 
-/// The greedy batch, held against the limits like every other.
+/// Returns the greedy batch, checked against the limits like every other.
 fn start(instance: &Instance) -> Batch {
     let greedy = hedgerow_solver::solve(instance, Policy::Greedy, &mut Budget::unlimited());
     let chosen = greedy.map_or_else(|_| Vec::new(), |answer| answer.chosen);
     check(instance, &chosen).map_or_else(|_| Batch::default(), |value| Batch { chosen, value })
 }
 
-/// What may still be spent.
+/// The remaining budget.
 struct Left {
     until: Option<Instant>,
     nodes_max: u64,
@@ -101,16 +101,16 @@ impl Left {
     }
 }
 
-/// How far a program is searched.
+/// The search depth of a program.
 #[derive(Clone, Copy)]
 enum Depth {
-    /// Only its linear relaxation.
+    /// Only the linear relaxation.
     Root,
-    /// To the end, or to a limit.
+    /// Branch and bound until it is optimal or a limit is reached.
     Tree,
 }
 
-/// An allowed batch; the empty one by default.
+/// A feasible batch; empty by default.
 #[derive(Default)]
 struct Batch {
     chosen: Vec<usize>,
@@ -123,23 +123,23 @@ impl Batch {
     }
 }
 
-/// A program's outcome: no batch of the program is worth more than the bound.
+/// The outcome of a program: its best batch, and an upper bound on the value of all its batches.
 struct Found {
     batch: Batch,
     bound: u128,
 }
 
-/// The batches that are held to one time.
+/// The subproblem of one compute time: the batches whose requests all have at least that slack.
 struct Program<'a> {
     whole: &'a Instance,
     /// The compute slot of this program.
     time_us: u64,
-    /// No batch of it is worth more.
+    /// An upper bound on the value of its batches.
     bound: u128,
 }
 
 impl<'a> Program<'a> {
-    /// Every allowed batch is in one of these.
+    /// Splits the instance into programs; every feasible batch belongs to at least one of them.
     fn all_of(whole: &'a Instance) -> impl Iterator<Item = Self> {
         let times_us: BTreeSet<u64> = whole.items.iter().map(|item| held_to_us(whole, item)).collect();
         times_us.into_iter().map(move |time_us| {
@@ -155,7 +155,7 @@ impl<'a> Program<'a> {
         Capacity { compute_us: self.time_us, ..self.whole.capacity }
     }
 
-    /// The requests that can wait so long and fit by themselves.
+    /// The requests with enough slack that are individually feasible.
     fn indices(&self) -> impl Iterator<Item = usize> {
         let allowed = allowed(&self.capacity());
         let is_in = move |item: &Item| {
@@ -183,7 +183,7 @@ impl<'a> Program<'a> {
         }
         loop {
             let Ok(outcome) = problem.solve_with(left.options(depth)) else {
-                // Its arithmetic failed, and it says so.
+                // The library reports a numerical failure.
                 return Found { batch: Batch::default(), bound: self.bound };
             };
             let stats = outcome.stats();
@@ -199,13 +199,13 @@ impl<'a> Program<'a> {
                 .collect();
             let chosen: Vec<usize> = taken.iter().map(|&(index, _)| index).collect();
             match check(self.whole, &chosen) {
-                // The batch is real, so where rounding made it worth more than the bound, the bound errs.
+                // The batch is feasible, so where rounding gives it a value above the bound, the bound is wrong.
                 Ok(value) => return Found { batch: Batch { chosen, value }, bound: bound.max(value) },
                 Err(_) if solution.status() != SolutionStatus::Optimal || left.is_nothing() => {
                     return Found { batch: Batch::default(), bound };
                 }
-                // Kept within the library's tolerance, but not in integers. No allowed batch holds all of
-                // these, which is a row without large numbers.
+                // Feasible within the library's tolerance, but not in integers. No feasible batch holds all of these
+                // requests: a no-good cut, a row without large coefficients.
                 Err(_) => {
                     let most = taken.len() as f64 - 1.0;
                     let row = taken.into_iter().map(|(_, variable)| (variable, 1.0));
@@ -216,7 +216,7 @@ impl<'a> Program<'a> {
     }
 }
 
-/// The time to which a request holds its batch: its slack, or the compute slot where that is shorter.
+/// The time limit that a request sets for its batch: its slack, or the compute slot where that is shorter.
 fn held_to_us(instance: &Instance, item: &Item) -> u64 {
     item.slack_us.min(instance.capacity.compute_us)
 }
@@ -229,18 +229,18 @@ fn allowed(capacity: &Capacity) -> [u64; 4] {
     [capacity.uplink, capacity.downlink, capacity.memory, capacity.compute_us]
 }
 
-/// By what a row is divided so that its numbers stay below 2²⁰, which is the range the library asks for. A
-/// power of two, so that dividing rounds nothing.
+/// Returns the divisor that keeps a row's numbers below 2²⁰, the range that the library asks for. It is a power of
+/// two, so that the division is exact.
 fn scale(allowed: u64) -> f64 {
     let bits = u64::BITS - allowed.leading_zeros();
     2_f64.powi(bits.saturating_sub(20).cast_signed())
 }
 
-/// The most that a whole value can be under a bound in floating point.
+/// Rounds a floating-point bound to the largest integer value that it allows.
 ///
-/// The library leaves nodes alone that are less than 1e-9 better, absolute and relative, and its linear
-/// programs are exact to some 1e-7. The margins here are wider and cost nothing as long as values add up
-/// to less than about 400 million; beyond, the bound is above the value and nothing is called optimal.
+/// The library prunes nodes that are less than 1e-9 better, absolute and relative, and its linear programs are
+/// exact to about 1e-7. The margins here are wider, and have no effect as long as values add up to less than about
+/// 400 million; beyond that the bound stays above the value and no answer is called optimal.
 fn whole_bound(bound: f64) -> u128 {
     (bound + 1e-4 + 2e-9 * bound.abs()).floor().max(0.0) as u128
 }

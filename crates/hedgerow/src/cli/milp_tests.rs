@@ -29,7 +29,7 @@ fn most(instance: &Instance) -> u128 {
     answer.value
 }
 
-/// Two requests that use a sum to its last unit, or break it by `over`.
+/// Two requests that use a sum exactly, or exceed it by `over`.
 fn pair(allowed: u64, over: u64) -> Instance {
     let item = |uplink| Item { uplink, slack_us: 9, value: 1, ..Item::default() };
     let capacity = Capacity { uplink: allowed, downlink: 0, memory: 0, compute_us: 9 };
@@ -41,7 +41,7 @@ fn pair(allowed: u64, over: u64) -> Instance {
 }
 
 #[test]
-fn agrees_with_brute_force_and_says_so_on_small_instances() {
+fn agrees_with_brute_force_and_proves_it_on_small_instances() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (need_max, value_max) in [(4, 1), (10, 1), (100, 10), (1_000_000_000, 100)] {
         for _ in 0..100 {
@@ -89,7 +89,7 @@ fn a_search_without_nodes_or_time_still_gives_a_batch_and_a_bound() {
 }
 
 #[test]
-fn a_search_cut_short_gives_an_allowed_batch_and_a_true_bound() {
+fn a_truncated_search_gives_a_feasible_batch_and_a_valid_bound() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     for nodes in 1..=20 {
         let instance = draw(&mut rng, 100, 10);

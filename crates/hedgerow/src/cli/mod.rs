@@ -1,9 +1,8 @@
-//! The command line: one file a command.
+//! The command line: one file for each command.
 
 mod arrivals;
 pub(crate) mod bench;
 mod check;
-pub(crate) mod columns;
 mod completions;
 mod config;
 mod demo;
@@ -45,28 +44,28 @@ use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, P
 #[command(version, propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum CliCommand {
     /// Serve a model over HTTP, in time or not at all
     Serve(serve::ServeArgs),
-    /// See deadlines kept: the same load under first-come-first-served and under the deadline-aware policy
+    /// Compare attainment under overload: the same load first-come-first-served and under the deadline-aware policy
     Demo(demo::DemoArgs),
     /// Measure how fast this machine runs a model, or show what was measured and saved
     Profile(profile::ProfileArgs),
-    /// List the models here: what each precision takes, how fast it is and what it loses
+    /// List the models on this node: size, speed and quality loss of each precision
     List(list::ListArgs),
-    /// Show all that is known of a model, and where each number is from
+    /// Show everything known about a model, and the source of each number
     Show(show::ShowArgs),
     /// Get a model: the small default one, a Hugging Face repository's, or a file of your own
     Pull(pull::PullArgs),
     /// Store a model in fewer bits, by llama.cpp's own quantizer
     Quantize(quantize::QuantizeArgs),
-    /// Measure what each precision of a model loses: perplexity, divergence, tokens that stay the same
+    /// Measure the quality loss of each precision of a model: perplexity, divergence, same top token
     Evaluate(evaluate::EvaluateArgs),
-    /// Find out how many users a node can serve in time, which precisions to hold for that, and what binds first
+    /// Find how many users a node can serve in time, which precisions to hold for that, and what binds first
     Plan(Box<plan::PlanArgs>),
     /// Choose a batch for hedgerow-instance/1 files
     Solve(solve::SolveArgs),
@@ -78,30 +77,30 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Write, check or show scenario files
     Scenario(scenario::ScenarioArgs),
-    /// Play a scenario, or what a server recorded, in virtual time
+    /// Simulate a scenario, or a server's recording, in virtual time
     Simulate(simulate::SimulateArgs),
-    /// Play many scenarios: a grid or list of changes, for several policies and seeds
+    /// Simulate many scenarios: a grid or list of changes, for several policies and seeds
     Sweep(sweep::SweepArgs),
     /// Draw the figures: the paper's, or those beyond it
     Figures(figures::FiguresArgs),
-    /// Say why a server admitted, delayed or refused a request
+    /// Explain why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
-    /// Look for what stands in the way of serving on this machine: one line for each check, with the way out
+    /// Find what prevents serving on this machine: one line for each check, with the fix
     Doctor(Box<doctor::DoctorArgs>),
-    /// Ask a server whether it serves: for health checks, by its exit code
+    /// Check that a server is serving; the exit code is the result
     Health(health::HealthArgs),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
-    /// Print the script that lets a shell complete commands, options and values
+    /// Print a shell completion script for commands, options and values
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write those of all commands
     Man(man::ManArgs),
-    /// Read a short text with some kernels and write what comes out: how hedgerow checks itself
+    /// Run a short text through a choice of kernels and print the outputs: hedgerow's own kernel check
     #[command(hide = true)]
     KernelCheck(kernel_check::KernelCheckArgs),
 }
 
-/// Flags of llama-server with one dash and several letters, which would be read as several flags, and their long forms.
+/// llama-server's flags with one dash and several letters, and their long forms; clap would read each as several.
 const ONE_DASH: [(&str, &str); 3] = [("-ngl", "--gpu-layers"), ("-dev", "--device"), ("-np", "--parallel")];
 
 fn with_long_flags(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -117,12 +116,12 @@ fn with_long_flags(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 /// Help is wrapped to the terminal's width, but no line is longer than this.
 const HELP_WIDTH_MAX: usize = 100;
 
-/// What the command line may be, with what holds of the flags of every command.
+/// Builds the clap command tree, with the settings that hold for every command's flags.
 fn command() -> Command {
     everywhere(Cli::command().max_term_width(HELP_WIDTH_MAX))
 }
 
-/// A negative number after a flag is its value: a range may refuse it, and says so.
+/// Reads a negative number after a flag as the flag's value, so that a range error reports it.
 fn everywhere(command: Command) -> Command {
     let takes_a_value = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional();
     command
@@ -130,38 +129,38 @@ fn everywhere(command: Command) -> Command {
         .mut_subcommands(everywhere)
 }
 
-/// Reads the command line and runs its verb.
+/// Reads the command line and runs its command.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let command = command();
     let words = lists::spread(with_long_flags(std::env::args_os()).into_iter(), &command);
     let matches = command.get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let of_verb = matches.subcommand().map_or(&matches, |(_, of_verb): (&str, &ArgMatches)| of_verb);
-    match cli.verb {
-        Verb::Doctor(args) => return doctor::run(&args, of_verb),
-        Verb::Serve(args) => serve::run(&args, of_verb),
-        Verb::Demo(args) => demo::run(&args, of_verb),
-        Verb::Profile(args) => profile::run(&args, of_verb),
-        Verb::List(args) => list::run(&args),
-        Verb::Show(args) => show::run(&args),
-        Verb::Pull(args) => pull::run(&args),
-        Verb::Quantize(args) => quantize::run(&args),
-        Verb::Evaluate(args) => evaluate::run(&args),
-        Verb::Plan(args) => plan::run(&args, of_verb),
-        Verb::Solve(args) => solve::run(&args),
-        Verb::Check(args) => check::run(&args),
-        Verb::Instances(args) => instances::run(&args),
-        Verb::Bench(args) => bench::run(&args),
-        Verb::Scenario(args) => scenario::run(&args),
-        Verb::Simulate(args) => simulate::run(&args),
-        Verb::Sweep(args) => sweep::run(&args),
-        Verb::Figures(args) => figures::run(&args),
-        Verb::Explain(args) => explain::run(&args),
-        Verb::Health(args) => health::run(&args),
-        Verb::Config(args) => config::run(&args, of_verb),
-        Verb::Completions(args) => completions::run(&args),
-        Verb::Man(args) => man::run(&args),
-        Verb::KernelCheck(args) => kernel_check::run(&args),
+    let own = matches.subcommand().map_or(&matches, |(_, own): (&str, &ArgMatches)| own);
+    match cli.command {
+        CliCommand::Doctor(args) => return doctor::run(&args, own),
+        CliCommand::Serve(args) => serve::run(&args, own),
+        CliCommand::Demo(args) => demo::run(&args, own),
+        CliCommand::Profile(args) => profile::run(&args, own),
+        CliCommand::List(args) => list::run(&args),
+        CliCommand::Show(args) => show::run(&args),
+        CliCommand::Pull(args) => pull::run(&args),
+        CliCommand::Quantize(args) => quantize::run(&args),
+        CliCommand::Evaluate(args) => evaluate::run(&args),
+        CliCommand::Plan(args) => plan::run(&args, own),
+        CliCommand::Solve(args) => solve::run(&args),
+        CliCommand::Check(args) => check::run(&args),
+        CliCommand::Instances(args) => instances::run(&args),
+        CliCommand::Bench(args) => bench::run(&args),
+        CliCommand::Scenario(args) => scenario::run(&args),
+        CliCommand::Simulate(args) => simulate::run(&args),
+        CliCommand::Sweep(args) => sweep::run(&args),
+        CliCommand::Figures(args) => figures::run(&args),
+        CliCommand::Explain(args) => explain::run(&args),
+        CliCommand::Health(args) => health::run(&args),
+        CliCommand::Config(args) => config::run(&args, own),
+        CliCommand::Completions(args) => completions::run(&args),
+        CliCommand::Man(args) => man::run(&args),
+        CliCommand::KernelCheck(args) => kernel_check::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -177,7 +176,7 @@ mod tests {
         command().debug_assert();
     }
 
-    /// Every flag of every command, with the way to it.
+    /// Collects every flag of every command, with the path of command names that leads to it.
     fn flags(command: &Command, way: &[String], found: &mut Vec<(Vec<String>, Arg)>) {
         found.extend(command.get_arguments().map(|arg| (way.to_vec(), arg.clone())));
         for inner in command.get_subcommands() {
@@ -185,7 +184,7 @@ mod tests {
         }
     }
 
-    /// Whether a flag's parser takes a value; what else is missing on the line does not matter.
+    /// Whether a flag's parser accepts a value; other missing arguments are ignored.
     fn takes(way: &[String], flag: &str, value: &str) -> bool {
         let mut words = way.to_vec();
         words.push(format!("--{flag}={value}"));
@@ -202,7 +201,7 @@ mod tests {
         let mut numbers = 0;
         for (way, arg) in &all {
             let Some(flag) = arg.get_long().filter(|_| arg.get_action().takes_values()) else { continue };
-            // Flags that are checked with the file's and the environment's values take any text here.
+            // Flags that are checked later, with the file's and the environment's values, accept any text here.
             if !takes(way, flag, "1") || takes(way, flag, "no number") {
                 continue;
             }

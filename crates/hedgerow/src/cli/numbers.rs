@@ -1,15 +1,15 @@
-//! Numbers on the command line: each has a range, so that no product of two of them overflows.
+//! The ranges of numbers on the command line, chosen so that no product of two of them overflows.
 
 use std::ops::RangeInclusive;
 
-/// Requests a second, on average: the most is more than one thread can send.
+/// Mean request rates, in requests per second; the maximum is more than one thread can send.
 pub(in crate::cli) const RATES_PER_S: RangeInclusive<f64> = 1e-6..=10_000.0;
-/// Factors by which a time or a length is multiplied.
+/// Factors that scale a time or a length.
 pub(in crate::cli) const FACTORS: RangeInclusive<f64> = 1e-3..=1e3;
-/// Parts of a whole.
+/// Fractions of a whole.
 pub(in crate::cli) const PARTS: RangeInclusive<f64> = 1e-6..=1.0;
 
-/// A parser of numbers in a range, for `value_parser`. `nan` is in no range.
+/// Returns a parser of numbers in a range, for `value_parser`; `nan` is in no range.
 pub(in crate::cli) fn number(
     range: RangeInclusive<f64>,
 ) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {

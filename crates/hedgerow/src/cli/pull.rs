@@ -1,4 +1,4 @@
-//! `hedgerow pull`: fetch a model once, so that serving needs no network.
+//! `hedgerow pull`: fetches a model once, so that serving needs no network.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use crate::models::{self, Bar, FetchOptions, FetchedModel, GgufSummary, ModelError, ModelSource};
 
-/// What `hedgerow pull` takes.
+/// The arguments of `hedgerow pull`.
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
     /// `smollm2-135m-instruct`, a .gguf file, or a Hugging Face repository like `org/name:Q4_K_M`
     #[arg(default_value = models::BUILTIN_MODELS[0].name)]
     pub(crate) model: String,
 
-    /// The file to take from the repository, where its name alone does not decide
+    /// The file to take from the repository, where its name alone is ambiguous
     #[arg(long, value_name = "FILE")]
     pub(crate) hf_file: Option<String>,
 
@@ -54,7 +54,7 @@ struct Printed<'a> {
     gguf: &'a GgufSummary,
 }
 
-/// What `--json` prints instead when there is no model, so that a script need not read prose.
+/// What `--json` prints instead when there is no model, so that a script need not parse text.
 #[derive(Serialize)]
 struct PrintedError {
     error: PrintedCause,
@@ -67,7 +67,7 @@ struct PrintedCause {
     hint: String,
 }
 
-/// Fetches the model, checks that it is whole, and prints where it is.
+/// Fetches the model, checks that it is complete, and prints its path.
 pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
     let bar = Bar::new();
     let outcome = pull(args, &bar);
@@ -101,7 +101,7 @@ fn pull(args: &PullArgs, bar: &Bar) -> Result<(FetchedModel, GgufSummary), Model
     Ok((model, gguf))
 }
 
-/// The lines for people.
+/// Formats the human-readable output.
 fn describe(model: &FetchedModel, gguf: &GgufSummary) -> String {
     let size = format!("{} ({} bytes)", HumanBytes(model.bytes), model.bytes);
     let tensors: Vec<String> =
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_see_size_checksum_and_origin() {
+    fn the_text_output_has_size_checksum_and_origin() {
         let model = FetchedModel {
             name: "tiny".to_owned(),
             path: "/models/tiny.gguf".into(),

@@ -1,4 +1,4 @@
-//! `hedgerow quantize`: store a model in fewer bits.
+//! `hedgerow quantize`: stores a model in fewer bits.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use crate::hint::hinted;
 use crate::models::{self, Bar, FetchOptions, ModelSource};
 use crate::quantize::{self, Job, Made, QuantizeError};
 
-/// What `hedgerow quantize` takes.
+/// The arguments of `hedgerow quantize`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  hedgerow quantize model.F16.gguf --to q8_0,q4_0,q3_k_m\n\nA model that is \
@@ -47,7 +47,7 @@ pub(crate) struct QuantizeArgs {
     json: bool,
 }
 
-/// Makes every precision that was asked for.
+/// Makes every requested precision.
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     let bar = Bar::new();
     let made = make(args, &bar);
@@ -90,7 +90,7 @@ fn make(args: &QuantizeArgs, bar: &Bar) -> Result<Vec<Made>, QuantizeError> {
     planned.iter().map(|planned| planned.run(&|progress| bar.show(progress))).collect()
 }
 
-/// The lines for people.
+/// Formats the human-readable output.
 fn describe(made: &Made) -> String {
     let bytes = HumanBytes(made.origin.bytes);
     let mix: Vec<String> = made
@@ -117,7 +117,8 @@ fn describe(made: &Made) -> String {
     })
 }
 
-/// `210 tensors are not Q3_K: their rows of 576 numbers cannot be cut into its blocks; Q4_0 instead (…)`
+/// Describes the fallbacks, such as
+/// `210 tensors are Q4_0 and not Q3_K, because rows of 576 numbers do not fill its blocks (…)`.
 fn fell_back(made: &Made) -> Option<String> {
     let mut groups: BTreeMap<(&str, &str, u64), Vec<&str>> = BTreeMap::new();
     for one in &made.origin.fallbacks {

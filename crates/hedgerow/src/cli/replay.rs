@@ -1,5 +1,5 @@
-//! `hedgerow simulate --replay`: what a server recorded, played again; what happened beside what the
-//! simulator says would happen.
+//! `hedgerow simulate --replay`: replays a server's recording and compares what happened with what the simulator
+//! predicts.
 
 use std::fs::{DirEntry, File};
 use std::io::{BufReader, Write as _};
@@ -8,7 +8,7 @@ use std::process;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use hedgerow_core::calibration::Factors;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use hedgerow_sim::{
@@ -21,13 +21,13 @@ use serde_json::json;
 use super::numbers::number;
 use crate::hint::{self, hinted};
 
-/// As of `diff` and `cmp`: 1 is a difference, 2 is that nothing could be compared.
+/// Exit codes as in `diff` and `cmp`: 1 for a difference, 2 if nothing could be compared.
 const EXIT_DIFFERS: i32 = 1;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Play what `hedgerow serve --record` wrote, and compare what happened with what the simulator says. Of a folder, its
-    /// newest recording.
+    /// Replay what `hedgerow serve --record` wrote, and compare what happened with what the simulator predicts. For a
+    /// folder, its newest recording.
     #[arg(long, value_name = "FILE|FOLDER")]
     replay: Option<PathBuf>,
     /// Plan with this margin instead of the recorded one.
@@ -36,8 +36,8 @@ pub(crate) struct ReplayArgs {
     /// How long a step takes.
     #[arg(long, value_enum, default_value_t = Cost::Stretched, conflicts_with = "scenario")]
     cost: Cost,
-    /// Tell the node exactly the recorded events, the engine's reports included, and check that it ends each
-    /// request as it did; exit code 1 says that it does not.
+    /// Feed the pipeline exactly the recorded events, the engine's reports included, and check that each request ends
+    /// as recorded; the exit code is 1 if one does not.
     #[arg(long, conflicts_with_all = ["scenario", "policy", "margin", "cost"])]
     exact_events: bool,
 }
@@ -45,9 +45,9 @@ pub(crate) struct ReplayArgs {
 /// How long a step of a replay takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Cost {
-    /// As the recorded cost model says, times how much longer the recorded steps took than it says of them.
+    /// The recorded cost model's time, scaled by how much longer the recorded steps took than it predicts.
     Stretched,
-    /// As the recorded cost model says: what was measured when the server started.
+    /// The recorded cost model's time: what was measured when the server started.
     AsProfiled,
 }
 
@@ -72,8 +72,8 @@ struct Printed<'a> {
 ///
 /// # Errors
 ///
-/// When the file is no recording, or a setting makes no sense. A difference found by `--exact-events` ends the
-/// program here, with its own exit code.
+/// When the file is no recording, or a setting is invalid. A difference found by `--exact-events` ends the program
+/// here, with its own exit code.
 pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow::Result<()> {
     let path = args.replay.as_deref().context("clap asks for a scenario or a recording")?;
     let path = &recording_at(path)?;
@@ -99,11 +99,11 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
     Ok(())
 }
 
-/// The recording that a path means: the file, or of a folder the newest file that a server has written something to.
+/// Returns the recording that a path names: the file itself, or the newest non-empty recording of a folder.
 ///
 /// # Errors
 ///
-/// When a folder cannot be read or has none.
+/// When a folder cannot be read or has no recording.
 pub(super) fn recording_at(path: &Path) -> anyhow::Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
@@ -126,7 +126,7 @@ pub(super) fn recording_at(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(newest)
 }
 
-/// Reads a recording, and says what is missing of it.
+/// Reads a recording, and warns if it is damaged.
 fn read(path: &Path) -> anyhow::Result<Recording> {
     let file = File::open(path).map_err(|error| {
         hinted(
@@ -148,7 +148,7 @@ fn read(path: &Path) -> anyhow::Result<Recording> {
     Ok(recording)
 }
 
-/// The recorded settings, once for each policy.
+/// Returns the recorded settings, once for each policy.
 fn settings(args: &ReplayArgs, policies: &[String], recording: &Recording) -> anyhow::Result<Vec<Settings>> {
     let mut common = recording.header.settings.clone();
     if let Some(margin) = args.margin {
@@ -179,7 +179,7 @@ fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Resu
         Ok(Identical { events, records }) => {
             writeln!(
                 std::io::stdout(),
-                "identical: {records} requests ended as recorded, told {events} events"
+                "identical: {records} requests ended as recorded, from {events} events"
             )?;
             Ok(())
         }
@@ -201,7 +201,7 @@ fn explain(path: &Path, difference: &Difference) -> anyhow::Result<String> {
     ))
 }
 
-/// Why the same events could be answered in another way.
+/// Explains why the same events could lead to different decisions.
 fn reason(recording: &Recording) -> String {
     let (recorded, own) = (&recording.header.version, env!("CARGO_PKG_VERSION"));
     format!(
@@ -231,12 +231,12 @@ fn as_json(
     })?)
 }
 
-/// What was recorded, and how fast it is replayed.
-fn about(recording: &Recording, times: StepTimes, stretch: Factors) -> String {
+/// Summarizes the recording, and the engine slowdown that it is replayed with.
+fn about(recording: &Recording, times: StepTimes, slowdown: Factors) -> String {
     let header = &recording.header;
     let seconds = |at: Option<Instant>| at.unwrap_or_default().as_seconds();
     let (first, last) = (recording.told.first(), recording.told.last());
-    let span_s = seconds(last.map(|told| told.at)) - seconds(first.map(|told| told.at));
+    let span_s = seconds(last.map(|event| event.at)) - seconds(first.map(|event| event.at));
     let mut text = format!(
         "recorded: {} events in {span_s:.1} s by hedgerow {}, {} under {} with a margin of {}\n",
         recording.told.len(),
@@ -246,7 +246,7 @@ fn about(recording: &Recording, times: StepTimes, stretch: Factors) -> String {
         header.settings.margin,
     );
     text += &format!(
-        "steps: {} took {:.3} s, the profile says {:.3} s: {:.3} times as long; replayed at {stretch}\n",
+        "steps: {} took {:.3} s, the profile says {:.3} s: {:.3} times as long; replayed at {slowdown}\n",
         times.steps,
         times.fit.taken_s,
         times.fit.predicted_s,

@@ -1,4 +1,4 @@
-//! `hedgerow scenario`: writes scenario files to start from, checks them, and shows what they come to.
+//! `hedgerow scenario`: writes scenario files to start from, checks them, and shows them with everything filled in.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use serde_json::{Map, Value};
 use super::instances::{cannot_write, write_whole};
 use crate::hint::{self, hinted};
 
-/// What `hedgerow scenario` takes.
+/// The arguments of `hedgerow scenario`.
 #[derive(Args, Debug)]
 pub(crate) struct ScenarioArgs {
     #[command(subcommand)]
-    verb: Verb,
+    command: ScenarioCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum ScenarioCommand {
     /// Write a scenario file with every key, its unit and its meaning
     #[command(after_help = "Example:\n  hedgerow scenario new --kind city --out my-city.toml\n  \
                             hedgerow simulate my-city.toml")]
@@ -29,11 +29,11 @@ enum Verb {
         /// Which one to start from.
         #[arg(long, value_enum, default_value_t = Kind::Continuous)]
         kind: Kind,
-        /// Where to write it; without it, it goes to standard output. No file is overwritten.
+        /// Where to write it [default: standard output]. No file is overwritten.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Check scenario files, all of them, and say what is wrong
+    /// Check all the given scenario files, and report what is wrong
     Check {
         /// The files.
         #[arg(required = true, value_name = "FILE")]
@@ -54,7 +54,7 @@ enum Verb {
 enum Kind {
     /// The paper's setting: epochs, arithmetic-only cost, padded prompts, the exhaustive search of the paper
     Paper,
-    /// The same users served as real engines serve: requests join and leave at any step
+    /// The same users under continuous batching: requests join and leave at any step
     Continuous,
     /// A street cell of 3GPP: three classes in bursts, walking users, CQI rates, a node that knows its
     /// channels only roughly
@@ -71,12 +71,12 @@ impl Kind {
     }
 }
 
-/// Writes, checks or shows.
+/// Runs the chosen subcommand.
 pub(crate) fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
-    match &args.verb {
-        Verb::New { kind, out } => new(*kind, out.as_deref()),
-        Verb::Check { files } => check(files),
-        Verb::Show { file, json } => show(file, *json),
+    match &args.command {
+        ScenarioCommand::New { kind, out } => new(*kind, out.as_deref()),
+        ScenarioCommand::Check { files } => check(files),
+        ScenarioCommand::Show { file, json } => show(file, *json),
     }
 }
 
@@ -93,7 +93,7 @@ fn new(kind: Kind, out: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says of each file whether it can be played; the last mistake is the error, the others are told before it.
+/// Reports for each file whether it can be simulated; the last mistake is returned, earlier ones are printed before.
 fn check(files: &[PathBuf]) -> anyhow::Result<()> {
     let mut mistake = None;
     for file in files {
@@ -131,7 +131,7 @@ fn show(file: &Path, json: bool) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "{}", object(&sections))?;
     } else {
         let table = table(&sections).to_string();
-        // Columns are filled up with blanks, and sources are long.
+        // Columns are padded with blanks, and sources are long.
         let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
         writeln!(std::io::stdout(), "{}", lines.join("\n"))?;
     }
@@ -170,7 +170,7 @@ fn in_words(value: &Value) -> String {
     }
 }
 
-/// The error with its file, unless it says it itself.
+/// Adds the file to the error's message, unless it is there already.
 fn in_file(file: &Path, error: &ScenarioError) -> anyhow::Error {
     if matches!(error, ScenarioError::Unreadable { .. }) {
         return hinted(error, error.hint());

@@ -14,30 +14,31 @@ use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
 use crate::hint::hinted;
 use crate::kernels;
+use crate::loading;
 use crate::models::{self, FetchOptions, ModelSource};
 use crate::profile::Profiler;
 use crate::quality;
 use crate::serve::{self, RecordingFile, Speed, Variant};
-use crate::server::{self, Server};
+use crate::server::Server;
 use crate::service_manager;
 
-/// What `hedgerow serve` takes.
+/// The arguments of `hedgerow serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
     /// The model: smollm2-135m-instruct, a .gguf file, or a Hugging Face repository as org/repo:QUANT
     #[arg(value_name = "MODEL", env = "HEDGEROW_MODEL")]
     model: Option<String>,
-    /// The model again, for those who are used to a flag
+    /// The model, as a flag instead of an argument
     #[arg(short = 'm', long = "model", id = "model_flag", value_name = "MODEL", conflicts_with = "model")]
     model_flag: Option<String>,
     /// Never use the network to get the model
     #[arg(long, env = "HEDGEROW_OFFLINE")]
     offline: bool,
-    /// Write each event and each request's end, for `hedgerow simulate --replay`: to this new file, or into this folder
-    /// (its name ends in /), named by the time. No text of requests or answers is in it
+    /// Record each event and each request's end, for `hedgerow simulate --replay`: to this new file, or into this
+    /// folder (its name ends in /), named by the time. No text of requests or answers is recorded
     #[arg(long, value_name = "FILE|FOLDER/", env = "HEDGEROW_RECORD")]
     record: Option<PathBuf>,
-    /// Print the devices that this program can compute on, and end
+    /// Print the devices that this program can compute on, and exit
     #[arg(long)]
     list_devices: bool,
     /// With --list-devices: print one JSON object
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    // What is wrong with the files is said before anybody is told that this listens.
+    // Errors in the files are reported before the server announces that it listens.
     check_files(&config)?;
     let record = args.record.as_deref().map(RecordingFile::create).transpose()?;
     // Few threads: the engine needs the cores more than the connections do.
@@ -81,9 +82,9 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         });
         tracing::info!(address = %server.address(), "listening; answers 503 until the model is loaded");
         let (ready_sender, ready) = oneshot::channel();
-        // Not one of the runtime's threads: the engine would inherit that it runs before others.
+        // Not one of the runtime's threads: the engine would inherit their scheduling priority.
         std::thread::Builder::new().name("loading".into()).spawn(move || {
-            // Nobody waits for it any more if the server was asked to stop.
+            // The receiver is gone if the server was asked to stop meanwhile.
             let _ = ready_sender.send(start(server, &name, &options, record));
         })?;
         let server = tokio::select! {
@@ -98,7 +99,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         }
         asked_to_stop().await;
         service_manager::stopping(grace);
-        tracing::info!("shutting down: admitting nobody, ending what can end in time");
+        tracing::info!("shutting down: admitting no requests, finishing those that can end in time");
         server.shut_down().await
     });
     // A download that is still going on must not keep the process.
@@ -106,8 +107,8 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     outcome
 }
 
-/// Reads the headers of the model's files, as far as they are on this disk; what is still to be fetched is checked when
-/// it is there.
+/// Checks the headers of those of the model's files that are on this disk; a file still to be fetched is checked once
+/// it is here.
 fn check_files(config: &Config) -> anyhow::Result<()> {
     let others = config.model.also.iter().map(|also| &also.name);
     let mut precisions = Vec::new();
@@ -132,7 +133,7 @@ fn served_already(name: &str, precision: &str) -> anyhow::Error {
     hinted(format!("{name} is {precision}, which is served already"), "name each precision once")
 }
 
-/// Loads the model and begins to serve it.
+/// Loads the model and starts serving it.
 fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File>) -> anyhow::Result<Server> {
     let (loaded, variants) = load(name, server.config(), options)?;
     let paths: Vec<PathBuf> = variants.iter().map(|variant| variant.path.clone()).collect();
@@ -143,16 +144,16 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
     Ok(server)
 }
 
-/// Loads the model and its other precisions; gives its name too.
+/// Loads the model and its other precisions; also returns its name.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
     let names = std::iter::once(name).chain(config.model.also.iter().map(|also| also.name.as_str()));
-    let mut prepared = server::prepare(names, options, config)?.into_iter();
+    let mut prepared = loading::prepare(names, options, config)?.into_iter();
     let wanted = kernels::Wanted::of(config);
     let mut load_next = || {
         let next = prepared.next().context("each name was fetched")?;
         let mb = next.fetched.bytes.div_ceil(1_000_000);
         tracing::info!("loading {} ({mb} MB): {}", next.fetched.name, next.fetched.path.display());
-        let loaded = server::load_prepared(next, &wanted)?;
+        let loaded = loading::load_prepared(next, &wanted)?;
         tracing::info!(
             model = %loaded.name, precision = %loaded.model.info().precision, took_ms = loaded.load_ms, "loaded"
         );
@@ -160,8 +161,8 @@ fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(
         anyhow::Ok((loaded, Speed::Profile(Box::new(profiler))))
     };
     let (first, speed) = load_next()?;
-    let called = first.name.clone();
-    let mut variants = vec![first.variant(speed, config.model.quality)];
+    let model_name = first.name.clone();
+    let mut variants = vec![Variant::of(first, speed, config.model.quality)];
     for also in &config.model.also {
         let (loaded, speed) = load_next()?;
         quality::kinship(&loaded.path, &loaded.model, &variants[0].model).map_err(|error| {
@@ -179,12 +180,12 @@ fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(
             None => measured_quality(&loaded.path)
                 .with_context(|| format!("finding the quality of {}", also.name))?,
         };
-        variants.push(loaded.variant(speed, quality));
+        variants.push(Variant::of(loaded, speed, quality));
     }
-    Ok((called, variants))
+    Ok((model_name, variants))
 }
 
-/// What `hedgerow evaluate` found: the ratio of perplexities.
+/// Returns the quality that `hedgerow evaluate` measured: the ratio of perplexities.
 fn measured_quality(path: &Path) -> anyhow::Result<Quality> {
     let catalogue = catalogue::refresh(&[path])?;
     let figure = catalogue.entry(path).and_then(|entry| entry.quality_by_perplexity.as_ref());
@@ -200,7 +201,7 @@ fn measured_quality(path: &Path) -> anyhow::Result<Quality> {
     })
 }
 
-/// Tokens that each request holds in the speeds that are reported.
+/// The tokens that each request holds where decode speeds are reported.
 const HELD: u64 = 128;
 
 fn report_speed(server: &Server) {
@@ -217,8 +218,8 @@ fn report_speed(server: &Server) {
     );
 }
 
-/// Reports at each interval that the node makes decisions: its driver has answered. A driver that is stuck or has
-/// ended ends the reports, although this runtime goes on.
+/// Notifies the service manager at each interval, once the driver's thread has answered. The notifications end if the
+/// driver is stuck or has ended, although this runtime goes on.
 async fn report_alive(app: App, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! `hedgerow show`: all that is known of a model, and where each number is from.
+//! `hedgerow show`: shows everything known about a model, and the source of each number.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,22 +13,22 @@ use kuva::render::figure::Figure as Picture;
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
-use super::bench::style::{STYLES, svg, titled};
 use super::instances::write_whole;
 use crate::catalogue::{self, Catalogue, Entry, Figure, Model, Source, Throughput};
 use crate::hint::hinted;
+use crate::plotting::{STYLES, svg, titled};
 
-/// What `hedgerow show` takes.
+/// The arguments of `hedgerow show`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: hedgerow show smollm2-135m-instruct:Q4_1")]
 pub(crate) struct ShowArgs {
     /// A model as `hedgerow list` names it, `MODEL:PRECISION`, or a .gguf file
     #[arg(value_name = "MODEL[:PRECISION]")]
     model: String,
-    /// Print a JSON object: the model with those of its precisions that were asked for
+    /// Print a JSON object: the model with the requested precisions
     #[arg(long)]
     json: bool,
-    /// Draw β of decode over the requests that answer at once, a line for each precision
+    /// Draw β of decode over the batch size, a line for each precision
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
 }
 
-/// The model that was named, with those of its precisions that were meant.
+/// Finds the named model, with the precisions that the name selects.
 pub(super) fn find(catalogue: &Catalogue, named: &str) -> anyhow::Result<Model> {
     if let Some(entry) = catalogue.entry(Path::new(named)) {
         let model = catalogue.models.iter().find(|model| model.precisions.contains(entry));
@@ -83,7 +83,7 @@ fn describe(model: &Model) -> String {
     for entry in &model.precisions {
         text += "\n";
         for (name, value, source) in lines(entry) {
-            // A value that is wider than its column is still apart from what follows.
+            // A value wider than its column is still separated from what follows.
             let line = format!("  {name:<21} {value:<21} {source}");
             writeln!(text, "{}", line.trim_end()).expect("text can be written");
         }
@@ -91,7 +91,7 @@ fn describe(model: &Model) -> String {
     text
 }
 
-/// A name, a value, and where that is from.
+/// A name, a value, and the value's source.
 type Line = (String, String, String);
 
 fn lines(entry: &Entry) -> Vec<Line> {
@@ -121,14 +121,14 @@ fn lines(entry: &Entry) -> Vec<Line> {
         lines.push(plain("measured with", value));
     }
     let memory = &entry.resident_bytes;
-    let known = |name: &str, value: String, source: &Source| (name.to_owned(), value, said(source));
+    let known = |name: &str, value: String, source: &Source| (name.to_owned(), value, label(source));
     lines.push(known("memory", HumanBytes(memory.value).to_string(), &memory.source));
     lines.push(known("α", format!("{:.3}", entry.alpha.value), &entry.alpha.source));
     if let Some(load) = &entry.load_ms {
         lines.push(known("load", format!("{} ms", load.value), &load.source));
     }
-    lines.extend(paces("prefill of", &entry.prefill));
-    lines.extend(paces("decode at", &entry.decode));
+    lines.extend(throughputs("prefill of", &entry.prefill));
+    lines.extend(throughputs("decode at", &entry.decode));
     let quality = |name: &str, figure: &Option<Figure>| {
         figure.as_ref().map(|figure| known(name, with_interval(figure), &figure.source))
     };
@@ -143,24 +143,24 @@ fn lines(entry: &Entry) -> Vec<Line> {
     lines
 }
 
-/// Speed and time factor of each size, with the source where it is another than that of the size before.
-fn paces(name: &str, paces: &[Throughput]) -> Vec<Line> {
+/// Lists speed and time factor of each size, with the source where it differs from that of the size before.
+fn throughputs(name: &str, throughputs: &[Throughput]) -> Vec<Line> {
     let mut before = String::new();
-    let line = |pace: &Throughput| {
-        let beta = pace.beta.as_ref().map_or(String::new(), |beta| format!("β {:.2}", beta.value));
+    let line = |size: &Throughput| {
+        let beta = size.beta.as_ref().map_or(String::new(), |beta| format!("β {:.2}", beta.value));
         let speed =
-            pace.tokens_per_s.as_ref().map_or(String::new(), |speed| format!("{:.0} tok/s", speed.value));
+            size.tokens_per_s.as_ref().map_or(String::new(), |speed| format!("{:.0} tok/s", speed.value));
         let source =
-            pace.beta.as_ref().or(pace.tokens_per_s.as_ref()).map_or(String::new(), |own| said(&own.source));
+            size.beta.as_ref().or(size.tokens_per_s.as_ref()).map_or(String::new(), |own| label(&own.source));
         let source = if source == before {
             String::new()
         } else {
             before.clone_from(&source);
             source
         };
-        (format!("{name} {}", pace.count), format!("{beta:<7} {speed}"), source)
+        (format!("{name} {}", size.count), format!("{beta:<7} {speed}"), source)
     };
-    paces.iter().map(line).collect()
+    throughputs.iter().map(line).collect()
 }
 
 fn with_interval(figure: &Figure) -> String {
@@ -170,8 +170,8 @@ fn with_interval(figure: &Figure) -> String {
     }
 }
 
-/// A source as people read it.
-fn said(source: &Source) -> String {
+/// Formats a source.
+fn label(source: &Source) -> String {
     let Source { kind, what, when_unix_s } = source;
     let kind = match kind {
         catalogue::Kind::Assumed => "assumed",
@@ -185,11 +185,11 @@ fn said(source: &Source) -> String {
 
 const PANEL: (f64, f64) = (560.0, 360.0);
 
-/// An SVG of β over the requests of a decode step.
+/// Draws β over the requests of a decode step, as SVG.
 fn plot(model: &Model) -> anyhow::Result<String> {
     let (mut plots, mut legend) = (Vec::new(), Vec::new());
     for (entry, style) in model.precisions.iter().zip(STYLES.iter().cycle()) {
-        let point = |pace: &Throughput| Some((f64::from(pace.count), pace.beta.as_ref()?.value));
+        let point = |size: &Throughput| Some((f64::from(size.count), size.beta.as_ref()?.value));
         let points: Vec<(f64, f64)> = entry.decode.iter().filter_map(point).collect();
         if entry.setup.is_none() || points.is_empty() {
             continue;

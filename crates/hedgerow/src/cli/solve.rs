@@ -1,4 +1,4 @@
-//! `hedgerow solve`: choose a batch for an instance, and say how far the choice can be trusted.
+//! `hedgerow solve`: chooses a batch for an instance, and reports whether it is proven optimal.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -13,35 +13,35 @@ use super::solver::{Limits, Solver};
 use crate::hint::{self, hinted};
 use crate::instance_file::InstanceFile;
 
-/// What `hedgerow solve` takes.
+/// The arguments of `hedgerow solve`.
 #[derive(Args, Debug)]
 pub(crate) struct SolveArgs {
     /// Files of the format hedgerow-instance/1; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// How to choose: brute-force, dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS,
+    /// The solver: brute-force, dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS,
     /// or milp in builds with that feature
     #[arg(long, value_name = "SOLVER", default_value = "exact")]
     solver: Solver,
 
-    /// Stop searching after so many seconds, and answer with the best that is known by then
+    /// Stop searching after this many seconds, and answer with the incumbent
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     time_limit: Option<Duration>,
 
-    /// Stop searching after so many tree nodes
+    /// Stop searching after this many tree nodes
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     node_limit: u64,
 
-    /// Print one JSON object a line for each file
+    /// Print one JSON object for each file, one a line
     #[arg(long)]
     json: bool,
 }
 
-/// Longer than anybody waits for a search.
+/// The longest time limit of a search.
 const SECONDS_MAX: Duration = Duration::from_secs(1_000_000);
 
-/// A span of time on the command line.
+/// Parses a number of seconds from the command line.
 pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let seconds = seconds.filter(|seconds| *seconds <= SECONDS_MAX);
@@ -62,7 +62,7 @@ struct Solution {
     binding: &'static str,
 }
 
-/// Solves every file that can be read. A bad one is reported and does not keep the others from being solved.
+/// Solves every file that can be read; an unreadable one is reported, and the others are still solved.
 ///
 /// # Errors
 ///
@@ -113,7 +113,7 @@ fn solve_file(path: &Path, args: &SolveArgs) -> anyhow::Result<Solution> {
     })
 }
 
-/// Everything a file or standard input holds.
+/// Reads a whole file, or standard input.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut json = Vec::new();
     let outcome = if is_stdin(path) {
@@ -132,12 +132,12 @@ pub(super) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// A file as errors name it.
+/// The name of a file in error messages.
 pub(super) fn shown(path: &Path) -> String {
     if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// The name of an instance whose file gives none.
+/// The name of an instance whose file has none.
 fn stem(path: &Path) -> String {
     if is_stdin(path) {
         return "stdin".to_owned();
@@ -148,16 +148,16 @@ fn stem(path: &Path) -> String {
 fn as_lines(solution: &Solution) -> String {
     let Solution { name, solver, status, value, bound, chosen, nodes, seconds, binding } = solution;
     let count = chosen.len();
-    let chosen = if chosen.is_empty() { "nobody".to_owned() } else { chosen.join(" ") };
-    let trust = match *status {
+    let chosen = if chosen.is_empty() { "none".to_owned() } else { chosen.join(" ") };
+    let proof = match *status {
         "optimal" => "proven to be the most".to_owned(),
-        _ => format!("not proven; no batch is worth more than {bound}"),
+        _ => format!("not proven; at most {bound} is possible"),
     };
     let mut text = String::new();
     let mut line = |label: &str, value: String| writeln!(text, "{label:<8} {value}").expect("text grows");
     line("name", name.clone());
     line("solver", format!("{solver}, {nodes} nodes, {seconds:.6} s"));
-    line("value", format!("{value} ({trust})"));
+    line("value", format!("{value} ({proof})"));
     line("chosen", format!("{count}: {chosen}"));
     line("binding", (*binding).to_owned());
     text

@@ -1,4 +1,4 @@
-//! The solvers that a command line can name: the core's policies, and a library's to hold them against.
+//! The solvers that the command line accepts: the scheduler's policies, and a library's to compare them with.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,23 +11,23 @@ use crate::hint::hinted;
 /// How an instance is solved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Solver {
-    /// As the scheduler does it.
+    /// By one of the scheduler's policies.
     Policy(Policy),
-    /// As a mixed-integer linear program, by a library. Only in builds with the feature `milp`.
+    /// As a mixed-integer linear program, by a library; only in builds with the feature `milp`.
     Milp,
 }
 
-/// When a search ends at the latest.
+/// The limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// So long after its start.
+    /// Time since its start.
     pub(super) time: Option<Duration>,
-    /// After so many tree nodes.
+    /// Tree nodes.
     pub(super) nodes: u64,
 }
 
 impl Solver {
-    /// Solves an instance as files give it: one whose batch finishes together.
+    /// Solves an instance of a file: one whose requests all finish at the same time.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl fmt::Display for Solver {
     }
 }
 
-/// A solver name that nobody knows.
+/// An unknown solver name.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown solver `{name}`; choose one of {}, milp", Policy::NAMES)]
 pub(super) struct UnknownSolver {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_solver_is_read_by_the_name_it_shows() {
+    fn every_solver_is_parsed_from_its_displayed_name() {
         for name in ["brute-force", "dftsp", "greedy", "edf", "fifo", "static:3", "none:4", "milp"] {
             assert_eq!(name.parse::<Solver>().unwrap().to_string(), name);
         }
@@ -98,14 +98,14 @@ mod tests {
 
     #[cfg(not(feature = "milp"))]
     #[test]
-    fn a_build_without_the_library_says_how_to_get_it() {
+    fn a_build_without_the_milp_feature_reports_it() {
         let limits = Limits { time: None, nodes: u64::MAX };
         let error = Solver::Milp.solve(&Instance::default(), limits).unwrap_err();
         assert_eq!(error.to_string(), "the solver `milp` is not in this build of hedgerow");
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_all_names() {
+    fn the_error_for_an_unknown_name_lists_all_names() {
         let error = "milq".parse::<Solver>().unwrap_err().to_string();
         assert!(error.starts_with("unknown solver `milq`; choose one of brute-force"), "{error}");
         assert!(error.ends_with(", milp"), "{error}");

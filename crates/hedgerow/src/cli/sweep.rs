@@ -1,4 +1,4 @@
-//! `hedgerow sweep`: plays many scenarios and says what became of their requests, with confidence intervals.
+//! `hedgerow sweep`: simulates many scenarios and summarizes the outcomes, with confidence intervals.
 
 use std::io::Write as _;
 use std::num::NonZero;
@@ -7,28 +7,26 @@ use std::path::PathBuf;
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Printed};
-use hedgerow_sim::sweep::{Field, Journal, Row, Sweep, SweepError, Table};
-use indicatif::{ProgressBar, ProgressStyle};
+use hedgerow_sim::sweep::{Field, Journal, Row, Sweep, Table};
 
-use super::columns::fitting;
-use crate::hint::hinted;
+use crate::terminal::{cells_bar, fitting, with_hint};
 
-/// What is printed of each point, with its decimals; the files have all.
+/// The columns printed for each point, with their decimals; the files have all columns.
 const SHOWN: [(&str, usize); 5] =
     [("offered", 0), ("attainment", 3), ("goodput_per_s", 3), ("met_per_epoch", 2), ("ttft_s.p95", 3)];
 
-/// What `hedgerow sweep` takes.
+/// The arguments of `hedgerow sweep`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: hedgerow sweep scenarios/sweeps/rates.toml --out out/rates\n\n\
-                        docs/sweeps.md says what a sweep file may have.")]
+                        docs/guides/sweeps.md says what a sweep file may have.")]
 pub(crate) struct SweepArgs {
     /// The sweep file, such as `scenarios/sweeps/rates.toml`
     sweep: PathBuf,
-    /// Write cells and summary, each as .csv and .parquet, into this folder. What is done is kept there as it
-    /// comes: the same command goes on where an earlier one was stopped
+    /// Write cells and summary, each as .csv and .parquet, into this folder. Finished cells are saved there at once:
+    /// the same command resumes where an earlier one was stopped
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Play so many cells at once; by default as many as there are processors
+    /// Simulate this many cells in parallel [default: the number of processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     /// Print the summary as JSON, one point a line, instead of a table
@@ -36,7 +34,7 @@ pub(crate) struct SweepArgs {
     json: bool,
 }
 
-/// Plays what is left of the sweep, writes its files and prints its summary.
+/// Simulates the remaining cells of the sweep, writes its files and prints its summary.
 ///
 /// # Errors
 ///
@@ -64,7 +62,7 @@ pub(crate) fn run(args: &SweepArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As many threads as there are processors, unless said otherwise.
+/// Returns the given number of threads, or else the number of processors.
 pub(crate) fn jobs_or_all(jobs: Option<NonZero<usize>>) -> NonZero<usize> {
     jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
 }
@@ -76,7 +74,7 @@ fn play(sweep: &Sweep, args: &SweepArgs, mut journal: Option<&mut Journal>) -> a
     }
     let bar = cells_bar(sweep.cells().len() as u64);
     bar.set_position(done.len() as u64);
-    // The time left is told from now on, not from what was done before.
+    // The remaining time is estimated from this run alone.
     bar.reset_eta();
     let rows = sweep.play(&done, jobs_or_all(args.jobs), |cell, row| {
         bar.inc(1);
@@ -86,24 +84,7 @@ fn play(sweep: &Sweep, args: &SweepArgs, mut journal: Option<&mut Journal>) -> a
     rows.map_err(with_hint)
 }
 
-/// A bar on a terminal, nothing elsewhere.
-pub(crate) fn cells_bar(cells: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg}{bar:40} {pos}/{len} cells, {eta} left")
-        .expect("the template is well formed");
-    ProgressBar::new(cells).with_style(style)
-}
-
-pub(crate) fn with_hint(error: SweepError) -> anyhow::Error {
-    let hint = error.hint();
-    let message = match std::error::Error::source(&error) {
-        // The scenario's error stands in the message already.
-        Some(source) if !matches!(error, SweepError::Scenario { .. }) => format!("{error}: {source}"),
-        Some(_) | None => error.to_string(),
-    };
-    hinted(message, hint)
-}
-
-/// Of each point what tells it from the others, and a few of its numbers with their confidence intervals.
+/// Formats each point's labels, and a few of its numbers with their confidence intervals.
 fn printed(summary: &Table) -> String {
     let shown: Vec<(usize, usize)> = SHOWN
         .iter()
@@ -117,7 +98,7 @@ fn printed(summary: &Table) -> String {
     for row in &summary.rows {
         let labels = row[..summary.labels].iter().map(Field::to_string);
         let numbers = shown.iter().map(|&(column, decimals)| {
-            // The interval stands right of its mean.
+            // The interval is in the column after its mean.
             match (row[column].number(), row[column + 1].number()) {
                 (Some(mean), Some(half)) if half > 0.0 => format!("{mean:.decimals$} ± {half:.decimals$}"),
                 (Some(mean), _) => format!("{mean:.decimals$}"),

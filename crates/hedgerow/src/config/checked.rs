@@ -11,7 +11,18 @@ use hedgerow_solver::Policy;
 use super::accelerators::{DeviceChoice, GpuLayers};
 use super::raw::RawConfig;
 use crate::hint::hinted;
-use crate::kernels::KernelChoice;
+
+/// What the configuration asks for: `engine.kernels`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KernelChoice {
+    /// The fast ones if the check passes, the plain ones if not.
+    #[default]
+    Auto,
+    /// The fast ones even if the check fails.
+    Fast,
+    /// The plain ones, unchecked.
+    Plain,
+}
 
 /// What the server runs by.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,5 +11,5 @@ mod raw;
 
 pub(crate) use accelerators::{DeviceChoice, GpuLayers};
 pub(crate) use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
-pub(crate) use checked::{Config, LogConfig, LogFormat, SamplingDefaults};
+pub(crate) use checked::{Config, KernelChoice, LogConfig, LogFormat, SamplingDefaults};
 pub(crate) use layers::load;

@@ -1,5 +1,5 @@
-//! The demo: one load, offered twice over real HTTP to a real server, once under first come, first served
-//! and once under the deadline-aware policy.
+//! The demo: one workload, offered over HTTP to a real server once under each policy, by default under first come,
+//! first served and under the deadline-aware policy.
 
 pub(crate) mod table;
 mod workload;
@@ -12,20 +12,21 @@ use hedgerow_solver::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
+use crate::loading::LoadedModel;
 use crate::profile::Profiler;
-use crate::serve::Speed;
-use crate::server::{LoadedModel, Server};
+use crate::serve::{Speed, Variant};
+use crate::server::Server;
 use crate::workload::{Client, Offer, Patience, failures};
 
 pub(crate) use table::Run;
 pub(crate) use workload::{DemoWorkload, classes};
 
-/// What the demo is to do.
+/// The parameters of the demo.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// How long requests arrive.
+    /// How long requests arrive, under each policy.
     pub(crate) duration: Duration,
-    /// Offered load over what the machine can carry.
+    /// Offered load divided by the machine's capacity.
     pub(crate) overload: f64,
     /// Seed of the arrivals.
     pub(crate) seed: u64,
@@ -33,7 +34,7 @@ pub(crate) struct Plan {
     pub(crate) policies: Vec<Policy>,
 }
 
-/// Runs the demo on a loaded model and gives one run for each policy.
+/// Runs the demo on a loaded model and returns one run for each policy.
 ///
 /// # Errors
 ///
@@ -42,7 +43,7 @@ pub(crate) async fn run(loaded: &LoadedModel, config: &Config, plan: &Plan) -> a
     let mut runs = Vec::new();
     let mut measured: Option<(MeasuredCost, DemoWorkload)> = None;
     for &policy in &plan.policies {
-        // Looked at once, so that both policies plan with the same numbers.
+        // Measured once, so that all policies plan with the same numbers.
         let speed = match &measured {
             None => Speed::Profile(Box::new(Profiler::new(loaded, config)?)),
             Some((cost, _)) => Speed::Known(Box::new(cost.clone())),
@@ -78,14 +79,14 @@ async fn start(
     config.server.port = 0;
     let server = Server::listen(config.clone()).await?;
     let name = loaded.name.clone();
-    let variants = vec![loaded.clone().variant(speed, config.model.quality)];
+    let variants = vec![Variant::of(loaded.clone(), speed, config.model.quality)];
     tokio::task::spawn_blocking(move || server.serve(variants, &name, None).map(|()| server)).await?
 }
 
-/// Longer than any caller of the demo waits.
+/// How long to wait for answers: longer than any of the demo's clients needs.
 const DRAIN: Duration = Duration::from_secs(3600);
 
-/// Offers the load; its callers wait to the end.
+/// Offers the workload; its clients wait for their answers, however late.
 async fn offer(server: &Server, load: &DemoWorkload, plan: &Plan, policy: Policy) -> anyhow::Result<Run> {
     let bar = progress_bar(load.requests.len() as u64, policy);
     let offer = Offer { patience: Patience::Wait, duration: plan.duration, drain: DRAIN };

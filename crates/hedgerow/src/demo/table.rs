@@ -1,11 +1,11 @@
-//! What the callers got, per class and policy.
+//! The demo's outcomes, per class and policy.
 
 use comfy_table::{CellAlignment, Table, presets};
 use hedgerow_solver::Policy;
 use serde_json::{Value, json};
 
 use super::classes;
-use crate::cli::columns::fitting;
+use crate::terminal::fitting;
 use crate::workload::{Class, Outcome, Record, Tally};
 
 /// One policy's run.
@@ -15,7 +15,7 @@ pub(crate) struct Run {
     pub(crate) records: Vec<Record>,
 }
 
-/// What became of a class, or of all together.
+/// The outcomes of a class, or of all classes combined.
 struct Row {
     class: String,
     deadline: String,
@@ -32,7 +32,7 @@ impl Row {
         }
     }
 
-    /// Too late, or cut off at the deadline.
+    /// The number of answers that were late, or cut at the deadline.
     fn late(&self) -> usize {
         self.tally.count_of(Outcome::Late) + self.tally.count_of(Outcome::Cut)
     }
@@ -47,7 +47,7 @@ impl Row {
 }
 
 impl Run {
-    /// Each class, and all together last.
+    /// Returns a row for each class, and one for all classes last.
     fn rows(&self) -> Vec<Row> {
         let classes = classes();
         let of_class = |(index, class)| {
@@ -60,7 +60,7 @@ impl Run {
     }
 }
 
-/// The table for people.
+/// Formats the runs as a table.
 pub(crate) fn table(runs: &[Run]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header([
@@ -98,7 +98,7 @@ pub(crate) fn table(runs: &[Run]) -> String {
     fitting(&table)
 }
 
-/// The same for machines.
+/// Returns the runs as JSON.
 pub(crate) fn json(runs: &[Run]) -> Value {
     let runs = runs.iter().map(|run| {
         let classes = run.rows().into_iter().map(|row| {

@@ -1,4 +1,4 @@
-//! The demo's load: three kinds of caller, at a multiple of what the machine can carry.
+//! The demo's workload: three request classes, at a multiple of the machine's capacity.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use hedgerow_core::engine::cost::MeasuredCost;
 use super::Plan;
 use crate::workload::{Arrivals, Class, Pattern, Request, Seeds};
 
-/// A voice assistant, somebody at a screen, and a report.
+/// The classes of a voice assistant, an interactive chat, and a report.
 pub(crate) fn classes() -> Vec<Class> {
     [("urgent", 0.4, 24, 16, 2), ("middling", 0.4, 60, 48, 8), ("patient", 0.2, 160, 128, 30)]
         .map(|(name, part, prompt_tokens, output_tokens, deadline_s)| Class {
@@ -23,25 +23,25 @@ pub(crate) fn classes() -> Vec<Class> {
         .to_vec()
 }
 
-/// Everything that will be asked.
+/// All requests of the demo, and their rate.
 #[derive(Clone, Debug)]
 pub(crate) struct DemoWorkload {
-    /// Requests a second that the machine can carry, by its measured step times.
+    /// The machine's capacity in requests per second, by its measured step times.
     pub(crate) capacity_per_s: f64,
-    /// Requests a second that are offered.
+    /// The offered rate, in requests per second.
     pub(crate) rate_per_s: f64,
     pub(crate) requests: Vec<Request>,
 }
 
-/// Tokens that a question takes beside its words: the chat template's own.
+/// The tokens of a prompt besides its words: the chat template's own.
 const TOKENS_AROUND: u32 = 36;
 
 impl DemoWorkload {
-    /// Draws Poisson arrivals at `plan.overload` times what the machine can carry.
+    /// Draws Poisson arrivals at `plan.overload` times the machine's capacity.
     ///
     /// # Errors
     ///
-    /// None: only a trace cannot be drawn from.
+    /// Never: only drawing from a trace can fail.
     pub(crate) fn draw(cost: &MeasuredCost, limits: EngineLimits, plan: &Plan) -> anyhow::Result<Self> {
         let classes = classes();
         let work_s: f64 = classes.iter().map(|class| class.part * work_s(class, cost, limits.parallel)).sum();
@@ -49,18 +49,18 @@ impl DemoWorkload {
         let rate_per_s = capacity_per_s * plan.overload;
         let arrivals = Arrivals::Gamma { shape: 1.0 };
         let pattern = Pattern { arrivals, classes, shared_prefix: 0, has_deadlines: true };
-        // Each policy has a server of its own, which has heard no word before.
+        // Each policy has a server of its own, whose caches are empty.
         let seeds = Seeds { load: plan.seed, words: plan.seed };
         let requests = pattern.open_loop(rate_per_s, plan.duration, seeds)?;
         Ok(Self { capacity_per_s, rate_per_s, requests })
     }
 }
 
-/// A request's part of the machine's time when the batch is full.
+/// Returns a request's share of the machine's time when the batch is full, in seconds.
 fn work_s(class: &Class, cost: &MeasuredCost, parallel: u32) -> f64 {
     let prompt = class.prompt_tokens.end() + TOKENS_AROUND;
     let output = *class.output_tokens.end();
-    // On average half of the answer is there.
+    // On average half of the output has been generated.
     let held = u64::from(parallel) * u64::from(prompt + output / 2);
     let step = cost.decode.at(parallel, held).as_seconds() / f64::from(parallel);
     cost.prefill.at(prompt, 0).as_seconds() + f64::from(output) * step
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same_load_at_the_rate_that_was_asked_for() {
+    fn the_same_seed_draws_the_same_workload_at_the_requested_rate() {
         let load = draw(1);
         assert_eq!(load.requests, draw(1).requests);
         assert_ne!(load.requests, draw(2).requests);

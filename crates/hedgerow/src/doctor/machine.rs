@@ -6,9 +6,9 @@ use std::time::Duration;
 use hedgerow_llama::{ACCELERATORS, COMPILER, compiled_instruction_sets};
 
 use super::{Finding, Patient, mb};
+use crate::build_version::version;
 use crate::host::Snapshot;
 use crate::kernels;
-use crate::profile::version;
 
 /// Other processes that take more of the CPUs' time than this disturb step times.
 const BUSY_PERCENT: u32 = 15;
@@ -89,7 +89,7 @@ pub(super) fn devices() -> Finding {
         return Finding::warning(
             "devices",
             format!("built for {}, and no device is found", ACCELERATORS.join(", ")),
-            "install its driver and let this user open its device files; docs/accelerators.md says more",
+            "install its driver and let this user open its device files; see docs/guides/accelerators.md",
         );
     }
     Finding::ok("devices", named.join("; "))

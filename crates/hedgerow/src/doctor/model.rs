@@ -5,8 +5,9 @@ use crate::config::Config;
 use crate::footprint;
 use crate::host::MemoryRoom;
 use crate::kernels::{self, Wanted};
+use crate::models::fingerprint;
 use crate::models::{self, FetchOptions, FetchedModel, known_sha256};
-use crate::profile::{Shelf, fingerprint};
+use crate::profile::Shelf;
 
 /// Looks for the configured model and its other precisions.
 pub(super) fn files(config: &Config, options: &FetchOptions) -> (Vec<Finding>, Vec<FetchedModel>) {

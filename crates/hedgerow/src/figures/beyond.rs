@@ -1,4 +1,4 @@
-//! The figures beyond the paper: where its conclusions change.
+//! The figures beyond the paper, which show where its conclusions change.
 
 use super::paper::sweep;
 use super::{Axis, Embedded, End, Figure, Lines, Measure, Part};
@@ -14,7 +14,7 @@ const PROTOCOL: Part = Part {
     is_claimed: false,
 };
 
-/// What `hedgerow figures beyond` draws.
+/// The figures of `hedgerow figures beyond`.
 pub(crate) const BEYOND: &[Figure] = &[
     Figure {
         name: "f-protocol",
@@ -30,7 +30,7 @@ pub(crate) const BEYOND: &[Figure] = &[
         title: "(g) Mobility and late knowledge of the channel",
         caption: "How many of all requests met deadline and quality, over the users' speed. Assumed: scenarios/city.toml (3GPP UMi \
                   at 3.5 GHz, 40 users who walk, Rician echoes that turn with the Doppler shift, CQI rates, classes of \
-                  voice, chat and pictures) on 2 MHz each way, 2 requests/s. An estimate is as old as the panel says.",
+                  voice, chat and pictures) on 2 MHz each way, 2 requests/s. The panel gives the age of an estimate.",
         parts: &[Part {
             sweep: sweep!("g-mobility"),
             x: Axis { column: "radio.speed_km_h", end: End::Upper, label: "speed, km/h", is_log: true },

@@ -1,4 +1,4 @@
-//! Whether the paper's order of policies is seen: `dftsp` ≥ static batching ≥ no batching.
+//! Checks the paper's claim about the order of policies: `dftsp` ≥ static batching ≥ no batching.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
@@ -8,27 +8,27 @@ use serde::Serialize;
 use super::curves::{Curve, Panel};
 use super::make::Filled;
 
-/// One panel against the claim.
+/// The result of the claim on one panel.
 #[derive(Debug, Serialize)]
 pub(super) struct Claim {
     pub(super) figure: &'static str,
     pub(super) panel: String,
-    /// Places at which the policies are compared.
+    /// The number of points at which the policies are compared.
     pub(super) points: usize,
-    /// At how many `dftsp` serves no fewer than static batching.
+    /// The number of points at which `dftsp` serves no fewer requests than static batching.
     pub(super) dftsp_at_least_static: usize,
-    /// At how many static batching serves no fewer than none.
+    /// The number of points at which static batching serves no fewer requests than no batching.
     pub(super) static_at_least_none: usize,
-    /// At how many `dftsp` serves no fewer than no batching.
+    /// The number of points at which `dftsp` serves no fewer requests than no batching.
     pub(super) dftsp_at_least_none: usize,
-    /// The least and the most that `dftsp` serves, in parts of static batching's.
+    /// The least and the greatest ratio of `dftsp`'s throughput to static batching's.
     pub(super) gain_least: Option<f64>,
     pub(super) gain_most: Option<f64>,
-    /// The same over all places together.
+    /// The ratio of the sums over all points.
     pub(super) gain_mean: Option<f64>,
 }
 
-/// Every panel that the claim is about.
+/// Returns the result for every panel that the claim is about.
 pub(super) fn claims(figures: &[Filled<'_>]) -> Vec<Claim> {
     let claim = |filled: &Filled<'_>| {
         let claimed = filled.panels.iter().filter(|(part, _)| part.is_claimed);
@@ -37,7 +37,7 @@ pub(super) fn claims(figures: &[Filled<'_>]) -> Vec<Claim> {
     figures.iter().flat_map(claim).collect()
 }
 
-/// What holds of the paper's order of policies, for people: a line for each panel.
+/// Formats the results as a table, a line for each panel.
 pub(super) fn table(claims: &[Claim]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -70,7 +70,7 @@ pub(super) fn table(claims: &[Claim]) -> Table {
     table
 }
 
-/// What the columns of [`table`] mean, and what they come to.
+/// Explains the columns of [`table`], and gives their totals.
 pub(super) fn verdict(claims: &[Claim]) -> String {
     let sum = |count: fn(&Claim) -> usize| claims.iter().map(count).sum::<usize>();
     let places = sum(|claim| claim.points);
@@ -83,11 +83,11 @@ pub(super) fn verdict(claims: &[Claim]) -> String {
     )
 }
 
-/// Claims as CSV.
+/// Formats the results as CSV.
 ///
 /// # Errors
 ///
-/// When a row cannot be written, which memory does not do.
+/// When a row cannot be written, which does not happen in memory.
 pub(super) fn csv_of(claims: &[Claim]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for claim in claims {
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_holds_is_summed_up_over_all_panels() {
+    fn the_verdict_sums_over_all_panels() {
         let claim = |points, holds| Claim {
             figure: "a-arrival-rate",
             panel: "OPT-13B".to_owned(),

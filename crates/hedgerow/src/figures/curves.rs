@@ -1,10 +1,10 @@
-//! From a sweep's rows to curves.
+//! Turns a sweep's rows into curves.
 
 use hedgerow_sim::sweep::{Field, Table, mean_95};
 
 use super::{End, Lines, Measure, Part};
 
-/// What can keep a request out of a plan; `none` where nothing did.
+/// The limits that can exclude a request from a plan; `none` if no request was excluded.
 const LIMITS: [&str; 6] = ["deadline", "compute", "memory", "uplink", "downlink", "none"];
 
 /// One panel.
@@ -21,7 +21,7 @@ pub(super) struct Curve {
     pub(super) points: Vec<Point>,
 }
 
-/// The mean over the seeds at one place, and half the width of its 95 % confidence interval.
+/// The mean over the seeds at one point, and half the width of its 95 % confidence interval.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point {
     pub(super) x: f64,
@@ -30,13 +30,13 @@ pub(super) struct Point {
 }
 
 impl Curve {
-    /// Its height at a place that it has.
+    /// Returns the value at `x`, if the curve has that point.
     pub(super) fn at(&self, x: f64) -> Option<f64> {
         self.points.iter().find(|point| point.x == x).map(|point| point.y)
     }
 }
 
-/// The panels of a part, in the order in which their values come in the sweep.
+/// Returns the panels of a part, in the order of their values in the sweep.
 pub(super) fn panels(part: &Part, cells: &Table) -> Vec<Panel> {
     let titles =
         part.panel.map_or(vec![None], |column| values(cells, column).into_iter().map(Some).collect());
@@ -62,7 +62,7 @@ fn curves(part: &Part, cells: &Table, rows: &[&Vec<Field>]) -> Vec<Curve> {
     match (&part.lines, part.y) {
         (Lines::Limits, measure) => {
             let all = LIMITS.iter().map(|limit| curve((*limit).to_owned(), measure, rows, limit));
-            // A limit that nobody met would only be a line at zero.
+            // A limit that never binds would only be a line at zero.
             all.filter(|curve| curve.points.iter().any(|point| point.y > 0.0)).collect()
         }
         (Lines::By(column), measure) => {
@@ -87,7 +87,7 @@ fn curves(part: &Part, cells: &Table, rows: &[&Vec<Field>]) -> Vec<Curve> {
     }
 }
 
-/// By how many percent a curve lies below another.
+/// Returns by how many percent a curve lies below another.
 fn below(curve: Curve, other: &Curve) -> Curve {
     let point = |point: &Point| {
         let all = other.at(point.x).filter(|&all| all > 0.0)?;
@@ -96,7 +96,7 @@ fn below(curve: Curve, other: &Curve) -> Curve {
     Curve { points: curve.points.iter().filter_map(point).collect(), name: curve.name }
 }
 
-/// The mean at each place, from left to right.
+/// Returns the mean at each point, from left to right.
 fn points(
     part: &Part,
     cells: &Table,
@@ -131,7 +131,7 @@ fn value(cells: &Table, row: &[Field], measure: Measure, limit: &str) -> Option<
     }
 }
 
-/// Where a value stands on an axis: a number, or an end of a range such as `[0.5, 2.0]`.
+/// Returns a value's coordinate on an axis: a number, or an end of a range such as `[0.5, 2.0]`.
 fn place(field: &Field, end: End) -> Option<f64> {
     match field {
         Field::Text(text) => {
@@ -150,7 +150,8 @@ fn field<'a>(cells: &Table, row: &'a [Field], name: &str) -> Option<&'a Field> {
     cells.column(name).map(|column| &row[column])
 }
 
-/// A value as people read it: `none` by itself, since nodes differ in their accelerators, and lists without signs.
+/// Formats a value as a label: `none` without its number of accelerators, since nodes differ in that, and lists
+/// without brackets.
 fn text(cells: &Table, row: &[Field], name: &str) -> String {
     let text = field(cells, row, name).map(Field::to_string).unwrap_or_default();
     if text.starts_with("none:") {
@@ -159,7 +160,7 @@ fn text(cells: &Table, row: &[Field], name: &str) -> String {
     text.trim_start_matches("[\"").trim_end_matches("\"]").to_owned()
 }
 
-/// What a column holds, each once, in the order of the sweep.
+/// Returns the distinct values of a column, in the order of the sweep.
 fn values(cells: &Table, column: &str) -> Vec<String> {
     let mut values = Vec::new();
     for row in &cells.rows {
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_stands_at_one_of_its_ends() {
+    fn the_coordinate_of_a_range_is_one_of_its_ends() {
         let range = Field::Text("[0.5, 2.0]".into());
         assert_eq!((place(&range, End::Lower), place(&range, End::Upper)), (Some(0.5), Some(2.0)));
         assert_eq!(place(&Field::Count(3), End::Lower), Some(3.0));

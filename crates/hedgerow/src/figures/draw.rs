@@ -1,4 +1,4 @@
-//! Panels of curves as SVG and PNG.
+//! Draws panels of curves as SVG and PNG.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use kuva::render::plots::Plot;
 
 use super::Part;
 use super::curves::{Curve, Panel};
-use crate::cli::bench::style::{Style, styles_of, svg};
+use crate::plotting::{Style, styles_of, svg};
 
 const COLUMNS_MAX: usize = 3;
 const PANEL: (f64, f64) = (340.0, 250.0);
-/// Pixels for each unit of the SVG: 300 a printed inch where the SVG has 96.
+/// Pixels per unit of the SVG.
 const PNG_SCALE: f32 = 2.0;
 
 /// A drawn figure.
@@ -24,11 +24,11 @@ pub(super) struct Drawn {
     pub(super) png: Vec<u8>,
 }
 
-/// Draws panels beside each other, with one legend for all.
+/// Draws panels side by side, with one legend for all.
 ///
 /// # Errors
 ///
-/// When no PNG can be made of it.
+/// When it cannot be rendered as PNG.
 pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Drawn> {
     let mut names: Vec<&str> = Vec::new();
     for curve in panels.iter().flat_map(|(_, panel)| &panel.curves) {
@@ -58,8 +58,8 @@ pub(super) fn draw(name: &str, panels: &[(&Part, Panel)]) -> anyhow::Result<Draw
     Ok(Drawn { svg: renumbered(&svg(&scene), name), png: png.map_err(|error| anyhow!(error))? })
 }
 
-/// kuva numbers its clips through the life of the process; here they begin anew in each figure, so that it is
-/// the same whatever else was drawn, and carry its name, so that several can stand on one page.
+/// Renumbers kuva's clip paths, which are numbered through the life of the process: they start anew in each figure,
+/// so that its bytes do not depend on other figures, and contain its name, so that figures can share a page.
 fn renumbered(svg: &str, name: &str) -> String {
     const ID: &str = "kuva-clip-";
     let mut parts = svg.split(ID);
@@ -76,14 +76,14 @@ fn renumbered(svg: &str, name: &str) -> String {
     text
 }
 
-/// The lines of a figure: their names, and what each looks like.
+/// The lines of a figure: their names and styles.
 struct Lines<'a> {
     names: &'a [&'a str],
     styles: &'a [(usize, &'static Style)],
 }
 
 impl Lines<'_> {
-    /// A curve's place in the order in which lines are drawn, and its look.
+    /// Returns a curve's position in the drawing order, and its style.
     fn style(&self, curve: &Curve) -> (usize, &'static Style) {
         let index = self.names.iter().position(|name| *name == curve.name).unwrap_or_default();
         self.styles[index]
@@ -121,7 +121,7 @@ fn drawn(part: &Part, panel: &Panel, lines: &Lines<'_>) -> (Vec<Plot>, Layout) {
     (plots, layout)
 }
 
-/// The axis along the page.
+/// The horizontal axis.
 struct Across {
     from: f64,
     to: f64,
@@ -136,14 +136,14 @@ impl Across {
         if part.x.is_log && most >= 10.0 * least && least > 0.0 {
             return Self { from: 0.8 * least, to: 1.25 * most, is_log: true };
         }
-        // Within a power of ten a logarithmic axis has few ticks or one, and a straight one says the same.
+        // Within a power of ten a logarithmic axis would have at most a few ticks, so a linear one is used.
         let from = if part.x.is_log { (least - 0.08 * (most - least)).max(0.0) } else { 0.0 };
         Self { from, to: most + 0.08 * (most - from), is_log: false }
     }
 
-    /// A place so many marks beside another: where lines coincide, their marks are seen beside each other.
+    /// Shifts a coordinate by a number of marker widths, so that the markers of coinciding lines are side by side.
     fn aside(&self, x: f64, marks: f64) -> f64 {
-        /// A mark's width, as a part of the axis.
+        /// A marker's width as a fraction of the axis.
         const MARK: f64 = 0.014;
         if self.is_log {
             x * (self.to / self.from).powf(MARK * marks)
@@ -153,16 +153,16 @@ impl Across {
     }
 }
 
-/// A line through a curve's points, and markers with the confidence interval as a bar.
+/// Draws a line through a curve's points, and markers with error bars for the confidence interval.
 fn marks(
     part: &Part,
     curve: &Curve,
     (style, rank): (&Style, usize),
     aside: impl Fn(f64) -> f64,
 ) -> Vec<Plot> {
-    // Later ones are thinner, so that those beneath can be seen where they are the same.
+    // Later lines are thinner, so that those beneath show where they coincide.
     let width = (2.8 - 0.3 * rank as f64).max(1.0);
-    // Nothing stands at zero on a logarithmic axis.
+    // A logarithmic axis cannot show zero.
     let points = curve.points.iter().filter(|point| !part.is_log_y || point.y > 0.0);
     let points: Vec<_> = points.copied().collect();
     let line: Vec<(f64, f64)> = points.iter().map(|point| (point.x, point.y)).collect();
@@ -181,15 +181,16 @@ fn marks(
     plots
 }
 
-/// A tick: as many digits as it needs, and powers of ten from 100,000, which would run past the panel's edge.
+/// Formats a tick with as many digits as needed, and in scientific notation from 100,000, which would run past the
+/// panel's edge.
 fn number(value: f64) -> String {
-    // A power of ten may come out a hair below it.
+    // A power of ten may be slightly too small by rounding.
     if value.abs() >= 99_999.0 {
         let exponent = (value.abs().log10() + 1e-9).floor();
         let mantissa = value / 10_f64.powf(exponent);
         return format!("{}e{exponent}", (mantissa * 10.0).round() / 10.0);
     }
-    // A power of ten may come out a hair beside it.
+    // A power of ten may be off by a rounding error.
     format!("{}", (value * 1e4).round() / 1e4)
 }
 
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_within_a_power_of_ten_is_straight_and_has_room_at_both_ends() {
+    fn an_axis_within_a_power_of_ten_is_linear_and_has_room_at_both_ends() {
         let part = &PAPER[0].parts[0];
         assert!(part.x.is_log);
         let wide = Across::of(part, 2.0, 50.0);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_coincide_stand_beside_each_other() {
+    fn coinciding_markers_are_drawn_side_by_side() {
         let straight = Across { from: 0.0, to: 10.0, is_log: false };
         let log = Across { from: 1.0, to: 100.0, is_log: true };
         for across in [straight, log] {

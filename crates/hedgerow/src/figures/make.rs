@@ -1,4 +1,4 @@
-//! Plays the sweeps of figures and writes what was drawn.
+//! Simulates the sweeps of figures and writes the output files.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -9,20 +9,20 @@ use hedgerow_sim::sweep::{Sweep, SweepError, Table};
 
 use super::curves::{Panel, panels};
 use super::{Embedded, Figure, Part, claims, draw, report};
-use crate::cli::sweep::{cells_bar, with_hint};
 use crate::hint::hinted;
+use crate::terminal::{cells_bar, with_hint};
 
-/// Scenarios that the sweeps change, by the name under which they name them.
+/// The scenarios that the sweeps vary, by the names that they use for them.
 const SCENARIOS: [(&str, &str); 3] = [
     ("../paper.toml", include_str!("../../../../scenarios/paper.toml")),
     ("../city.toml", include_str!("../../../../scenarios/city.toml")),
     ("../continuous.toml", include_str!("../../../../scenarios/continuous.toml")),
 ];
 
-/// Which figures, and how.
+/// The figures to make, and how.
 #[derive(Debug)]
 pub(crate) struct Chosen<'a> {
-    /// Their letters; all where none is named.
+    /// Their letters; all figures if empty.
     pub(crate) only: &'a [char],
     /// Seconds of virtual time, and one seed only, for a quick look.
     pub(crate) quick_s: Option<f64>,
@@ -36,15 +36,15 @@ pub(super) struct Filled<'a> {
     pub(super) svg: String,
 }
 
-/// What was made.
+/// The output of [`make`].
 pub(crate) struct Made {
     /// The files.
     pub(crate) written: Vec<PathBuf>,
-    /// What holds of the paper's order of policies: a table and what it comes to; nothing where no figure is about it.
+    /// Whether the paper's order of policies holds: a table and its summary; `None` if no figure is about it.
     pub(crate) holds: Option<(comfy_table::Table, String)>,
 }
 
-/// Makes figures into a folder, and says what was written and what holds of the claims.
+/// Makes figures in a folder, and returns the files written and which claims hold.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ fn chosen_of<'a>(all: &'a [Figure], only: &[char]) -> anyhow::Result<Vec<&'a Fig
     Ok(all.iter().filter(is_wanted).collect())
 }
 
-/// Plays each sweep once, and gives its cells' table by its name.
+/// Simulates each sweep once, and returns the tables of cells by the sweeps' names.
 fn play(figures: &[&Figure], chosen: &Chosen<'_>) -> anyhow::Result<BTreeMap<&'static str, Table>> {
     let mut sweeps = BTreeMap::new();
     for part in figures.iter().flat_map(|figure| figure.parts) {
@@ -120,7 +120,7 @@ fn play(figures: &[&Figure], chosen: &Chosen<'_>) -> anyhow::Result<BTreeMap<&'s
     Ok(tables)
 }
 
-/// Reads an embedded sweep; for a quick look it is made shorter.
+/// Reads an embedded sweep, and shortens it for a quick look.
 fn read(embedded: &Embedded, quick_s: Option<f64>) -> anyhow::Result<Sweep> {
     let mut text = embedded.text.to_owned();
     if let Some(quick_s) = quick_s {
@@ -142,7 +142,7 @@ fn read(embedded: &Embedded, quick_s: Option<f64>) -> anyhow::Result<Sweep> {
         .with_context(|| format!("in {}", embedded.name))
 }
 
-/// Every point that is drawn.
+/// Formats every drawn point as CSV.
 fn csv_of(panels: &[(&Part, Panel)]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["panel", "line", "x_name", "x", "y_name", "y", "y_ci95"])?;

@@ -1,8 +1,8 @@
-//! The figures of the documentation, made again from the scenarios in this program.
+//! The figures of the documentation, reproduced from the scenarios in this program.
 //!
-//! A [`Figure`] is panels of curves over a sweep (`scenarios/figures/`); [`make()`] plays the sweeps, draws, and
+//! A [`Figure`] is panels of curves over a sweep (`scenarios/figures/`); [`make()`] simulates the sweeps, draws, and
 //! writes SVG, PNG, CSV and one HTML report. Nothing in them depends on the machine or on the clock: the same
-//! program gives the same bytes. What does, how long solvers take, is made apart ([`times()`]).
+//! program gives the same bytes. The solvers' times, which do depend on it, are made separately ([`times()`]).
 
 mod beyond;
 mod claims;
@@ -18,13 +18,13 @@ pub(crate) use make::{Chosen, make};
 pub(crate) use paper::PAPER;
 pub(crate) use times::times;
 
-/// Some panels that belong together.
+/// A group of panels.
 #[derive(Debug)]
 pub(crate) struct Figure {
     /// Its files' name, which begins with its letter: `a-arrival-rate`.
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// What was assumed, and how to read it.
+    /// The assumptions, and how to read it.
     pub(crate) caption: &'static str,
     pub(crate) parts: &'static [Part],
 }
@@ -34,24 +34,24 @@ pub(crate) struct Figure {
 pub(crate) struct Part {
     pub(crate) sweep: &'static Embedded,
     pub(crate) x: Axis,
-    /// Which column's values have a panel each.
+    /// The column with a panel for each of its values.
     pub(crate) panel: Option<&'static str>,
     pub(crate) lines: Lines,
     pub(crate) y: Measure,
-    /// What stands on the axis, and above the panel where it is the only one.
+    /// The label of the axis, and the title of the panel if it is the only one.
     pub(crate) label: &'static str,
     pub(crate) is_log_y: bool,
-    /// Whether it is one where the paper's order of policies is to be seen.
+    /// Whether the paper claims its order of policies for it.
     pub(crate) is_claimed: bool,
 }
 
-/// What stands along the page.
+/// The horizontal axis.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {
-    /// A column of the sweep. Of a range, such as `[0.5, 2.0]`, one end counts.
+    /// A column of the sweep; of a range, such as `[0.5, 2.0]`, one end is used.
     pub(crate) column: &'static str,
     pub(crate) end: End,
-    /// Its name for people.
+    /// Its label in the figure.
     pub(crate) label: &'static str,
     pub(crate) is_log: bool,
 }
@@ -63,14 +63,14 @@ pub(crate) enum End {
     Upper,
 }
 
-/// A sweep file in this program.
+/// A sweep file embedded in this program.
 #[derive(Debug)]
 pub(crate) struct Embedded {
     pub(crate) name: &'static str,
     pub(crate) text: &'static str,
 }
 
-/// What the curves of a panel are.
+/// The curves of a panel.
 #[derive(Debug)]
 pub(crate) enum Lines {
     /// One for each value of a column.
@@ -79,20 +79,20 @@ pub(crate) enum Lines {
     Limits,
 }
 
-/// What stands up the page.
+/// The vertical axis.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Measure {
-    /// A column as it is.
+    /// A column, unchanged.
     Column(&'static str),
     /// A fraction in percent.
     Percent(&'static str),
-    /// A count for each plan that was made.
+    /// A count divided by the number of plans.
     PerPlan(&'static str),
-    /// Percent of the plans that the line's limit binds.
+    /// The percentage of plans in which the line's limit binds.
     Binding,
-    /// By how many percent a count for each plan is less than that of a line.
+    /// By how many percent a count per plan is below that of another line.
     PercentBelow {
-        /// What is counted.
+        /// The column of counts.
         column: &'static str,
         /// The other line.
         line: &'static str,

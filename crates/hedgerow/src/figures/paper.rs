@@ -1,4 +1,4 @@
-//! The paper's figure families.
+//! The paper's figures.
 
 use super::{Axis, Embedded, End, Figure, Lines, Measure, Part};
 
@@ -37,7 +37,7 @@ const LIMITS: Part = Part {
     is_claimed: false,
 };
 
-/// What `hedgerow figures paper` draws.
+/// The figures of `hedgerow figures paper`.
 pub(crate) const PAPER: &[Figure] = &[
     Figure {
         name: "a-arrival-rate",
@@ -53,7 +53,7 @@ pub(crate) const PAPER: &[Figure] = &[
         title: "(b) Throughput over the latency requirement",
         caption: "Deadlines are uniform between half of what stands below the axis and all of it. Assumed: as in (a), \
                   100 accelerators, 10 requests/s. Waiting for the next epoch takes 1 s on average and the two radio \
-                  slots 0.5 s, so that requirements of 1 s are hardly ever met by anybody.",
+                  slots 0.5 s, so that requirements of 1 s are hardly ever met.",
         parts: &[Part {
             sweep: sweep!("b-latency"),
             x: Axis {
@@ -90,10 +90,10 @@ pub(crate) const PAPER: &[Figure] = &[
     Figure {
         name: "d-search",
         title: "(d) Search effort over arrival rate",
-        caption: "Above: tree nodes of a plan, by one rule for all searches (docs/solvers.md). Below: how many percent fewer than brute \
+        caption: "Above: tree nodes of a plan, by one rule for all searches (docs/design/solvers.md). Below: how many percent fewer than brute \
                   force visits. Nodes do not depend on the machine; times are made apart, by --times. Assumed: as in \
-                  (a), 100 accelerators. Brute force here is every subset of those who wait; whether the paper's is, is \
-                  not known.",
+                  (a), 100 accelerators. Brute force here is every subset of the waiting requests; whether the paper's \
+                  is, is not known.",
         parts: &[
             NODES,
             Part {
@@ -107,7 +107,7 @@ pub(crate) const PAPER: &[Figure] = &[
     Figure {
         name: "e-limits",
         title: "(e) Which limit binds where",
-        caption: "Percent of the plans in which a limit kept most of those out who were left out (`none`: nobody was). Under \
+        caption: "Percent of the plans in which a limit excluded most of the requests left out (`none`: no request was). Under \
                   dftsp, BLOOM-3B, 100 accelerators, 20 requests/s, deadlines of 2 to 6 s except where they are the \
                   axis; the rest as in (a).",
         parts: &[

@@ -1,18 +1,18 @@
-//! All figures on one page that needs nothing else.
+//! All figures on one self-contained page.
 
 use std::fmt::Write as _;
 
 use super::claims::Claim;
 use super::make::Filled;
 
-// A table that is wider than a phone is scrolled by itself, not with the page.
+// A table wider than a phone's screen scrolls by itself, not with the page.
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;\
 color:#111;background:#fff}svg{max-width:100%;height:auto}figure{margin:2rem 0;break-inside:avoid}\
 figcaption{max-width:60rem}table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}td,th{padding:.2rem .8rem;\
 border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2)\
 {text-align:left}";
 
-/// The report.
+/// Returns the report as HTML.
 pub(super) fn html(figures: &[Filled<'_>], claims: &[Claim]) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\

@@ -1,4 +1,4 @@
-//! How long the searches take on this machine: apart from the figures, because no two runs give the same.
+//! The solvers' times on this machine, separate from the figures because they are not reproducible.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use hedgerow_solver::{Budget, Policy, solve};
 use super::curves::{Curve, Panel, Point};
 use super::{Axis, Embedded, End, Lines, Measure, Part, draw};
 
-/// Requests of an instance: brute force over more would take minutes.
+/// The sizes of instances, in requests; brute force over more would take minutes.
 const SIZES: [usize; 6] = [4, 8, 12, 16, 18, 20];
 const INSTANCES: u64 = 5;
 
@@ -25,7 +25,7 @@ const PART: Part = Part {
     is_claimed: false,
 };
 
-/// Times brute force, `dftsp` and `exact` on instances of the family `paper`, and writes `d-search-time` as SVG,
+/// Times brute force, `dftsp` and `exact` on instances of the generator `paper`, and writes `d-search-time` as SVG,
 /// PNG and CSV.
 ///
 /// # Errors

@@ -9,12 +9,14 @@
 
 mod cgroup;
 mod cpus;
+mod machine;
 mod memory;
 mod noise;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use cpus::{Cpus, Threads, pin_this_thread};
+pub(crate) use machine::Machine;
 #[cfg(test)]
 pub(crate) use memory::MemoryLimit;
 pub(crate) use memory::{MemoryRoom, resident_bytes};

@@ -18,7 +18,7 @@ use super::instructions::{compiled_with, instructions};
 use super::subject::{Cpu, Subject};
 use super::trial::Line;
 use super::verdict::{FORMAT, Failure, FailureKind, Setup, Trial, Verdict};
-use crate::profile::millis;
+use crate::clock::millis_since;
 
 /// The program that runs, even where its file was replaced meanwhile.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -122,7 +122,7 @@ pub(super) fn check(subject: Subject, program: &Program<'_>) -> Verdict {
         subject,
         // A clock before 1970 is no reason to fail.
         checked_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        took_ms: millis(started),
+        took_ms: millis_since(started),
         usable,
         trials,
     }
@@ -145,7 +145,7 @@ fn attempt(program: &Program<'_>, setup: &Setup, cpu: &Cpu, reference: Option<&R
     let ended = child::run((program.command)(setup), program.limit);
     let trial = Trial {
         setup: setup.clone(),
-        took_ms: millis(started),
+        took_ms: millis_since(started),
         instruction_sets: Vec::new(),
         difference: None,
         failure: None,
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn a_model_that_is_not_there_is_an_error() {
         let engine = crate::kernels::tests::engine();
-        let wanted = Wanted { choice: super::super::KernelChoice::Auto, cpu_variant: None, engine };
+        let wanted = Wanted { choice: crate::config::KernelChoice::Auto, cpu_variant: None, engine };
         assert!(Program::this(&PathBuf::from("/no/such/model.gguf"), &wanted).is_err());
     }
 }

@@ -24,7 +24,7 @@ use hedgerow_llama::{EngineOptions, Kernels, cpu_variant, use_cpu_variant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, KernelChoice};
 use crate::hint::hinted;
 use crate::models;
 use check::{Program, check};
@@ -32,18 +32,6 @@ pub(crate) use instructions::lacking;
 use saved::Shelf;
 use subject::Subject;
 use verdict::Verdict;
-
-/// What the configuration asks for: `engine.kernels`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum KernelChoice {
-    /// The fast ones if the check passes, the plain ones if not.
-    #[default]
-    Auto,
-    /// The fast ones even if the check fails.
-    Fast,
-    /// The plain ones, unchecked.
-    Plain,
-}
 
 /// What is to be chosen for.
 #[derive(Clone, Debug)]
@@ -61,7 +49,7 @@ impl Wanted {
         Self {
             choice: config.engine.kernels,
             cpu_variant: config.engine.cpu_variant.clone(),
-            engine: crate::serve::engine_options(config),
+            engine: crate::engine_setup::engine_options(config),
         }
     }
 }

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Wanted;
+use crate::build_version;
+use crate::host::Machine;
 use crate::host::{Cpus, Root};
 use crate::models::{self, hex};
-use crate::profile::{self, Machine};
 
 /// Where one of these differs, other kernels may run or the same ones may do otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,9 +98,9 @@ impl Build {
         files.sort();
         // Not `current_exe`, which names nothing any more once the program's file was replaced.
         files.insert(0, super::check::THIS_PROGRAM.into());
-        let prints: Option<Vec<String>> = files.iter().map(|file| profile::fingerprint(file).ok()).collect();
+        let prints: Option<Vec<String>> = files.iter().map(|file| models::fingerprint(file).ok()).collect();
         Self {
-            version: profile::version(),
+            version: build_version::version(),
             llama_cpp: hedgerow_llama::BINDING.to_owned(),
             fingerprint: prints.map(|prints| hex(&Sha256::digest(prints.concat()))[..16].to_owned()),
         }

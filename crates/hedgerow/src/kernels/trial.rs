@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use hedgerow_llama::{EngineOptions, LlamaModel, LoadOptions, probe};
 use serde::{Deserialize, Serialize};
 
-use crate::profile::TEXT;
+use crate::sample::TEXT;
 
 /// One line that the child writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::BitsPerSecond;
 
-use crate::serve::Clock;
+use crate::clock::Clock;
 
 /// What is left of an upload's weight after each later one.
 const DECAY: f64 = 0.95;

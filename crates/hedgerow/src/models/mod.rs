@@ -9,6 +9,7 @@
 
 mod download;
 mod error;
+mod fingerprint;
 mod gguf;
 mod gguf_types;
 mod http;
@@ -27,6 +28,7 @@ mod wheel;
 use std::path::{Path, PathBuf};
 
 pub(crate) use error::ModelError;
+pub(crate) use fingerprint::fingerprint;
 pub(crate) use gguf::{GgufSummary, GgufTensor, read_tensors, validate_gguf};
 pub(crate) use gguf_types::bits_per_number;
 pub(crate) use options::{FetchOptions, cache_folder};

@@ -17,7 +17,7 @@ use hedgerow_llama::{ACCELERATORS, Device, EngineOptions, default_devices, devic
 use crate::config::{Config, DeviceChoice, GpuLayers};
 use crate::hint::hinted;
 use crate::host::{MemoryRoom, Root};
-use crate::{models, serve};
+use crate::models;
 use fit::{Room, Sizes};
 
 /// The features of a build that can use accelerators.
@@ -73,7 +73,7 @@ impl Placer {
         Ok(Self {
             gpu_layers: engine.gpu_layers,
             devices: chosen.into_iter().map(|device| device.name).collect(),
-            options: serve::engine_options(config),
+            options: crate::engine_setup::engine_options(config),
             promised: BTreeMap::new(),
         })
     }
@@ -180,7 +180,7 @@ fn choose(here: &[Device], choice: &DeviceChoice, layers: GpuLayers) -> anyhow::
 fn how_to_get_one(otherwise: &str) -> String {
     if ACCELERATORS.is_empty() {
         format!(
-            "build it with a feature ({FEATURES}), as in `cargo xtask build --features vulkan`; see docs/accelerators.md"
+            "build it with a feature ({FEATURES}), as in `cargo xtask build --features vulkan`; see docs/guides/accelerators.md"
         )
     } else {
         otherwise.to_owned()

@@ -1,4 +1,4 @@
-//! What binds first: whatever helps most where there is too much to do, if there were twice as much of it.
+//! The binding resource: the one whose doubling raises attainment most under overload.
 
 use hedgerow_core::engine::CostModel;
 use hedgerow_core::engine::cost::{Line, MeasuredCost, RooflineCost, Surface};
@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::Point;
 
-/// A smaller gain in attainment is none.
+/// A smaller gain in attainment counts as none.
 pub(super) const GAIN_MIN: f64 = 0.005;
 
-/// Something that a node has so much of.
+/// A resource of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Resource {
-    /// Places for requests that run at once.
+    /// Slots for running requests.
     Slots,
     /// Memory for KV caches.
     KvMemory,
@@ -30,11 +30,11 @@ pub(crate) enum Resource {
     Link,
 }
 
-/// What twice as much of a resource does to attainment.
+/// The effect of doubling a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Relief {
     pub(crate) resource: Resource,
-    /// By how much attainment rises.
+    /// The increase in attainment.
     pub(crate) gain: f64,
 }
 
@@ -49,7 +49,7 @@ impl Resource {
         Self::Link,
     ];
 
-    /// As tables say it.
+    /// The resource's name in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Slots => "slots",
@@ -62,7 +62,7 @@ impl Resource {
         }
     }
 
-    /// The node with twice as much of it; `None` where the node does not count it.
+    /// Returns the node with twice as much of the resource; `None` where the node does not model it.
     fn doubled(self, node: &Node) -> Option<Node> {
         let mut more = node.clone();
         match (self, &node.cost) {
@@ -89,7 +89,7 @@ impl Resource {
         Some(more)
     }
 
-    /// Step times where prompts or decodes take half as long.
+    /// Returns the cost model with half the time for prompts or for decodes.
     fn halved(self, cost: &MeasuredCost) -> MeasuredCost {
         let mut cost = cost.clone();
         let surface = if self == Self::Prompts { &mut cost.prefill } else { &mut cost.decode };
@@ -103,12 +103,12 @@ impl Resource {
     }
 }
 
-/// What more of each resource does, the most helpful first. `without` is what the node does as it is; it is played
-/// if nobody has yet.
+/// Measures the gain of doubling each resource, the largest first. `without` is the node's own result; it is
+/// simulated if it is not known yet.
 ///
 /// # Errors
 ///
-/// What `play` gives.
+/// Those of `play`.
 pub(super) fn reliefs(
     node: &Node,
     without: Option<&Point>,

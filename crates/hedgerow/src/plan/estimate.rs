@@ -1,4 +1,4 @@
-//! A device that is not here: the roofline of the figures that its maker publishes. All of it is an estimate.
+//! A device that is not here, estimated by the roofline model from its manufacturer's published figures.
 
 use hedgerow_core::engine::CostModel;
 use hedgerow_core::engine::cost::RooflineCost;
@@ -13,25 +13,25 @@ use crate::catalogue::{Figure, Source, quality_of_llama_3_8b};
 use crate::hint::hinted;
 use crate::models::bits_per_number;
 
-/// The precisions that are looked at unless others are named.
+/// The default candidate precisions.
 const PRECISIONS: [&str; 4] = ["F16", "Q8_0", "Q6_K", "Q4_0"];
-/// Smaller models lose more to a precision than the one of which losses are published.
+/// Models with fewer weights lose more quality than the one whose losses are published, so theirs stay unknown.
 const WEIGHTS_MIN: f64 = 7e9;
-/// The model of which they are.
+/// The model whose losses are published.
 const PUBLISHED: &str = "Llama-3-8B";
 
-/// What is asked about, as typed.
+/// The query: a model and a device, as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) model: &'a str,
     pub(crate) device: &'a str,
     pub(crate) accelerators: u32,
-    /// Part of the published speeds that is reached.
+    /// The fraction of the published speeds that is reached.
     pub(crate) efficiency: f64,
-    /// Memory of all accelerators together; `None`: the device's.
+    /// The memory of all accelerators in total; `None`: the device's.
     pub(crate) memory: Option<Bytes>,
     pub(crate) precisions: &'a [String],
-    /// Requests that run at once.
+    /// The maximum number of running requests.
     pub(crate) parallel: u32,
     pub(crate) prefill_chunk: Tokens,
     pub(crate) kv_block: Tokens,
@@ -44,21 +44,21 @@ pub(crate) struct Estimate {
     model: &'static Model,
     device: &'static Device,
     held: Vec<Held>,
-    /// The node, with nothing held yet: whatever the weights will leave is for KV caches.
+    /// The node without any precision yet; the memory that the weights leave is for KV caches.
     bare: Node,
 }
 
 impl Estimate {
-    /// Whether there is a model of that name in the table.
+    /// Whether the table has a model of that name.
     pub(crate) fn knows(model: &str) -> bool {
         named(Model::names(), model).is_some()
     }
 
-    /// Looks both up.
+    /// Looks up the model and the device.
     ///
     /// # Errors
     ///
-    /// When a name is not in its table, nothing is known of the device's arithmetic, or a number makes no sense.
+    /// When a name is not in its table, the device's arithmetic speed is unknown, or a number is invalid.
     pub(crate) fn new(asked: &Asked<'_>, mix: &Mix) -> anyhow::Result<Self> {
         let model = named(Model::names(), asked.model).and_then(Model::named);
         let model = model.ok_or_else(|| unknown("model", asked.model, Model::names().collect()))?;
@@ -97,32 +97,32 @@ impl Estimate {
         Ok(Self { model, device, held, bare })
     }
 
-    /// The model's name, as the table has it.
+    /// The model's name in the table.
     pub(crate) fn model(&self) -> &'static str {
         &self.model.name
     }
 
-    /// The device's, and how sure its figures are.
+    /// The device's entry in the table.
     pub(crate) fn device(&self) -> &'static Device {
         self.device
     }
 
-    /// Memory of all accelerators together.
+    /// The memory of all accelerators in total.
     pub(crate) fn memory(&self) -> Bytes {
         self.bare.memory
     }
 
-    /// Every precision that is looked at.
+    /// The candidate precisions.
     pub(crate) fn held(&self) -> &[Held] {
         &self.held
     }
 
-    /// The node that holds a set.
+    /// Returns the node that holds a set of precisions.
     pub(crate) fn node(&self, set: &[usize]) -> Node {
         let precision = |&index: &usize| Precision {
             name: self.held[index].name.clone(),
             weights: self.held[index].weights,
-            // Bytes follow from the weights; what unpacking them costs in arithmetic is not known.
+            // The traffic follows from the weights' bytes; the arithmetic cost of unpacking them is unknown.
             beta_prefill: 1.0,
             beta_decode: 1.0,
             quality: self.held[index].known_quality(),
@@ -133,7 +133,7 @@ impl Estimate {
     }
 }
 
-/// What a request may hold: as much as the model was trained for.
+/// Returns the context that a request may have: what the model was trained for.
 fn fits_the_model(model: &Model, mix: &Mix) -> anyhow::Result<Tokens> {
     let (longest, context) = (mix.longest(), Tokens(model.context));
     if longest > context {
@@ -157,7 +157,7 @@ fn held(model: &'static Model, name: &str) -> anyhow::Result<Held> {
     Ok(Held { quality: quality(model, &name, bits), name, weights })
 }
 
-/// What is published of one model is assumed of those that are no smaller.
+/// Returns the published quality; models that are no smaller than the published one are assumed to have the same.
 fn quality(model: &Model, precision: &str, bits: f64) -> Option<Figure> {
     if bits >= 16.0 {
         return Some(Source::assumed("it is the reference itself").of(1.0));
@@ -170,7 +170,7 @@ fn quality(model: &Model, precision: &str, bits: f64) -> Option<Figure> {
     }
 }
 
-/// The name in a table that is meant: case and what separates words do not count.
+/// Finds a name in a table, ignoring case and separators.
 fn named(known: impl Iterator<Item = &'static str>, name: &str) -> Option<&'static str> {
     let mut known = known;
     known.find(|known| plain(known) == plain(name))
@@ -198,14 +198,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_however_they_are_written() {
+    fn names_are_found_whatever_their_case_and_separators() {
         let found = |name| named(Model::names(), name);
         assert_eq!(found("llama-2-70b"), Some("Llama-2-70B"));
         assert_eq!(found("LLAMA 2 70B"), Some("Llama-2-70B"));
         assert_eq!(named(Device::names(), "rtx-a6000"), Some("RTX A6000"));
         assert_eq!(found("llama-2-71b"), None);
-        let said = unknown("device", "rtx 409", Device::names().collect());
-        assert!(said.to_string().contains("`rtx 409`"), "{said}");
+        let error = unknown("device", "rtx 409", Device::names().collect());
+        assert!(error.to_string().contains("`rtx 409`"), "{error}");
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_published_of_one_model_assumed_of_larger_ones_and_unknown_of_smaller_ones() {
+    fn losses_are_published_for_one_model_assumed_for_larger_ones_and_unknown_for_smaller_ones() {
         use crate::catalogue::Kind;
         let quality = |model| held(Model::named(model).unwrap(), "Q8_0").unwrap().quality;
         assert_eq!(quality("Llama-3-8B").map(|figure| figure.source.kind), Some(Kind::Published));

@@ -1,4 +1,4 @@
-//! This machine: the nodes that `hedgerow serve` would make of the model's precisions, from their saved profiles.
+//! This machine: the nodes that `hedgerow serve` would build from the model's precisions, by their saved profiles.
 
 use std::path::PathBuf;
 
@@ -11,29 +11,29 @@ use crate::catalogue::Entry;
 use crate::config::Config;
 use crate::hint::hinted;
 use crate::host::{MemoryRoom, Root};
+use crate::loading;
 use crate::models::FetchOptions;
 use crate::profile::Profiler;
 use crate::serve::{self, Foreseen};
-use crate::server;
 
-/// What this machine could hold.
+/// The precisions that this machine could hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Here {
     config: Config,
     foreseen: Vec<Foreseen>,
     held: Vec<Held>,
     files: Vec<PathBuf>,
-    /// Precisions that are here, but were not measured in this setup, as their files.
+    /// The files of precisions that are here but were not measured in this setup.
     pub(crate) unmeasured: Vec<PathBuf>,
     pub(crate) prompt_tokens: PromptTokens,
 }
 
 impl Here {
-    /// Of some precisions those that were measured in the configured setup.
+    /// Finds those of the given precisions that were measured in the configured setup.
     ///
     /// # Errors
     ///
-    /// When none was; when a model file cannot be used.
+    /// When there is none, or a model file cannot be used.
     pub(crate) fn find(entries: &[Entry], config: &Config, options: &FetchOptions) -> anyhow::Result<Self> {
         let mut here = Self {
             config: config.clone(),
@@ -45,8 +45,8 @@ impl Here {
         };
         for entry in entries {
             let file = &entry.facts.file;
-            // Each by itself, as `hedgerow profile` measured it.
-            let loaded = server::load_model_to_run(&file.display().to_string(), options, config)?;
+            // Each is loaded alone, as `hedgerow profile` measured it.
+            let loaded = loading::load_model_to_run(&file.display().to_string(), options, config)?;
             let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
                 here.unmeasured.push(file.clone());
                 continue;
@@ -85,17 +85,17 @@ impl Here {
         &self.held
     }
 
-    /// The node that `hedgerow serve` would make of a set.
+    /// Returns the node that `hedgerow serve` would build for a set.
     ///
     /// # Errors
     ///
-    /// When the memory for weights does not suffice.
+    /// When there is not enough memory for the weights.
     pub(crate) fn node(&self, set: &[usize]) -> anyhow::Result<Node> {
         let foreseen: Vec<Foreseen> = set.iter().map(|&index| self.foreseen[index].clone()).collect();
         serve::foresee(&foreseen, &self.config)
     }
 
-    /// The command that serves a set.
+    /// Returns the command that serves a set.
     pub(crate) fn command(&self, set: &[usize]) -> String {
         let file = |index: &usize| self.files[*index].display().to_string();
         let mut command = format!("hedgerow serve {}", set.first().map(file).unwrap_or_default());
@@ -110,7 +110,7 @@ impl Here {
         command
     }
 
-    /// Memory that weights and caches may take: what is free now.
+    /// Returns the memory for weights and caches: what is free now.
     pub(crate) fn memory() -> Bytes {
         Bytes(MemoryRoom::read(&Root::system()).map_or(u64::MAX, |room| room.bytes))
     }

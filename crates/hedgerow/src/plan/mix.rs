@@ -1,4 +1,4 @@
-//! What is offered: the requests that `bench serve` would send with the same class file, seed and duration.
+//! The workload: the requests that `bench serve` would send with the same class file, seed and duration.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use crate::api::{ChatTemplate, Message, chat_tokens};
 use crate::link::{Form, TokenSizeEstimator};
 use crate::workload::{self, Arrivals, Class, Patience, Pattern, Seeds};
 
-/// A run shorter than this many requests says nothing.
+/// The least number of requests in a run that gives a meaningful result.
 const REQUESTS_MIN: f64 = 5.0;
-/// So many requests say enough.
+/// The number of requests that a run aims for.
 const REQUESTS_ENOUGH: f64 = 500.0;
-/// A run takes so many times the longest deadline, because it begins with an empty node.
+/// A run lasts at least this many times the longest deadline, because it begins with an empty node.
 const DEADLINES_MIN: f64 = 4.0;
-/// Nobody plans for more: `bench serve` could not offer it.
+/// The highest rate; `bench serve` could not offer more.
 const RATE_MAX_PER_S: f64 = 10_000.0;
-/// No run is shorter or longer, unless somebody asks for it.
+/// The shortest and longest run, in seconds, unless a duration is given.
 const LASTS_S: [f64; 2] = [30.0, 1200.0];
 
-/// Who asks for what, for how long.
+/// The workload of a plan: classes, arrivals and duration.
 #[derive(Clone, Debug)]
 pub(crate) struct Mix {
     pub(crate) pattern: Pattern,
@@ -34,27 +34,27 @@ pub(crate) struct Mix {
     /// What callers do at their deadline.
     pub(crate) patience: Patience,
     pub(crate) prompt_tokens: PromptTokens,
-    /// What a streamed token takes of a link that is shared out.
+    /// Bytes of a streamed token on the link that requests share.
     pub(crate) bytes_per_token: f64,
 }
 
-/// How many tokens a prompt has, by the words of its question.
+/// The number of tokens of a prompt as a linear function of its words.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct PromptTokens {
-    /// What the model's chat template adds.
+    /// The tokens that the model's chat template adds.
     pub(crate) template: f64,
     pub(crate) per_word: f64,
 }
 
 impl PromptTokens {
-    /// Questions alone, a token for each word: where no vocabulary is known.
+    /// One token for each word and no template, for an unknown vocabulary.
     pub(crate) const BARE: Self = Self { template: 0.0, per_word: 1.0 };
 
-    /// A model's own, found by writing down a short and a long question.
+    /// Fits a model's own function by tokenizing a short and a long prompt.
     ///
     /// # Errors
     ///
-    /// When the model cannot chat.
+    /// When the model has no usable chat template.
     pub(crate) fn of(model: &LlamaModel) -> anyhow::Result<Self> {
         const WORDS: [usize; 2] = [64, 1064];
         let template = ChatTemplate::of(model.info()).map_err(|reason| {
@@ -71,14 +71,14 @@ impl PromptTokens {
         Ok(Self { template: few - per_word * WORDS[0] as f64, per_word })
     }
 
-    /// Of a question of so many words.
+    /// Returns the tokens of a prompt of this many words.
     fn at(self, words: u32) -> Tokens {
         Tokens((self.template + self.per_word * f64::from(words)).round().max(1.0) as u32)
     }
 }
 
 impl Mix {
-    /// Rates that can be played: from a few requests in a run to all of the trace, if there is one.
+    /// Returns the rates that can be simulated: from a few requests in a run to the whole trace, if there is one.
     pub(super) fn playable_per_s(&self) -> RangeInclusive<f64> {
         let least = REQUESTS_MIN / self.duration.map_or(LASTS_S[1], |duration| duration.as_secs_f64());
         let most = match &self.pattern.arrivals {
@@ -88,7 +88,7 @@ impl Mix {
         least.min(most)..=most
     }
 
-    /// How long requests are sent at a rate.
+    /// Returns how long requests are sent at a rate.
     pub(crate) fn lasts(&self, rate_per_s: f64) -> Duration {
         let deadlines = self.classes().iter().filter_map(|class| class.deadline);
         let longest_s = deadlines.max().unwrap_or_default().as_secs_f64();
@@ -98,12 +98,12 @@ impl Mix {
         self.duration.unwrap_or(Duration::from_secs_f64(enough_s))
     }
 
-    /// The kinds of caller.
+    /// The request classes.
     pub(crate) fn classes(&self) -> &[Class] {
         &self.pattern.classes
     }
 
-    /// The most tokens that a request may come to hold.
+    /// Returns the most tokens that a request may hold, prompt and output together.
     pub(crate) fn longest(&self) -> Tokens {
         let tokens = |(prompt, output): (u32, u32)| self.prompt_tokens.at(prompt) + Tokens(output);
         let most = |class: &Class| (*class.prompt_tokens.end(), *class.output_tokens.end());
@@ -116,11 +116,11 @@ impl Mix {
         .unwrap_or_default()
     }
 
-    /// All requests of a run, as the node hears of them.
+    /// Draws all requests of a run, as they arrive at the node.
     ///
     /// # Errors
     ///
-    /// When the load cannot be drawn.
+    /// When the workload cannot be drawn.
     pub(super) fn arrivals(&self, node: &Node, rate_per_s: f64, seed: u64) -> anyhow::Result<Vec<Arrival>> {
         let seeds = Seeds { load: seed, words: seed };
         let requests = self.pattern.open_loop(rate_per_s, self.lasts(rate_per_s), seeds)?;
@@ -144,7 +144,7 @@ impl Mix {
         let time =
             asked.deadline.map(|deadline| Span(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX)));
         let mut request = Request {
-            // Answers are as long as was asked for (`ignore_eos`), and the node is told so.
+            // Outputs have exactly the requested length (`ignore_eos`), and the node knows it.
             length: Length::Exact,
             deadline: time.map(|time| arrived + time),
             min_quality: asked.min_quality.and_then(Quality::new).unwrap_or_default(),

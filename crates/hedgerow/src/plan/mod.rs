@@ -1,8 +1,9 @@
-//! How many users a node can serve in time: found by playing the scheduler that serves, never by a formula.
+//! Capacity planning: how many users a node can serve in time, found by simulating the server's own scheduler, never
+//! by a formula.
 //!
 //! - takes: the precisions that a node could hold ([`Here`] of this machine, [`Estimate`] of a device in the
-//!   table), a [`Mix`] of requests and the part of them that is to be answered in time
-//! - gives: an [`Answer`] for each set of precisions: the greatest rate, and what binds first
+//!   table), a [`Mix`] of requests and the target attainment
+//! - gives: an [`Answer`] for each set of precisions: the greatest rate, and the resource that binds first
 //! - never: loads an engine, or measures
 //!
 //! Read [`answer`] first.
@@ -17,8 +18,8 @@ mod sets;
 #[cfg(test)]
 mod tests;
 
-use hedgerow_core::calibration::Factors;
 use hedgerow_core::node::Node;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
 
 pub(crate) use binding::{Relief, Resource};
@@ -30,74 +31,74 @@ pub(crate) use sets::{Held, LeftOut, Sets, candidates, names};
 
 use search::Curve;
 
-/// What is to be reached, and how closely it is looked for.
+/// The target of a plan, and the tolerance of the search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Goal {
-    /// The part of all requests that is to be met, above 0 and at most 1.
+    /// The fraction of all requests that must be met, above 0 and at most 1.
     pub(crate) attainment: f64,
-    /// The greatest rate that reaches it and the least that does not differ by no more than this part.
+    /// The largest relative difference between the greatest rate that reaches it and the least that does not.
     pub(crate) resolution: f64,
 }
 
-/// What is played besides the node.
+/// What a simulation needs besides the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Play {
     pub(crate) mix: Mix,
     pub(crate) settings: Settings,
-    /// How many times as long steps take as the cost model says.
-    pub(crate) stretch: Factors,
-    /// One run each.
+    /// The engine slowdown: how many times as long steps take as the cost model predicts.
+    pub(crate) slowdown: Factors,
+    /// The seeds, one run each.
     pub(crate) seeds: Vec<u64>,
 }
 
-/// A set of precisions to hold, as the node that would hold it.
+/// A set of precisions to hold, and the node that would hold it.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    /// Its precisions' places among all that are known.
+    /// The indices of its precisions among all that are known.
     pub(crate) set: Vec<usize>,
     pub(crate) node: Node,
 }
 
-/// What a candidate can do.
+/// The result for one candidate.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) candidate: Candidate,
-    /// Everything that was played, by rate.
+    /// Every simulated point, by rate.
     pub(crate) curve: Curve,
     /// The greatest rate that reaches the goal; `None` if none does.
     pub(crate) best: Option<Point>,
-    /// Between which rates it lies, with 95 % confidence; needs two seeds.
+    /// The 95 % confidence interval of that rate; needs two seeds.
     pub(crate) interval: Option<(f64, f64)>,
-    /// What more of each resource would do beyond that rate, the most helpful first.
+    /// The gain of doubling each resource somewhat beyond that rate, the largest gain first.
     pub(crate) reliefs: Vec<Relief>,
 }
 
 impl Answer {
-    /// What binds first; `None` where more of nothing would help.
+    /// The resource that binds first; `None` where more of no resource would help.
     pub(crate) fn binds_first(&self) -> Option<Resource> {
         self.reliefs.first().filter(|relief| relief.gain >= binding::GAIN_MIN).map(|relief| relief.resource)
     }
 
-    /// Requests a second at best; 0 if no rate reaches the goal.
+    /// The greatest rate in requests per second; 0 if no rate reaches the goal.
     pub(crate) fn rate_per_s(&self) -> f64 {
         self.best.as_ref().map_or(0.0, |best| best.rate_per_s)
     }
 }
 
-/// Rates beyond which and below which the curve is drawn, against the best.
+/// Further rates of the curve, as factors of the best rate.
 const AROUND: [f64; 4] = [0.5, 0.75, BEYOND, 1.5];
-/// Where it is tried what more of a resource would do, against the best rate.
+/// The rate at which each resource is doubled, as a factor of the best rate.
 const BEYOND: f64 = 1.25;
 
-/// Rates that are played for a candidate, more or less: for progress bars.
+/// The approximate number of rates simulated for a candidate, for progress bars.
 pub(crate) const RUNS_PER_SET: u64 = 20;
 
-/// Finds what a candidate can do: the greatest rate first, then the curve around it, then what binds.
-/// `rates` are played too, and `played` is told of every rate that was.
+/// Plans for one candidate: finds the greatest rate, then the curve around it, then the binding resource.
+/// `rates` are simulated too, and `played` is called after each simulated rate.
 ///
 /// # Errors
 ///
-/// When the load cannot be drawn, or no rate is too much.
+/// When the workload cannot be drawn, or even the highest rate reaches the goal.
 pub(crate) fn answer(
     candidate: Candidate,
     play: &Play,

@@ -1,4 +1,4 @@
-//! A node under a rate: one run of the simulator for each seed, and what they come to.
+//! A node at an arrival rate: one run of the simulator for each seed, and their aggregate.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,34 +15,34 @@ use serde::Serialize;
 
 use super::Play;
 
-/// What became of a load at a rate.
+/// The outcome of the workload at a rate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Point {
     pub(crate) rate_per_s: f64,
-    /// Met over offered, of each seed.
+    /// The attainment (met / offered) of each seed.
     pub(crate) attained: Vec<f64>,
     pub(crate) usage: Usage,
 }
 
-/// What was taken of the node, all seeds together.
+/// The node's utilization over all seeds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Usage {
     pub(crate) all: Part,
-    /// What became of each class.
+    /// The outcomes by class.
     pub(crate) of_classes: Vec<Part>,
-    /// Why the others were not met: the refusals' codes, and the other outcomes' names.
+    /// The counts of requests not met, by refusal code or outcome name.
     pub(crate) missed: BTreeMap<&'static str, u64>,
-    /// Part of the time in which a step ran.
+    /// The fraction of the time in which a step ran.
     pub(crate) busy: f64,
-    /// Requests in a step, on average.
+    /// The mean number of requests in a step.
     pub(crate) batch: f64,
-    /// The most that ran at once.
+    /// The most requests that ran at once.
     pub(crate) running_max: u32,
-    /// The most of the KV memory that was held.
+    /// The peak of KV memory in use, in bytes.
     pub(crate) kv_bytes_max: u64,
 }
 
-/// Some of a number of requests.
+/// Requests offered, and those of them that were met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Part {
     pub(crate) offered: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Nobody who came is nobody who was not met.
+    /// Met over offered; 1 if no request was offered.
     pub(crate) fn attainment(self) -> f64 {
         if self.offered == 0 { 1.0 } else { self.met as f64 / self.offered as f64 }
     }
@@ -62,41 +62,41 @@ impl Part {
 }
 
 impl Point {
-    /// Attainment, the mean over the seeds.
+    /// The mean attainment over the seeds.
     pub(crate) fn mean(&self) -> f64 {
         self.mean_without(None)
     }
 
-    /// The same without one of them.
+    /// The mean attainment over the seeds except one.
     pub(super) fn mean_without(&self, left_out: Option<usize>) -> f64 {
-        let kept = self.attained.iter().enumerate().filter(|(seed, _)| Some(*seed) != left_out);
-        let (sum, count) = kept.fold((0.0, 0.0), |(sum, count), (_, attained)| (sum + attained, count + 1.0));
+        let used = self.attained.iter().enumerate().filter(|(seed, _)| Some(*seed) != left_out);
+        let (sum, count) = used.fold((0.0, 0.0), |(sum, count), (_, attained)| (sum + attained, count + 1.0));
         if count > 0.0 { sum / count } else { 0.0 }
     }
 }
 
 impl Play {
-    /// Plays a node at a rate, the seeds beside each other.
+    /// Simulates a node at a rate, the seeds in parallel.
     ///
     /// # Errors
     ///
-    /// When the load cannot be drawn.
+    /// When the workload cannot be drawn.
     ///
     /// # Panics
     ///
-    /// When a simulation does.
+    /// When a simulation panics.
     pub(super) fn at(&self, node: &Node, rate_per_s: f64) -> anyhow::Result<Point> {
-        let loads = self.seeds.iter().map(|&seed| self.mix.arrivals(node, rate_per_s, seed));
-        let loads: Vec<Vec<Arrival>> = loads.collect::<anyhow::Result<_>>()?;
-        let run = |load: Vec<Arrival>| {
-            let mut watch = Watch::new(&load, self.mix.classes().len());
-            let simulation = Simulation::replay(node, &self.settings, load.into_iter());
+        let workloads = self.seeds.iter().map(|&seed| self.mix.arrivals(node, rate_per_s, seed));
+        let workloads: Vec<Vec<Arrival>> = workloads.collect::<anyhow::Result<_>>()?;
+        let run = |workload: Vec<Arrival>| {
+            let mut watch = Watch::new(&workload, self.mix.classes().len());
+            let simulation = Simulation::replay(node, &self.settings, workload.into_iter());
             let Ok(()) =
-                simulation.slowed_by(EngineSlowdown::steady(self.stretch)).run_into(&mut watch, |_| {});
+                simulation.slowed_by(EngineSlowdown::steady(self.slowdown)).run_into(&mut watch, |_| {});
             watch
         };
         let watched: Vec<Watch> = std::thread::scope(|scope| {
-            let threads: Vec<_> = loads.into_iter().map(|load| scope.spawn(|| run(load))).collect();
+            let threads: Vec<_> = workloads.into_iter().map(|one| scope.spawn(|| run(one))).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, Watch>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
@@ -107,7 +107,7 @@ impl Play {
     }
 }
 
-/// Adds up one run while it is played.
+/// Accumulates the figures of one run while it is simulated.
 #[derive(Debug, Default)]
 struct Watch {
     /// Each request's class, by its number.
@@ -126,8 +126,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(load: &[Arrival], classes: usize) -> Self {
-        let class_of = load.iter().map(|arrival| arrival.class).collect();
+    fn new(workload: &[Arrival], classes: usize) -> Self {
+        let class_of = workload.iter().map(|arrival| arrival.class).collect();
         Self { class_of, of_classes: vec![Part::default(); classes], ..Self::default() }
     }
 

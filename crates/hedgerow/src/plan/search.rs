@@ -1,4 +1,4 @@
-//! The greatest rate that reaches a goal: between two rates of which one does and one does not.
+//! Finds the greatest rate that reaches a goal, by bisection.
 
 use std::ops::RangeInclusive;
 
@@ -7,15 +7,15 @@ use hedgerow_sim::sweep::mean_95;
 use super::{Goal, Point};
 use crate::hint::hinted;
 
-/// Where the search begins, in requests a second.
+/// The first rate tried, in requests per second.
 const START_PER_S: f64 = 1.0;
 
-/// Points by rate.
+/// Attainment as a function of the rate: points sorted by rate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Curve(Vec<Point>);
 
 impl Curve {
-    /// Adds one, unless that rate was played before.
+    /// Adds a point, unless its rate is there already.
     pub(super) fn add(&mut self, point: Point) {
         let place = self.0.partition_point(|other| other.rate_per_s < point.rate_per_s);
         if self.at(point.rate_per_s).is_none() {
@@ -28,12 +28,13 @@ impl Curve {
         self.0.iter().find(|point| point.rate_per_s == rate_per_s)
     }
 
-    /// All of them, the lowest rate first.
+    /// All points, the lowest rate first.
     pub(crate) fn points(&self) -> &[Point] {
         &self.0
     }
 
-    /// Between which rates the curve crosses `target`, with 95 % confidence: the jackknife over seeds.
+    /// Returns the 95 % confidence interval of the rate at which the curve crosses `target`, by the jackknife over
+    /// seeds with Student's t.
     pub(super) fn interval(&self, target: f64) -> Option<(f64, f64)> {
         let seeds = self.0.first()?.attained.len();
         let whole = self.crossing(target, None)?;
@@ -46,8 +47,8 @@ impl Curve {
         Some(((whole - half).max(0.0), whole + half))
     }
 
-    /// The rate at which the straight lines between points fall below `target`, the points made to fall: where runs of
-    /// few requests waver, each stands for its neighbours too.
+    /// Returns the rate at which the curve falls below `target`: isotonic (decreasing) regression of the points,
+    /// which smooths the noise of short runs, then linear interpolation.
     fn crossing(&self, target: f64, left_out: Option<usize>) -> Option<f64> {
         let heights = isotonic_decreasing(self.0.iter().map(|point| point.mean_without(left_out)));
         let after = heights.iter().position(|&height| height < target)?;
@@ -58,7 +59,7 @@ impl Curve {
     }
 }
 
-/// The numbers nearest to these in the sense of least squares of which none is above the one before it: neighbours that
+/// Least-squares fit of a non-increasing sequence, by the pool-adjacent-violators algorithm (PAVA): neighbours that
 /// rise are replaced by their mean.
 fn isotonic_decreasing(heights: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut blocks: Vec<(f64, usize)> = Vec::new();
@@ -75,12 +76,13 @@ fn isotonic_decreasing(heights: impl Iterator<Item = f64>) -> Vec<f64> {
     blocks.into_iter().flat_map(|(height, count)| std::iter::repeat_n(height, count)).collect()
 }
 
-/// The greatest rate found that reaches the goal, no more than the resolution below one that does not; `None` if
-/// not even the least that is worth playing does. Everything that was played is added to the curve.
+/// Finds the greatest rate that reaches the goal, to within the resolution of a rate that does not: brackets it by
+/// doubling or halving, then bisects on a logarithmic scale. Returns `None` if not even the lowest playable rate
+/// reaches the goal. Every simulated point is added to the curve.
 ///
 /// # Errors
 ///
-/// What `play` gives; or when the greatest rate that can be played reaches the goal.
+/// Those of `play`; or when the highest playable rate still reaches the goal.
 pub(super) fn greatest_rate(
     goal: Goal,
     playable_per_s: RangeInclusive<f64>,
@@ -142,7 +144,7 @@ mod tests {
 
     const GOAL: Goal = Goal { attainment: 0.9, resolution: 0.01 };
 
-    /// A node that meets everything up to a rate, and then ever less.
+    /// A node that meets every request up to a rate, and a falling fraction above it.
     fn falls_from(knee: f64) -> impl FnMut(f64) -> anyhow::Result<Point> {
         move |rate| Ok(point(rate, &[(knee / rate).min(1.0)]))
     }
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn says_when_no_rate_will_do_and_when_any_will() {
+    fn reports_when_no_rate_reaches_the_goal_and_when_every_rate_does() {
         let none = greatest_rate(GOAL, 0.1..=1e4, &mut Curve::default(), |rate| Ok(point(rate, &[0.5])));
         assert_eq!(none.unwrap(), None);
         let any = greatest_rate(GOAL, 0.1..=1e4, &mut Curve::default(), |rate| Ok(point(rate, &[1.0])));
@@ -171,11 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn what_wavers_is_made_to_fall() {
+    fn isotonic_regression_pools_adjacent_violators() {
         assert_eq!(isotonic_decreasing([1.0, 0.8, 0.9, 0.5].into_iter()).len(), 4);
-        let fallen = isotonic_decreasing([1.0, 0.8, 0.9, 0.5].into_iter());
-        assert!((fallen[1] - 0.85).abs() < 1e-12 && (fallen[2] - 0.85).abs() < 1e-12, "{fallen:?}");
-        assert_eq!((fallen[0], fallen[3]), (1.0, 0.5));
+        let fitted = isotonic_decreasing([1.0, 0.8, 0.9, 0.5].into_iter());
+        assert!((fitted[1] - 0.85).abs() < 1e-12 && (fitted[2] - 0.85).abs() < 1e-12, "{fitted:?}");
+        assert_eq!((fitted[0], fitted[3]), (1.0, 0.5));
         assert!(isotonic_decreasing(std::iter::empty()).is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! Which sets of precisions are worth playing: those that fit the memory and have one for every floor.
+//! The candidate sets of precisions: those that fit the memory and meet every quality floor.
 
 use hedgerow_core::node::Node;
 use hedgerow_core::units::{Bytes, Quality};
@@ -8,44 +8,44 @@ use crate::catalogue::Figure;
 use crate::hint::hinted;
 use crate::workload::Class;
 
-/// A precision that could be held, as far as a choice goes.
+/// A precision that could be held.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) name: String,
-    /// What its weights take.
+    /// The size of its weights.
     pub(crate) weights: Bytes,
-    /// `f` by perplexity; `None` where nobody knows.
+    /// `f` by perplexity; `None` if unknown.
     pub(crate) quality: Option<Figure>,
 }
 
 impl Held {
-    /// Its quality as a request's floor is held against it: what nobody knows meets no floor.
+    /// Returns the quality to compare with a request's floor; an unknown quality meets no floor.
     pub(super) fn known_quality(&self) -> Quality {
         self.quality.as_ref().and_then(|figure| Quality::new(figure.value)).unwrap_or_default()
     }
 }
 
-/// The sets that were looked at.
+/// The sets that were considered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sets {
     pub(crate) candidates: Vec<Candidate>,
-    /// Sets that are not played, and why.
+    /// The sets that are not simulated, and why.
     pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// A set that is not played.
+/// A set that is not simulated.
 #[derive(Clone, Debug)]
 pub(crate) struct LeftOut {
     pub(crate) set: Vec<usize>,
     pub(crate) why: String,
 }
 
-/// All sets of at most `most` precisions that a node can hold and that satisfy every floor of the mix. `node_of` makes
-/// the node that holds a set.
+/// Returns all sets of at most `most` precisions that a node can hold and that meet every floor of the mix. `node_of`
+/// builds the node that holds a set.
 ///
 /// # Errors
 ///
-/// When there is none: with the limit that all of them break.
+/// When there is none; the error names the limit that all of them violate.
 pub(crate) fn candidates(
     known: &[Held],
     most: usize,
@@ -87,12 +87,12 @@ pub(crate) fn candidates(
     }
 }
 
-/// The names of a set's precisions.
+/// Returns the names of a set's precisions.
 pub(crate) fn names(known: &[Held], set: &[usize]) -> String {
     set.iter().map(|&index| known[index].name.as_str()).collect::<Vec<_>>().join(" + ")
 }
 
-/// The sets of one precision, then those of two, and so on; within each in the order in which they are known.
+/// Lists the sets of one precision, then those of two, and so on; within each size in lexicographic order.
 fn subsets(count: usize, most: usize) -> Vec<Vec<usize>> {
     let mut all: Vec<Vec<usize>> = (1..1_u64 << count.min(20))
         .map(|bits| (0..count).filter(|index| bits >> index & 1 == 1).collect())
@@ -102,7 +102,7 @@ fn subsets(count: usize, most: usize) -> Vec<Vec<usize>> {
     all
 }
 
-/// A floor that no precision of a set meets.
+/// A quality floor that no precision of a set meets.
 struct Unmet<'a> {
     class: &'a str,
     floor: f64,
@@ -124,7 +124,7 @@ impl Unmet<'_> {
         let hint = match unknown.as_slice() {
             [] => way_out.to_owned(),
             names => format!(
-                "{way_out}; of {} nobody knows the quality here: `hedgerow evaluate` measures it",
+                "{way_out}; the quality of {} is unknown here: `hedgerow evaluate` measures it",
                 names.join(", ")
             ),
         };
@@ -132,7 +132,7 @@ impl Unmet<'_> {
     }
 }
 
-/// The highest floor that a set does not meet.
+/// Returns the highest floor that a set does not meet.
 fn unmet_floor<'a>(known: &[Held], set: &[usize], classes: &'a [Class]) -> Option<Unmet<'a>> {
     let best = set.iter().map(|&index| known[index].known_quality());
     let best = best.fold(Quality::NONE, |best, quality| if quality > best { quality } else { best });
@@ -142,7 +142,7 @@ fn unmet_floor<'a>(known: &[Held], set: &[usize], classes: &'a [Class]) -> Optio
     Some(Unmet { class: &class.name, floor, best })
 }
 
-/// Why a node cannot serve the mix at all.
+/// Returns why a node cannot serve the mix at all.
 fn too_small(node: &Node, mix: &Mix, memory: Bytes) -> Option<String> {
     let (weights, needed) = (node.weights_memory(), node.kv_memory_of(mix.longest()));
     let there = gigabytes(memory);
@@ -169,7 +169,7 @@ fn too_small(node: &Node, mix: &Mix, memory: Bytes) -> Option<String> {
     })
 }
 
-/// Memory as people say it.
+/// Formats an amount of memory in gigabytes.
 fn gigabytes(bytes: Bytes) -> String {
     format!("{:.2} GB", bytes.0 as f64 / 1e9)
 }
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_set_comes_once_the_small_ones_first() {
+    fn every_set_is_listed_once_and_small_ones_first() {
         let sets = subsets(3, 2);
         assert_eq!(sets, [vec![0], vec![1], vec![2], vec![0, 1], vec![0, 2], vec![1, 2]]);
         assert_eq!(subsets(3, 3).len(), 7);

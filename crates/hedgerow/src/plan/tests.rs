@@ -1,4 +1,4 @@
-//! Plans of devices in the table: no model is needed, and nothing is measured.
+//! Plans for devices of the table, which need no model and no measurement.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::search::Curve;
 use super::*;
 use crate::workload::{Arrivals, Class, Patience, Pattern};
 
-/// Somebody who can wait and, a third of all, somebody who wants it good.
+/// Two classes: two thirds of the requests have no quality floor, one third has a high one.
 const MIX: &str = r#"
 [[class]]
 name = "any"
@@ -78,7 +78,7 @@ fn play(mix: Mix) -> Play {
         best_effort_share: 0.0,
         padding: Padding::None,
     };
-    Play { mix, settings, stretch: Factors::ONE, seeds: vec![1, 2] }
+    Play { mix, settings, slowdown: Factors::ONE, seeds: vec![1, 2] }
 }
 
 const GOAL: Goal = Goal { attainment: 0.9, resolution: 0.05 };
@@ -88,7 +88,7 @@ fn answer_of(asked: &Asked<'_>, mix: &Mix) -> Answer {
     answer(sets.candidates.remove(0), &play(mix.clone()), GOAL, &[], &|| {}).unwrap()
 }
 
-fn told(error: &anyhow::Error) -> String {
+fn text(error: &anyhow::Error) -> String {
     format!("{error:#}")
 }
 
@@ -102,7 +102,7 @@ fn the_greatest_rate_reaches_the_goal_and_one_a_little_higher_does_not() {
     let is_above = |point: &&Point| point.rate_per_s > best.rate_per_s;
     let above = answer.curve.points().iter().find(is_above).unwrap();
     assert!(above.rate_per_s <= 1.05 * best.rate_per_s && above.mean() < 0.9, "{above:?}");
-    // The same seeds draw the same load, so the same point comes again.
+    // The same seeds draw the same workload, so the point is reproduced.
     assert_eq!(play.at(node, best.rate_per_s).unwrap(), *best);
     assert!(best.usage.of_classes.iter().all(|class| class.offered > 0), "{:?}", best.usage);
     let classes: u64 = best.usage.of_classes.iter().map(|class| class.met).sum();
@@ -110,15 +110,15 @@ fn the_greatest_rate_reaches_the_goal_and_one_a_little_higher_does_not() {
 }
 
 #[test]
-fn an_engine_that_is_slower_than_its_figures_serves_fewer() {
+fn an_engine_slowdown_lowers_the_greatest_rate() {
     let mix = mix(&without_floors());
     let (_, sets) = sets(&Asked { precisions: &["q8_0".into()], ..ASKED }, &mix, 1).unwrap();
-    let rate = |stretch| {
-        let play = Play { stretch, ..play(mix.clone()) };
+    let rate = |slowdown| {
+        let play = Play { slowdown, ..play(mix.clone()) };
         answer(sets.candidates[0].clone(), &play, GOAL, &[], &|| {}).unwrap().rate_per_s()
     };
-    let (as_said, slower) = (rate(Factors::ONE), rate(Factors::both(1.5)));
-    assert!(slower < as_said / 1.2, "{slower} and {as_said}");
+    let (as_published, slower) = (rate(Factors::ONE), rate(Factors::both(1.5)));
+    assert!(slower < as_published / 1.2, "{slower} and {as_published}");
 }
 
 #[test]
@@ -127,27 +127,27 @@ fn a_set_needs_a_precision_for_every_floor() {
         let (known, sets) = sets(&ASKED, &mix(MIX), at_once).unwrap();
         sets.candidates.iter().map(|candidate| names(&known, &candidate.set)).collect::<Vec<_>>()
     };
-    // Published of this model: Q8_0 keeps 0.9996 of the quality, Q6_K 0.9965 and Q4_0 0.930.
+    // Published for this model: qualities of 0.9996 for Q8_0, 0.9965 for Q6_K and 0.930 for Q4_0.
     assert_eq!(names_of(1), ["F16", "Q8_0"]);
-    // F16 and Q8_0 together are 24.6 GB, and there are 24.
+    // F16 and Q8_0 take 24.6 GB in total, and there are 24.
     assert_eq!(names_of(2), ["F16", "Q8_0", "F16 + Q6_K", "F16 + Q4_0", "Q8_0 + Q6_K", "Q8_0 + Q4_0"]);
 }
 
 #[test]
 fn a_floor_that_no_precision_meets_is_named_with_the_best_there_is() {
     let asked = Asked { precisions: &["q6_k".into(), "q4_0".into()], ..ASKED };
-    let said = told(&sets(&asked, &mix(MIX), 2).unwrap_err());
-    assert_eq!(said, "class `good` asks for a quality of 0.999, but the best held is 0.9965");
+    let error = text(&sets(&asked, &mix(MIX), 2).unwrap_err());
+    assert_eq!(error, "class `good` asks for a quality of 0.999, but the best held is 0.9965");
 }
 
 #[test]
-fn what_does_not_fit_is_told_with_the_limit() {
+fn a_set_that_does_not_fit_is_reported_with_the_limit() {
     let large = Asked { model: "llama-2-70b", precisions: &["f16".into()], ..ASKED };
-    let said = |asked: &Asked<'_>| told(&sets(asked, &mix(MIX), 1).unwrap_err());
-    assert_eq!(said(&large), "F16 does not fit: its weights take 137.95 GB, and there are 24.00 GB");
+    let error = |asked: &Asked<'_>| text(&sets(asked, &mix(MIX), 1).unwrap_err());
+    assert_eq!(error(&large), "F16 does not fit: its weights take 137.95 GB, and there are 24.00 GB");
     // Six hold it; with just a little more than the weights there is no room for a request.
     assert!(sets(&Asked { accelerators: 6, ..large.clone() }, &mix(MIX), 1).is_ok());
-    let bare = said(&Asked { memory: Some(Bytes(137_960_000_000)), ..large });
+    let bare = error(&Asked { memory: Some(Bytes(137_960_000_000)), ..large });
     assert!(bare.contains("KV caches, and the longest request of the mix needs 0.03 GB"), "{bare}");
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Disturbance, Subject};
 use crate::files::write_whole;
+use crate::loading::Memory;
 
 /// The format of the files; another number means that older programs must not read them.
 const FORMAT: &str = hedgerow_sim::PROFILE_FORMAT;
@@ -29,15 +30,6 @@ pub(crate) struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) disturbed: Option<Disturbance>,
     pub(crate) cost: MeasuredCost,
-}
-
-/// Memory of this process that is resident, in bytes; `None` where the system does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Memory {
-    pub(crate) before_load: Option<u64>,
-    pub(crate) loaded: Option<u64>,
-    /// With the engine's cache, and everything touched that a step touches.
-    pub(crate) measured: Option<u64>,
 }
 
 /// What is known of a run besides its step times.
@@ -149,6 +141,7 @@ pub(super) mod tests {
     use super::super::subject::tests::subject;
     use super::*;
     use crate::host::Noise;
+    use crate::loading::Memory;
 
     pub(in crate::profile) fn profile() -> Profile {
         let lines = vec![Line { count: 1, times_ns: vec![(128, 6_000_000), (384, 7_000_000)] }];

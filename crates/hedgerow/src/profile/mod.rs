@@ -24,15 +24,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use check::Verdict;
 pub(crate) use disturbance::Disturbance;
 use file::Around;
-pub(crate) use file::{Memory, Profile, Shelf};
+pub(crate) use file::{Profile, Shelf};
 pub(crate) use measure::Probe;
 use measure::{Measured, Progress, Stage};
-pub(crate) use subject::{Accelerators, EngineSetup, Machine, ModelFile, Subject, fingerprint, version};
+pub(crate) use subject::{Accelerators, EngineSetup, ModelFile, Subject};
 
+use crate::clock::millis_since;
 use crate::config::{Config, SamplingDefaults};
 use crate::host::{self, Cpus, Noise, Root, Snapshot};
+use crate::loading::{LoadedModel, Memory};
 use crate::models;
-use crate::server::LoadedModel;
+use crate::sample::TEXT;
 use crate::service_manager;
 
 /// Knows or finds out how fast an engine is.
@@ -67,7 +69,7 @@ impl Profiler {
         let text = loaded.model.tokenize(TEXT, false, false);
         anyhow::ensure!(!text.is_empty(), "the model's vocabulary has no English, so it cannot be measured");
         let chunk = config.engine.prefill_chunk;
-        let options = crate::serve::engine_options(config);
+        let options = crate::engine_setup::engine_options(config);
         Ok(Self {
             shelf: Shelf::new(models::cache_folder()?.join("profiles")),
             subject: Subject::of(&loaded.model, &loaded.path, &options, chunk)?,
@@ -170,7 +172,7 @@ impl Profiler {
         let around = Around {
             // A clock before 1970 is no reason to fail.
             measured_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            took_ms: millis(started),
+            took_ms: millis_since(started),
             load_ms: self.load_ms,
             memory: Memory { measured: host::resident_bytes(), ..self.memory },
             disturbed,
@@ -227,12 +229,6 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What prompts are cut from while an engine is measured, and what its kernels are checked on.
-pub(crate) const TEXT: &str = "A hedgerow is a line of closely spaced shrubs, planted and trained to form a barrier or to \
-    mark the boundary of an area. Birds nest in it, hedgehogs sleep under it, and farmers have cut and laid it \
-    for a thousand years. In spring the blackthorn flowers first, then the hawthorn, and in autumn there are \
-    sloes, haws and blackberries for whoever comes by.";
-
 /// How tokens are chosen for a request that does not say otherwise.
 fn usual(defaults: &SamplingDefaults) -> Sampling {
     Sampling {
@@ -253,11 +249,6 @@ fn progress_bar(tokens: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("measuring this machine [{bar:30}] {pos}/{len} tokens {eta}")
         .expect("the template is well formed");
     ProgressBar::new(tokens).with_style(style.progress_chars("=> "))
-}
-
-/// Milliseconds since then.
-pub(crate) fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

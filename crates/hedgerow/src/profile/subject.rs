@@ -1,7 +1,5 @@
 //! What a profile is true of: this machine, this model file, this setup of the engine.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -11,8 +9,9 @@ use hedgerow_llama::{Device, EngineOptions, Kernels, LlamaModel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::host::{Cpus, Root};
-use crate::models::hex;
+use crate::build_version::version;
+use crate::host::Machine;
+use crate::models::{fingerprint, hex};
 
 /// Where one of these differs, step times may.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,15 +19,6 @@ pub(crate) struct Subject {
     pub(crate) machine: Machine,
     pub(crate) model: ModelFile,
     pub(crate) engine: EngineSetup,
-}
-
-/// The machine, as far as its speed goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Machine {
-    /// The processor's own name for itself.
-    pub(crate) cpu: String,
-    /// Cores that this process may use.
-    pub(crate) cores: u32,
 }
 
 /// The model file.
@@ -176,45 +166,6 @@ impl ModelFile {
             fingerprint,
         })
     }
-}
-
-impl Machine {
-    /// The one that this runs on.
-    pub(crate) fn this() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-        let cpu = Cpus::read(&Root::system()).model;
-        Self { cpu: cpu.unwrap_or_else(|| "unknown".to_owned()), cores }
-    }
-}
-
-/// This build: one without optimizations is another machine, as far as speed goes.
-pub(crate) fn version() -> String {
-    let build = if cfg!(debug_assertions) { ", debug" } else { "" };
-    let variants = if cfg!(feature = "portable") { ", portable" } else { "" };
-    format!("hedgerow {}{build}{variants}", env!("CARGO_PKG_VERSION"))
-}
-
-/// Read from the front: the metadata, the vocabulary and the table of tensors with their types and
-/// sizes, which are all that step times depend on, and the first weights.
-const FRONT_BYTES: u64 = 16 << 20;
-/// Read from the end.
-const END_BYTES: u64 = 1 << 20;
-
-/// Tells model files apart without reading gigabytes at each start: the SHA-256 of the file's size, its
-/// first 16 MiB and its last MiB. It is no proof that a file is whole.
-pub(crate) fn fingerprint(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let mut hasher = Sha256::new();
-    hasher.update(size.to_le_bytes());
-    let mut piece = Vec::new();
-    (&file).take(FRONT_BYTES).read_to_end(&mut piece)?;
-    hasher.update(&piece);
-    piece.clear();
-    file.seek(SeekFrom::Start(size.saturating_sub(END_BYTES)))?;
-    file.take(END_BYTES).read_to_end(&mut piece)?;
-    hasher.update(&piece);
-    Ok(format!("sha256-ends:{}", hex(&hasher.finalize())))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What was measured, on disk: one file for each comparison, in `quality` of the cache folder.
+//! Saved comparisons: one file for each, in `quality` of the cache folder.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use super::{Estimate, Measured, Subject};
 use crate::files::write_whole;
 use crate::models::{self, ModelError};
 
-/// The format of the files; another number means that older programs must not read them.
+/// The format of the files; older programs must not read a file with another number.
 const FORMAT: &str = "hedgerow-quality/1";
 
-/// What one model loses against a reference, and on what that was measured.
+/// The quality loss of one model against a reference, and what it was measured on.
 ///
 /// Both definitions of quality of `model.md §1` are here: [`Quality::ppl_ratio`] and [`Quality::same_top`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,22 +21,22 @@ pub(crate) struct Quality {
     format: String,
     #[serde(flatten)]
     pub(crate) subject: Subject,
-    /// Tokens that were counted.
+    /// The number of scored tokens.
     pub(crate) counted: u64,
     pub(crate) measured_unix_s: u64,
-    /// How long it took, with all models that were compared in the same run.
+    /// How long the run took, with all models that were compared in it.
     pub(crate) took_ms: u64,
-    /// Perplexity: `e` to the mean surprise at the next token.
+    /// Perplexity: `e` to the mean surprisal of the next token.
     pub(crate) ppl: Estimate,
-    /// The reference's.
+    /// The reference's perplexity.
     pub(crate) ppl_reference: Estimate,
     /// `PPL − PPL_ref`.
     pub(crate) ppl_delta: Estimate,
-    /// `PPL_ref / PPL`: above 1 where the model happens to be less surprised than its reference.
+    /// `PPL_ref / PPL`: above 1 if the model's perplexity happens to be below its reference's.
     pub(crate) ppl_ratio: Estimate,
-    /// Mean divergence from the reference, in nats a token.
+    /// Mean Kullback-Leibler divergence from the reference, in nats per token.
     pub(crate) kl_mean: Estimate,
-    /// The part of tokens at which its first choice is the reference's.
+    /// The fraction of tokens at which its top token is the reference's.
     pub(crate) same_top: Estimate,
 }
 
@@ -68,9 +68,8 @@ impl Quality {
     }
 }
 
-/// Everything that was measured of the model file with this fingerprint (`profile::fingerprint`), the latest
-/// first: against whichever references, on whichever texts. Files that cannot be read are passed over with a
-/// warning in the log.
+/// Returns all saved comparisons of the model file with this fingerprint (`models::fingerprint`), the latest first,
+/// against any reference and on any text. Unreadable files are skipped with a warning in the log.
 ///
 /// # Errors
 ///
@@ -90,19 +89,19 @@ impl Shelf {
         Self { folder }
     }
 
-    /// Where a comparison lies, or would.
+    /// Returns the path of a comparison, saved or not.
     pub(crate) fn path(&self, subject: &Subject) -> PathBuf {
         self.folder.join(subject.file_name())
     }
 
-    /// The same comparison by the same program, if it was saved.
+    /// Returns the same comparison by the same version of the program, if it was saved.
     pub(crate) fn find(&self, subject: &Subject) -> Option<Quality> {
         self.read(&self.path(subject)).filter(|quality| quality.subject == *subject)
     }
 
-    /// Every saved comparison that can be used.
+    /// Returns every usable saved comparison.
     pub(crate) fn all(&self) -> Vec<Quality> {
-        // No folder: nothing was saved yet.
+        // Without a folder, nothing was saved yet.
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|file| file.path());
         let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
         files.filter_map(|path| self.read(&path)).collect()
@@ -133,11 +132,11 @@ impl Shelf {
             .ok()
     }
 
-    /// Saves a comparison, whole or not at all.
+    /// Saves a comparison atomically.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made or written to.
+    /// When the folder cannot be created or written to.
     pub(crate) fn save(&self, quality: &Quality) -> Result<(), ModelError> {
         models::create_folder(&self.folder)?;
         let path = self.path(&quality.subject);
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_of_a_model_is_found_by_its_fingerprint_the_latest_first() {
+    fn saved_comparisons_of_a_model_are_found_by_fingerprint_the_latest_first() {
         let folder = std::env::temp_dir().join(format!("hedgerow-quality-{}", std::process::id()));
         let shelf = Shelf::new(folder.clone());
         assert_eq!(shelf.of_model("a"), []);
@@ -196,7 +195,7 @@ mod tests {
         assert_eq!(shelf.find(&saved[2].subject).as_ref(), Some(&saved[2]));
         let mut newer = saved[2].subject.clone();
         newer.engine = "hedgerow 1".into();
-        assert_eq!(shelf.find(&newer), None, "another program may find something else");
+        assert_eq!(shelf.find(&newer), None, "another version may measure something else");
         assert_eq!(shelf.path(&newer), shelf.path(&saved[2].subject), "and replaces it");
         fs::remove_dir_all(folder).unwrap();
     }

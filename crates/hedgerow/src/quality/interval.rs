@@ -1,8 +1,8 @@
-//! Means over windows of text, and how far they can be trusted.
+//! Means over windows of text, and their confidence intervals.
 //!
-//! Neighbouring tokens share their context, so they are not independent draws; windows nearly are. So an interval
-//! comes from the spread of the windows' own means and Student's t with one degree of freedom fewer than there
-//! are windows, wider than one that takes each token for a draw.
+//! Neighbouring tokens share their context, so they are not independent samples; windows nearly are. So an interval
+//! is computed from the standard deviation of the windows' means and Student's t with one degree of freedom fewer
+//! than there are windows. It is wider than one that treats each token as a sample.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +15,11 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
-    /// The mean of the windows' means.
+    /// Estimates the mean from the windows' means.
     ///
     /// # Panics
     ///
-    /// With fewer than two windows: nothing is known of their spread.
+    /// With fewer than two windows, whose standard deviation is unknown.
     pub(super) fn of_mean(windows: &[f64]) -> Self {
         let value = mean(windows);
         Self::around(value, half_width(windows))
@@ -29,12 +29,12 @@ impl Estimate {
         Self { value, low: value - half_width, high: value + half_width }
     }
 
-    /// The same of `e` to its power: for logarithms of perplexities and of their ratios.
+    /// Exponentiates the value and its interval: for logarithms of perplexities and of their ratios.
     pub(super) fn exp(self) -> Self {
         Self { value: self.value.exp(), low: self.low.exp(), high: self.high.exp() }
     }
 
-    /// Without the part of the interval that cannot be.
+    /// Clips the interval to the possible range.
     pub(super) fn within(self, least: f64, most: f64) -> Self {
         Self { low: self.low.max(least), high: self.high.min(most), ..self }
     }
@@ -44,7 +44,7 @@ pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Half the width of the 95 % interval around the mean.
+/// Returns half the width of the 95 % confidence interval around the mean.
 pub(super) fn half_width(values: &[f64]) -> f64 {
     let count = values.len();
     assert!(count >= 2, "{count} windows have no spread");
@@ -53,8 +53,8 @@ pub(super) fn half_width(values: &[f64]) -> f64 {
     student_t_975(count - 1) * (variance / count as f64).sqrt()
 }
 
-/// The 97.5 % quantile of Student's t: the expansion in 1/ν around the normal quantile (Abramowitz and Stegun
-/// 26.7.5), exact to 0.2 % from 4 degrees of freedom on, and the table below that.
+/// Returns the 97.5 % quantile of Student's t: the expansion in 1/ν around the normal quantile (Abramowitz and Stegun
+/// 26.7.5), exact to 0.2 % from 4 degrees of freedom on, and a table below that.
 fn student_t_975(degrees: usize) -> f64 {
     const FEW: [f64; 3] = [12.706_205, 4.302_653, 3.182_446];
     const Z: f64 = 1.959_963_985;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quantile_is_that_of_the_tables() {
+    fn the_quantile_agrees_with_published_tables() {
         let table = [(1, 12.706), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (30, 2.042), (120, 1.980)];
         for (degrees, expected) in table {
             let found = student_t_975(degrees);

@@ -1,4 +1,4 @@
-//! Several models that read the same window at the same time.
+//! Runs several models over the same window in lockstep.
 
 use hedgerow_core::engine::TokenId;
 use hedgerow_core::units::Tokens;
@@ -6,33 +6,33 @@ use hedgerow_llama::{LlamaError, LlamaModel, PIECE_MAX, WindowReader};
 
 use super::score::{Guess, Place};
 
-/// The reference and the models that are compared with it, each with its own cache.
+/// The reference and the models compared with it, each with its own KV cache.
 pub(super) struct Lockstep<'m> {
     reference: WindowReader<'m>,
-    /// `None` for one that is the reference itself, which reads once.
+    /// `None` for the reference itself, which is evaluated only once.
     models: Vec<Option<WindowReader<'m>>>,
     threads: usize,
 }
 
-/// Means over the counted places of a window.
+/// Means over the scored positions of a window.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Window {
-    /// The reference's surprise at the next token, in nats.
+    /// The reference's surprisal of the next token, in nats.
     pub(super) reference: f64,
     pub(super) models: Vec<OfModel>,
 }
 
-/// The same of a model.
+/// The means of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct OfModel {
     pub(super) surprise: f64,
-    /// Its divergence from the reference, in nats.
+    /// Its Kullback-Leibler divergence from the reference, in nats.
     pub(super) divergence: f64,
-    /// The part of places where its first choice is the reference's.
+    /// The fraction of positions where its top token is the reference's.
     pub(super) same_top: f64,
 }
 
-/// The scores of all models at one place, and the token that came there.
+/// The scores (logits) of all models at one position, and the token that follows.
 struct Scores<'s> {
     reference: &'s [f32],
     models: Vec<&'s [f32]>,
@@ -60,8 +60,8 @@ impl<'m> Lockstep<'m> {
         })
     }
 
-    /// Reads a window and counts, as llama.cpp's own tool does, what is said after its first half: at each place
-    /// from the middle on, the token after it. So every token counted has half a window before it at least.
+    /// Runs the models over a window and scores its second half, as llama.cpp's own tool does: at each position from
+    /// the middle on, the token after it. So every scored token has at least half a window of context.
     pub(super) fn window(&mut self, tokens: &[TokenId]) -> Result<Window, LlamaError> {
         let first = tokens.len() / 2;
         self.reference.begin();
@@ -108,26 +108,27 @@ impl<'m> Lockstep<'m> {
     }
 }
 
-/// In the order of the places, so that sums do not depend on who was faster.
+/// Compares the models at all positions in parallel. Results are in the order of the positions, so that sums do not
+/// depend on the threads' timing.
 fn compare_all(places: &[Scores<'_>], threads: usize) -> Vec<(f64, Vec<OfModel>)> {
     let share = places.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let work = |places: &[Scores<'_>]| {
-            let mut kept = Place::default();
-            places.iter().map(|place| compare(place, &mut kept)).collect::<Vec<_>>()
+            let mut scratch = Place::default();
+            places.iter().map(|place| compare(place, &mut scratch)).collect::<Vec<_>>()
         };
         let parts: Vec<_> = places.chunks(share).map(|places| scope.spawn(move || work(places))).collect();
         parts.into_iter().flat_map(|part| part.join().expect("arithmetic does not panic")).collect()
     })
 }
 
-fn compare(place: &Scores<'_>, kept: &mut Place) -> (f64, Vec<OfModel>) {
-    let reference = kept.reference(place.reference);
+fn compare(place: &Scores<'_>, scratch: &mut Place) -> (f64, Vec<OfModel>) {
+    let reference = scratch.reference(place.reference);
     let of_model = |scores: &&[f32]| {
         let guess = Guess::of(scores);
         OfModel {
             surprise: guess.surprise(scores, place.next),
-            divergence: kept.divergence((place.reference, &reference), (scores, &guess)),
+            divergence: scratch.divergence((place.reference, &reference), (scores, &guess)),
             same_top: f64::from(u8::from(guess.top == reference.top)),
         }
     };

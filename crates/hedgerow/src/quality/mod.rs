@@ -1,11 +1,11 @@
-//! What a precision loses: its answers to a text, held against a reference's.
+//! The quality loss of a precision: its predictions on a text, compared with a reference's.
 //!
 //! - takes: models of one architecture and vocabulary, one of them the reference, and a text
-//! - gives: for each a [`Quality`] with intervals, saved so that whoever chooses a precision finds it ([`saved`])
-//! - never: writes text, or calls a model better than what it was made from
+//! - gives: for each a [`Quality`] with confidence intervals, saved for the choice of a precision ([`saved`])
+//! - never: generates text, or calls a model better than what it was made from
 //!
-//! Read [`Evaluation::run`]. All models read the text in step, window by window, so that no scores are ever
-//! written to a disk. [docs/concepts/quality.md] has the definitions.
+//! Read [`Evaluation::run`]. All models read the text in lockstep, window by window, so that no scores are ever
+//! written to disk. [docs/concepts/quality.md] has the definitions.
 //!
 //! [docs/concepts/quality.md]: ../../../../docs/concepts/quality.md
 
@@ -25,16 +25,16 @@ pub(crate) use file::{Quality, Shelf, saved};
 pub(crate) use interval::Estimate;
 pub(crate) use subject::{QualityError, Subject, Text, kinship};
 
-use crate::profile::millis;
+use crate::clock::millis_since;
 use interval::{half_width, mean};
 use lockstep::{Lockstep, Window};
 
-/// One text, read by a reference and by the models that are compared with it.
+/// The evaluation of one text by a reference and the models compared with it.
 #[derive(Debug)]
 pub(crate) struct Evaluation<'m> {
     reference: &'m LlamaModel,
     tokens: Vec<TokenId>,
-    /// What begins each window, where the model wants that.
+    /// The token that begins each window, if the model expects one.
     bos: Option<TokenId>,
     window: usize,
     windows: usize,
@@ -42,11 +42,11 @@ pub(crate) struct Evaluation<'m> {
 }
 
 impl<'m> Evaluation<'m> {
-    /// Cuts the text into windows: all that it has, or the first `windows_max`.
+    /// Splits the text into windows: all of them, or the first `windows_max`.
     ///
     /// # Errors
     ///
-    /// When the text is too short for two windows, or a window too long for the model.
+    /// When the text is too short for two windows, or a window is too long for the model.
     pub(crate) fn new(
         reference: &'m LlamaModel,
         text: &Text,
@@ -70,36 +70,36 @@ impl<'m> Evaluation<'m> {
         Ok(Self { reference, tokens, bos, window: size, windows, threads })
     }
 
-    /// Windows that are read.
+    /// The number of windows to read.
     pub(crate) fn windows(&self) -> u32 {
         self.windows as u32
     }
 
-    /// Windows that the text has.
+    /// The number of windows in the text.
     pub(crate) fn windows_there(&self) -> u32 {
         (self.tokens.len() / self.window) as u32
     }
 
-    /// Tokens of the whole text.
+    /// The number of tokens in the text.
     pub(crate) fn text_tokens(&self) -> u32 {
         self.tokens.len() as u32
     }
 
-    /// Tokens that are counted: in each window those after its first half and one more.
+    /// The number of scored tokens: in each window those after the first half and one more.
     pub(crate) fn counted(&self) -> u64 {
         (self.windows * (self.window - 1 - self.window / 2)) as u64
     }
 
-    /// Whether each window begins with the token that begins a text.
+    /// Whether each window begins with the beginning-of-sequence token.
     pub(crate) fn begins_with_bos(&self) -> bool {
         self.bos.is_some()
     }
 
-    /// Reads all windows with all models; `on_window` hears how many are done.
+    /// Reads all windows with all models; `on_window` is called with the number of windows done.
     ///
     /// # Errors
     ///
-    /// When a cache does not fit the memory, or llama.cpp fails.
+    /// When a KV cache does not fit the memory, or llama.cpp fails.
     pub(crate) fn run(
         &self,
         models: &[&LlamaModel],
@@ -118,12 +118,12 @@ impl<'m> Evaluation<'m> {
             windows.push(lockstep.window(&read)?);
             on_window(windows.len() as u32);
         }
-        let took_ms = millis(started);
+        let took_ms = millis_since(started);
         Ok((0..models.len()).map(|index| Measured::of(&windows, index, took_ms)).collect())
     }
 }
 
-/// What was measured of one model.
+/// The measurements of one model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measured {
     ppl: Estimate,
@@ -158,7 +158,7 @@ impl Measured {
                 .within(0.0, f64::INFINITY),
             same_top: Estimate::of_mean(&of(&|window| window.models[index].same_top)).within(0.0, 1.0),
             took_ms,
-            // A clock before 1970 is no reason to fail.
+            // A clock before 1970 must not fail the run.
             measured_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         }
     }
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_that_is_surprised_by_as_much_more_everywhere_has_a_ratio_without_doubt() {
+    fn a_constant_difference_in_surprisal_gives_a_ratio_without_uncertainty() {
         let window = |reference: f64| Window {
             reference,
             models: vec![OfModel { surprise: reference + 0.1, divergence: 0.02, same_top: 0.9 }],

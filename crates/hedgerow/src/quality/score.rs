@@ -1,18 +1,18 @@
-//! What a model's scores say of one place in a text, and of another model's scores there.
+//! Surprisal and Kullback-Leibler divergence from models' scores at one position of a text.
 
-/// What one model thinks comes next.
+/// A model's prediction of the next token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Guess {
-    /// Its first choice; of several equal ones, the first.
+    /// Its top token; of several equal ones, the first.
     pub(super) top: usize,
-    /// The logarithm of the sum of its scores' exponentials: what a score lacks to be a log-probability.
+    /// The log-sum-exp of its scores: a score minus this is a log-probability.
     log_sum: f64,
 }
 
-/// A place in the text: what the reference thinks comes there, kept for the comparison with others.
+/// A position in the text: the reference's prediction there, buffered for the comparison with others.
 #[derive(Debug, Default)]
 pub(super) struct Place {
-    /// The exponentials of the reference's scores, less the largest.
+    /// The exponentials of the reference's scores minus the largest score.
     weights: Vec<f32>,
     sum: f64,
 }
@@ -24,14 +24,14 @@ impl Guess {
         Self { top, log_sum: f64::from(highest) + sum.ln() }
     }
 
-    /// The surprise at a token, `−ln p`, in nats.
+    /// The surprisal of a token, `−ln p`, in nats.
     pub(super) fn surprise(&self, scores: &[f32], token: usize) -> f64 {
         self.log_sum - f64::from(scores[token])
     }
 }
 
 impl Place {
-    /// Takes in what the reference thinks.
+    /// Sets the reference's scores, and returns its prediction.
     pub(super) fn reference(&mut self, scores: &[f32]) -> Guess {
         let (top, highest) = highest(scores);
         self.weights.clear();
@@ -53,7 +53,7 @@ impl Place {
             .zip(pairs)
             .map(|(&weight, (&own, &other))| f64::from(weight) * (f64::from(own) - f64::from(other)))
             .sum();
-        // Not below 0 but for rounding.
+        // Negative only by rounding.
         (apart / self.sum + other.1.log_sum - reference.1.log_sum).max(0.0)
     }
 }
@@ -67,13 +67,13 @@ fn highest(scores: &[f32]) -> (usize, f32) {
 mod tests {
     use super::*;
 
-    /// Scores of a distribution, shifted, because scores may be.
+    /// Scores of a distribution, with an arbitrary offset as scores may have.
     fn scores(probabilities: &[f64]) -> Vec<f32> {
         probabilities.iter().map(|probability| (probability.ln() + 7.5) as f32).collect()
     }
 
     #[test]
-    fn a_surprise_is_the_logarithm_of_the_probability() {
+    fn the_surprisal_is_the_negative_logarithm_of_the_probability() {
         let scores = scores(&[0.5, 0.25, 0.25]);
         let guess = Guess::of(&scores);
         assert_eq!(guess.top, 0);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn divergence_is_that_of_the_definition_and_none_from_itself() {
+    fn the_divergence_agrees_with_its_definition_and_is_zero_from_itself() {
         let (p, q) = ([0.5, 0.25, 0.25], [0.25, 0.5, 0.25]);
         let expected: f64 = p.iter().zip(q).map(|(p, q): (&f64, f64)| p * (p / q).ln()).sum();
         let (of_p, of_q) = (scores(&p), scores(&q));

@@ -1,4 +1,4 @@
-//! What a comparison is about, and what makes it one that means something.
+//! The subject of a comparison, and the checks that make it meaningful.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Evaluation;
+use crate::build_version;
 use crate::models::hex;
-use crate::profile::{self, ModelFile};
+use crate::profile::ModelFile;
 
-/// Where one of these differs, the figures may.
+/// Everything that a comparison's figures depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Subject {
     pub(crate) model: ModelFile,
@@ -19,24 +20,24 @@ pub(crate) struct Subject {
     pub(crate) text: TextFile,
     /// Tokens of a window.
     pub(crate) ctx: u32,
-    /// Windows that were read.
+    /// The number of windows read.
     pub(crate) chunks: u32,
-    /// Whether each began with the token that begins a text.
+    /// Whether each window began with the beginning-of-sequence token.
     pub(crate) bos: bool,
     /// The program and its version.
     pub(crate) engine: String,
-    /// The version of the binding that llama.cpp comes with.
+    /// The version of the binding that contains llama.cpp.
     pub(crate) llama_cpp: String,
 }
 
-/// The text that was read.
+/// The text that was read, by its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TextFile {
     /// Its file's name.
     pub(crate) name: String,
-    /// The checksum of what was read.
+    /// The checksum of the text.
     pub(crate) sha256: String,
-    /// How many tokens all of it has.
+    /// The number of tokens of the whole text.
     pub(crate) tokens: u32,
 }
 
@@ -71,7 +72,7 @@ pub(crate) enum QualityError {
 }
 
 impl QualityError {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
             Self::Llama(error) => error.hint().to_owned(),
@@ -93,7 +94,7 @@ impl QualityError {
         }
     }
 
-    /// A name that does not change between versions, for scripts.
+    /// Returns a stable name of the error, for scripts.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Llama(error) => error.code(),
@@ -107,7 +108,7 @@ impl QualityError {
 }
 
 impl Text {
-    /// Reads a text; a line break at its very end does not count, as in llama.cpp's own tool.
+    /// Reads a text; a line break at its very end is dropped, as in llama.cpp's own tool.
     ///
     /// # Errors
     ///
@@ -128,10 +129,10 @@ impl Text {
 }
 
 impl Subject {
-    /// Below that a window is no context.
+    /// The shortest window; a shorter one gives too little context.
     pub(crate) const WINDOW_MIN: Tokens = Tokens(16);
 
-    /// What is about to be compared.
+    /// Returns the subject of a comparison.
     pub(crate) fn of(
         model: ModelFile,
         reference: ModelFile,
@@ -149,13 +150,13 @@ impl Subject {
             ctx: evaluation.window as u32,
             chunks: evaluation.windows(),
             bos: evaluation.begins_with_bos(),
-            engine: profile::version(),
+            engine: build_version::version(),
             llama_cpp: hedgerow_llama::BINDING.to_owned(),
         }
     }
 
-    /// A name for its file: the model's, its precision, and a digest of everything but versions, so that what is
-    /// measured again takes the place of what an older program measured.
+    /// Returns its file's name: the model's, its precision, and a digest of everything but versions, so that a new
+    /// measurement replaces that of an older program.
     pub(super) fn file_name(&self) -> String {
         let safe = |letter: char| {
             if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' }
@@ -168,12 +169,12 @@ impl Subject {
     }
 }
 
-/// Whether a model has the architecture, dimensions and vocabulary of the reference: what can be seen of two
-/// files being one model. That they were trained alike, no file says.
+/// Checks that a model has the architecture, dimensions and vocabulary of the reference. Files do not show whether
+/// two models were trained alike, so more cannot be checked.
 ///
 /// # Errors
 ///
-/// The first thing in which they differ.
+/// The first property in which they differ.
 pub(crate) fn kinship(path: &Path, model: &LlamaModel, reference: &LlamaModel) -> Result<(), QualityError> {
     let (own, other) = (model.info(), reference.info());
     let different = |what: &'static str, own: String, reference: String| {
@@ -200,7 +201,7 @@ pub(crate) fn kinship(path: &Path, model: &LlamaModel, reference: &LlamaModel) -
     Ok(())
 }
 
-/// A digest of the texts of all tokens.
+/// Returns a digest of the texts of all tokens.
 fn vocabulary(model: &LlamaModel) -> String {
     let mut hasher = Sha256::new();
     let mut bytes = Vec::new();

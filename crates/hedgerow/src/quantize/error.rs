@@ -1,4 +1,4 @@
-//! Every way in which a model is not quantized.
+//! The errors of quantization.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ pub(crate) enum QuantizeError {
 }
 
 impl QuantizeError {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
             Self::Model(error) => error.hint(),
@@ -68,7 +68,7 @@ impl QuantizeError {
         }
     }
 
-    /// A name that does not change between versions, for scripts.
+    /// Returns a stable name of the error, for scripts.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Model(error) => error.code(),

@@ -1,7 +1,7 @@
-//! Importance matrices: how much each column of a tensor matters, as llama.cpp's `llama-imatrix` writes it.
+//! Importance matrices: the weight of each column of a tensor, as llama.cpp's `llama-imatrix` writes them.
 //!
 //! The file is GGUF: for each tensor `NAME` a tensor `NAME.in_sum2`, the sum of its inputs' squares by column
-//! and matrix, and `NAME.counts`, how many inputs each matrix has seen.
+//! and matrix, and `NAME.counts`, the number of inputs of each matrix.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::models::{self, GgufTensor};
 pub(crate) struct Importance {
     /// Its file.
     pub(crate) path: PathBuf,
-    /// By the tensor's name: the mean square of what each column is multiplied by.
+    /// By the tensor's name: the mean square of each column's inputs.
     pub(crate) entries: Vec<(String, Vec<f32>)>,
 }
 
@@ -24,11 +24,11 @@ const SUMS: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
 
 impl Importance {
-    /// Reads a matrix and compares it with the model's tensors.
+    /// Reads a matrix and checks it against the model's tensors.
     ///
     /// # Errors
     ///
-    /// When the file is no matrix, or is one of another model.
+    /// When the file is no importance matrix, or is one of another model.
     pub(super) fn read(path: &Path, model: &[GgufTensor]) -> Result<Self, QuantizeError> {
         let none = |reason: String| QuantizeError::NoImportance { path: path.to_owned(), reason };
         let table = models::read_tensors(path).map_err(|error| none(error.to_string()))?;
@@ -52,7 +52,7 @@ impl Importance {
     }
 }
 
-/// A tensor's numbers; none where they are not what they should be.
+/// Reads a tensor's numbers; empty if the tensor is invalid.
 fn numbers(file: &mut File, tensor: &GgufTensor) -> Vec<f32> {
     let mut bytes = Vec::new();
     let is_read = tensor.kind == "F32"
@@ -64,7 +64,7 @@ fn numbers(file: &mut File, tensor: &GgufTensor) -> Vec<f32> {
     bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
 }
 
-/// Sums over counts; a matrix that has seen nothing weighs all its columns the same, as in llama.cpp.
+/// Divides sums by counts; a matrix without inputs gives all its columns the same weight, as in llama.cpp.
 fn means(sums: &[f32], counts: &[f32]) -> Option<Vec<f32>> {
     let columns = sums.len().checked_div(counts.len()).filter(|&columns| columns > 0)?;
     let is_whole = columns * counts.len() == sums.len();
@@ -75,7 +75,7 @@ fn means(sums: &[f32], counts: &[f32]) -> Option<Vec<f32>> {
     (is_whole && means.iter().all(|mean| mean.is_finite())).then_some(means)
 }
 
-/// The first thing by which it is seen to be another model's.
+/// Checks that a matrix belongs to the model; the error is the first mismatch.
 fn fits(entries: &[(String, Vec<f32>)], model: &[GgufTensor]) -> Result<(), String> {
     let by_name: BTreeMap<&str, &GgufTensor> =
         model.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
@@ -89,7 +89,7 @@ fn fits(entries: &[(String, Vec<f32>)], model: &[GgufTensor]) -> Result<(), Stri
         }
         known += 1;
     }
-    // Some that are unknown are no harm: an output matrix that the model shares with its embedding.
+    // Some unknown tensors are harmless, such as an output matrix that the model shares with its embedding.
     if 2 * known < entries.len() {
         return Err(format!("the model has only {known} of its {} tensors", entries.len()));
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_is_the_mean_over_what_its_matrix_has_seen() {
+    fn a_weight_is_the_mean_over_the_inputs_of_its_matrix() {
         assert_eq!(means(&[2.0, 4.0, 9.0, 9.0], &[2.0, 0.0]), Some(vec![1.0, 2.0, 1.0, 1.0]));
         assert_eq!(means(&[2.0, 4.0, 9.0], &[2.0, 1.0]), None);
         assert_eq!(means(&[2.0], &[]), None);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_of_another_model_is_told_by_names_or_sizes() {
+    fn a_matrix_of_another_model_is_recognized_by_names_or_sizes() {
         let model = [tensor("a.weight", &[2, 8]), tensor("experts.weight", &[2, 8, 3])];
         let entry = |name: &str, count: usize| (name.to_owned(), vec![1.0; count]);
         assert_eq!(fits(&[entry("a.weight", 2), entry("experts.weight", 6), entry("b", 1)], &model), Ok(()));

@@ -1,8 +1,8 @@
-//! Storing a model in fewer bits.
+//! Quantization of model files.
 //!
-//! - takes: a model that is here, the precisions to make of it, and perhaps an importance matrix
-//! - gives: for each precision a file with its checksum, and beside it what it was made from
-//! - never: leaves half a file, writes over one unasked, or calls a file better than its source
+//! - takes: a local model, the precisions to make, and optionally an importance matrix
+//! - gives: for each precision a file with its checksum, and beside it a record of its origin
+//! - never: leaves a partial file, overwrites one without `--force`, or calls a file better than its source
 //!
 //! Read [`Job::plan`] and [`Planned::run`]. llama.cpp does the arithmetic (`hedgerow_llama::quantize`).
 
@@ -22,7 +22,7 @@ pub(crate) use origin::{Ancestor, Made, Origin};
 
 use crate::models::{self, FetchedModel, GgufSummary, GgufTensor, ModelError, Progress, Report};
 
-/// What to make of which file, and where.
+/// A quantization job: the source, the output folder and the options.
 #[derive(Debug)]
 pub(crate) struct Job {
     source: FetchedModel,
@@ -34,7 +34,7 @@ pub(crate) struct Job {
     may_replace: bool,
 }
 
-/// One precision of a [`Job`], after everything was checked that can be checked before it is written.
+/// One precision of a [`Job`], after every check that is possible before it is written.
 #[derive(Debug)]
 pub(crate) struct Planned<'j> {
     job: &'j Job,
@@ -43,7 +43,7 @@ pub(crate) struct Planned<'j> {
     target: PathBuf,
 }
 
-/// The precision of that name in any case.
+/// Finds a precision by its name, ignoring case.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub(crate) fn precision(name: &str) -> Result<&'static str, QuantizeError> {
 }
 
 impl Job {
-    /// Looks at the source and, if there is one, at the importance matrix.
+    /// Reads the source's header and, if there is one, the importance matrix.
     ///
     /// # Errors
     ///
@@ -72,12 +72,12 @@ impl Job {
         Ok(Self { source, summary, tensors, folder, importance, threads, may_replace })
     }
 
-    /// Plans every precision, so that nothing is written if one of them is not possible.
+    /// Plans every precision, so that nothing is written if one of them is impossible.
     ///
     /// # Errors
     ///
-    /// When a file is there already, the disk has too little room for all of them, llama.cpp refuses, or a
-    /// precision needs an importance matrix and there is none.
+    /// When a file exists already, the disk has too little space for all of them, llama.cpp refuses, or a precision
+    /// needs an importance matrix and there is none.
     pub(crate) fn plan(&self, precisions: &[&'static str]) -> Result<Vec<Planned<'_>>, QuantizeError> {
         let planned: Vec<_> = precisions.iter().map(|name| self.plan_one(name)).collect::<Result<_, _>>()?;
         models::create_folder(&self.folder)?;
@@ -106,8 +106,8 @@ impl Job {
         QuantizeOptions { precision, importance, threads: self.threads }
     }
 
-    /// The size of a new file: its weights, llama.cpp's rounding of their sum, the padding between them, and
-    /// the same words about the model as the source has.
+    /// Estimates the size of a new file: its weights, llama.cpp's rounding of their sum, the padding between them,
+    /// and a header as large as the source's.
     fn file_bytes(&self, plan: &QuantizePlan) -> u64 {
         const ROUNDING: u64 = 1 << 20;
         let weights: u64 = self.tensors.iter().map(|tensor| tensor.bytes).sum();
@@ -115,7 +115,7 @@ impl Job {
         plan.weights.0 + header + 64 * self.summary.tensor_count + ROUNDING
     }
 
-    /// What each file that is made of this source is no better than.
+    /// Returns the quantized file that limits the quality of every file made from this source, if there is one.
     fn ancestor(&self, sha256: &str) -> Option<Ancestor> {
         let inherited = Origin::beside(&self.source.path).and_then(|origin| origin.no_better_than);
         inherited.or_else(|| {
@@ -135,11 +135,11 @@ impl Job {
 }
 
 impl Planned<'_> {
-    /// Makes the file, checks it, and puts it in its place together with its checksum and its origin.
+    /// Makes the file, checks it, and moves it to its place together with its checksum and its origin.
     ///
     /// # Errors
     ///
-    /// When the disk fails or llama.cpp does; then nothing is left of it.
+    /// When the disk or llama.cpp fails; then the partial file is removed.
     pub(crate) fn run(&self, report: Report<'_>) -> Result<Made, QuantizeError> {
         let _lock = models::lock(&models::with_suffix(&self.target, ".lock"))?;
         let partial = models::with_suffix(&self.target, ".partial");
@@ -189,14 +189,14 @@ impl Planned<'_> {
             job.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.bytes)).collect();
         let total: u64 = sizes.values().sum();
         let title = self.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // llama.cpp names tensors on this thread, but through a callback that outlives no borrow.
+        // A channel, because llama.cpp reports each tensor through a callback that cannot borrow from this function.
         let (sender, begun) = std::sync::mpsc::channel::<String>();
         let options = job.options(self.precision);
         std::thread::scope(|scope| {
             let (from, to) = (&job.source.path, partial);
             let work = scope.spawn(move || {
                 hedgerow_llama::quantize(from, to, &options, move |name| {
-                    // Whoever listened may have gone; the file matters more.
+                    // The receiver may be gone; only the progress is lost then.
                     let _ = sender.send(name.to_owned());
                 })
             });
@@ -236,7 +236,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
     real(one).is_some_and(|one| real(other) == Some(one))
 }
 
-/// `free` is `None` where the system does not say; then the disk has the last word.
+/// Checks the free disk space. `free` is `None` where the system does not report it; then writing may still fail.
 fn check_room(folder: &Path, needed: u64, free: Option<u64>) -> Result<(), QuantizeError> {
     match free {
         Some(free) if free < needed => {
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_new_precision_takes_the_place_of_the_old_one_in_the_name() {
+    fn the_new_precision_replaces_the_old_one_in_the_name() {
         let name = |source: &str| file_name(Path::new(source), "Q8_0");
         assert_eq!(name("/m/Tiny-1B.Q4_1.gguf"), "Tiny-1B.Q8_0.gguf");
         assert_eq!(name("tiny-1b-q4_k_m.gguf"), "tiny-1b.Q8_0.gguf");
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_precision_is_known_in_any_case_and_an_unknown_one_lists_all() {
+    fn a_precision_is_found_ignoring_case_and_the_error_for_an_unknown_one_lists_all() {
         assert_eq!(precision("q4_k_m").unwrap(), "Q4_K_M");
         let error = precision("q4").unwrap_err();
         assert_eq!(error.code(), "unknown_precision");
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_with_too_little_room_is_noticed_beforehand() {
+    fn a_disk_with_too_little_space_is_detected_beforehand() {
         let folder = Path::new("/models");
         assert!(check_room(folder, 10, Some(10)).is_ok() && check_room(folder, 10, None).is_ok());
         let error = check_room(folder, 3 << 20, Some(1 << 20)).unwrap_err();

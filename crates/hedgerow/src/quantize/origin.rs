@@ -1,4 +1,4 @@
-//! What a quantized file was made from: written beside it as `FILE.origin.json`.
+//! The origin of a quantized file, written beside it as `FILE.origin.json`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,54 +9,54 @@ use crate::models::{self, GgufTensor, ModelError};
 
 pub(super) const FORMAT: &str = "hedgerow-origin/1";
 
-/// The content of the file beside a quantized model.
+/// The content of `FILE.origin.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     pub(super) format: String,
-    /// The precision that was asked for.
+    /// The requested precision.
     pub(crate) precision: String,
-    /// The size of the file that this is about.
+    /// The size of the quantized file.
     pub(crate) bytes: u64,
     /// Its checksum.
     pub(crate) sha256: String,
-    /// What it was made from.
+    /// The file it was made from.
     pub(crate) source: Ancestor,
-    /// The quantized file that it descends from, if there is one: what was lost there stays lost.
+    /// The quantized file that it descends from, if there is one: the loss there cannot be undone.
     pub(crate) no_better_than: Option<Ancestor>,
     /// The importance matrix.
     pub(crate) importance: Option<String>,
-    /// The tensors that could not be stored as asked.
+    /// The tensors that could not be stored in the requested type.
     pub(crate) fallbacks: Vec<FellBack>,
-    /// The version of the binding that llama.cpp comes with.
+    /// The version of the binding that contains llama.cpp.
     pub(crate) llama_cpp: String,
 }
 
 /// A file that another was made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ancestor {
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     pub(crate) name: String,
-    /// Its precision, in the file's own words.
+    /// Its precision, as stated in the file.
     pub(crate) precision: String,
     /// Its checksum.
     pub(crate) sha256: String,
 }
 
-/// A tensor that could not be stored as asked, because its rows cannot be cut into that type's blocks.
+/// A tensor that could not be stored in the requested type, because its rows do not divide into that type's blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FellBack {
     pub(crate) tensor: String,
     pub(crate) columns: u64,
     pub(crate) wanted: String,
-    /// As the file's own table has it.
+    /// The type in the file's own table.
     pub(crate) got: String,
 }
 
-/// A file that was just made.
+/// A newly made file.
 #[derive(Debug, Serialize)]
 pub(crate) struct Made {
     pub(crate) path: PathBuf,
-    /// Bits of a weight, on average over all tensors.
+    /// Mean bits per weight over all tensors.
     pub(crate) bits_per_weight: f64,
     /// The file's own table of tensors, by type.
     pub(crate) tensors: BTreeMap<String, Share>,
@@ -70,13 +70,13 @@ pub(crate) struct Made {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Share {
     pub(crate) count: u64,
-    /// How many weights they hold.
+    /// The number of their weights.
     pub(crate) weights: u64,
     pub(crate) bytes: u64,
 }
 
 impl Origin {
-    /// What lies beside a model; `None` if nothing does, or something about a file of another size.
+    /// Reads the origin beside a model; `None` if there is none, or one of a file of another size.
     pub(crate) fn beside(model: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(place(model)).ok()?;
         let bytes = std::fs::metadata(model).ok()?.len();
@@ -92,14 +92,14 @@ impl Origin {
         models::put(&partial, &place)
     }
 
-    /// The sentence that goes with a file whose weights were quantized before.
+    /// Returns the warning for a file whose source was quantized already.
     fn warning(&self) -> Option<String> {
         self.no_better_than.as_ref().map(|ancestor| ancestor.warning(&self.precision))
     }
 }
 
 impl Ancestor {
-    /// What is to be said of files that descend from this one.
+    /// Returns the warning for files that descend from this one.
     pub(crate) fn warning(&self, descendants: &str) -> String {
         format!(
             "no better than {}, which is {}, though made from it: {descendants}; what was lost there stays lost",
@@ -128,16 +128,16 @@ impl Made {
     }
 }
 
-/// What llama.cpp said of tensors, with the types that the new file's own table has.
-pub(super) fn fallbacks(said: &[hedgerow_llama::Fallback], tensors: &[GgufTensor]) -> Vec<FellBack> {
+/// Returns the fallbacks that llama.cpp reported, with the types in the new file's own table.
+pub(super) fn fallbacks(planned: &[hedgerow_llama::Fallback], tensors: &[GgufTensor]) -> Vec<FellBack> {
     let kind = |name: &str| tensors.iter().find(|tensor| tensor.name == name).map(|tensor| &tensor.kind);
-    let fell_back = |said: &hedgerow_llama::Fallback| FellBack {
-        tensor: said.tensor.clone(),
-        columns: said.columns,
-        wanted: said.wanted.clone(),
-        got: kind(&said.tensor).unwrap_or(&said.got).clone(),
+    let fell_back = |one: &hedgerow_llama::Fallback| FellBack {
+        tensor: one.tensor.clone(),
+        columns: one.columns,
+        wanted: one.wanted.clone(),
+        got: kind(&one.tensor).unwrap_or(&one.got).clone(),
     };
-    said.iter().map(fell_back).collect()
+    planned.iter().map(fell_back).collect()
 }
 
 fn place(model: &Path) -> PathBuf {

@@ -22,9 +22,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::clock::Clock;
 use super::engine_thread::EngineCommand;
 use super::recorder::Recorder;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// What happens to the node.

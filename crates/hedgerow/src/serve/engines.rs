@@ -13,7 +13,7 @@ use hedgerow_llama::{Device, EngineOptions, LlamaEngine, LlamaModel, LoadOptions
 use self_cell::self_cell;
 
 use crate::hint::hinted;
-use crate::profile;
+use crate::models;
 
 self_cell!(
     /// An engine and the model that it borrows.
@@ -191,5 +191,5 @@ impl Engines {
 }
 
 fn fingerprint(path: &Path) -> anyhow::Result<String> {
-    profile::fingerprint(path).with_context(|| format!("reading {}", path.display()))
+    models::fingerprint(path).with_context(|| format!("reading {}", path.display()))
 }

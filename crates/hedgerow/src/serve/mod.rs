@@ -3,7 +3,6 @@
 //! [`start`] builds it from the loaded precisions of a model; the HTTP side hands requests to [`Node::submit`] and hears
 //! their response streams from a [`RequestHandle`].
 
-mod clock;
 mod driver;
 mod engine_thread;
 mod engines;
@@ -14,7 +13,7 @@ mod variants;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
@@ -26,11 +25,10 @@ use hedgerow_core::quantization::Precision;
 use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
-use hedgerow_llama::{EngineOptions, LlamaModel};
+use hedgerow_llama::LlamaModel;
 use hedgerow_sim::Header;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use clock::Clock;
 pub(crate) use driver::RequestStatus;
 use driver::{Command, Driver, Submission};
 pub(crate) use priority::run_before_the_engine;
@@ -39,8 +37,9 @@ pub(crate) use recorder::RecordingFile;
 pub(crate) use request_handle::{RequestHandle, Update};
 pub(crate) use variants::{Foreseen, Variant, foresee};
 
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::host::{Cpus, Root, Threads, pin_this_thread};
+use crate::engine_setup::{engine_options, settle_engine_thread};
 use crate::metrics::Metrics;
 use crate::profile::Profiler;
 
@@ -148,38 +147,6 @@ fn start_recorder(
     };
     let (recorder, writer) = Recorder::start(file, header).context("starting the recorder's thread")?;
     Ok((recorder, Some(writer)))
-}
-
-/// How many threads the engine has, and why. The host is looked at once, so that all who ask get the same answer.
-pub(crate) fn engine_threads(config: &Config) -> Threads {
-    static CPUS: OnceLock<Cpus> = OnceLock::new();
-    CPUS.get_or_init(|| Cpus::read(&Root::system())).threads(config.engine.threads)
-}
-
-/// Puts this thread, and the engine threads that it will start, on the CPUs that the engine should use, and says how many
-/// threads there will be. To be called before an engine is made.
-pub(crate) fn settle_engine_thread(config: &Config) {
-    let Threads { count, reason, pin_to } = engine_threads(config);
-    tracing::info!("engine threads: {count}, {reason}");
-    if pin_to.is_some_and(|cpus| !pin_this_thread(&cpus)) {
-        tracing::warn!("the engine's threads cannot be kept on the fast CPUs; slower ones may hold steps up");
-    }
-}
-
-/// The engine that a configuration asks for.
-pub(crate) fn engine_options(config: &Config) -> EngineOptions {
-    let threads = engine_threads(config).count;
-    EngineOptions {
-        parallel: config.engine.parallel,
-        context: config.engine.context,
-        retained: config.engine.retained,
-        threads,
-        threads_batch: threads,
-        micro_batch: Tokens(config.engine.micro_batch),
-        kv_unified: false,
-        flash_attention: true,
-        kv_type: config.engine.kv_type,
-    }
 }
 
 /// Asks the driver that receives these commands for an answer.

@@ -18,6 +18,7 @@ use super::engines::Engines;
 use crate::config::Config;
 use crate::hint::hinted;
 use crate::kernels::Chosen;
+use crate::loading::LoadedModel;
 use crate::profile::Known;
 
 /// One precision to serve, in memory.
@@ -32,6 +33,14 @@ pub(crate) struct Variant {
     pub(crate) load: Span,
     pub(crate) speed: Speed,
     pub(crate) quality: Quality,
+}
+
+impl Variant {
+    /// Makes a loaded model a precision to serve.
+    pub(crate) fn of(loaded: LoadedModel, speed: Speed, quality: Quality) -> Self {
+        let load = Span::from_millis(loaded.load_ms);
+        Self { model: loaded.model, path: loaded.path, kernels: loaded.kernels, load, speed, quality }
+    }
 }
 
 /// A precision whose engine was made and measured.
@@ -132,7 +141,7 @@ pub(crate) struct Foreseen {
 ///
 /// When there are none, or the memory for weights does not suffice.
 pub(crate) fn foresee(precisions: &[Foreseen], config: &Config) -> anyhow::Result<Node> {
-    let options = super::engine_options(config);
+    let options = crate::engine_setup::engine_options(config);
     let first = precisions.first().context("there is no precision")?;
     let mut room = Room::new(config.model.weights_limit);
     let mut ready = Vec::new();

@@ -1,4 +1,4 @@
-//! When requests come.
+//! Arrival processes.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use rand_distr::{Distribution as _, Gamma};
 use super::draw::{Purpose, stream};
 use crate::hint::hinted;
 
-/// How requests follow each other.
+/// An arrival process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Arrivals {
-    /// Gaps from a gamma distribution whose mean is that of the rate. 1 is a Poisson process; below 1 is
-    /// burstier, above 1 more even. The coefficient of variation of the gaps is `1 / sqrt(shape)`: the
-    /// meaning of vLLM's `--burstiness`.
+    /// Gamma-distributed gaps whose mean is the inverse of the rate. A shape of 1 is a Poisson process; below 1 is
+    /// burstier, above 1 more regular. The coefficient of variation of the gaps is `1 / sqrt(shape)`, as with
+    /// vLLM's `--burstiness`.
     Gamma {
         /// Above 0.
         shape: f64,
     },
-    /// As others once came.
+    /// The arrivals of a recorded trace.
     Trace {
-        /// What came.
+        /// The trace.
         trace: Trace,
-        /// Where in the trace to begin; `None`: anywhere, by seed.
+        /// Where in the trace to begin; `None`: drawn from the seed.
         start: Option<Duration>,
-        /// How its lengths are made to fit.
+        /// How its lengths are scaled and capped.
         fit: TraceFit,
     },
 }
 
-/// The times of a renewal process with gamma gaps, up to, but without, `duration`.
+/// Draws the times of a renewal process with gamma-distributed gaps, up to, but without, `duration`.
 pub(super) fn gamma_times(rate_per_s: f64, shape: f64, duration: Duration, seed: u64) -> Vec<Duration> {
     let mut random = stream(seed, Purpose::Gaps);
     let gaps = Gamma::new(shape, 1.0 / (rate_per_s * shape)).expect("rate and shape were checked");
@@ -45,12 +45,12 @@ pub(super) fn gamma_times(rate_per_s: f64, shape: f64, duration: Duration, seed:
     }
 }
 
-/// A window of a trace, thinned to a rate: each request stays with the probability `rate / trace's rate`,
-/// whatever became of the others, so that bursts stay bursts.
+/// Returns a window of a trace, thinned to a rate: each request stays with the probability `rate / trace's rate`,
+/// independently of the others, so that bursts are preserved.
 ///
 /// # Errors
 ///
-/// When the trace has not so many requests, or is too short.
+/// When the trace's rate is too low, or the trace is too short.
 pub(super) fn thinned(
     trace: &Trace,
     start: Option<Duration>,
@@ -69,11 +69,11 @@ pub(super) fn thinned(
     let end_s = start_s + duration.as_secs_f64();
     let mut random = stream(seed, Purpose::Thinning);
     let window = trace.rows().iter().filter(|row| (start_s..end_s).contains(&row.at_s));
-    let kept = window.filter(|_| random.random::<f64>() < keep);
-    Ok(kept.map(|row| (Duration::from_secs_f64(row.at_s - start_s), *row)).collect())
+    let sampled = window.filter(|_| random.random::<f64>() < keep);
+    Ok(sampled.map(|row| (Duration::from_secs_f64(row.at_s - start_s), *row)).collect())
 }
 
-/// Where in the trace the run begins, in seconds.
+/// Returns where in the trace the run begins, in seconds.
 fn window_start(
     trace: &Trace,
     start: Option<Duration>,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_have_the_rate_and_the_burstiness_that_were_asked_for() {
+    fn gaps_have_the_requested_rate_and_burstiness() {
         [0.25, 1.0, 4.0].into_iter().for_each(check_gaps);
     }
 
@@ -142,37 +142,37 @@ mod tests {
     }
 
     #[test]
-    fn a_thinned_trace_has_the_rate_asked_for_and_keeps_its_bursts() {
+    fn a_thinned_trace_has_the_requested_rate_and_preserves_bursts() {
         let duration = Duration::from_secs(5000);
-        let kept = thinned(&bursts(), Some(Duration::ZERO), 0.5, duration, 1).unwrap();
-        assert!((kept.len() as f64 - 2500.0).abs() < 4.0 * f64::sqrt(1250.0), "{}", kept.len());
-        // Every one of them stands within the first second of ten, where it stood before.
-        assert!(kept.iter().all(|(at, _)| at.as_secs() % 10 == 0));
-        let times: Vec<Duration> = kept.iter().map(|(at, _)| *at).collect();
+        let sample = thinned(&bursts(), Some(Duration::ZERO), 0.5, duration, 1).unwrap();
+        assert!((sample.len() as f64 - 2500.0).abs() < 4.0 * f64::sqrt(1250.0), "{}", sample.len());
+        // Each arrives within the first second of ten, as before.
+        assert!(sample.iter().all(|(at, _)| at.as_secs() % 10 == 0));
+        let times: Vec<Duration> = sample.iter().map(|(at, _)| *at).collect();
         let all: Vec<Duration> =
             bursts().rows().iter().map(|row| Duration::from_secs_f64(row.at_s)).collect();
-        // Thinning tends to a Poisson process (1), but these stay burstier than that by far.
+        // Thinning tends to a Poisson process, whose coefficient is 1, but these stay much burstier.
         assert!(coefficient_of_variation(&all) > 2.5);
         assert!(coefficient_of_variation(&times) > 1.5, "{}", coefficient_of_variation(&times));
     }
 
     #[test]
-    fn a_seed_chooses_the_window_unless_it_is_named() {
+    fn the_seed_determines_the_window_unless_a_start_is_given() {
         let minute = Duration::from_secs(60);
         let window = |start, seed| thinned(&bursts(), start, 1.0, minute, seed).unwrap();
         assert_ne!(window(None, 1), window(None, 2));
         assert_eq!(window(None, 1), window(None, 1));
-        // Nothing is left out at the trace's own rate.
+        // No request is removed at the trace's own rate.
         assert_eq!(window(Some(minute), 1), window(Some(minute), 2));
         assert_eq!(window(Some(minute), 1).len(), 60);
     }
 
     #[test]
     fn a_trace_that_is_too_slow_or_too_short_is_refused() {
-        let said = |rate, duration| {
+        let error = |rate, duration| {
             thinned(&bursts(), None, rate, Duration::from_secs(duration), 1).unwrap_err().to_string()
         };
-        assert_eq!(said(3.0, 60), "the trace has 1.00 requests a second, fewer than 3");
-        assert_eq!(said(0.5, 6000), "the trace is 5991 s long, which is less than 0 s + 6000 s");
+        assert_eq!(error(3.0, 60), "the trace has 1.00 requests a second, fewer than 3");
+        assert_eq!(error(0.5, 6000), "the trace is 5991 s long, which is less than 0 s + 6000 s");
     }
 }

@@ -1,4 +1,4 @@
-//! Classes: kinds of caller, what they ask for and what they expect.
+//! Request classes: their lengths, deadlines, quality floors and values.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -9,33 +9,33 @@ use serde::Deserialize;
 
 use crate::hint::hinted;
 
-/// `config/classes.toml`: the classes unless others are given.
+/// `config/classes.toml`: the default classes.
 pub(crate) const BUILT_IN: &str = include_str!("../../../../config/classes.toml");
 
-/// No question and no answer is longer.
+/// The longest prompt or output, in tokens.
 const TOKENS_MAX: u32 = 1_000_000;
-/// A day, as the server takes it.
+/// The longest deadline, a day as in the server.
 const DEADLINE_MS_MAX: u64 = 86_400_000;
-/// Parts and values count against each other; beyond this their sums lose the small ones.
+/// The range of parts and values, which are relative weights; beyond it their sums would lose the small ones.
 const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
-const WEIGHTS_SAID: &str = "from 1e-6 to 1e6";
+const WEIGHTS_RANGE: &str = "from 1e-6 to 1e6";
 
-/// A kind of caller.
+/// A request class.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Class {
-    /// What tables call it.
+    /// Its name in tables.
     pub(crate) name: String,
-    /// Part of all requests; the parts of all classes add up to 1.
+    /// Its fraction of all requests; the fractions of all classes add up to 1.
     pub(crate) part: f64,
-    /// Tokens of the question.
+    /// Tokens of the prompt.
     pub(crate) prompt_tokens: RangeInclusive<u32>,
-    /// Tokens of the answer.
+    /// Tokens of the output.
     pub(crate) output_tokens: RangeInclusive<u32>,
     /// End-to-end deadline.
     pub(crate) deadline: Option<Duration>,
     /// Quality floor.
     pub(crate) min_quality: Option<f64>,
-    /// What an answer in time is worth.
+    /// The value of an answer in time.
     pub(crate) value: f64,
 }
 
@@ -80,11 +80,11 @@ impl Class {
         Self::parse(&text, &place)
     }
 
-    /// Reads classes from a file's text; `place` is what errors call the file.
+    /// Parses classes from a file's text; `place` is the file's name in errors.
     ///
     /// # Errors
     ///
-    /// When it is not TOML, has a key that does not exist, or a value that cannot be.
+    /// When it is not TOML, or has an unknown key or an invalid value.
     pub(crate) fn parse(text: &str, place: &str) -> anyhow::Result<Vec<Self>> {
         let raw: RawClasses = toml::from_str(text).map_err(|error| {
             hinted(format!("in {place}: {}", error.to_string().trim_end()), hint_for(error.message()))
@@ -113,8 +113,8 @@ impl Class {
         Ok(classes)
     }
 
-    /// Index of the class that so many answer tokens belong to: whose range holds them, else whose range is
-    /// closest; the first of several.
+    /// Returns the index of the class whose range of output tokens contains the given number, or else is closest to
+    /// it; the first of several.
     pub(crate) fn closest(classes: &[Self], output_tokens: u32) -> usize {
         let distance = |class: &Self| {
             let below = class.output_tokens.start().saturating_sub(output_tokens);
@@ -125,7 +125,7 @@ impl Class {
 }
 
 impl RawClass {
-    /// The class, or the key, its value and what that must be.
+    /// Returns the class; or the key in error, its value and what that must be.
     fn check(self) -> Result<Class, (&'static str, String, String)> {
         let wrong = |key, value: String, must_be: &str| Err((key, value, must_be.to_owned()));
         if self.name.is_empty() || self.name == "all" {
@@ -136,7 +136,7 @@ impl RawClass {
             );
         }
         if !WEIGHTS.contains(&self.part) {
-            return wrong("part", self.part.to_string(), WEIGHTS_SAID);
+            return wrong("part", self.part.to_string(), WEIGHTS_RANGE);
         }
         let range = |key, [least, most]: [u32; 2]| match least >= 1 && least <= most && most <= TOKENS_MAX {
             true => Ok(least..=most),
@@ -154,7 +154,7 @@ impl RawClass {
         }
         let value = self.value.unwrap_or(1.0);
         if !WEIGHTS.contains(&value) {
-            return wrong("value", value.to_string(), WEIGHTS_SAID);
+            return wrong("value", value.to_string(), WEIGHTS_RANGE);
         }
         Ok(Class {
             prompt_tokens: range("prompt_tokens", self.prompt_tokens)?,
@@ -168,7 +168,7 @@ impl RawClass {
     }
 }
 
-/// The way out of what the parser says.
+/// Returns the hint for a parser's error.
 fn hint_for(message: &str) -> String {
     let all = "`hedgerow bench serve --print-classes` prints a file with every key";
     // Serde writes: unknown field `prat`, expected one of `name`, `part`
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_file_is_whole() {
+    fn the_built_in_file_is_valid() {
         let classes = Class::built_in();
         let names: Vec<&str> = classes.iter().map(|class| class.name.as_str()).collect();
         assert_eq!(names, ["voice", "chat", "report"]);
@@ -201,24 +201,24 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_against_each_other() {
+    fn parts_are_relative_weights() {
         let two = format!("{ONE}{}", ONE.replace("\"a\"", "\"b\"").replace("part = 1", "part = 3"));
         let parts: Vec<f64> = Class::parse(&two, "").unwrap().iter().map(|class| class.part).collect();
         assert_eq!(parts, [0.25, 0.75]);
     }
 
     #[test]
-    fn an_unknown_key_is_told_the_one_that_was_meant() {
+    fn the_error_for_an_unknown_key_suggests_the_nearest_one() {
         let error = Class::parse(&ONE.replace("part", "prat"), "x.toml").unwrap_err();
-        let told = error.to_string();
-        assert!(told.contains("in x.toml") && told.contains("line 3") && told.contains("`prat`"), "{told}");
+        let text = error.to_string();
+        assert!(text.contains("in x.toml") && text.contains("line 3") && text.contains("`prat`"), "{text}");
         assert!(
             hint_for("unknown field `prat`, expected one of `name`, `part`, `value`").contains("mean `part`")
         );
     }
 
     #[test]
-    fn a_value_that_cannot_be_is_named() {
+    fn the_error_names_an_invalid_value() {
         check_error(
             &ONE.replace("[1, 2]", "[2, 1]"),
             expect![
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_belongs_to_the_class_with_the_closest_range() {
+    fn an_output_length_belongs_to_the_class_with_the_closest_range() {
         let classes = Class::built_in();
         // voice 12 to 24, chat 32 to 96, report 150 to 400.
         let closest =

@@ -1,4 +1,4 @@
-//! A caller as others would write it: one streaming chat completion over HTTP, on a connection of its own.
+//! The client: sends one streaming chat completion over HTTP, on a connection of its own, as any client would.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,43 +20,43 @@ use super::outcome::{Ending, Heard};
 use super::stream::{Chunk, Events};
 use crate::hint::hinted;
 
-/// How long a server may take to accept a connection.
+/// The timeout for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// More of an error's text is not read.
+/// The most bytes read of an error's text.
 pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
 
-/// Asks one server.
+/// A client of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
-    /// What the user calls the server: `host:port`.
+    /// The server as the user names it: `host:port`.
     authority: String,
-    /// What stands before `/v1` in every path.
+    /// The prefix of `/v1` in every path.
     prefix: String,
-    /// What is asked for in `model`, where the server wants to know.
+    /// The value of `model` in requests, if the server needs it.
     model: Option<String>,
 }
 
-/// When a caller stops listening.
+/// When the client stops reading an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Until {
     pub(super) at: Instant,
-    /// What that is called.
+    /// The ending to report then.
     pub(super) ending: &'static Ending,
 }
 
 impl Client {
-    /// A client of a server on this machine that has one model.
+    /// Returns a client of a server on this machine that has one model.
     pub(crate) fn of(address: SocketAddr) -> Self {
         Self { address, authority: address.to_string(), prefix: String::new(), model: None }
     }
 
-    /// A client of the server at a URL, once that has loaded its model; without a model's name, of the first
-    /// that the server lists.
+    /// Connects to the server at a URL, once it has loaded its model; without a model's name, uses the first that the
+    /// server lists.
     ///
     /// # Errors
     ///
-    /// When the URL is none, nobody listens there, or no model's name can be had.
+    /// When the URL is invalid, no server listens there, or no model's name can be found.
     pub(crate) async fn connect(url: &str, model: Option<&str>) -> anyhow::Result<Self> {
         let hint = "give the URL that clients use, such as http://127.0.0.1:8473";
         let uri: Uri = url.parse().map_err(|error| hinted(format!("`{url}` is not a URL: {error}"), hint))?;
@@ -71,8 +71,9 @@ impl Client {
             )
         };
         let connected = timeout(PATIENCE, TcpStream::connect((host, port))).await;
-        let stream =
-            connected.map_err(|_| unreachable(&"nobody answers"))?.map_err(|error| unreachable(&error))?;
+        let stream = connected
+            .map_err(|_| unreachable(&"it does not answer"))?
+            .map_err(|error| unreachable(&error))?;
         let path = uri.path().trim_end_matches('/');
         let mut client = Self {
             address: stream.peer_addr().map_err(|error| unreachable(&error))?,
@@ -95,12 +96,12 @@ impl Client {
         &self.authority
     }
 
-    /// What is asked for in `model`.
+    /// The value of `model` in requests.
     pub(crate) fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// Asks, listens to the end or until it has had enough, and tells what was heard.
+    /// Sends a request, reads the answer to its end or until the time is up, and returns what was received.
     pub(super) async fn ask(&self, request: &Request, sent: Instant, until: Until) -> Heard {
         let mut heard = Heard {
             status: None,
@@ -110,11 +111,11 @@ impl Client {
             output_tokens: None,
             ending: until.ending.clone(),
         };
-        // What has not ended when the time is up drops its connection: that is how a caller hangs up.
+        // An exchange that has not ended when the time is up drops its connection, which cancels the request.
         let ended = timeout_at(until.at, self.talk(request, sent, &mut heard)).await;
         match ended {
             Ok(Ok(())) => {}
-            // The answer had ended before, whatever became of the line then.
+            // The answer had ended already, whatever happened to the connection then.
             _ if heard.ending != *until.ending => {}
             Ok(Err(error)) => {
                 heard.ending = Ending::Failed(format!("{error:#}"));
@@ -181,7 +182,7 @@ impl Client {
         stream.set_nodelay(true).context("connecting")?;
         let (mut sender, open) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         connection.spawn(async move {
-            // Who waits for the answer is told as well.
+            // The sender reports the same error.
             let _ = open.await;
         });
         let mut request = axum::http::Request::builder()
@@ -198,7 +199,7 @@ impl Client {
     }
 }
 
-/// Reads an answer to its end and writes down when what came.
+/// Reads an answer to its end and records the times of its pieces.
 async fn listen(mut body: Incoming, sent: Instant, heard: &mut Heard) -> anyhow::Result<()> {
     let mut events = Events::default();
     let mut has_ended = false;
@@ -235,7 +236,7 @@ async fn listen(mut body: Incoming, sent: Instant, heard: &mut Heard) -> anyhow:
     if has_ended { Ok(()) } else { bail!("the stream ended early") }
 }
 
-/// What an error's body says: OpenAI's message, or the beginning of whatever it is.
+/// Returns the message of an error's body: OpenAI's message, or else the beginning of the text.
 pub(super) fn error_text(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json["error"]["message"].as_str());

@@ -1,4 +1,4 @@
-//! Draws requests: from a pattern and a seed, the same ones every time.
+//! Draws requests reproducibly from a pattern and a seed.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use rand_chacha::ChaCha8Rng;
 use super::arrivals::{gamma_times, thinned};
 use super::{Arrivals, Class, Request};
 
-/// What a load is drawn from.
+/// The distribution that a workload is drawn from.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
-    /// How requests follow each other.
+    /// The arrival process.
     pub(crate) arrivals: Arrivals,
-    /// Who asks; never empty.
+    /// The request classes; never empty.
     pub(crate) classes: Vec<Class>,
-    /// Tokens that all callers say first.
+    /// The length of the prefix that all prompts share, in tokens.
     pub(crate) shared_prefix: u32,
     /// Whether requests have the deadlines of their classes.
     pub(crate) has_deadlines: bool,
 }
 
-/// What a load's draws come from.
+/// The seeds of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seeds {
-    /// Who asks for how much, and when.
+    /// Seeds the arrivals, classes and lengths.
     pub(crate) load: u64,
-    /// The words. Another one for each load that a server is given: who has heard a question before may
-    /// remember the answer.
+    /// Seeds the words of prompts. It differs for each workload that a server is offered, because a server may have
+    /// cached an earlier prompt.
     pub(crate) words: u64,
 }
 
-/// What a stream of draws is for. Streams do not touch each other, so that another rate changes no lengths.
+/// The purpose of a random stream. Streams are independent, so that another rate changes no lengths.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     Gaps = 0,
@@ -46,7 +46,7 @@ pub(super) enum Purpose {
     Prefix = 7,
 }
 
-/// The stream of a seed for a purpose.
+/// Returns a seed's random stream for a purpose.
 pub(super) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(purpose as u64);
@@ -54,11 +54,11 @@ pub(super) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
 }
 
 impl Pattern {
-    /// Every request of an open loop, in order of time.
+    /// Draws every request of an open loop, in order of time.
     ///
     /// # Errors
     ///
-    /// When a trace cannot give this rate or duration.
+    /// When a trace is too slow for this rate or too short for this duration.
     pub(crate) fn open_loop(
         &self,
         rate_per_s: f64,
@@ -83,7 +83,7 @@ impl Pattern {
         }
     }
 
-    /// One request after the other, without times. A trace gives no lengths here: the classes do.
+    /// Draws requests one after the other, without times. Lengths come from the classes, even with a trace.
     pub(crate) fn draws(&self, seeds: Seeds) -> Draws {
         let system = (self.shared_prefix > 0)
             .then(|| text(self.shared_prefix, &mut stream(seeds.load, Purpose::Prefix)).into());
@@ -99,7 +99,7 @@ impl Pattern {
     }
 }
 
-/// Requests without end.
+/// An endless stream of requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Draws {
     classes: Vec<Class>,
@@ -112,7 +112,7 @@ pub(crate) struct Draws {
 }
 
 impl Draws {
-    /// The next one, of any class.
+    /// Draws the next request, of any class.
     pub(super) fn any(&mut self) -> Request {
         let class = pick(&self.classes, self.class.random());
         let one_of = |range: &RangeInclusive<u32>, draws: &mut ChaCha8Rng| draws.random_range(range.clone());
@@ -121,7 +121,7 @@ impl Draws {
         self.of(class, prompt_tokens, output_tokens)
     }
 
-    /// The next one, of this class and with these lengths.
+    /// Draws the next request, of this class and with these lengths.
     fn of(&mut self, class: usize, prompt_tokens: u32, output_tokens: u32) -> Request {
         let Class { deadline, min_quality, .. } = self.classes[class];
         Request {
@@ -137,7 +137,7 @@ impl Draws {
     }
 }
 
-/// The class at a point of 0..1.
+/// Returns the class at a point of 0..1, by inversion.
 fn pick(classes: &[Class], mut point: f64) -> usize {
     for (index, class) in classes.iter().enumerate() {
         point -= class.part;
@@ -145,12 +145,12 @@ fn pick(classes: &[Class], mut point: f64) -> usize {
             return index;
         }
     }
-    // Parts may add up to a hair less than 1.
+    // Parts may add up to slightly less than 1, by rounding.
     classes.len() - 1
 }
 
-/// Words in random order: one token each where a vocabulary has whole words. No two texts begin alike for more
-/// than a few words, so that no cache answers a question.
+/// Returns random words, one token each where a vocabulary has whole words. No two texts share more than a few words
+/// at their beginning, so that no prefix cache helps.
 fn text(tokens: u32, random: &mut ChaCha8Rng) -> String {
     const WORDS: [&str; 64] = [
         "hedge", "garden", "river", "stone", "winter", "bird", "path", "bread", "lamp", "field", "music",
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seeds_draw_the_same_load() {
+    fn the_same_seeds_draw_the_same_workload() {
         assert_eq!(drawn(2.0, 1, 1), drawn(2.0, 1, 1));
         assert_ne!(drawn(2.0, 1, 1), drawn(2.0, 2, 1));
     }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_prompts_of_any_load_begin_alike() {
+    fn no_two_prompts_of_any_workload_begin_alike() {
         let begins = |words| {
             let requests = drawn(2.0, 1, words).into_iter();
             requests.map(|request| request.prompt.split(' ').take(8).collect::<Vec<_>>().join(" "))
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_come_in_their_parts_and_within_their_lengths() {
+    fn classes_have_their_fractions_and_lengths() {
         let (classes, requests) = (Class::built_in(), drawn(4.0, 1, 1));
         for (index, class) in classes.iter().enumerate() {
             let own: Vec<&Request> = requests.iter().filter(|request| request.class == index).collect();
@@ -240,7 +240,7 @@ mod tests {
         let arrivals = Arrivals::Trace { trace, start: Some(Duration::ZERO), fit };
         let seeds = Seeds { load: 1, words: 1 };
         let requests = pattern(arrivals).open_loop(rate, Duration::from_secs(5), seeds).unwrap();
-        // The last request of a trace stands at its end, which no window holds.
+        // The last request of a trace is at its end, which no window contains.
         assert_eq!(requests.len(), 1);
         let Request { class, prompt_tokens, output_tokens, deadline, .. } = requests[0];
         assert_eq!((class, prompt_tokens, output_tokens), (0, 200, 20));

@@ -1,7 +1,7 @@
-//! Load for a server: who asks for what and when, what they hear, and what that adds up to.
+//! Workloads for a server: draws requests, sends them, and records and aggregates their outcomes.
 //!
-//! `hedgerow bench serve` and `hedgerow demo` are built on it. Loads come from seeds, so that two servers can
-//! be given the same one; everything after that goes by the callers' own clock.
+//! `hedgerow bench serve` and `hedgerow demo` are built on it. Workloads are drawn from seeds, so that two servers
+//! can be given the same one; all times are measured by the client's own clock.
 
 mod arrivals;
 mod class;
@@ -27,22 +27,22 @@ pub(crate) use summary::{Series, Tally, failures, milliseconds};
 
 pub(crate) use class::BUILT_IN as BUILT_IN_CLASSES;
 
-/// One request of a load.
+/// One request of a workload.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
-    /// When it is sent, from the start of the run; in a closed loop, whenever its caller is free.
+    /// When it is sent, from the start of the run; in a closed loop, when its client is free.
     pub(crate) at: Duration,
     /// Index of its class.
     pub(crate) class: usize,
-    /// What all callers say first, if anything.
+    /// The prefix that all prompts share, if there is one.
     pub(crate) system: Option<Arc<str>>,
-    /// The question.
+    /// The prompt.
     pub(crate) prompt: String,
-    /// About how many tokens the question has; the server says how many it took.
+    /// The approximate number of tokens of the prompt; the server reports the exact one.
     pub(crate) prompt_tokens: u32,
-    /// Tokens of the answer.
+    /// Tokens of the output.
     pub(crate) output_tokens: u32,
-    /// By when the answer must be complete, from when the request is sent.
+    /// The end-to-end deadline, from when the request is sent.
     pub(crate) deadline: Option<Duration>,
     /// Quality floor.
     pub(crate) min_quality: Option<f64>,

@@ -1,4 +1,4 @@
-//! Offers a load to a server: by the clock, or as fast as callers get their answers.
+//! Offers a workload to a server, in an open or a closed loop.
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,17 +14,17 @@ use super::draw::Draws;
 use super::outcome::{Ending, Record};
 use super::{Client, Request};
 
-/// What callers do at their deadline.
+/// What clients do at their deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Wait for the answer however late.
+    /// Wait for the answer, however late.
     Wait,
-    /// Hang up, as people do.
+    /// Close the connection, which cancels the request.
     HangUp,
 }
 
 impl Patience {
-    /// What the command line calls it.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Wait => "wait",
@@ -45,10 +45,10 @@ impl FromStr for Patience {
     }
 }
 
-/// How a load is offered.
+/// How a workload is offered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
-    /// What callers do at their deadline.
+    /// What clients do at their deadline.
     pub(crate) patience: Patience,
     /// How long requests are sent.
     pub(crate) duration: Duration,
@@ -56,23 +56,24 @@ pub(crate) struct Offer {
     pub(crate) drain: Duration,
 }
 
-/// A load and what became of it.
+/// The results of a workload.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     /// Every request, in the order in which they were due.
     pub(crate) records: Vec<Record>,
     /// How long requests were sent.
     pub(crate) duration: Duration,
-    /// From the start to the last that was heard.
+    /// From the start to the end of the last request.
     pub(crate) took: Duration,
 }
 
 impl Offer {
-    /// Sends every request at its own time, whatever became of those before it. `watch` sees each as it ends.
+    /// Open loop: sends every request at its own time, whatever the state of those before it. `watch` is called with
+    /// each as it ends.
     ///
     /// # Errors
     ///
-    /// When a caller's task dies; what servers do wrong is in the records.
+    /// When a client's task panics; a server's errors are in the records.
     pub(crate) async fn open_loop(
         self,
         client: &Client,
@@ -106,11 +107,11 @@ impl Offer {
         Ok(Run { records, duration: self.duration, took: start.elapsed() })
     }
 
-    /// So many callers, each of whom sends the next request when the one before has ended.
+    /// Closed loop: a number of clients, each of which sends its next request when the one before has ended.
     ///
     /// # Errors
     ///
-    /// When a caller's task dies.
+    /// When a client's task panics.
     pub(crate) async fn closed_loop(
         self,
         client: &Client,
@@ -120,28 +121,28 @@ impl Offer {
     ) -> anyhow::Result<Run> {
         let start = Instant::now();
         let draws = Arc::new(Mutex::new(draws));
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         let mut underway = JoinSet::new();
         for _ in 0..callers {
-            let (client, draws, tell) = (client.clone(), Arc::clone(&draws), tell.clone());
+            let (client, draws, sender) = (client.clone(), Arc::clone(&draws), sender.clone());
             underway.spawn(async move {
                 while start.elapsed() < self.duration {
                     let next = draws.lock().unwrap_or_else(PoisonError::into_inner).any();
                     let record = self.ask(&client, Request { at: start.elapsed(), ..next }, start).await;
-                    let is_in_trouble = record.heard.status != Some(200);
-                    if tell.send(record).is_err() {
+                    let is_refused = record.heard.status != Some(200);
+                    if sender.send(record).is_err() {
                         return;
                     }
-                    if is_in_trouble {
-                        // Whoever is told no would otherwise ask again thousands of times a second.
+                    if is_refused {
+                        // Without a pause, a refused client would retry thousands of times a second.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }
             });
         }
-        drop(tell);
+        drop(sender);
         let mut records = Vec::new();
-        while let Some(record) = told.recv().await {
+        while let Some(record) = receiver.recv().await {
             watch(&record);
             records.push(record);
         }

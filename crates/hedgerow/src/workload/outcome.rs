@@ -1,19 +1,19 @@
-//! What became of a request, by its caller's own clock.
+//! The outcome of a request, by its client's own clock.
 
 use std::time::Duration;
 
-/// What a caller heard. All times are from when the request was sent.
+/// What a client received. All times are from when the request was sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Heard {
     /// The HTTP status, once there was one.
     pub(crate) status: Option<u16>,
-    /// When each piece of text came.
+    /// When each piece of text arrived.
     pub(crate) pieces: Vec<Duration>,
-    /// When it was over, whatever it was; of an answer, when it said why it ended.
+    /// When the exchange ended; for an answer, when its finish reason arrived.
     pub(crate) after: Duration,
-    /// Tokens of the question, as the server counts them.
+    /// Tokens of the prompt, as the server counts them.
     pub(crate) prompt_tokens: Option<u32>,
-    /// Tokens of the answer, as the server counts them.
+    /// Tokens of the output, as the server counts them.
     pub(crate) output_tokens: Option<u32>,
     /// How it ended.
     pub(crate) ending: Ending,
@@ -24,30 +24,30 @@ pub(crate) struct Heard {
 pub(crate) enum Ending {
     /// `finish_reason` was `stop` or `length`.
     Complete,
-    /// `finish_reason` was `deadline`: the server gave up in mid-answer and says so.
+    /// `finish_reason` was `deadline`: the server ended the answer at the deadline.
     Cut,
-    /// Told no: 422, 429 or 503.
+    /// Refused with status 422, 429 or 503.
     Refused,
-    /// The caller hung up at the deadline.
+    /// The client hung up at the deadline.
     HungUp,
-    /// Not over when the run was.
+    /// Not ended when the run did.
     Unfinished,
-    /// Anything else, in words.
+    /// Any other error, with its description.
     Failed(String),
 }
 
-/// What became of a request. Only the first is what its caller wanted; every other stays in the denominator.
+/// The outcome of a request. Only `Met` counts as success; all others stay in the denominator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The whole answer came in time.
+    /// The whole answer arrived in time.
     Met,
-    /// It came, but after the deadline; or it had not come when the run was over.
+    /// It arrived after the deadline, or had not arrived when the run ended.
     Late,
-    /// The server said no.
+    /// The server refused it.
     Refused,
-    /// The server gave up in mid-answer.
+    /// The server ended the answer at the deadline.
     Cut,
-    /// The caller gave up at the deadline.
+    /// The client hung up at the deadline.
     HungUp,
     /// An error.
     Failed,
@@ -58,7 +58,7 @@ impl Outcome {
     pub(crate) const ALL: [Self; 6] =
         [Self::Met, Self::Late, Self::Refused, Self::Cut, Self::HungUp, Self::Failed];
 
-    /// What files call it.
+    /// Its name in files.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Met => "met",
@@ -71,27 +71,27 @@ impl Outcome {
     }
 }
 
-/// One request of a run and what became of it.
+/// One request of a run and its outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     /// Index of its class.
     pub(crate) class: usize,
     /// When it should have been sent, from the start of the run.
     pub(crate) due: Duration,
-    /// When it was.
+    /// When it was sent, from the start of the run.
     pub(crate) sent: Duration,
-    /// About how many tokens its question has.
+    /// The approximate number of tokens of its prompt.
     pub(crate) prompt_asked: u32,
-    /// How many tokens of answer it asked for.
+    /// The number of output tokens it asked for.
     pub(crate) output_asked: u32,
     /// Its deadline, from when it was sent.
     pub(crate) deadline: Option<Duration>,
-    /// What its caller heard.
+    /// What its client received.
     pub(crate) heard: Heard,
 }
 
 impl Record {
-    /// What became of it.
+    /// Returns its outcome.
     pub(crate) fn outcome(&self) -> Outcome {
         match &self.heard.ending {
             Ending::Complete if self.deadline.is_none_or(|deadline| self.heard.after <= deadline) => {
@@ -105,12 +105,12 @@ impl Record {
         }
     }
 
-    /// Whether the server took it on: 200.
+    /// Whether the server admitted it, with status 200.
     pub(crate) fn is_admitted(&self) -> bool {
         self.heard.status == Some(200)
     }
 
-    /// Whether the answer came to its end, in time or late.
+    /// Whether the answer is complete, in time or late.
     pub(crate) fn is_complete(&self) -> bool {
         self.heard.ending == Ending::Complete
     }
@@ -120,7 +120,7 @@ impl Record {
         self.heard.pieces.first().copied()
     }
 
-    /// Tokens of the answer: the server's count, else the pieces of text that came.
+    /// Tokens of the output: the server's count, or else the number of pieces of text.
     pub(crate) fn output_tokens(&self) -> u32 {
         self.heard.output_tokens.unwrap_or(self.heard.pieces.len() as u32)
     }
@@ -137,8 +137,8 @@ impl Record {
         self.heard.pieces.windows(2).map(|pair| pair[1] - pair[0])
     }
 
-    /// Tokens of question and answer that were done with by `end`, from the start of the run. A question is
-    /// done when its answer begins; an answer's tokens are spread over its pieces.
+    /// Returns the prompt and output tokens processed by `end`, from the start of the run. A prompt is processed when
+    /// its answer begins; output tokens are spread evenly over the pieces.
     pub(crate) fn tokens_by(&self, end: Duration) -> (f64, f64) {
         let is_by = |piece: &Duration| self.sent + *piece <= end;
         let Some(_) = self.heard.pieces.first().filter(|first| is_by(first)) else { return (0.0, 0.0) };
@@ -195,7 +195,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn without_a_deadline_a_complete_answer_is_met_whenever_it_comes() {
+    fn without_a_deadline_a_complete_answer_is_met_whenever_it_arrives() {
         let record = Record { deadline: None, ..record(Ending::Complete, 1_000_000) };
         assert_eq!(record.outcome(), Outcome::Met);
     }
@@ -210,7 +210,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn tokens_count_when_they_come() {
+    fn tokens_count_when_they_arrive() {
         // Sent at 501 ms, pieces at 601 ms and 1401 ms.
         let record = record(Ending::Complete, 900);
         assert_eq!(record.tokens_by(ms(600)), (0.0, 0.0));

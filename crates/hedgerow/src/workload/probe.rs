@@ -1,4 +1,4 @@
-//! Whether a server can be measured at all, asked before the load is offered.
+//! Probes whether a server can be measured, before the workload is offered.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use super::outcome::Ending;
 use super::{Client, Request};
 use crate::hint::hinted;
 
-/// A server that takes longer to load its model, or for two tokens, is not measured.
+/// The timeout for loading a model, and for two tokens.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A server that serves lists its models sooner.
+/// The timeout for the list of models.
 const LIST_PATIENCE: Duration = Duration::from_secs(10);
-/// More models are not read.
+/// The most bytes read of the list of models.
 const LIST_BYTES_MAX: usize = 16 * ERROR_BYTES_MAX;
 
 impl Client {
-    /// The first model that the server lists; waits while it says that it is not ready.
+    /// Returns the first model that the server lists; waits while it reports that it is not ready.
     pub(super) async fn first_model(&self) -> anyhow::Result<String> {
         let began = Instant::now();
-        let mut has_said = false;
+        let mut is_reported = false;
         loop {
             let listed = timeout(LIST_PATIENCE, self.list_models()).await;
-            let (status, body) = listed.context("nobody answers")??;
+            let (status, body) = listed.context("no answer")??;
             let is_loading = status == StatusCode::SERVICE_UNAVAILABLE && began.elapsed() < PATIENCE;
             if !is_loading {
                 return model_of(status, &body);
             }
-            if !has_said {
+            if !is_reported {
                 eprintln!("waiting for {}: {}", self.authority(), error_text(&body));
-                has_said = true;
+                is_reported = true;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -50,11 +50,11 @@ impl Client {
         Ok((status, body.map_err(|error| anyhow::anyhow!("/v1/models: {error}"))?.to_bytes()))
     }
 
-    /// Asks for two tokens. What the first request of all costs a server is then spent.
+    /// Warms the server up with a request for two tokens.
     ///
     /// # Errors
     ///
-    /// When there is no answer, with what to do about it.
+    /// When there is no answer; the error says what to do about it.
     pub(crate) async fn probe(&self) -> anyhow::Result<()> {
         let request = Request {
             at: Duration::ZERO,
@@ -84,7 +84,7 @@ impl Client {
                 "check what stands before /v1 in the URL, and the name given by --model",
             ),
             (Some(401 | 403), Ending::Failed(why)) => {
-                wrong(format!("lets nobody in: {why}"), "start it without a key for the measurement")
+                wrong(format!("requires a key: {why}"), "start it without a key for the measurement")
             }
             (_, Ending::Failed(why)) => {
                 wrong(format!("cannot be measured: {why}"), "try it by hand, and see its log")

@@ -1,8 +1,8 @@
-//! Server-sent events, as OpenAI's streams use them: one line of data each.
+//! Parses server-sent events as OpenAI's streams use them, with one line of data each.
 
 use serde::Deserialize;
 
-/// Cuts bytes as they come into the data of events.
+/// Splits arriving bytes into the data of events.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     bytes: Vec<u8>,
@@ -11,20 +11,20 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Takes what has come.
+    /// Adds arrived bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next event's data, once it is complete.
+    /// Returns the next event's data, once it is complete.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         loop {
             let begin = self.read;
             let length = self.bytes[begin..].iter().position(|&byte| byte == b'\n')?;
             self.read = begin + length + 1;
-            // Comments and other fields are not for us.
+            // Comments and other fields are ignored.
             if self.bytes[begin..begin + length].starts_with(b"data:") {
                 return Some(self.bytes[begin + b"data:".len()..begin + length].trim_ascii());
             }
@@ -32,7 +32,7 @@ impl Events {
     }
 }
 
-/// A piece of an answer; what we do not read is left out.
+/// A piece of an answer, with the fields that are used.
 #[derive(Debug, Deserialize)]
 pub(super) struct Chunk {
     #[serde(default)]
@@ -50,12 +50,12 @@ struct Choice {
 #[derive(Debug, Deserialize)]
 struct Delta {
     content: Option<String>,
-    // What llama.cpp and older vLLM call a model's thoughts, and what newer vLLM calls them.
+    // The reasoning text in llama.cpp and older vLLM, and in newer vLLM.
     reasoning_content: Option<String>,
     reasoning: Option<String>,
 }
 
-/// Tokens as the server counts them.
+/// The server's token counts.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) prompt_tokens: u32,
@@ -63,7 +63,7 @@ pub(super) struct Usage {
 }
 
 impl Chunk {
-    /// Whether it brings text.
+    /// Whether it contains text.
     pub(super) fn has_text(&self) -> bool {
         self.choices.iter().filter_map(|choice| choice.delta.as_ref()).any(|delta| {
             let texts = [&delta.content, &delta.reasoning_content, &delta.reasoning];
@@ -71,7 +71,7 @@ impl Chunk {
         })
     }
 
-    /// Why the answer has ended, once it has.
+    /// Returns the finish reason, once the answer has ended.
     pub(super) fn finish_reason(&self) -> Option<&str> {
         self.choices.iter().find_map(|choice| choice.finish_reason.as_deref())
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_come_whole_however_they_were_cut() {
+    fn events_are_reassembled_however_the_bytes_are_split() {
         let sent = b": hello\r\n\r\ndata: one\r\n\r\nevent: x\ndata:two\n\ndata: [DONE]\n\n";
         for size in 1..=sent.len() {
             let mut events = Events::default();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_text_whatever_it_is_called() {
+    fn text_is_recognized_in_every_field() {
         let has_text = |delta: &str| {
             let chunk = format!("{{\"choices\": [{{\"delta\": {delta}, \"finish_reason\": null}}]}}");
             serde_json::from_str::<Chunk>(&chunk).unwrap().has_text()
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_chunks_bring_a_reason_and_a_count() {
+    fn the_last_chunks_have_a_finish_reason_and_token_counts() {
         let read = |text: &str| serde_json::from_str::<Chunk>(text).unwrap();
         let chunk = read("{\"choices\": [{\"index\": 0, \"delta\": {}, \"finish_reason\": \"length\"}]}");
         assert_eq!(chunk.finish_reason(), Some("length"));

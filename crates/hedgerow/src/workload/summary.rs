@@ -1,4 +1,4 @@
-//! What became of many requests, in numbers.
+//! Aggregates the outcomes of many requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use super::outcome::Ending;
 use super::{Class, Outcome, Record};
 
-/// What became of a set of requests. Those who were refused, cut off or failed stay in the denominator.
+/// The outcomes of a set of requests. Refused, cut and failed requests stay in the denominator.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
-    /// How many there were.
+    /// The number of requests.
     pub(crate) offered: usize,
     counts: [usize; Outcome::ALL.len()],
-    /// How many the server took on.
+    /// The number that the server admitted.
     pub(crate) admitted: usize,
-    /// How many answers came to their end, in time or late.
+    /// The number of complete answers, in time or late.
     pub(crate) completed: usize,
-    /// How many of those have fewer tokens than were asked for.
+    /// The number of those with fewer tokens than requested.
     pub(crate) short: usize,
-    /// Tokens of all questions that were taken on.
+    /// Prompt tokens of all admitted requests.
     pub(crate) prompt_tokens: u64,
-    /// Tokens of all answers.
+    /// Output tokens of all answers.
     pub(crate) output_tokens: u64,
-    /// Tokens of the answers in time.
+    /// Output tokens of the answers in time.
     pub(crate) met_tokens: u64,
     value_met: f64,
     value_offered: f64,
-    /// Time to first token, of whoever got one.
+    /// Time to first token, of the requests that got one.
     pub(crate) ttft: Series,
     /// Time per further token, of complete answers.
     pub(crate) tpot: Series,
@@ -34,14 +34,14 @@ pub(crate) struct Tally {
     pub(crate) itl: Series,
     /// Time to the end of complete answers.
     pub(crate) e2e: Series,
-    /// Time until the server had said no.
+    /// Time to a refusal.
     pub(crate) refusal: Series,
-    /// How long after its time a request was sent.
+    /// Send lag: how long after its due time a request was sent.
     pub(crate) lag: Series,
 }
 
 impl Tally {
-    /// Sums up.
+    /// Aggregates records.
     pub(crate) fn of<'a>(classes: &[Class], records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut tally = Self::default();
         for record in records {
@@ -80,12 +80,12 @@ impl Tally {
         self.lag.add(record.sent.saturating_sub(record.due));
     }
 
-    /// How many ended so.
+    /// The number with this outcome.
     pub(crate) fn count_of(&self, outcome: Outcome) -> usize {
         self.counts[outcome as usize]
     }
 
-    /// How many got their answer in time.
+    /// The number answered in time.
     pub(crate) fn met(&self) -> usize {
         self.count_of(Outcome::Met)
     }
@@ -95,12 +95,12 @@ impl Tally {
         part(self.met() as f64, self.offered as f64)
     }
 
-    /// Met over admitted: how much a 200 is worth.
+    /// Met over admitted: how reliable an admission is.
     pub(crate) fn admitted_attainment(&self) -> Option<f64> {
         part(self.met() as f64, self.admitted as f64)
     }
 
-    /// As attainment, each request counted by its class's value.
+    /// The attainment weighted by the classes' values.
     pub(crate) fn value_attainment(&self) -> Option<f64> {
         part(self.value_met, self.value_offered)
     }
@@ -110,7 +110,7 @@ fn part(some: f64, all: f64) -> Option<f64> {
     (all > 0.0).then(|| some / all)
 }
 
-/// How often each failure happened, the most frequent first.
+/// Counts each failure, the most frequent first.
 pub(crate) fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(&'a str, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for record in records {
@@ -123,12 +123,12 @@ pub(crate) fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec
     counts
 }
 
-/// A time as files and tables say it, to the microsecond.
+/// Converts a time to milliseconds, to the microsecond.
 pub(crate) fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
 }
 
-/// Times in milliseconds, in order.
+/// Times in milliseconds, sorted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Series(Vec<f64>);
 
@@ -141,12 +141,12 @@ impl Series {
         self.0.sort_by(f64::total_cmp);
     }
 
-    /// All of them, from the least to the greatest.
+    /// All times, in ascending order.
     pub(crate) fn ms(&self) -> &[f64] {
         &self.0
     }
 
-    /// By nearest rank: the least that is not below so many percent of them.
+    /// Returns a percentile, by the nearest-rank method.
     pub(crate) fn percentile(&self, percent: usize) -> Option<f64> {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()
@@ -156,7 +156,7 @@ impl Series {
         part(self.0.iter().sum(), self.0.len() as f64)
     }
 
-    /// Of the whole population.
+    /// Returns the standard deviation, as of a whole population.
     pub(crate) fn standard_deviation(&self) -> Option<f64> {
         let mean = self.mean()?;
         part(self.0.iter().map(|time| (time - mean).powi(2)).sum(), self.0.len() as f64).map(f64::sqrt)
@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_offered_is_not_nothing_met() {
+    fn attainment_is_undefined_without_requests() {
         let tally = Tally::of(&Class::built_in(), []);
         assert_eq!((tally.attainment(), tally.ttft.percentile(50), tally.ttft.mean()), (None, None, None));
     }
 
     #[test]
-    fn a_class_that_is_worth_more_weighs_more() {
+    fn value_attainment_weights_classes_by_their_values() {
         let mut classes = Class::built_in();
         classes[1].value = 3.0;
         let met = Record { class: 1, ..record(Ending::Complete, 200) };
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_values_and_deviations_are_of_all() {
+    fn percentiles_are_values_and_the_deviation_is_of_the_population() {
         let mut series = Series((1..=100).rev().map(f64::from).collect());
         series.sort();
         assert_eq!(

@@ -1,10 +1,10 @@
-//! A control group of our own, where this system lets us make one.
+//! A control group for a test, where the system allows creating one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What to limit.
+/// A resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// Bytes.
@@ -13,14 +13,14 @@ pub(crate) enum Limit {
     Cpu(u64),
 }
 
-/// A group below this process's own, so that it can only be stricter; removed when dropped.
+/// A group below this process's own, so that it can only be stricter, or beside it; removed when dropped.
 pub(crate) struct Group {
     folder: PathBuf,
     is_version_1: bool,
 }
 
 impl Group {
-    /// A new group with a limit; `None`, with the reason printed, where this process may not make one.
+    /// Creates a group with a limit; `None`, with the reason printed, where this process may not create one.
     pub(crate) fn new(name: &str, limit: Limit) -> Option<Self> {
         let controller = match limit {
             Limit::Memory(_) => "memory",
@@ -50,7 +50,7 @@ impl Group {
         fs::write(self.folder.join(file), value)
     }
 
-    /// The program, in this group from its first instruction.
+    /// Returns a command that runs the program in this group from its first instruction.
     pub(crate) fn hedgerow(&self) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
@@ -58,7 +58,7 @@ impl Group {
         command
     }
 
-    /// How many processes the kernel has ended because the group's memory was full.
+    /// Returns how many processes the kernel's OOM killer has ended in the group.
     pub(crate) fn killed(&self) -> u64 {
         let file = if self.is_version_1 { "memory.oom_control" } else { "memory.events" };
         let text = fs::read_to_string(self.folder.join(file)).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The last process may still be on its way out.
+        // The last process may still be exiting.
         for _ in 0..50 {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
@@ -80,7 +80,7 @@ impl Drop for Group {
     }
 }
 
-/// Where a group may be made: below this process's own, or beside it where version 2 allows none below.
+/// Returns where a group may be created: below this process's own, or beside it where version 2 allows none below.
 fn parents(controller: &str) -> Vec<(PathBuf, bool)> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

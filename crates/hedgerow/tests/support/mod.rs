@@ -1,4 +1,4 @@
-//! A real server: the program itself, on a free port, with the real small model.
+//! A real server: the program itself on a free port, with the real small model.
 #![allow(dead_code, reason = "each test file is a program of its own and uses some of this")]
 
 mod cgroup;
@@ -13,12 +13,12 @@ use std::time::Duration;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use cgroup::{Group, Limit};
 
-/// The small model, or `None` with the reason printed.
+/// Returns the small model's path, or `None` with the reason printed.
 pub(crate) fn model() -> Option<PathBuf> {
     let named = std::env::var_os("HEDGEROW_TEST_MODEL").map(PathBuf::from);
     let cache = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/hedgerow/models"));
     let cached = || {
-        // The shipped one, whatever was quantized from it since.
+        // The shipped file, not one that was quantized from it.
         Some(cache?.join("SmolLM2-135M-Instruct.Q4_1.gguf")).filter(|path| path.exists())
     };
     let model = named.or_else(cached);
@@ -35,31 +35,31 @@ pub(crate) struct Server {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// One server at a time: two engines on the same cores wait for each other at every barrier.
+/// Serializes the servers: two engines on the same cores wait for each other at every barrier.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Where the profiles of test servers are kept, so that each setup is measured once and not by each test.
+/// The cache folder of test servers, shared so that each setup is profiled once and not by each test.
 pub(crate) const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
 
 impl Server {
-    /// Starts a server of the small model with these flags and waits until it serves; `None` (and the
-    /// reason printed) when the model is not here.
+    /// Starts a server of the small model with these flags and waits until it serves; `None`, with the reason
+    /// printed, when the model is not here.
     pub(crate) fn start(flags: &[&str]) -> Option<Self> {
         Self::start_with(flags, &[])
     }
 
-    /// As [`Server::start`], with a cache folder of its own.
+    /// Like [`Server::start`], with its own cache folder.
     pub(crate) fn start_in(cache: &Path, flags: &[&str]) -> Option<Self> {
         let cache = cache.to_str().expect("the folder's name is text");
         Self::start_with(flags, &[("HEDGEROW_CACHE", cache)])
     }
 
-    /// As [`Server::start`], with more environment variables.
+    /// Like [`Server::start`], with more environment variables.
     pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_hedgerow")), flags, variables)
     }
 
-    /// The same by a command that runs the program with the arguments that are added to it.
+    /// Like [`Server::start_with`], by a command that runs the program with the arguments appended to it.
     pub(crate) fn start_by(mut command: Command, flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         let model = model()?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,7 @@ impl Server {
                 line.strip_prefix("hedgerow serves http://")?.strip_suffix("/v1")?.parse().ok()
             })
             .expect("the server says where it listens");
-        // Whatever else it says is passed on, so that its pipe never fills.
+        // The rest of its output is passed on, so that its pipe never fills.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
         Some(Self { child, address, _turn: turn })
     }
@@ -102,7 +102,7 @@ impl Server {
         self.send("POST", "/v1/chat/completions", headers, &body.to_string())
     }
 
-    /// Sends a request and gives the connection, nothing read yet.
+    /// Sends a request and returns the connection, before anything is read.
     pub(crate) fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).expect("the server listens");
         stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout can be set");
@@ -115,14 +115,14 @@ impl Server {
         stream
     }
 
-    /// The value of a metric without labels.
+    /// Returns the value of a metric without labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").body;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).parse().expect("a metric is a number")
     }
 
-    /// Asks again and again until a condition holds; panics if it never does.
+    /// Polls until a condition holds; panics after a minute.
     pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         for _ in 0..600 {
             if condition(self) {
@@ -133,7 +133,7 @@ impl Server {
         panic!("never happened: {what}\n{}", self.get("/metrics").body);
     }
 
-    /// Sends SIGTERM and waits; whether it ended well.
+    /// Sends SIGTERM, waits, and returns whether the server ended with success.
     pub(crate) fn terminate(mut self) -> bool {
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status().expect("kill is there");
@@ -203,7 +203,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// The `code` of OpenAI's error object.
+    /// Returns the `code` of OpenAI's error object.
     pub(crate) fn code(&self) -> String {
         self.json()["error"]["code"]
             .as_str()
@@ -211,7 +211,7 @@ impl Answer {
             .to_owned()
     }
 
-    /// The data of each server-sent event.
+    /// Returns the data of each server-sent event.
     pub(crate) fn events(&self) -> Vec<String> {
         self.body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).map(str::to_owned).collect()
     }

@@ -1,4 +1,4 @@
-//! Batches that begin together, at the start of an epoch.
+//! The `epoch` protocol: batches that start together, at the start of an epoch.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn an_epoch_serves_those_who_came_before_it_together() {
 }
 
 #[test]
-fn whoever_can_never_fit_an_epoch_or_is_never_planned_is_told() {
+fn a_request_that_can_never_fit_an_epoch_or_is_never_planned_is_rejected() {
     // 12 steps of 10 ms do not fit a slot of 100 ms; 6 do, but not on one of four accelerators.
     let requests = [request(1, 10, 12, None), request(2, 20, 6, Some(500))];
     check(
@@ -35,7 +35,7 @@ fn whoever_can_never_fit_an_epoch_or_is_never_planned_is_told() {
             20 ms: r2 rejected: computing it takes 240 ms, more than the compute slot of 100 ms
         "#]],
     );
-    // In continuous batching nobody plans it: it is told when it has become too late.
+    // In continuous batching it is not planned: it is rejected once it has become infeasible.
     check(
         settings(Policy::None { accelerators: 4 }),
         [request(1, 0, 6, Some(100))],
@@ -46,7 +46,7 @@ fn whoever_can_never_fit_an_epoch_or_is_never_planned_is_told() {
 }
 
 #[test]
-fn whoever_fits_no_epoch_once_all_is_counted_that_plans_count_is_told() {
+fn a_request_that_fits_no_epoch_with_margin_and_padding_is_rejected() {
     // 7 steps of 10 ms fit a slot of 100 ms, but not with a margin of a half; 6 do.
     let requests = [request(1, 10, 7, None), request(2, 20, 6, None)];
     check(
@@ -95,10 +95,10 @@ fn an_epochs_answers_leave_also_when_the_last_of_its_batch_is_cut_off() {
 }
 
 #[test]
-fn an_epoch_keeps_nothing_for_cheaper_requests_that_are_yet_to_come() {
+fn an_epoch_reserves_no_capacity_for_expected_arrivals() {
     let mut driver = Driver::new(node(), epochs(Policy::Dftsp));
     (0..350).for_each(|id| driver.arrive(request(id, 50, 8, Some(150))));
     driver.arrive(request(1_000, 410, 10, Some(250)));
-    let story = driver.run();
-    assert!(story.ends_with("600 ms: r1000 met, 10 tokens\n"), "{story}");
+    let log = driver.run();
+    assert!(log.ends_with("600 ms: r1000 met, 10 tokens\n"), "{log}");
 }

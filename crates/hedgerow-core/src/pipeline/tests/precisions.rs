@@ -1,9 +1,9 @@
-//! Several precisions on one node.
+//! Tests of a node with several precisions.
 
 use super::*;
 use crate::quantization::PrecisionIndex;
 
-/// F16 beside the usual Q4_0, as fast and better.
+/// A node with F16 beside the usual Q4_0: as fast, with better quality.
 fn two(residency: [Residency; 2]) -> Node {
     let mut node = node();
     let coarse = node.precisions[0].clone();
@@ -16,7 +16,7 @@ fn two(residency: [Residency; 2]) -> Node {
     node
 }
 
-/// Room for the weights of one at a time.
+/// A node with room for the weights of one precision at a time.
 fn one_at_a_time() -> Node {
     let on_demand = |at_start| Residency::OnDemand { load: LOAD, at_start };
     Node { weights_limit: Some(Bytes(1_000)), ..two([on_demand(true), on_demand(false)]) }
@@ -31,7 +31,7 @@ fn driver(node: Node) -> Driver {
 }
 
 #[test]
-fn who_asks_for_a_better_precision_runs_beside_those_who_do_not() {
+fn requests_of_different_precisions_run_side_by_side() {
     let mut driver = driver(two([Residency::Always; 2]));
     let mut coarse = request(1, 0, 5, Some(100));
     coarse.precision = Some(PrecisionIndex(0));
@@ -48,11 +48,11 @@ fn who_asks_for_a_better_precision_runs_beside_those_who_do_not() {
 fn runs_at_a_better_precision_than_asked_where_sharing_steps_saves_time() {
     let mut driver = driver(two([Residency::Always; 2]));
     driver.arrive(fine(request(1, 0, 10, Some(120))));
-    // At Q4_0 it would need steps of its own, and both together 190 ms.
+    // At Q4_0 it would need steps of its own, and both requests would take 190 ms in all.
     driver.arrive(request(2, 5, 9, Some(120)));
-    let mut insists = request(3, 5, 9, Some(120));
-    insists.precision = Some(PrecisionIndex(0));
-    driver.arrive(insists);
+    let mut only_q4_0 = request(3, 5, 9, Some(120));
+    only_q4_0.precision = Some(PrecisionIndex(0));
+    driver.arrive(only_q4_0);
     expect![[r#"
         5 ms: r3 rejected: the deadline cannot be met now: it would be done in 195 ms, but has 120 ms
         100 ms: r1 met, 10 tokens
@@ -66,7 +66,7 @@ fn loads_what_is_needed_in_the_place_of_what_is_not() {
     let mut driver = driver(one_at_a_time());
     driver.arrive(request(1, 0, 2, Some(100)));
     driver.arrive(fine(request(2, 50, 2, Some(100))));
-    // F16 is there now, and good enough.
+    // F16 is in memory now, and good enough.
     driver.arrive(request(3, 150, 2, Some(100)));
     expect![[r#"
         20 ms: r1 met, 2 tokens
@@ -79,7 +79,7 @@ fn loads_what_is_needed_in_the_place_of_what_is_not() {
 }
 
 #[test]
-fn nobody_loses_the_precision_it_runs_at() {
+fn a_running_request_keeps_its_precision_in_memory() {
     let mut driver = driver(one_at_a_time());
     driver.arrive(request(1, 0, 9, Some(100)));
     driver.arrive(fine(request(2, 10, 2, Some(300))));
@@ -110,11 +110,11 @@ fn a_load_that_would_come_too_late_is_not_begun() {
 }
 
 #[test]
-fn a_load_waits_for_no_promise() {
+fn a_load_makes_no_admitted_request_late() {
     let mut node = one_at_a_time();
     node.weights_limit = None;
     let mut driver = driver(node);
-    // Done at 90 ms, and not a moment later than it must be.
+    // It is done at 90 ms, exactly at its deadline.
     driver.arrive(request(1, 0, 9, Some(90)));
     driver.arrive(fine(request(2, 15, 2, Some(400))));
     driver.arrive(fine(request(3, 25, 2, Some(60))));
@@ -127,7 +127,7 @@ fn a_load_waits_for_no_promise() {
 }
 
 #[test]
-fn a_precision_that_cannot_be_loaded_is_not_tried_again_and_who_needs_it_is_told() {
+fn a_precision_that_cannot_be_loaded_is_not_tried_again_and_requests_that_need_it_are_rejected() {
     let mut driver = driver(one_at_a_time());
     driver.loads_succeed = false;
     driver.arrive(fine(request(1, 0, 2, None)));

@@ -1,8 +1,8 @@
-//! Files that every bench writes.
+//! The output files common to all benchmarks.
 
 use serde::Serialize;
 
-/// Rows as CSV, with a header.
+/// Formats rows as CSV with a header.
 pub(in crate::cli) fn csv_of<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {

@@ -1,14 +1,13 @@
-//! `hedgerow bench`: measures, reproducibly.
+//! `hedgerow bench`: reproducible measurements.
 
 pub(in crate::cli) mod files;
 mod serve;
 mod simulate;
 mod solvers;
-pub(crate) mod style;
 
 use clap::{Args, Subcommand};
 
-/// What `hedgerow bench` takes.
+/// The arguments of `hedgerow bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
@@ -17,15 +16,15 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Time solvers on families of batching problems, one core, and hold their answers against each other
+    /// Time solvers on generated batching problems, on one core, and check their answers against each other
     Solvers(solvers::SolversArgs),
-    /// Offer a load to a server, or to two in turns, and count who was answered by the deadline
+    /// Offer a workload to a server, or to two in turns, and count the requests answered by their deadlines
     Serve(Box<serve::ServeArgs>),
-    /// Time the simulator on one core, over how many requests it plays, and say what it keeps in memory
+    /// Time the simulator on one core over the number of requests, and report its peak memory
     Simulate(simulate::SimulateArgs),
 }
 
-/// Measures what is asked for.
+/// Runs the chosen benchmark.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.what {
         What::Solvers(args) => solvers::run(args),

@@ -1,4 +1,4 @@
-//! `hedgerow evaluate`: what each precision of a model loses.
+//! `hedgerow evaluate`: measures the quality loss of each precision of a model.
 
 mod plot;
 mod table;
@@ -17,17 +17,18 @@ use serde_json::json;
 
 use crate::catalogue;
 use crate::cli::instances::write_whole;
+use crate::config::KernelChoice;
 use crate::config::{LogConfig, LogFormat};
 use crate::hint::hinted;
 use crate::host::{MemoryRoom, Root};
-use crate::kernels::{self, KernelChoice};
+use crate::kernels;
+use crate::loading::{self, LoadedModel};
 use crate::models::{self, Bar, FetchOptions, ModelError};
 use crate::profile::ModelFile;
 use crate::quality::{self, Evaluation, Quality, QualityError, Shelf, Subject, Text};
 use crate::quantize::{Ancestor, Origin};
-use crate::server::{self, LoadedModel};
 
-/// What `hedgerow evaluate` takes.
+/// The arguments of `hedgerow evaluate`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  hedgerow evaluate m.Q8_0.gguf m.Q4_0.gguf --reference m.F16.gguf --plot \
@@ -47,13 +48,13 @@ pub(crate) struct EvaluateArgs {
     /// Tokens of a window
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]
     ctx: u32,
-    /// Read so many windows, or `all` of the text: four times as many make the intervals half as wide
+    /// Number of windows to read, or `all` of the text: four times as many make the intervals half as wide
     #[arg(long, value_name = "N|all", default_value = "24", value_parser = chunks)]
     chunks: Chunks,
     /// Threads; 0: one for each core
     #[arg(short = 't', long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
     threads: u32,
-    /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
+    /// Kernels: auto (the fast ones if a check finds them right, else the plain ones), fast or plain
     #[arg(
         long,
         value_name = "NAME",
@@ -79,7 +80,7 @@ pub(crate) struct EvaluateArgs {
     plot: Option<PathBuf>,
 }
 
-/// How many windows are read.
+/// The number of windows to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunks {
     All,
@@ -103,10 +104,10 @@ fn chunks(text: &str) -> Result<Chunks, &'static str> {
     windows.map(Chunks::First).ok_or("must be `all`, or a whole number from 2 to 1000000")
 }
 
-/// More than any text has that is worth reading.
+/// The largest number of windows accepted.
 const CHUNKS_MAX: u32 = 1_000_000;
 
-/// Measures what is not known yet, saves it, and prints all of it.
+/// Measures what is not saved yet, saves it, and prints all results.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     crate::logging::start(&LogConfig { filter: "warn".into(), format: LogFormat::Text })?;
     let results = if args.saved { of_saved(args) } else { of_all(args) };
@@ -156,7 +157,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let text = text(args, &options)?;
     let reference = args.reference.as_deref().context("clap requires a reference")?;
     let wanted = wanted(args);
-    let reference = server::load_model(reference, &options, &wanted)?;
+    let reference = loading::load_model(reference, &options, &wanted)?;
     let models = load_beside(&reference, &args.models, &options, &wanted)?;
     for loaded in &models {
         quality::kinship(&loaded.path, &loaded.model, &reference.model)?;
@@ -186,7 +187,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
             evaluation.windows(),
             evaluation.windows_there(),
             args.ctx,
-            // The reference reads too, once.
+            // The reference is evaluated too, once.
             1 + loaded.iter().filter(|model| !std::ptr::eq(**model, &*reference.model)).count(),
         );
         let measured = evaluation.run(&loaded, |done| progress.show(done));
@@ -224,8 +225,8 @@ fn text(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Text> {
     Ok(Text::read(path)?)
 }
 
-/// Loads each file once: the reference may be among the models, as in `precisions/*.gguf --reference precisions/*F16.gguf`,
-/// and nothing is learned from reading with it twice.
+/// Loads each file once: the reference may be among the models, as in
+/// `precisions/*.gguf --reference precisions/*F16.gguf`, and evaluating it twice would add nothing.
 fn load_beside(
     reference: &LoadedModel,
     names: &[String],
@@ -244,7 +245,7 @@ fn load_beside(
         }
         models.push(match Some(reference).filter(is_there) {
             Some(reference) => reference.clone(),
-            None => server::load_model(name, options, wanted)?,
+            None => loading::load_model(name, options, wanted)?,
         });
     }
     Ok(models)
@@ -257,10 +258,10 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 fn load(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Vec<LoadedModel>> {
     let wanted = wanted(args);
-    args.models.iter().map(|name| server::load_model(name, options, &wanted)).collect()
+    args.models.iter().map(|name| loading::load_model(name, options, &wanted)).collect()
 }
 
-/// The kernels to read with, checked in a setup like that of the readers.
+/// Returns the kernels to evaluate with, to be checked in the same setup as the evaluation's engines.
 fn wanted(args: &EvaluateArgs) -> kernels::Wanted {
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let threads = if args.threads == 0 { cores() } else { args.threads };
@@ -278,7 +279,7 @@ fn wanted(args: &EvaluateArgs) -> kernels::Wanted {
     kernels::Wanted { choice: args.kernels, cpu_variant: None, engine }
 }
 
-/// The files are mapped, so too little memory would not fail but crawl.
+/// Checks the available memory: the files are memory-mapped, so too little would not fail but thrash.
 fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), QualityError> {
     let others = models.iter().copied().filter(|loaded| !is_same_file(&loaded.path, &reference.path));
     let needed: u64 = std::iter::once(reference).chain(others).map(|loaded| loaded.model.info().file.0).sum();
@@ -291,7 +292,7 @@ fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), 
     }
 }
 
-/// What the figures do not mean.
+/// Prints notes on what the figures do not show.
 fn notes(reference: &LoadedModel, models: &[LoadedModel]) {
     let precision = |loaded: &LoadedModel| loaded.model.info().precision.clone();
     let mut descendants: Vec<(Ancestor, Vec<String>)> = Vec::new();
@@ -317,7 +318,7 @@ fn notes(reference: &LoadedModel, models: &[LoadedModel]) {
     }
 }
 
-/// How many windows are done: a bar on a terminal, elsewhere a line every ten seconds.
+/// The progress over windows: a bar on a terminal, elsewhere a line every ten seconds.
 struct Windows {
     bar: Option<ProgressBar>,
     all: u32,

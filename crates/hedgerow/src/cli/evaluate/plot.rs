@@ -1,20 +1,20 @@
-//! Quality over size, by `kuva`.
+//! Plots quality over size, with `kuva`.
 
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure;
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
-use crate::cli::bench::style::{STYLES, svg};
+use crate::plotting::{STYLES, svg};
 use crate::quality::{Estimate, Quality};
 
 const PANEL: (f64, f64) = (360.0, 280.0);
 
-/// A title, and its figure.
+/// A title, and the figure that it names.
 type Figured = (&'static str, fn(&Quality) -> Estimate);
 
-/// An SVG: both definitions of quality and the divergence over the size of the file, each with its 95 % interval as
-/// a line.
+/// Draws both definitions of quality and the divergence over the file size, each with its 95 % interval as a line, as
+/// SVG.
 pub(super) fn quality(results: &[Quality]) -> String {
     let figured: [Figured; 3] = [
         ("PPL ref / PPL", |quality| quality.ppl_ratio),

@@ -1,12 +1,12 @@
-//! What was measured, as people read it.
+//! Formats the measurements as tables.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
-use crate::cli::columns::fitting;
 use crate::quality::{Estimate, Quality};
+use crate::terminal::fitting;
 
-/// A table for each reference, text and cut of it, in the order in which they come.
+/// Formats a table for each combination of reference, text and windows, in the order of the results.
 pub(super) fn table(results: &[Quality]) -> String {
     let mut text = String::new();
     let mut left: Vec<&Quality> = results.iter().collect();
@@ -70,7 +70,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
 
-/// `12.34 ± 0.56`; the wider side where the interval is lopsided.
+/// Formats an estimate as `12.34 ± 0.56`, with the wider side of an asymmetric interval.
 fn shown(estimate: Estimate, scale: f64, digits: usize) -> String {
     let Estimate { value, low, high } = estimate;
     let half_width = scale * (high - value).max(value - low);

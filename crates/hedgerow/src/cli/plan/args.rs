@@ -1,4 +1,4 @@
-//! What `hedgerow plan` takes, as typed and checked.
+//! The arguments of `hedgerow plan`, parsed and checked.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use hedgerow_core::calibration::Factors;
+use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_sim::Recording;
 
@@ -19,31 +19,32 @@ use crate::hint::hinted;
 use crate::plan::{Asked, Goal, Mix, PromptTokens};
 use crate::workload::{Class, Patience, Pattern};
 
-/// vLLM's default: tokens of a block of its KV cache.
+/// vLLM's default block size of the KV cache, in tokens.
 const KV_BLOCK: u32 = 16;
-/// vLLM's default: requests that run at once (`max_num_seqs`).
+/// vLLM's default number of running requests (`max_num_seqs`).
 const PARALLEL: u32 = 256;
-/// llama.cpp's default: tokens of one pass through the model on an accelerator.
+/// llama.cpp's default micro-batch on an accelerator, in tokens.
 const PREFILL_CHUNK: u32 = 512;
 
-/// What `hedgerow plan` takes.
+/// The arguments of `hedgerow plan`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples: hedgerow plan smollm2-135m-instruct --attainment 0.9 --plot plan.svg\n          \
                         hedgerow plan llama-2-70b --device 'RTX A6000' --accelerators 4 --precisions q8_0,q4_0\n\n\
-                        docs/planning.md says what is assumed."
+                        docs/guides/planning.md says what is assumed."
 )]
 pub(crate) struct PlanArgs {
-    /// The model: as `hedgerow list` names it or a .gguf file; with --device one of the built-in table, such as llama-2-70b
+    /// The model: as `hedgerow list` names it or a .gguf file; with --device one of the built-in table, such as
+    /// llama-2-70b
     #[arg(value_name = "MODEL", env = "HEDGEROW_MODEL")]
     model: Option<String>,
-    /// A device of the built-in table instead of this machine; what is planned is an estimate then
+    /// A device of the built-in table instead of this machine; the plan is then an estimate
     #[arg(long, value_name = "NAME")]
     pub(super) device: Option<String>,
-    /// So many of the device, taken as one that is as many times as large and as fast
+    /// Number of these devices, treated as one that is as many times as large and as fast
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     accelerators: u32,
-    /// Part of the device's published speeds that is reached; 1 is the most that could be
+    /// Fraction of the device's published speeds that is reached; 1 is the upper limit
     #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = number(PARTS))]
     efficiency: f64,
     /// Tokens in a block of the device's KV cache [default: 16]
@@ -53,45 +54,45 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "GB", value_parser = number(0.001..=1e9))]
     memory_gb: Option<f64>,
 
-    /// Who asks for what, by when: the same file as for `hedgerow bench serve`
+    /// Classes of requests, their lengths and deadlines: the same file as for `hedgerow bench serve`
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     #[command(flatten)]
     arrivals: ArrivalArgs,
-    /// Part of all requests that is to be answered in time
+    /// Fraction of all requests that must be answered in time
     #[arg(long, value_name = "PART", default_value_t = 0.9, value_parser = number(PARTS))]
     attainment: f64,
-    /// Precisions that could be held [default: those that are known]
+    /// Candidate precisions [default: all that are known]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) precisions: Vec<String>,
-    /// Hold at most so many precisions at once [default: 2; 1 for a --device and a mix without `min_quality`]
+    /// Hold at most this many precisions at once [default: 2; 1 for a --device and a mix without `min_quality`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     at_once: Option<u8>,
-    /// Requests of one user in a minute
+    /// Requests per user and minute
     #[arg(long, value_name = "RATE", default_value_t = 1.0, value_parser = number(1e-6..=1e6))]
     pub(super) per_user: f64,
     /// What callers do at their deadline: wait, hang-up
     #[arg(long, value_name = "WHAT", default_value = "wait")]
     clients: Patience,
 
-    /// How long requests are sent in each run, such as 60s [default: until some 500 came, but at least four
+    /// How long requests are sent in each run, such as 60s [default: enough for about 500, but at least four
     /// times the longest deadline, and at most 20 minutes]
     #[arg(long, value_name = "TIME", value_parser = span)]
     duration: Option<Duration>,
-    /// Play these rates too, in requests a second: to be compared with what was measured at them
+    /// Simulate these rates too, in requests a second, to compare with measurements at them
     #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = number(RATES_PER_S))]
     pub(super) rate: Vec<f64>,
     /// Seeds of the load, one run each; `hedgerow bench serve` draws the same load from the same seed
     #[arg(long, value_name = "SEEDS", value_delimiter = ',', default_value = "1,2,3,4,5")]
     pub(super) seeds: Vec<u64>,
-    /// How closely the greatest rate is looked for, as a part of it
+    /// Relative tolerance of the greatest rate
     #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = number(PARTS))]
     resolution: f64,
-    /// Steps take so many times as long as was measured or published [default: 1]
+    /// Engine slowdown: steps take this many times as long as measured or published [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = number(FACTORS), conflicts_with = "recording")]
     pace: Option<f64>,
-    /// Take that factor from what `hedgerow serve --record` wrote, of a folder from its newest recording: while a node
-    /// serves, its callers slow it down
+    /// Take the slowdown from what `hedgerow serve --record` wrote; for a folder, from its newest recording. A node
+    /// is slower while it serves, because its callers' connections take time from the engine
     #[arg(long, value_name = "FILE|FOLDER")]
     recording: Option<PathBuf>,
 
@@ -110,12 +111,12 @@ pub(crate) struct PlanArgs {
 }
 
 impl PlanArgs {
-    /// What is to be reached.
+    /// Returns the goal that the flags set.
     pub(super) fn goal(&self) -> Goal {
         Goal { attainment: self.attainment, resolution: self.resolution }
     }
 
-    /// What is offered, the vocabulary still unknown.
+    /// Returns the mix of requests, before the model's vocabulary is known.
     ///
     /// # Errors
     ///
@@ -131,33 +132,33 @@ impl PlanArgs {
         Ok(Mix { pattern, duration, patience, prompt_tokens: PromptTokens::BARE, bytes_per_token })
     }
 
-    /// How many precisions a set may have. An estimate knows of no precision that is better in one phase and worse in
-    /// another, so there the one that is read fastest does best alone, unless somebody asks for more.
+    /// Returns how many precisions a set may have. In an estimate no precision is better in one phase and worse in
+    /// another, so the one with the smallest weights is best alone, and the default is 1 without quality floors.
     pub(super) fn at_once(&self, mix: &Mix) -> usize {
         let has_floor = mix.classes().iter().any(|class| class.min_quality.is_some_and(|floor| floor > 0.0));
         self.at_once.map_or(if self.device.is_some() && !has_floor { 1 } else { 2 }, usize::from)
     }
 
-    /// How many times as long steps take as was measured or published.
+    /// Returns the engine slowdown: how many times as long steps take as measured or published.
     ///
     /// # Errors
     ///
     /// When the recording cannot be read or has no steps.
-    pub(super) fn pace(&self) -> anyhow::Result<Factors> {
+    pub(super) fn slowdown(&self) -> anyhow::Result<Factors> {
         let Some(path) = &self.recording else { return Ok(Factors::both(self.pace.unwrap_or(1.0))) };
-        pace_of(path)
+        slowdown_of(path)
     }
 
-    /// What weights and caches may take together, if that was said.
+    /// Returns the memory for weights and caches together, if it was given.
     pub(super) fn memory(&self) -> Option<Bytes> {
         self.memory_gb.map(|gb| Bytes((gb * 1e9) as u64))
     }
 
-    /// Refuses what only means something with a device.
+    /// Refuses flags that are valid only with a device.
     ///
     /// # Errors
     ///
-    /// When there is such a flag.
+    /// When such a flag is given.
     pub(super) fn refuse_flags_of_devices(&self) -> anyhow::Result<()> {
         let given = [
             (self.accelerators > 1, "--accelerators"),
@@ -173,16 +174,16 @@ impl PlanArgs {
         }
     }
 
-    /// What is asked of a device. What a CPU is set up for by default is too little for an accelerator, so `parallel` and
-    /// `prefill_chunk` count only where somebody said them.
+    /// Returns the query to a device. The defaults for a CPU are too small for an accelerator, so `parallel` and
+    /// `prefill_chunk` are used only where they were set explicitly.
     pub(super) fn asked<'a>(
         &'a self,
         device: &'a str,
         config: &'a Config,
-        is_said: &dyn Fn(&str) -> bool,
+        is_set: &dyn Fn(&str) -> bool,
     ) -> Asked<'a> {
         let engine = &config.engine;
-        let said = |key: &str, value: u32, otherwise: u32| if is_said(key) { value } else { otherwise };
+        let set = |key: &str, value: u32, otherwise: u32| if is_set(key) { value } else { otherwise };
         Asked {
             model: &config.model.name,
             device,
@@ -190,15 +191,15 @@ impl PlanArgs {
             efficiency: self.efficiency,
             memory: self.memory(),
             precisions: &self.precisions,
-            parallel: said("parallel", engine.parallel, PARALLEL),
-            prefill_chunk: Tokens(said("prefill_chunk", engine.prefill_chunk.0, PREFILL_CHUNK)),
+            parallel: set("parallel", engine.parallel, PARALLEL),
+            prefill_chunk: Tokens(set("prefill_chunk", engine.prefill_chunk.0, PREFILL_CHUNK)),
             kv_block: Tokens(self.kv_block.unwrap_or(KV_BLOCK)),
             kv_type: engine.kv_type,
         }
     }
 }
 
-fn pace_of(path: &Path) -> anyhow::Result<Factors> {
+fn slowdown_of(path: &Path) -> anyhow::Result<Factors> {
     let path = &recording_at(path)?;
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("reading the recording {shown}"))?;

@@ -20,31 +20,31 @@ use super::show;
 use crate::catalogue::{self, Model};
 use crate::config::{self, Config};
 use crate::hint::hinted;
+use crate::host::Machine;
 use crate::models::FetchOptions;
 use crate::plan::{self, Answer, Estimate, Goal, Held, Here, Mix, Play, Sets};
-use crate::profile::Machine;
 
-/// Plans, and prints what was found.
+/// Plans, and prints the result.
 ///
 /// # Errors
 ///
-/// When a flag or a file is wrong, the model or the device is not known, or no set of precisions will do.
+/// When a flag or a file is wrong, the model or the device is unknown, or no set of precisions is feasible.
 pub(super) fn run(args: &PlanArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     let layered = config::load(matches, args.common.config.as_deref())?;
     crate::logging::start(&layered.config.log)?;
     let config = &layered.config;
     let goal = args.goal();
-    let is_said = |key: &str| {
+    let is_set = |key: &str| {
         let value = layered.values.get(&("engine".to_owned(), key.to_owned()));
         value.is_some_and(|(_, source)| source != "default")
     };
     let mut mix = args.mix(config.link.bytes_per_token)?;
     let (place, known, sets) = match &args.device {
-        Some(device) => estimated(args, device, &mix, config, &is_said)?,
+        Some(device) => estimated(args, device, &mix, config, &is_set)?,
         None => measured(args, &mut mix, config)?,
     };
-    let play =
-        Play { mix, settings: config.settings.clone(), stretch: args.pace()?, seeds: args.seeds.clone() };
+    let slowdown = args.slowdown()?;
+    let play = Play { mix, settings: config.settings.clone(), slowdown, seeds: args.seeds.clone() };
     let answers = play_all(&sets, &known, &play, goal, &args.rate)?;
     let report =
         Report { place, known, answers, left_out: sets.left_out, play, goal, per_user: args.per_user };
@@ -60,7 +60,7 @@ pub(super) fn run(args: &PlanArgs, matches: &ArgMatches) -> anyhow::Result<()> {
 
 type Found = (Place, Vec<Held>, Sets);
 
-/// On this machine, by what was measured here.
+/// Finds the sets of precisions for this machine, from what was measured here.
 fn measured(args: &PlanArgs, mix: &mut Mix, config: &Config) -> anyhow::Result<Found> {
     args.refuse_flags_of_devices()?;
     let named = &config.model.name;
@@ -84,7 +84,7 @@ fn measured(args: &PlanArgs, mix: &mut Mix, config: &Config) -> anyhow::Result<F
     ))
 }
 
-/// Those precisions that were asked for; all if none was named.
+/// Returns the model with the named precisions, or with all of them if none is named.
 fn chosen(model: &Model, named: &[String]) -> anyhow::Result<Model> {
     let mut chosen = Model { precisions: Vec::new(), ..model.clone() };
     for name in named {
@@ -101,15 +101,15 @@ fn chosen(model: &Model, named: &[String]) -> anyhow::Result<Model> {
     Ok(if named.is_empty() { model.clone() } else { chosen })
 }
 
-/// On a device of the table.
+/// Finds the sets of precisions for a device of the table.
 fn estimated(
     args: &PlanArgs,
     device: &str,
     mix: &Mix,
     config: &Config,
-    is_said: &dyn Fn(&str) -> bool,
+    is_set: &dyn Fn(&str) -> bool,
 ) -> anyhow::Result<Found> {
-    let asked = args.asked(device, config, is_said);
+    let asked = args.asked(device, config, is_set);
     let estimate = Estimate::new(&asked, mix)?;
     let memory: Bytes = estimate.memory();
     let node = |set: &[usize]| -> anyhow::Result<Node> { Ok(estimate.node(set)) };
@@ -119,7 +119,7 @@ fn estimated(
     Ok((Place::Estimate { estimate: Box::new(estimate), accelerators, efficiency }, known, sets))
 }
 
-/// Plays every set, with a bar that says how long it will take.
+/// Simulates every set, with a progress bar.
 fn play_all(
     sets: &Sets,
     known: &[Held],
@@ -135,7 +135,7 @@ fn play_all(
     for candidate in &sets.candidates {
         bar.set_message(plan::names(known, &candidate.set));
         answers.push(plan::answer(candidate.clone(), play, goal, rates, &|| bar.inc(1))?);
-        // Some sets need fewer runs than are counted on, some more.
+        // Some sets need fewer runs than expected, some more.
         bar.set_position(answers.len() as u64 * plan::RUNS_PER_SET);
     }
     bar.finish_and_clear();

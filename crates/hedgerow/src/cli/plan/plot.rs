@@ -7,13 +7,13 @@ use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
 use super::report::Report;
-use crate::cli::bench::style::{STYLES, svg, titled};
 use crate::plan::Point;
+use crate::plotting::{STYLES, svg, titled};
 
 const PANEL: (f64, f64) = (600.0, 380.0);
 
-/// An SVG: a line for each set, the best of them as many as there are styles; a mark where its greatest rate is; and the
-/// target.
+/// Draws a line for each set, with a mark at its greatest rate, and the target, as SVG; only the best sets if there
+/// are more sets than styles.
 pub(super) fn plot(report: &Report) -> String {
     let mut answers: Vec<_> = report.answers.iter().collect();
     answers.sort_by(|one, other| other.rate_per_s().total_cmp(&one.rate_per_s()));
@@ -34,7 +34,7 @@ pub(super) fn plot(report: &Report) -> String {
             dasharray: style.line.dasharray(),
         });
     }
-    // Without the noise of a product: 99.9 %, not 99.90000000000001 %.
+    // Rounded to remove floating-point noise: 99.9 %, not 99.90000000000001 %.
     let target = (1e6 * report.goal.attainment).round() / 1e4;
     let line = ReferenceLine::horizontal(target).with_color("#777777");
     let layout = titled(Layout::auto_from_plots(&plots), report.title(), PANEL.0)

@@ -1,4 +1,4 @@
-//! What was found, for people and for programs.
+//! The result of a plan, as a table and as JSON.
 
 use std::fmt::Write as _;
 
@@ -11,16 +11,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::catalogue::Kind;
-use crate::cli::columns::fitting;
 use crate::cli::list::mark;
+use crate::host::Machine;
 use crate::plan::{self, Answer, Estimate, Goal, Held, Here, LeftOut, Play, Point, Usage};
-use crate::profile::Machine;
+use crate::terminal::fitting;
 use crate::workload::{Arrivals, Class};
 
-/// More sets that are not played are not listed.
+/// The most sets listed of those that were not simulated.
 const LEFT_OUT_SHOWN_MAX: usize = 6;
 
-/// Where it is planned for.
+/// The node that is planned for.
 #[derive(Debug)]
 pub(super) enum Place {
     /// This machine.
@@ -29,7 +29,7 @@ pub(super) enum Place {
     Estimate { estimate: Box<Estimate>, accelerators: u32, efficiency: f64 },
 }
 
-/// Everything that was found.
+/// The complete result of a plan.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) place: Place,
@@ -38,24 +38,25 @@ pub(super) struct Report {
     pub(super) left_out: Vec<LeftOut>,
     pub(super) play: Play,
     pub(super) goal: Goal,
-    /// Requests of a user in a minute.
+    /// Requests per user and minute.
     pub(super) per_user: f64,
 }
 
 impl Report {
-    /// What the answer's set is called.
+    /// The name of the answer's set.
     pub(super) fn name(&self, answer: &Answer) -> String {
         plan::names(&self.known, &answer.candidate.set)
     }
 
-    /// The place of the set to hold: of those whose rates cannot be told apart, the first, which has fewest precisions.
+    /// Returns the index of the set to hold: of those whose rates differ by no more than the resolution, the first,
+    /// which has the fewest precisions.
     pub(super) fn best(&self) -> Option<usize> {
         let most = self.answers.iter().map(Answer::rate_per_s).fold(0.0, f64::max);
         let enough = most / (1.0 + self.goal.resolution);
         self.answers.iter().position(|answer| answer.best.is_some() && answer.rate_per_s() >= enough)
     }
 
-    /// What a picture of it is called.
+    /// The title of the plot.
     pub(super) fn title(&self) -> String {
         match &self.place {
             Place::Here { model, machine, .. } => format!("{model} on {}", machine.cpu),
@@ -69,7 +70,7 @@ impl Report {
         (60.0 * rate_per_s / self.per_user).floor() as u64
     }
 
-    /// The sign before what was not measured here.
+    /// The mark before numbers that were not measured here.
     fn mark(&self) -> &'static str {
         mark(match self.place {
             Place::Here { .. } => Kind::Measured,
@@ -77,7 +78,7 @@ impl Report {
         })
     }
 
-    /// A table, and what has to be known beside it.
+    /// Formats the table, with what was planned above it and remarks below.
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(NOTHING);
@@ -137,7 +138,7 @@ impl Report {
         answer.curve.points().first().map_or(0.0, |point| point.rate_per_s)
     }
 
-    /// What was planned, and for what.
+    /// Describes the node, the mix of requests and the runs.
     fn about(&self) -> String {
         let place = match &self.place {
             Place::Here { model, machine, .. } => {
@@ -170,7 +171,7 @@ impl Report {
         format!(
             "{place}; steps take {} as long\n{:.1} % of all requests in time; {mix}; requests of a user in a \
              minute: {}; runs of {lasts}, seeds {}\n",
-            self.play.stretch,
+            self.play.slowdown,
             100.0 * self.goal.attainment,
             self.per_user,
             seeds.join(", "),
@@ -179,39 +180,39 @@ impl Report {
 
     fn remarks(&self) -> String {
         let mut text = String::new();
-        let mut say = |line: String| writeln!(text, "{line}").expect("text can be written");
+        let mut add = |line: String| writeln!(text, "{line}").expect("text can be written");
         match self.best() {
             None => {
-                say("no rate reaches that: lower --attainment, or give the mix later deadlines".to_owned())
+                add("no rate reaches that: lower --attainment, or give the mix later deadlines".to_owned())
             }
             Some(index) => {
                 let answer = &self.answers[index];
-                say(format!(
+                add(format!(
                     "> hold {}: the greatest rate, to {:.0} %; in time then: {}",
                     self.name(answer),
                     100.0 * self.goal.resolution,
                     self.of_classes(answer)
                 ));
-                say(format!(
+                add(format!(
                     "  a quarter more requests, and twice as much of one thing, change attainment by points: {}",
                     reliefs(answer)
                 ));
                 if let Place::Here { here, .. } = &self.place {
-                    say(format!("  {}", here.command(&answer.candidate.set)));
+                    add(format!("  {}", here.command(&answer.candidate.set)));
                 }
             }
         }
         for LeftOut { set, why } in self.left_out.iter().take(LEFT_OUT_SHOWN_MAX) {
-            say(format!("left out: {}: {why}", plan::names(&self.known, set)));
+            add(format!("left out: {}: {why}", plan::names(&self.known, set)));
         }
         match &self.place {
             Place::Here { here, .. } => {
                 for file in &here.unmeasured {
                     let file = file.display();
-                    say(format!("left out: {file} was not measured; `hedgerow profile {file}` does that"));
+                    add(format!("left out: {file} was not measured; `hedgerow profile {file}` does that"));
                 }
             }
-            Place::Estimate { estimate, .. } => say(format!(
+            Place::Estimate { estimate, .. } => add(format!(
                 "~ estimate by the roofline; figures of the device checked against their source: {}",
                 estimate.device().checked
             )),
@@ -219,7 +220,7 @@ impl Report {
         text
     }
 
-    /// How much of each class is answered in time at the greatest rate.
+    /// Formats the attainment of each class at the greatest rate.
     fn of_classes(&self, answer: &Answer) -> String {
         let parts = answer.best.iter().flat_map(|best| &best.usage.of_classes);
         let classes = self.play.mix.classes().iter().zip(parts);
@@ -227,14 +228,14 @@ impl Report {
         shown.collect::<Vec<_>>().join(", ")
     }
 
-    /// One JSON object.
+    /// Returns the result as one JSON object.
     ///
     /// # Errors
     ///
     /// Never: everything is plain data.
     pub(super) fn json(&self) -> anyhow::Result<String> {
         let (classes, arrivals) = (self.play.mix.classes().iter(), &self.play.mix.pattern.arrivals);
-        // In a trace the lengths say which class a request has.
+        // In a trace the lengths determine a request's class.
         let drawn = |part: f64| matches!(arrivals, Arrivals::Gamma { .. }).then_some(part);
         let classes: Vec<Value> =
             classes.map(|class| json!({ "name": class.name, "part": drawn(class.part) })).collect();
@@ -270,7 +271,7 @@ impl Report {
             "classes": classes,
             "duration_s": self.play.mix.duration.map(|duration| duration.as_secs_f64()),
             "seeds": self.play.seeds,
-            "pace": self.play.stretch,
+            "pace": self.play.slowdown,
             "requests_per_user_min": self.per_user,
             "sets": sets,
             "left_out": left_out,
@@ -327,7 +328,7 @@ impl Report {
     }
 }
 
-/// What more of each resource would do.
+/// Formats the gain of doubling each resource.
 fn reliefs(answer: &Answer) -> String {
     let gain = |relief: &plan::Relief| format!("{} {:+.1}", relief.resource.name(), 100.0 * relief.gain);
     answer.reliefs.iter().map(gain).collect::<Vec<_>>().join(", ")

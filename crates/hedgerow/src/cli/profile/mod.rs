@@ -16,17 +16,17 @@ use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::config::{self, CommonArgs, EngineArgs};
 use crate::hint::hinted;
+use crate::loading;
 use crate::models::FetchOptions;
 use crate::profile::{Known, Profile, Profiler};
-use crate::{serve, server};
 
-/// What `hedgerow profile` takes: the engine's flags are those of `serve`, because they decide what is measured.
+/// The arguments of `hedgerow profile`, with the engine's flags of `serve`, because they decide what is measured.
 #[derive(Args, Debug)]
 pub(crate) struct ProfileArgs {
     /// The model: smollm2-135m-instruct, a .gguf file, or a Hugging Face repository as org/repo:QUANT
     #[arg(value_name = "MODEL", env = "HEDGEROW_MODEL")]
     model: Option<String>,
-    /// The model again, for those who are used to a flag
+    /// The model, as a flag instead of an argument
     #[arg(short = 'm', long = "model", id = "model_flag", value_name = "MODEL", conflicts_with = "model")]
     model_flag: Option<String>,
     /// Never use the network to get the model
@@ -53,14 +53,14 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     crate::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = server::load_model_to_run(&config.model.name, &options, &config)?;
+    let loaded = loading::load_model_to_run(&config.model.name, &options, &config)?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
         Some(profile) => Known { profile, is_new: false, is_saved: true },
         None => {
-            serve::settle_engine_thread(&config);
-            let mut engine = LlamaEngine::new(&loaded.model, &serve::engine_options(&config))
+            crate::engine_setup::settle_engine_thread(&config);
+            let mut engine = LlamaEngine::new(&loaded.model, &crate::engine_setup::engine_options(&config))
                 .map_err(|error| hinted(&error, error.hint()))?;
             profiler.measure(&mut engine)?
         }
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()
     Ok(())
 }
 
-/// Where the profile is from and where it lies.
+/// Describes where the profile is from and where it is saved.
 fn place(known: &Known, profiler: &Profiler) -> String {
     let Known { profile, is_new, is_saved } = known;
     let path = profiler.path();

@@ -1,4 +1,4 @@
-//! A profile as a picture, by `kuva`.
+//! Plots a profile, with `kuva`.
 
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure;
@@ -6,12 +6,12 @@ use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
 use super::table::{counts, depths};
-use crate::cli::bench::style::{STYLES, svg, titled};
+use crate::plotting::{STYLES, svg, titled};
 use crate::profile::Profile;
 
 const PANEL: (f64, f64) = (560.0, 360.0);
 
-/// An SVG of the time of a decode step over its requests, a line for each length of their caches.
+/// Draws the time of a decode step over its batch size, a line for each context length, as SVG.
 pub(super) fn decode(profile: &Profile) -> String {
     let decode = &profile.cost.decode;
     let counts = counts(decode);

@@ -1,4 +1,4 @@
-//! A profile as people read it.
+//! Formats a profile as tables.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,16 +9,16 @@ use hedgerow_core::engine::cost::Surface;
 use hedgerow_core::time::Span;
 use indicatif::HumanBytes;
 
-use crate::cli::columns::fitting;
 use crate::profile::{Accelerators, Profile};
+use crate::terminal::fitting;
 
-/// Contexts that prefill is shown after, as far as a request's context goes.
+/// The context lengths that prefill is shown for, up to a request's context.
 const CONTEXTS: [u32; 4] = [0, 256, 1024, 4096];
 
-/// What each request holds where decodes were measured: the part of all that one of them has.
+/// Returns the context lengths per request at which decodes were measured: the total divided by the batch size.
 pub(super) fn depths(decode: &Surface) -> BTreeSet<u32> {
     let blocks = decode.lines().iter().flat_map(|line| {
-        // Each step adds a token to every request, so depths differ a little from line to line.
+        // Each step adds a token to every request, so depths differ slightly from line to line.
         line.times_ns.iter().map(|point| (point.0 / line.count) / 64 * 64)
     });
     let mut depths: BTreeSet<u32> = blocks.filter(|&depth| depth > 0).collect();
@@ -28,7 +28,7 @@ pub(super) fn depths(decode: &Surface) -> BTreeSet<u32> {
     depths
 }
 
-/// The whole profile.
+/// Formats the whole profile.
 pub(super) fn table(profile: &Profile) -> String {
     let (subject, cost) = (&profile.subject, &profile.cost);
     let (model, engine) = (&subject.model, &subject.engine);
@@ -76,14 +76,14 @@ pub(super) fn table(profile: &Profile) -> String {
     text
 }
 
-/// Which accelerators take part.
+/// Formats the accelerators in use.
 fn devices(accelerators: &Accelerators) -> String {
     let names =
         accelerators.devices.iter().map(|device| format!("{} ({})", device.description, device.backend));
     format!("{} layers on {}", accelerators.gpu_layers, names.collect::<Vec<_>>().join(", "))
 }
 
-/// The counts at which a surface was measured.
+/// Returns the counts at which a surface was measured.
 pub(super) fn counts(surface: &Surface) -> Vec<u32> {
     surface.lines().iter().map(|line| line.count).collect()
 }

@@ -1,4 +1,4 @@
-//! `hedgerow simulate`: plays a scenario or a recording in virtual time and says what became of its requests.
+//! `hedgerow simulate`: simulates a scenario or a recording in virtual time and reports the outcomes of its requests.
 
 mod plan_times;
 mod plot;
@@ -17,7 +17,7 @@ use super::numbers::{RATES_PER_S, number};
 use super::replay::{self, ReplayArgs};
 use crate::hint::hinted;
 
-/// The progress bar is told about one in so many requests: drawing must not be what takes time.
+/// The progress bar is updated once in this many requests, so that drawing takes no significant time.
 const PROGRESS_STRIDE: u64 = 256;
 
 #[derive(Debug, Args)]
@@ -25,32 +25,32 @@ pub(crate) struct SimulateArgs {
     /// The scenario file, such as `scenarios/paper.toml`.
     #[arg(required_unless_present = "replay", conflicts_with = "replay")]
     scenario: Option<PathBuf>,
-    /// Play with this policy instead of the scenario's or the recording's: brute-force, dftsp, exact, greedy, edf, fifo, static:SIZE or
-    /// none:ACCELERATORS. Several, separated by commas, are played one after the other, on the same arrivals.
+    /// Use this policy instead of the scenario's or the recording's: brute-force, dftsp, exact, greedy, edf, fifo,
+    /// static:SIZE or none:ACCELERATORS. Several, separated by commas, run one after the other, on the same arrivals.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     policy: Vec<String>,
     #[command(flatten)]
     replay: ReplayArgs,
-    /// Draw from this seed.
+    /// Use this random seed.
     #[arg(long, value_name = "NUMBER", conflicts_with = "replay")]
     seed: Option<u64>,
     /// End after this many requests.
     #[arg(long, value_name = "COUNT", conflicts_with = "replay")]
     requests: Option<u64>,
-    /// Arrivals a second.
+    /// Arrivals per second.
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "replay", value_parser = number(RATES_PER_S))]
     rate: Option<f64>,
-    /// Write what happened into this folder: requests.csv (a line for each request: when it arrived, started and
-    /// ended, how and why), plans.csv (a line for each plan: who waited, who was taken, what bound), cdfs.csv (the
-    /// distributions of TTFT, TPOT and E2E) and summary.json; with several policies, into one folder each within
-    /// it. cdfs.svg draws the distributions of all of them. docs/simulator.md lists every column.
+    /// Write the results into this folder: requests.csv (a line for each request: when it arrived, started and ended,
+    /// how and why), plans.csv (a line for each plan: requests waiting, requests chosen, the binding limit), cdfs.csv
+    /// (the distributions of TTFT, TPOT and E2E) and summary.json; with several policies, into one folder each within
+    /// it. cdfs.svg draws the distributions of all of them. docs/guides/simulator.md lists every column.
     #[arg(long, value_name = "FOLDER", conflicts_with = "replay")]
     out: Option<PathBuf>,
-    /// Write a trace for ui.perfetto.dev or chrome://tracing into this file: each request's way (waiting, uplink,
+    /// Write a trace for ui.perfetto.dev or chrome://tracing into this file: each request's phases (waiting, uplink,
     /// prefill, decode, downlink) and each step. About 1 kB a request and 200 B a step; one policy only.
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     trace: Option<PathBuf>,
-    /// Also write plan_times.csv: how long each plan took on this machine's clock, so not the same twice.
+    /// Also write plan_times.csv: how long each plan took on this machine's clock; not reproducible.
     #[arg(long, requires = "out")]
     plan_times: bool,
     /// Print one JSON object for each policy, one a line, instead of a table.
@@ -58,11 +58,11 @@ pub(crate) struct SimulateArgs {
     json: bool,
 }
 
-/// Plays the scenario or the recording, once for each policy.
+/// Simulates the scenario or the recording, once for each policy.
 pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     let Some(scenario) = &args.scenario else { return replay::run(&args.replay, &args.policy, args.json) };
     let file = Scenario::load(scenario).map_err(with_hint)?;
-    // Whatever is wrong is said before the first of them has run.
+    // Errors are reported before the first run.
     let scenarios: Vec<_> = overrides(args)
         .iter()
         .map(|overrides| file.clone().with(overrides).map_err(with_hint))
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         if args.json {
             writeln!(std::io::stdout(), "{}", report.to_json())?;
         }
-        // Three times a request: not to be held for every policy unless they are drawn.
+        // Three times for each request are stored for every policy only if they are drawn.
         times.extend(args.out.as_ref().map(|_| of_run));
         reports.push(report);
     }
@@ -132,7 +132,7 @@ fn play(
     Ok((report, times))
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// Returns a progress bar, which is drawn on a terminal only.
 fn progress_bar(scenario: &Scenario) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} requests, {eta} left")
         .expect("the template is well formed");

@@ -1,4 +1,4 @@
-//! How long plans take on this machine: the simulator itself reads no clock, so it is read here.
+//! The wall time of plans on this machine; the simulator itself reads no clock, so it is read here.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use crate::cli::instances::{cannot_write, write_whole};
 /// One line of plan_times.csv.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct PlanTime {
-    /// When the plan was made, in the scenario's time.
+    /// When the plan was made, in virtual time.
     time_s: f64,
-    /// How long the decision took that made it, on the wall's clock.
+    /// The wall time of the decision that made it.
     decision_us: f64,
 }
 
-/// An output that also takes the time of each plan, if that is wanted.
+/// An output that also measures the wall time of each plan, if that is wanted.
 pub(super) struct Timed {
     output: Output,
     plan_times: Option<Vec<PlanTime>>,

@@ -1,4 +1,4 @@
-//! Draws how long requests took.
+//! Draws the distributions of the requests' latencies.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use kuva::render::figure::Figure;
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
-use crate::cli::bench::style::{styles_of, svg, time_tick};
+use crate::plotting::{styles_of, svg, time_tick};
 
 const PANEL: (f64, f64) = (360.0, 260.0);
 
@@ -20,9 +20,8 @@ type Timed = (&'static str, fn(&Times) -> &[Span]);
 const METRICS: [Timed; 3] =
     [("TTFT", |times| &times.ttft), ("TPOT", |times| &times.tpot), ("E2E", |times| &times.e2e)];
 
-/// An SVG of three distributions, a line for each run: how many percent of all requests had their first token, a
-/// time per token, and their whole answer within a time. Who got none never gets there, so that a line ends at the
-/// part that was answered.
+/// Draws the cumulative distributions of TTFT, TPOT and E2E, a line for each run, as SVG. They are percentages of all
+/// offered requests, so a line ends at the fraction that was answered.
 pub(super) fn cdfs(reports: &[Report], times: &[Times]) -> String {
     let policies: Vec<&str> = reports.iter().map(|report| report.policy.as_str()).collect();
     let styles = styles_of(&policies);
@@ -52,7 +51,7 @@ pub(super) fn cdfs(reports: &[Report], times: &[Times]) -> String {
             .with_y_label("% of offered, within that time")
             .with_y_axis_min(0.0)
             .with_y_axis_max(105.0);
-        // Nobody may have got anything.
+        // Perhaps no request was answered.
         let layout = if most_ms > 0.0 {
             let (from_ms, to_ms) = (0.5 * least_ms.max(1e-3), 2.0 * most_ms);
             layout.with_log_x().with_x_axis_min(from_ms).with_x_axis_max(to_ms)

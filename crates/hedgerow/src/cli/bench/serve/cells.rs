@@ -1,4 +1,4 @@
-//! The runs: every load offered to every server, in turns.
+//! The runs: every workload offered to every server, in turns.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,20 +7,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::ServeArgs;
 use crate::workload::{Client, Offer, Outcome, Pattern, Record, Request, Run, Seeds, Tally, failures};
 
-/// A later request disturbs what is measured.
+/// A larger send lag at the 99th percentile makes a run doubtful, and gives a warning.
 const LAG_MS_MAX: f64 = 50.0;
 
-/// How hard a server is pressed.
+/// The intensity of the workload.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pressure {
-    /// Requests a second, whatever becomes of them.
+    /// Open loop: requests per second, whatever their outcomes.
     Rate(f64),
-    /// Callers who ask again when they have been answered.
+    /// Closed loop: the number of clients, each with one request at a time.
     Callers(u32),
 }
 
 impl Pressure {
-    /// Where it stands on an axis.
+    /// Its coordinate on an axis.
     pub(super) fn number(self) -> f64 {
         match self {
             Self::Rate(rate_per_s) => rate_per_s,
@@ -39,7 +39,7 @@ impl std::fmt::Display for Pressure {
     }
 }
 
-/// One load, and how it is offered.
+/// One workload, and how it is offered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell {
     pub(super) pressure: Pressure,
@@ -47,7 +47,7 @@ pub(super) struct Cell {
     pub(super) offer: Offer,
 }
 
-/// A server that is measured.
+/// A server under measurement.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) name: String,
@@ -55,7 +55,7 @@ pub(super) struct Server {
     pub(super) client: Client,
 }
 
-/// One server under one load.
+/// One server's run of one workload.
 #[derive(Debug)]
 pub(super) struct Measured {
     /// Index of the server.
@@ -65,7 +65,7 @@ pub(super) struct Measured {
     pub(super) run: Run,
 }
 
-/// Finds the servers and asks each for two tokens.
+/// Connects to the servers and probes each with a request for two tokens.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ pub(super) async fn find_servers(args: &ServeArgs) -> anyhow::Result<Vec<Server>
         }
         if servers.iter().any(|server| server.client.authority() == client.authority()) {
             eprintln!(
-                "warning: both servers are {url}: what it remembers of the first run helps it in the second"
+                "warning: both servers are {url}: what it cached in the first run helps it in the second"
             );
         }
         servers.push(Server { name, url: url.clone(), client });
@@ -91,28 +91,28 @@ pub(super) async fn find_servers(args: &ServeArgs) -> anyhow::Result<Vec<Server>
     Ok(servers)
 }
 
-/// Offers every load to every server: A B, then B A, so that neither always comes first.
+/// Offers every workload to every server: A B, then B A, so that neither always comes first.
 ///
 /// # Errors
 ///
-/// When a trace cannot give a rate.
+/// When a trace cannot reach a rate.
 pub(super) async fn measure(
     servers: &[Server],
     cells: &[Cell],
     pattern: &Pattern,
     pause: Duration,
 ) -> anyhow::Result<Vec<Measured>> {
-    // New words for each load: a server that remembers the last one must not be helped by it.
+    // New words for each workload, so that a server's prefix cache does not help.
     let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let seeds = |index: usize| Seeds { load: cells[index].seed, words: (stamp << 20) + index as u64 };
-    // Whatever is wrong with a load is said before the first is offered.
-    let loads = (0..cells.len()).map(|index| match cells[index].pressure {
+    // Errors of any workload are reported before the first is offered.
+    let workloads = (0..cells.len()).map(|index| match cells[index].pressure {
         Pressure::Rate(rate) => pattern.open_loop(rate, cells[index].offer.duration, seeds(index)),
         Pressure::Callers(_) => Ok(Vec::new()),
     });
-    let loads: Vec<Vec<Request>> = loads.collect::<anyhow::Result<_>>()?;
+    let workloads: Vec<Vec<Request>> = workloads.collect::<anyhow::Result<_>>()?;
     let mut all = Vec::new();
-    for (index, (&cell, requests)) in cells.iter().zip(&loads).enumerate() {
+    for (index, (&cell, requests)) in cells.iter().zip(&workloads).enumerate() {
         let mut order: Vec<usize> = (0..servers.len()).collect();
         if index % 2 == 1 {
             order.reverse();
@@ -140,7 +140,7 @@ pub(super) async fn measure(
     Ok(all)
 }
 
-/// Says what makes a run's numbers doubtful.
+/// Warns of what makes a run's numbers doubtful.
 fn warn(server: &Server, cell: Cell, tally: &Tally, run: &Run) {
     let of = format!("{}, {}", server.name, cell.pressure);
     if let Some(lag_ms) = tally.lag.percentile(99).filter(|&lag_ms| lag_ms > LAG_MS_MAX) {
@@ -159,7 +159,7 @@ fn warn(server: &Server, cell: Cell, tally: &Tally, run: &Run) {
     }
 }
 
-/// What happens while a run runs: a bar on a terminal, nothing elsewhere.
+/// The progress of a run: a bar on a terminal, nothing elsewhere.
 struct Live {
     bar: ProgressBar,
     met: usize,

@@ -1,4 +1,4 @@
-//! What is written, each file whole or not at all.
+//! The output files, each written atomically.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::cli::instances::write_whole;
 use crate::hint::hinted;
 use crate::workload::{Pattern, Record, milliseconds};
 
-/// Makes every folder that will be written to, before the work and not after it.
+/// Creates every folder that will be written to, before the measurements and not after them.
 pub(super) fn make_folders(args: &ServeArgs) -> anyhow::Result<()> {
     let of_files = [&args.json, &args.requests_csv, &args.plot].into_iter().flatten();
     let of_files = of_files.filter_map(|file| file.parent()).filter(|folder| !folder.as_os_str().is_empty());
@@ -24,7 +24,7 @@ pub(super) fn make_folders(args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything that was measured, in every form.
+/// All measurements, raw and aggregated.
 pub(super) struct Results<'a> {
     pub(super) servers: &'a [Server],
     pub(super) pattern: &'a Pattern,
@@ -33,7 +33,7 @@ pub(super) struct Results<'a> {
     pub(super) lines: &'a [Line],
 }
 
-/// Writes every file that was asked for, and says so.
+/// Writes every requested file, and reports each on standard error.
 pub(super) fn write_all(args: &ServeArgs, results: &Results<'_>) -> anyhow::Result<()> {
     let in_folder = |name: &str| args.out.as_ref().map(|folder| folder.join(name));
     let write = |named: &Option<PathBuf>, name: &str, text: &dyn Fn() -> anyhow::Result<String>| {
@@ -112,6 +112,6 @@ struct Row<'a> {
     output_tokens: u32,
     ttft_ms: Option<f64>,
     tpot_ms: Option<f64>,
-    /// When it was over, whatever it was.
+    /// When the request ended, whatever its outcome.
     after_ms: f64,
 }

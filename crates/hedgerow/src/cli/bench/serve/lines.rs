@@ -1,14 +1,14 @@
-//! The table: a line for each server, pressure, kind of client and class; seeds are taken together.
+//! The table: a line for each server, workload intensity, kind of client and class; seeds are aggregated.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::cells::{Measured, Pressure, Server};
-use crate::cli::columns::fitting;
+use crate::terminal::fitting;
 use crate::workload::{Class, Outcome, Patience, Record, Series, Tally};
 
-/// What became of a set of requests, over all seeds.
+/// The outcomes of a set of requests, over all seeds.
 #[derive(Debug)]
 pub(super) struct Group {
     /// Index of the server.
@@ -18,14 +18,14 @@ pub(super) struct Group {
     /// The class, or `all`.
     pub(super) class: String,
     pub(super) tally: Tally,
-    /// How long requests were sent, all seeds together.
+    /// How long requests were sent, summed over all seeds.
     pub(super) seconds: f64,
-    /// Tokens of questions and of answers that were done with while requests were sent.
+    /// Prompt tokens and output tokens processed while requests were sent.
     tokens: (f64, f64),
 }
 
 impl Group {
-    /// Every group: the classes of each server under each pressure, and all of them together last.
+    /// Returns every group: the classes of each server at each intensity, and all classes combined last.
     pub(super) fn all(servers: &[Server], classes: &[Class], measured: &[Measured]) -> Vec<Self> {
         let mut kinds: Vec<(Pressure, Patience)> = Vec::new();
         for run in measured {
@@ -71,17 +71,17 @@ impl Group {
         Self { server, pressure, patience, class: name, tally, seconds, tokens }
     }
 
-    /// Whether it is all classes together.
+    /// Whether it combines all classes.
     pub(super) fn is_all(&self) -> bool {
         self.class == "all"
     }
 
-    /// Requests a second whose answers came in time.
+    /// Goodput: requests per second that were answered in time.
     pub(super) fn goodput(&self) -> f64 {
         self.tally.met() as f64 / self.seconds
     }
 
-    /// Tokens a second, of questions and of answers.
+    /// Throughput in tokens per second, of prompts and of outputs.
     pub(super) fn throughput(&self) -> (f64, f64) {
         (self.tokens.0 / self.seconds, self.tokens.1 / self.seconds)
     }
@@ -207,7 +207,7 @@ const HEADER: [&str; 20] = [
     "refusal p99 ms",
 ];
 
-/// The table for people.
+/// Formats the table.
 pub(super) fn table(lines: &[Line]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -221,7 +221,7 @@ pub(super) fn table(lines: &[Line]) -> String {
     fitting(&table).trim_end().to_owned()
 }
 
-/// The first server against the second: a line for each load that both were given.
+/// Compares the first server with the second: a line for each workload that both were offered.
 pub(super) fn ratios(servers: &[Server], groups: &[Group]) -> Vec<String> {
     let [first, second] = servers else { return Vec::new() };
     let names = format!("{}/{}", first.name, second.name);

@@ -1,7 +1,7 @@
-//! `hedgerow bench serve`: how many requests a server answers by their deadlines.
+//! `hedgerow bench serve`: measures how many requests a server answers by their deadlines.
 //!
-//! A load is drawn from a seed and offered to a server over HTTP, whatever becomes of it; a second server is
-//! given the same one. Everything is measured by the callers' clock, so that it means the same for every server.
+//! A workload is drawn from a seed and offered to a server over HTTP; a second server is given the same one.
+//! All times are measured by the client's clock, so that they mean the same for every server.
 
 mod args;
 mod cells;
@@ -20,7 +20,7 @@ use self::lines::{Group, Line};
 use crate::serve;
 use crate::workload::BUILT_IN_CLASSES;
 
-/// Offers every load, and reports.
+/// Offers every workload, and reports.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let pattern = args.pattern()?;
     files::make_folders(args)?;
-    // One thread that others do not hold up: callers elsewhere would not wait for this machine's cores.
+    // One thread with a high priority: remote clients would not compete for this machine's cores.
     serve::run_before_the_engine();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (servers, measured) = runtime.block_on(async {

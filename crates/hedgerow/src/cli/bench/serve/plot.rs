@@ -1,4 +1,4 @@
-//! Draws what was measured.
+//! Draws the measurements.
 
 use std::sync::Arc;
 
@@ -9,31 +9,30 @@ use kuva::render::plots::Plot;
 
 use super::cells::{Pressure, Server};
 use super::lines::Group;
-use crate::cli::bench::style::{STYLES, Style, svg, time_tick};
+use crate::plotting::{STYLES, Style, svg, time_tick};
 use crate::workload::{Patience, Series};
 
 const COLUMNS: usize = 3;
 const PANEL: (f64, f64) = (360.0, 260.0);
-/// A distribution's line has no more points: more cannot be seen.
+/// The most points in a distribution's line; more would not be visible.
 const POINTS_MAX: usize = 200;
 
-/// A server and what its clients do: a line in every panel.
+/// A server and its kind of client: a line in every panel.
 struct Subject<'a> {
     name: String,
     style: &'static Style,
-    /// All classes together, by pressure.
+    /// All classes combined, by intensity.
     groups: Vec<&'a Group>,
 }
 
-/// What is drawn over the pressure: a title, and its value for a group.
+/// A figure drawn over the intensity: a title, and its value for a group.
 type Figured = (&'static str, fn(&Group) -> Option<f64>);
 
-/// What is drawn as a distribution: a title, and the times of a group.
+/// A figure drawn as a distribution: a title, and the times of a group.
 type Timed = (&'static str, fn(&Group) -> &Series);
 
-/// An SVG. Above, what became of all requests over the rate; below, a row for each rate: how many of all requests had
-/// their first token, a time per token, and their whole answer within a time. Who got none never gets
-/// there, so that a line ends at the part that was answered.
+/// Draws the outcomes over the rate above, and below, in a row for each rate, the cumulative distributions of TTFT,
+/// TPOT and E2E, as SVG. They are percentages of all offered requests, so a line ends at the fraction answered.
 pub(super) fn plot(servers: &[Server], groups: &[Group]) -> String {
     let subjects = subjects(servers, groups);
     let is_open = matches!(groups.first().map(|group| group.pressure), Some(Pressure::Rate(_)));
@@ -138,7 +137,7 @@ fn over_pressure(subjects: &[Subject<'_>], (title, value): Figured, label: &str)
     (plots, layout)
 }
 
-/// How many percent of all requests had it within a time.
+/// Draws a cumulative distribution, in percent of all offered requests.
 fn distribution(
     subjects: &[Subject<'_>],
     pressure: Pressure,
@@ -157,7 +156,7 @@ fn distribution(
     }
     let layout = panel(&plots, title, "time").with_y_label("% of offered, within that time");
     let layout = layout.with_y_axis_min(0.0).with_y_axis_max(105.0);
-    // Nobody may have got anything.
+    // Perhaps no request was answered.
     let layout = if most > 0.0 {
         let from_to = (0.5 * least.max(1e-3), 2.0 * most);
         layout.with_log_x().with_x_axis_min(from_to.0).with_x_axis_max(from_to.1)
@@ -167,7 +166,7 @@ fn distribution(
     (plots, layout.with_x_tick_format(TickFormat::Custom(Arc::new(time_tick))))
 }
 
-/// A line, unless there is nothing to draw it through.
+/// Returns a line, if there are at least two points.
 fn line(points: &[(f64, f64)], style: &Style) -> Option<Plot> {
     let line = || LinePlot::new().with_data(points.to_vec()).with_color(style.color).with_stroke_width(1.8);
     (points.len() > 1).then(|| Plot::Line(line().with_line_style(style.line.clone())))
@@ -177,7 +176,7 @@ fn panel(plots: &[Plot], title: &str, label: &str) -> Layout {
     Layout::auto_from_plots(plots).with_title(title).with_title_size(13).with_x_label(label)
 }
 
-/// Points of the distribution of some sorted times among all requests: of each, how many percent have no more.
+/// Returns points of the cumulative distribution of sorted times, in percent of all offered requests.
 fn cumulative(sorted_ms: &[f64], offered: usize) -> Vec<(f64, f64)> {
     let count = sorted_ms.len();
     let points = count.min(POINTS_MAX);
@@ -191,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distribution_ends_at_the_part_that_was_answered() {
+    fn a_distribution_ends_at_the_fraction_that_was_answered() {
         assert_eq!(cumulative(&[1.0, 2.0, 4.0], 4), [(1.0, 25.0), (2.0, 50.0), (4.0, 75.0)]);
         assert_eq!(cumulative(&[], 4), []);
         let many: Vec<f64> = (1..=1001).map(f64::from).collect();

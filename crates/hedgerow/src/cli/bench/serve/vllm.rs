@@ -1,5 +1,5 @@
-//! A run as JSON, in the form of vLLM's `bench serve`, so that its tools read ours; what is ours stands under
-//! `hedgerow`.
+//! A run as JSON, in the form of vLLM's `bench serve`, so that its tools can read it; hedgerow's own figures are
+//! under the key `hedgerow`.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::cells::{Measured, Pressure, Server};
 use crate::workload::{Arrivals, Class, Outcome, Pattern, Record, Series, Tally, failures};
 
-/// One run.
+/// Returns one run as JSON.
 pub(super) fn run(measured: &Measured, server: &Server, pattern: &Pattern) -> Value {
     let tally = Tally::of(&pattern.classes, &measured.run.records);
     let took_s = measured.run.took.as_secs_f64();
@@ -53,7 +53,7 @@ pub(super) fn run(measured: &Measured, server: &Server, pattern: &Pattern) -> Va
     Value::Object(object)
 }
 
-/// What vLLM's tools do not know.
+/// Returns the figures that vLLM's format does not have.
 fn ours(measured: &Measured, server: &Server, classes: &[Class], tally: &Tally) -> Value {
     let records = &measured.run.records;
     let duration_s = measured.run.duration.as_secs_f64();

@@ -1,6 +1,6 @@
-//! `hedgerow bench simulate`: how fast the simulator is, and whether its time and memory grow with the requests only.
+//! `hedgerow bench simulate`: measures the simulator's speed, and how its time and memory scale with the requests.
 //!
-//! Each size runs in a process of its own, one after the other, so that the memory of one is not that of another.
+//! Each size runs in its own process, one after the other, so that their peak memory is measured separately.
 
 mod heap;
 mod plot;
@@ -18,16 +18,16 @@ use hedgerow_sim::{Overrides, Scenario, Simulation, Tally};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::columns::fitting;
 use crate::cli::instances::write_whole;
 use crate::cli::numbers::{RATES_PER_S, number};
 use crate::cli::simulate::with_hint;
 use crate::hint::hinted;
+use crate::terminal::fitting;
 
-/// A longer run is no answer to a question about speed.
+/// The most requests of a run.
 const REQUESTS_MAX: f64 = 1e9;
 
-/// What `hedgerow bench simulate` takes.
+/// The arguments of `hedgerow bench simulate`.
 ///
 /// Example: hedgerow bench simulate scenarios/continuous.toml --requests 1e4,1e5,1e6 --plot scaling.svg
 #[derive(Args, Debug)]
@@ -36,15 +36,15 @@ pub(crate) struct SimulateArgs {
     #[arg(default_value = "scenarios/continuous.toml")]
     scenario: PathBuf,
 
-    /// How many requests to play, such as 1e6; several sizes are separated by commas
+    /// How many requests to simulate, such as 1e6; several sizes are separated by commas
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1e4,1e5", value_parser = requests)]
     requests: Vec<u64>,
 
-    /// Play with this policy instead of the scenario's
+    /// Use this policy instead of the scenario's
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
 
-    /// Arrivals a second, instead of the scenario's
+    /// Arrivals per second, instead of the scenario's
     #[arg(long, value_name = "PER_SECOND", value_parser = number(RATES_PER_S))]
     rate: Option<f64>,
 
@@ -57,27 +57,27 @@ pub(crate) struct SimulateArgs {
     json: bool,
 }
 
-/// What one size took.
+/// The measurement of one size.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Row {
     scenario: String,
     policy: String,
     rate_per_s: f64,
     requests: u64,
-    /// Of them, how many started: those who are refused at once cost least.
+    /// How many of them started; requests refused on arrival cost least.
     admitted: u64,
-    /// Requests that took part in a step, on average.
+    /// The mean number of requests in a step.
     requests_per_step: Option<f64>,
     steps: u64,
     events: u64,
     time_s: f64,
     requests_per_minute: f64,
     events_per_s: f64,
-    /// Events a second of a binary heap that does nothing else.
+    /// Events per second of a bare binary heap.
     heap_events_per_s: f64,
-    /// Time of an event over time of the bare heap's.
+    /// The time of an event divided by that of the bare heap.
     times_heap: f64,
-    /// The most memory that the process had (`VmHWM`); `None` where the system does not say.
+    /// The peak memory of the process (`VmHWM`); `None` where the system does not report it.
     memory_peak_bytes: Option<u64>,
 }
 
@@ -85,9 +85,9 @@ struct Row {
 ///
 /// # Errors
 ///
-/// When the scenario makes no sense, a process of ours fails, or a file cannot be written.
+/// When the scenario is invalid, a child process fails, or a file cannot be written.
 pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
-    // Whatever is wrong is said before the first has run.
+    // Errors are reported before the first run.
     let scenario = load(args, 0)?;
     let rows = match args.requests.as_slice() {
         &[requests] => vec![measure(&load(args, requests)?)],
@@ -116,7 +116,7 @@ fn load(args: &SimulateArgs, requests: u64) -> anyhow::Result<Scenario> {
     Scenario::load(&args.scenario).and_then(|scenario| scenario.with(&overrides)).map_err(with_hint)
 }
 
-/// Plays a scenario and takes the time.
+/// Simulates a scenario and measures its time.
 fn measure(scenario: &Scenario) -> Row {
     let mut tally = Tally::default();
     let began = Instant::now();
@@ -145,7 +145,7 @@ fn measure(scenario: &Scenario) -> Row {
     }
 }
 
-/// Measures each size in a process of its own.
+/// Measures each size in its own process.
 fn measure_each(args: &SimulateArgs, scenario: &Scenario, sizes: &[u64]) -> anyhow::Result<Vec<Row>> {
     let program = std::env::current_exe().context("finding the program's own file")?;
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} sizes, {elapsed}, {msg}")
@@ -159,14 +159,14 @@ fn measure_each(args: &SimulateArgs, scenario: &Scenario, sizes: &[u64]) -> anyh
             .output()
             .with_context(|| format!("running {}", program.display()))?;
         anyhow::ensure!(output.status.success(), "{requests} requests: {}", output.status);
-        rows.push(serde_json::from_slice(&output.stdout).context("reading what a process of ours measured")?);
+        rows.push(serde_json::from_slice(&output.stdout).context("reading a child process's measurement")?);
         bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(rows)
 }
 
-/// The command that measures one size.
+/// Returns the command that measures one size.
 fn command(program: &Path, args: &SimulateArgs, requests: u64) -> Command {
     let mut command = Command::new(program);
     command.args(["bench", "simulate", "--json", "--requests", &requests.to_string()]).arg(&args.scenario);
@@ -175,7 +175,7 @@ fn command(program: &Path, args: &SimulateArgs, requests: u64) -> Command {
     command
 }
 
-/// The most memory that this process has had; Linux says it.
+/// Returns this process's peak memory, which Linux reports.
 fn memory_peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -183,7 +183,7 @@ fn memory_peak() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// Reads a number of requests: a whole number, also in powers of ten.
+/// Parses a number of requests: a whole number, also in scientific notation.
 fn requests(text: &str) -> Result<u64, String> {
     match text.parse::<f64>() {
         Ok(count) if count.fract() == 0.0 && (1.0..=REQUESTS_MAX).contains(&count) => Ok(count as u64),
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn linux_says_how_much_memory_a_process_had() {
+    fn linux_reports_the_peak_memory_of_a_process() {
         assert!(memory_peak().unwrap() > 1_000_000);
     }
 }

@@ -1,4 +1,4 @@
-//! Draws how time and memory grow with the requests.
+//! Draws how time and memory scale with the requests.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
 use super::Row;
-use crate::cli::bench::style::{STYLES, svg};
+use crate::plotting::{STYLES, svg};
 
 const PANEL: (f64, f64) = (420.0, 300.0);
 
-/// An SVG, both axes logarithmic: what was measured, and a straight line of slope 1 through the largest.
+/// Draws the measurements with both axes logarithmic, and a line of slope 1 through the largest, as SVG.
 pub(super) fn growth(rows: &[Row]) -> String {
     let points = |value: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
         rows.iter().filter_map(|row| Some((row.requests as f64, value(row)?))).collect()
@@ -76,7 +76,7 @@ fn panel(title: &str, points: Vec<(f64, f64)>) -> (Vec<Plot>, Layout) {
     (plots, layout)
 }
 
-/// A tick of the axis of requests.
+/// Formats a tick of the request axis.
 fn count(requests: f64) -> String {
     match requests.round() {
         thousands if (1e3..1e6).contains(&thousands) => format!("{} k", thousands / 1e3),
@@ -86,7 +86,7 @@ fn count(requests: f64) -> String {
 }
 
 fn plain(value: f64) -> String {
-    // A power of ten may come out a hair below it.
+    // A power of ten may be off by a rounding error.
     format!("{}", (value * 1e6).round() / 1e6)
 }
 

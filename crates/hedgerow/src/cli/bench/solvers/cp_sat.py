@@ -2,14 +2,14 @@
 
 usage: cp_sat.py SECONDS    (the time limit of each instance)
 
-`min slack` over the batch is not linear. So there is one model for each time that could be what holds the
-batch, min(slack, compute slot): over the requests that can wait so long, with that time as the compute
-slot. The model with the highest simple bound comes first, each must find more than is known, and those
-whose bound is no more than that are not built.
+`min slack` over the batch is not linear, so there is one model for each value that min(slack, compute slot)
+could take: over the requests with at least that slack, with that time as the compute slot. The model with the
+highest simple bound comes first, each must improve on the incumbent, and those whose bound does not exceed it
+are not built.
 
-The first line says which OR-tools this is: {"version"}. Each answer is one line: {"value", "bound",
-"chosen", "seconds", "search_seconds"}. The seconds are from the instance, read, to its answer; those of the
-search are CP-SAT's own in all models together, without simple bounds and building models in Python.
+The first line gives the version of OR-tools: {"version"}. Each answer is one line: {"value", "bound",
+"chosen", "seconds", "search_seconds"}. The seconds are from the parsed instance to its answer; those of the
+search are CP-SAT's own, summed over all models, without simple bounds and model building in Python.
 """
 
 import json
@@ -24,7 +24,7 @@ NEEDS = ("uplink", "downlink", "memory", "compute_us")
 
 
 def simple_bounds(needs, values, held_to, limits, times):
-    """For each time: the least, over the four sums, of that sum filled with the best value per need."""
+    """For each time: the least fractional-knapsack bound over the four constraints."""
     bounds = np.full(len(times), np.inf)
     for row, limit in enumerate(limits):
         with np.errstate(divide="ignore"):
@@ -32,50 +32,50 @@ def simple_bounds(needs, values, held_to, limits, times):
         need, value, held = needs[row][order], values[order], held_to[order]
         for place, time in enumerate(times):
             room = min(limit, time) if row == 3 else limit
-            able = (held >= time) & (need <= room)
-            used, worth = np.cumsum(need[able]), np.cumsum(value[able])
+            feasible = (held >= time) & (need <= room)
+            used, gained = np.cumsum(need[feasible]), np.cumsum(value[feasible])
             whole = np.searchsorted(used, room, side="right")
-            bound = worth[whole - 1] if whole else 0
+            bound = gained[whole - 1] if whole else 0
             if whole < len(used):
                 left = room - (used[whole - 1] if whole else 0)
-                bound += int(left * value[able][whole] // need[able][whole])
+                bound += int(left * value[feasible][whole] // need[feasible][whole])
             bounds[place] = min(bounds[place], bound)
     return bounds
 
 
 def solve_model(requests, capacity, time, least, seconds):
-    """Looks for a batch that is held to `time` and worth at least `least`."""
+    """Searches for a batch with the compute slot `time` and a value of at least `least`."""
     model = cp_model.CpModel()
     limits = dict(capacity, compute_us=time)
-    able = [
+    feasible = [
         index
         for index, request in enumerate(requests)
         if min(request["slack_us"], capacity["compute_us"]) >= time
         and all(request[need] <= limits[need] for need in NEEDS)
     ]
-    taken = [model.new_bool_var("") for _ in able]
+    taken = [model.new_bool_var("") for _ in feasible]
     for need in NEEDS:
-        needs = [requests[index][need] for index in able]
+        needs = [requests[index][need] for index in feasible]
         model.add(cp_model.LinearExpr.weighted_sum(taken, needs) <= limits[need])
-    values = [requests[index]["value"] for index in able]
-    worth = cp_model.LinearExpr.weighted_sum(taken, values)
-    model.add(worth >= least)
-    model.maximize(worth)
+    values = [requests[index]["value"] for index in feasible]
+    objective = cp_model.LinearExpr.weighted_sum(taken, values)
+    model.add(objective >= least)
+    model.maximize(objective)
     solver = cp_model.CpSolver()
     solver.parameters.num_search_workers = 1
     solver.parameters.max_time_in_seconds = seconds
     status = solver.solve(model)
     batch = []
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        batch = [index for index, variable in zip(able, taken) if solver.boolean_value(variable)]
+        batch = [index for index, variable in zip(feasible, taken) if solver.boolean_value(variable)]
     if status in (cp_model.OPTIMAL, cp_model.INFEASIBLE):
-        bound = None  # Nothing above `batch`, or above what was known.
+        bound = None  # Nothing exceeds `batch`, or the incumbent.
     elif status == cp_model.FEASIBLE:
         bound = int(solver.best_objective_bound + 1e-6)
     elif status == cp_model.UNKNOWN:
-        bound = sys.maxsize  # It may not even have begun to bound it.
+        bound = sys.maxsize  # The search may have no bound yet.
     else:
-        raise RuntimeError(f"CP-SAT says {solver.status_name(status)}")
+        raise RuntimeError(f"CP-SAT returned {solver.status_name(status)}")
     return batch, bound, solver.wall_time
 
 
@@ -90,7 +90,7 @@ def solve(instance, limit_s):
     best, best_value, open_bound, seconds = [], 0, 0, 0.0
     for place in np.argsort(-bounds, kind="stable"):
         if bounds[place] <= best_value:
-            break  # Nor can those after it hold more.
+            break  # The models after it have no higher bound.
         if seconds >= limit_s:
             open_bound = max(open_bound, int(bounds[place]))
             break

@@ -1,4 +1,4 @@
-//! OR-tools' CP-SAT as a peer, through a Python that stays open: `cp_sat.py` says how it is asked.
+//! OR-tools' CP-SAT as a peer, in a Python process that stays open; `cp_sat.py` defines the protocol.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::measure::Measured;
 use crate::hint::hinted;
 use crate::instance_file::InstanceFile;
 
-/// What it is called in tables.
+/// Its name in tables.
 pub(super) const NAME: &str = "cp-sat";
 
-/// What its search alone is called.
+/// The name of its search alone in tables.
 pub(super) const SEARCH: &str = "cp-sat-search";
 
 const SCRIPT: &str = include_str!("cp_sat.py");
 
-/// A running Python with the script in it; stopped when dropped.
+/// A Python process that runs the script; stopped when dropped.
 pub(super) struct CpSat {
     child: Child,
     input: ChildStdin,
@@ -29,13 +29,13 @@ pub(super) struct CpSat {
     version: String,
 }
 
-/// What it says first.
+/// The script's first line.
 #[derive(Deserialize)]
 struct Hello {
     version: String,
 }
 
-/// What it says to an instance.
+/// The script's reply to an instance.
 #[derive(Deserialize)]
 struct Reply {
     value: u128,
@@ -76,8 +76,8 @@ impl CpSat {
         &self.version
     }
 
-    /// Solves an instance. The time is that of the whole answer; with it goes that of CP-SAT's own search,
-    /// without the bounds and models that Python makes.
+    /// Solves an instance. The time is that of the whole answer; CP-SAT's own search time, without the bounds and
+    /// models that Python builds, is returned too.
     pub(super) fn solve(&mut self, instance: &Instance) -> anyhow::Result<Measured> {
         let ids = (0..instance.items.len()).map(|index| index.to_string()).collect();
         let file = InstanceFile { name: None, ids, instance: instance.clone() };
@@ -93,7 +93,7 @@ impl CpSat {
         let mut line = String::new();
         self.output.read_line(&mut line).context("reading from the Python of CP-SAT")?;
         if line.is_empty() {
-            anyhow::bail!("it ended without an answer; it may have said why above");
+            anyhow::bail!("it ended without an answer; its reason may be printed above");
         }
         serde_json::from_str(&line).with_context(|| format!("`{}` is no answer", line.trim_end()))
     }

@@ -1,4 +1,4 @@
-//! What `--out` writes.
+//! Writes the files of `--out`.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use super::summary::Report;
 use crate::cli::bench::files::csv_of;
 use crate::cli::instances::{cannot_write, write_whole};
 
-/// Makes the folder.
+/// Creates the folder.
 pub(super) fn make(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))
 }
 
-/// Writes every file, and says so.
+/// Writes every file, and reports each on standard error.
 pub(super) fn write_all(folder: &Path, report: &Report, runs: &[Run]) -> anyhow::Result<()> {
     let files = [
         ("summary.csv", csv_of(&report.rows)?),

@@ -1,4 +1,4 @@
-//! One solver on one instance.
+//! Measures one solver on one instance.
 
 use std::time::{Duration, Instant};
 
@@ -10,47 +10,47 @@ use serde::Serialize;
 use super::cp_sat::{self, CpSat};
 use crate::cli::solver::{Limits, Solver};
 
-/// Brute force over more would take longer than anybody waits: each further request doubles it.
+/// The largest instance for brute force, whose time doubles with each further request.
 pub(super) const BRUTE_FORCE_REQUESTS_MAX: usize = 20;
 
-/// Repetitions end after so long: what takes longer is not much disturbed by what else the machine does.
+/// Repetitions end after this time; longer measurements are hardly disturbed by other work on the machine.
 const REPEAT_FOR: Duration = Duration::from_millis(100);
 
-/// What one measurement may cost.
+/// The limits of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
     pub(super) time_limit: Duration,
     pub(super) repeat: u32,
 }
 
-/// What one run of a solver gave.
+/// The result of one solver on one instance.
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
     pub(super) chosen: Vec<usize>,
     pub(super) value: u128,
     pub(super) bound: u128,
-    /// Tree nodes, from who counts them.
+    /// Tree nodes, where the solver counts them.
     pub(super) nodes: Option<u64>,
     pub(super) time: Duration,
-    /// The part of it that a peer spent in its own search, where it says so.
+    /// The part of it that a peer spent in its own search, where reported.
     pub(super) search: Option<Duration>,
 }
 
-/// Who solves.
+/// A solver to compare.
 pub(super) enum Contender {
     Ours(Solver),
-    /// Our own again, in the room that it worked in before, as a server keeps it.
+    /// Our exact solver, reusing its memory between calls as a server does.
     Exact(Box<Exact>),
-    /// The same, given the answer to the queue before: one request has gone since, and one has come.
+    /// The same, warm-started with the answer to the previous queue, after one departure and one arrival.
     Again(Box<Exact>),
     CpSat(CpSat),
 }
 
-/// What [`Contender::Again`] is called.
+/// The name of [`Contender::Again`].
 const AGAIN: &str = "exact-again";
 
 impl Contender {
-    /// What it is called in tables.
+    /// Its name in tables.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Ours(solver) => solver.to_string(),
@@ -60,7 +60,7 @@ impl Contender {
         }
     }
 
-    /// The version of OR-tools, where this is CP-SAT.
+    /// The version of OR-tools, if this is CP-SAT.
     pub(super) fn peer_version(&self) -> Option<String> {
         match self {
             Self::Ours(_) | Self::Exact(_) | Self::Again(_) => None,
@@ -68,19 +68,19 @@ impl Contender {
         }
     }
 
-    /// Whether it is what all the others are compared with.
+    /// Whether it is the reference that all others are compared with.
     pub(super) fn is_exact(&self) -> bool {
         matches!(self, Self::Exact(_))
     }
 
-    /// Whether it is worth trying on so many requests.
+    /// Whether it is practical for this many requests.
     pub(super) fn can_take(&self, requests: usize) -> bool {
         !matches!(self, Self::Ours(Solver::Policy(Policy::BruteForce)))
             || requests <= BRUTE_FORCE_REQUESTS_MAX
     }
 
-    /// Solves until the time is known well enough: the first run's answer, and the least time of all.
-    /// `before` is the instance of the queue before.
+    /// Solves repeatedly until the time is stable; returns the first run's answer and the least time.
+    /// `before` is the instance of the previous queue.
     pub(super) fn measure(
         &mut self,
         instance: &Instance,
@@ -117,11 +117,11 @@ impl Contender {
             Self::Exact(exact) => Ok(timed(time_limit, |budget| exact.solve(instance, budget))),
             Self::Again(exact) => {
                 let first = timed(time_limit, |budget| exact.solve(before, budget));
-                // The first request came after it; all others stand where they stood.
+                // The first request arrived since; all others keep their indices.
                 let previous: Vec<usize> = first.chosen.into_iter().filter(|&index| index > 0).collect();
                 Ok(timed(time_limit, |budget| exact.solve_again(instance, &previous, budget)))
             }
-            // It was told the limit when it was started.
+            // Its time limit was set when it was started.
             Self::CpSat(cp_sat) => cp_sat.solve(instance),
         }
     }
@@ -134,8 +134,7 @@ fn timed(time_limit: Duration, solve: impl FnOnce(&mut Budget<'_>) -> Answer) ->
     Measured::of(answer, started.elapsed())
 }
 
-/// The instance that was solved before the first of its requests came: in that one's place stood another,
-/// which has gone since.
+/// Returns the instance of the previous queue: in place of the first request it has another, which has left since.
 pub(super) fn queue_before(instance: &Instance, gone: &Instance) -> Instance {
     let mut before = instance.clone();
     if let (Some(first), Some(&gone)) = (before.items.first_mut(), gone.items.first()) {
@@ -144,12 +143,12 @@ pub(super) fn queue_before(instance: &Instance, gone: &Instance) -> Instance {
     before
 }
 
-/// Why an answer is wrong by itself.
+/// Why a single answer is wrong.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Wrong {
     #[error("{0}")]
     Batch(#[from] CheckError),
-    #[error("the batch is worth {value}, not {claimed}")]
+    #[error("the value of the batch is {value}, not {claimed}")]
     Value { claimed: u128, value: u128 },
 }
 
@@ -163,13 +162,13 @@ impl Measured {
         self.value == self.bound
     }
 
-    /// Whether the limit ended the search. What is answered then may still be proven: `dftsp` answers with the
-    /// greedy batch, which may meet the bound. Some look at the clock a little early.
+    /// Whether the time limit ended the search. The answer may still be proven: `dftsp` returns the greedy batch,
+    /// which may meet the bound. The threshold is 95 % of the limit, because some solvers stop slightly early.
     pub(super) fn is_out_of_time(&self, effort: Effort) -> bool {
         self.time >= effort.time_limit.mul_f64(0.95)
     }
 
-    /// Holds the batch against the definition.
+    /// Checks the batch against the definition.
     pub(super) fn check(&self, instance: &Instance) -> Result<(), Wrong> {
         let value = check(instance, &self.chosen)?;
         if value == self.value { Ok(()) } else { Err(Wrong::Value { claimed: self.value, value }) }
@@ -187,13 +186,13 @@ pub(super) struct Run {
     pub(super) proven: bool,
     pub(super) value: u128,
     pub(super) bound: u128,
-    /// The most that any solver found.
+    /// The highest value that any solver found.
     pub(super) best_known: u128,
     pub(super) nodes: Option<u64>,
 }
 
 impl Run {
-    /// All answers to one instance.
+    /// Returns the lines of all answers to one instance.
     pub(super) fn all_of(
         family: Family,
         requests: usize,

@@ -1,7 +1,7 @@
-//! `hedgerow bench solvers`: how long solvers take, how far they come, and whether they agree.
+//! `hedgerow bench solvers`: measures the solvers' times and optimality gaps, and checks that they agree.
 //!
 //! Instances are drawn in memory, and every solver gets each of them before the next is drawn, on one core.
-//! Every batch is held against the definition, and every bound against every batch: a run with a wrong answer
+//! Every batch is checked against the definition, and every bound against every batch: a run with a wrong answer
 //! ends with an error and no table.
 
 mod cp_sat;
@@ -30,11 +30,11 @@ use crate::cli::solve::seconds;
 use crate::cli::solver::{Limits, Solver};
 use crate::hint::hinted;
 
-/// What `hedgerow bench solvers` takes.
+/// The arguments of `hedgerow bench solvers`.
 #[derive(Args, Debug)]
 pub(crate) struct SolversArgs {
-    /// Which solvers, separated by commas, by the names of `hedgerow solve --solver`; brute-force is only run up
-    /// to 20 requests
+    /// Which solvers, separated by commas, by the names of `hedgerow solve --solver`; brute-force runs only up to 20
+    /// requests
     #[arg(
         long,
         value_name = "SOLVER",
@@ -43,7 +43,7 @@ pub(crate) struct SolversArgs {
     )]
     solver: Vec<Solver>,
 
-    /// Which families, or `all`; several are separated by commas
+    /// Which instance generators, or `all`; several are separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all",
           value_parser = choice, long_help = families_help())]
     family: Vec<Choice>,
@@ -58,20 +58,20 @@ pub(crate) struct SolversArgs {
           allow_negative_numbers = true)]
     seeds: Range<u64>,
 
-    /// Stop each search after so many seconds; its answer then counts as not proven
+    /// Stop each search after this many seconds; its answer then counts as not proven
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds,
           allow_negative_numbers = true)]
     time_limit: Duration,
 
-    /// A time is the least of so many runs, or of fewer once they have taken a tenth of a second together
+    /// A time is the least of this many runs, or of fewer once they have taken 0.1 s in total
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
-    /// Leave a solver other than exact out of the rest of a family once so many of its searches ran out of time
+    /// Skip a solver other than exact for the rest of a generator once this many of its searches ran out of time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
 
-    /// Also time exact given its answer to the queue before: one request has gone since, and one has come
+    /// Also time exact warm-started with its answer to the previous queue, after one departure and one arrival
     #[arg(long)]
     again: bool,
 
@@ -109,16 +109,16 @@ pub(crate) fn run(args: &SolversArgs) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("writing to standard output")
 }
 
-/// Everybody who is to solve.
+/// Returns the solvers to compare.
 ///
 /// # Errors
 ///
-/// What can be known to be wrong before anything is run.
+/// When a solver is not in this build, CP-SAT cannot be started, or no solver takes any of the sizes.
 fn contenders(args: &SolversArgs) -> anyhow::Result<Vec<Contender>> {
     let mut solvers: Vec<Solver> = Vec::new();
     for &solver in &args.solver {
         if !solvers.contains(&solver) {
-            // Whether this build has it.
+            // Fails if this build does not have it.
             solver.solve(&Instance::default(), Limits { time: None, nodes: u64::MAX })?;
             solvers.push(solver);
         }
@@ -162,7 +162,7 @@ fn run_all(args: &SolversArgs, contenders: &mut [Contender]) -> anyhow::Result<V
                 let before = measure::queue_before(&instance, &other);
                 let mut answers = Vec::new();
                 for (contender, out_of_time_count) in contenders.iter_mut().zip(&mut out_of_time_counts) {
-                    // `exact` is what is measured, so it stays in whatever happens.
+                    // `exact` is the subject of the comparison, so it is never skipped.
                     let is_in = contender.is_exact() || *out_of_time_count < args.patience;
                     if is_in && contender.can_take(requests) {
                         let measured = contender.measure(&instance, &before, effort)?;
@@ -182,15 +182,15 @@ fn run_all(args: &SolversArgs, contenders: &mut [Contender]) -> anyhow::Result<V
     Ok(runs)
 }
 
-/// A bar on a terminal, nothing elsewhere. It is drawn between instances only, and by this thread.
+/// Returns a progress bar, drawn on a terminal only, between instances and by this thread.
 fn progress_bar(groups: u64, seeds: &Range<u64>) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} instances, {elapsed}, {msg}")
         .expect("the template is well formed");
     ProgressBar::new(groups.saturating_mul(seeds.end - seeds.start)).with_style(style)
 }
 
-/// Holds every batch against the definition, and every bound against every batch. So two answers that are
-/// both called proven have the same value.
+/// Checks every batch against the definition, and every bound against every batch. So two answers that both claim to
+/// be proven have the same value.
 fn agree(name: &str, instance: &Instance, answers: &[(String, Measured)]) -> anyhow::Result<()> {
     let wrong = |what: String| {
         let hint =
@@ -208,7 +208,7 @@ fn agree(name: &str, instance: &Instance, answers: &[(String, Measured)]) -> any
         && best.value > lowest.bound
     {
         return wrong(format!(
-            "{bounder} says that no batch is worth more than {}, but {finder} found one worth {}",
+            "{bounder} gives an upper bound of {}, but {finder} found a batch of value {}",
             lowest.bound, best.value
         ));
     }

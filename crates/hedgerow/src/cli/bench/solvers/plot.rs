@@ -1,4 +1,4 @@
-//! Draws how long the solvers took.
+//! Draws the solvers' times.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
 use super::summary::Report;
-use crate::cli::bench::style::{styles_of, svg};
+use crate::plotting::{styles_of, svg};
 
 const COLUMNS: usize = 4;
 const PANEL: (f64, f64) = (300.0, 230.0);
 
-/// An SVG of the median time over the number of requests, both logarithmic: a panel for each family, a
-/// line for each solver, and the time limit as a thin line.
+/// Draws the median time over the number of requests, both logarithmic, as SVG: a panel for each generator, a line
+/// for each solver, and the time limit as a thin line.
 pub(super) fn times(report: &Report) -> String {
     let mut solvers: Vec<&String> = Vec::new();
     let mut families: Vec<&'static str> = Vec::new();
@@ -88,9 +88,9 @@ pub(super) fn times(report: &Report) -> String {
     svg(&figure.render())
 }
 
-/// A tick of the time axis.
+/// Formats a tick of the time axis.
 fn span(time_us: f64) -> String {
-    // A power of ten may come out a hair below it.
+    // A power of ten may be off by a rounding error.
     let shown = |number: f64, unit: &str| format!("{} {unit}", (number * 1e3).round() / 1e3);
     match time_us * 1.000_001 {
         below if below < 1.0 => shown(time_us * 1e3, "ns"),
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tick_has_the_unit_that_people_use() {
+    fn a_tick_has_a_suitable_unit() {
         let ticks = [0.1, 1.0, 99.999_999_9, 1e3, 1e5, 999_999.999_9].map(span);
         assert_eq!(ticks, ["100 ns", "1 µs", "100 µs", "1 ms", "100 ms", "1 s"]);
     }

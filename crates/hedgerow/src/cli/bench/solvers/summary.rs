@@ -1,4 +1,4 @@
-//! From runs to what is reported: a row for each family, size and solver.
+//! Aggregates the runs: a row for each instance generator, size and solver.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use super::SolversArgs;
 use super::measure::{Contender, Run};
-use crate::cli::columns::fitting;
+use crate::terminal::fitting;
 
-/// Everything that is reported, as `--json` prints it.
+/// The whole report, as `--json` prints it.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     hedgerow: &'static str,
-    /// The processor's own name for itself.
+    /// The processor's model name.
     processor: Option<String>,
     seeds: String,
     pub(super) time_limit_s: f64,
@@ -26,7 +26,7 @@ pub(super) struct Report {
     overall: Vec<Overall>,
 }
 
-/// One solver on all instances of a size that it and `exact` were given.
+/// One solver on all instances of a size that both it and `exact` solved.
 #[derive(Debug, Serialize)]
 struct Overall {
     requests: usize,
@@ -36,35 +36,35 @@ struct Overall {
     times_exact: f64,
 }
 
-/// One solver on the instances of one family and size.
+/// One solver on the instances of one generator and size.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) family: &'static str,
     pub(super) requests: usize,
     pub(super) solver: String,
     instances: usize,
-    /// How many answers are proven to be the best.
+    /// How many answers are proven optimal.
     proven: usize,
     pub(super) median_us: f64,
     p99_us: f64,
     max_us: f64,
     nodes_median: Option<u64>,
     nodes_max: Option<u64>,
-    /// The largest distance from the bound, in parts of the bound.
+    /// The largest gap to the bound, in percent of the bound.
     gap_max_percent: f64,
-    /// The mean of value over the best known value.
+    /// The mean of the value divided by the best known value, in percent.
     value_percent: f64,
-    /// All values together: the same whenever the answers are.
+    /// The sum of all values: it changes only if an answer does.
     value_sum: u128,
-    /// The geometric mean of its time over that of `exact` on the same instance. Where a search ran out of
-    /// time, its time is the limit.
+    /// The geometric mean of its time divided by that of `exact` on the same instance. The time of a search that ran
+    /// out of time is the limit.
     times_exact: Option<f64>,
 }
 
 impl Report {
     pub(super) fn of(args: &SolversArgs, contenders: &[Contender], runs: &[Run]) -> Self {
         let mut rows = Vec::new();
-        // Runs of a family and size stand together, their instances one after the other.
+        // Runs of a generator and size are adjacent, in the order of their instances.
         for group in runs.chunk_by(|a, b| (a.family, a.requests) == (b.family, b.requests)) {
             let mut names: Vec<&String> = Vec::new();
             for run in group {
@@ -90,7 +90,7 @@ impl Report {
         serde_json::to_string(self).expect("a report is JSON")
     }
 
-    /// One line for each row, for people.
+    /// Formats the report as a table.
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(NOTHING);
@@ -127,7 +127,7 @@ impl Report {
     }
 }
 
-/// Sums up the rows of each solver and size.
+/// Aggregates the rows of each solver and size.
 fn overall(rows: &[Row]) -> Vec<Overall> {
     let mut logs = BTreeMap::<(usize, &str), (usize, f64)>::new();
     for row in rows {
@@ -147,7 +147,7 @@ fn overall(rows: &[Row]) -> Vec<Overall> {
 }
 
 impl Row {
-    /// Sums up one solver's runs of a group.
+    /// Aggregates one solver's runs of a group.
     fn of(solver: &str, group: &[Run]) -> Self {
         let own: Vec<&Run> = group.iter().filter(|run| run.solver == solver).collect();
         let mut times: Vec<f64> = own.iter().map(|run| run.time_us).collect();
@@ -196,7 +196,7 @@ impl Row {
     }
 }
 
-/// The value so many percent up a sorted list: the least that is not below so many percent of them.
+/// Returns a percentile of a sorted list by the nearest-rank method.
 fn at<T>(sorted: &[T], percent: usize) -> Option<&T> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1))
@@ -206,7 +206,7 @@ fn part(value: u128, whole: u128) -> f64 {
     if whole == 0 { 1.0 } else { value as f64 / whole as f64 }
 }
 
-/// The geometric mean of time over that of `exact`, for whoever is not `exact`.
+/// Returns the geometric mean of the time divided by that of `exact`; `None` for `exact` itself.
 fn times_exact(own: &[&Run], group: &[Run]) -> Option<f64> {
     let name = Policy::Exact.to_string();
     let mut log_sum = 0.0;
@@ -215,13 +215,13 @@ fn times_exact(own: &[&Run], group: &[Run]) -> Option<f64> {
         if run.solver == name {
             return None;
         }
-        // A clock's least step is not nothing.
+        // At least a nanosecond, because a clock may measure zero.
         log_sum += (run.time_us.max(1e-3) / exact.time_us.max(1e-3)).ln();
     }
     Some((log_sum / own.len() as f64).exp())
 }
 
-/// What Linux says of the processor.
+/// Returns the processor's model name, as Linux reports it.
 fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

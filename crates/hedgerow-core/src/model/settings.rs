@@ -1,37 +1,37 @@
-//! What the operator decides about planning.
+//! The operator's settings of planning.
 
-use crate::time::Span;
-use crate::units::Tokens;
+use crate::model::time::Span;
+use crate::model::units::Tokens;
 use hedgerow_solver::Policy;
 
 /// How the pipeline plans.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Settings {
-    /// When it plans.
+    /// When batches are planned.
     pub protocol: Protocol,
-    /// How it chooses.
-    #[serde(with = "crate::as_text")]
+    /// How a batch is chosen.
+    #[serde(with = "crate::model::as_text")]
     pub policy: Policy,
-    /// Requests that may wait at once; one more is refused.
+    /// The most requests that may wait; further ones are rejected.
     pub queue_capacity: usize,
     /// Tree nodes that one planning may visit.
     pub node_limit: u64,
-    /// Part added to every predicted time, so that a promise survives a slower step: 0.1 adds a tenth. More is
-    /// added where predictions have been found to be worse.
+    /// Part added to every predicted time, so that admitted requests meet their deadlines despite slower steps: 0.1
+    /// adds a tenth. More is added where predictions have turned out to be less accurate.
     pub margin: f64,
-    /// Part of the answers that may be expected to be no longer than planned, above 0; 1 plans with the
-    /// limit that each names.
+    /// Part of the answers that are expected to be no longer than planned, above 0; 1 plans with each request's
+    /// `max_tokens`.
     pub confidence: f64,
-    /// Part of the node's time that is kept for requests that name no time, below 1; 0 leaves them what the
-    /// others do not need.
+    /// Part of the node's time that is reserved for best-effort requests, below 1; with 0 they use leftover capacity
+    /// only.
     pub best_effort_share: f64,
     /// What prompts are padded to.
     pub padding: Padding,
 }
 
 impl Settings {
-    /// A prompt's padded length in a batch whose longest prompt is `longest`. Without batching there is
-    /// nothing to pad to.
+    /// A prompt's padded length in a batch whose longest prompt is `longest`. Without batching, prompts are not
+    /// padded.
     pub fn pad(&self, prompt: Tokens, longest: Tokens) -> Tokens {
         match self.policy {
             Policy::None { .. } => prompt,
@@ -50,14 +50,14 @@ impl Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// The paper's: time is cut into epochs, and a batch runs to its end before the next is planned.
+    /// The paper's protocol: time is divided into epochs, and a batch runs to its end before the next is planned.
     Epoch {
         /// Length of an epoch.
         length: Span,
         /// Compute slot `T_C` within it.
         compute_slot: Span,
     },
-    /// Requests join and leave at any step.
+    /// Continuous batching: requests join and leave the batch at any step.
     Continuous,
 }
 
@@ -65,7 +65,7 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// Nothing: ragged batches, as real engines run them.
+    /// No padding: ragged batches, as real engines run them.
     None,
     /// The longest prompt of the batch.
     BatchMax,

@@ -1,16 +1,16 @@
-//! The roofline: a step takes as long as the slower of arithmetic and memory traffic.
+//! The roofline cost model: a step takes as long as the slower of arithmetic and memory traffic.
 
 use super::StepLoad;
 use super::flops::{Attention, decode_flop, prefill_flop};
-use crate::node::ModelShape;
-use crate::quantization::Precision;
-use crate::time::Span;
-use crate::units::{BytesPerSecond, FlopPerSecond};
+use crate::model::node::ModelShape;
+use crate::model::precision::Precision;
+use crate::model::time::Span;
+use crate::model::units::{BytesPerSecond, FlopPerSecond};
 
-/// `t = max(β·FLOPs / C, bytes / BW)` for each step (`model.md §1`).
+/// The roofline model, `t = max(β·FLOPs / C, bytes / BW)` for each step (`model.md §1`).
 ///
-/// A step reads all weights once whatever the batch, which is why batching decodes pays. Bytes follow
-/// from the precision's weights; `β` says only what dequantizing costs in arithmetic.
+/// A step reads all weights once whatever its batch size, which is why batching decodes pays off. The bytes follow
+/// from the precision's weights; `β` covers only the arithmetic cost of dequantization.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct RooflineCost {
     /// Arithmetic speed of the whole node, `C`.
@@ -37,8 +37,8 @@ impl RooflineCost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::CostModel;
-    use crate::units::{Bytes, Quality, Tokens};
+    use crate::model::cost::CostModel;
+    use crate::model::units::{Bytes, Quality, Tokens};
 
     #[test]
     fn a_second_decode_is_nearly_free_while_memory_bounds() {
@@ -49,7 +49,7 @@ mod tests {
             feed_forward: 10240,
             gated: false,
             vocabulary: 250_880,
-            kv_type: crate::node::KvType::F16,
+            kv_type: crate::model::node::KvType::F16,
         };
         let precision = Precision {
             name: "F16".into(),
@@ -57,7 +57,7 @@ mod tests {
             beta_prefill: 1.0,
             beta_decode: 1.0,
             quality: Quality::FULL,
-            residency: crate::quantization::Residency::Always,
+            residency: crate::model::precision::Residency::Always,
             measured: None,
         };
         let cost = CostModel::Roofline(RooflineCost {

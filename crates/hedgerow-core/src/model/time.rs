@@ -1,14 +1,14 @@
 //! Time as integer nanoseconds, so that events have one total order.
 //!
-//! The core never asks what time it is; whoever drives it says so. In the server an [`Instant`] counts
-//! from the start of the process, in the simulator from the start of the scenario.
+//! The core never reads a clock; its driver passes the time in. In the server an [`Instant`] counts from the start of
+//! the process, in the simulator from the start of the scenario.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use crate::units::Seconds;
+use crate::model::units::Seconds;
 
-/// A moment: nanoseconds since the driver's start.
+/// A point in time: nanoseconds since the driver's start.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize,
 )]
@@ -36,7 +36,7 @@ impl Instant {
 }
 
 impl Span {
-    /// No time at all.
+    /// The empty span.
     pub const ZERO: Self = Self(0);
     /// Longer than any run.
     pub const MAX: Self = Self(u64::MAX);
@@ -53,7 +53,7 @@ impl Span {
 
     /// A span of `seconds`, rounded up to the next nanosecond; negative and NaN give zero.
     pub fn from_seconds(seconds: f64) -> Self {
-        // `as` saturates and turns NaN into 0, which is what is meant here.
+        // `as` saturates and turns NaN into 0, as intended.
         Self((seconds * 1e9).ceil() as u64)
     }
 
@@ -82,7 +82,7 @@ impl Span {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// This span stretched (or shrunk) by a factor of at least 0.
+    /// This span times a factor of at least 0.
     pub fn scaled(self, factor: f64) -> Self {
         Self((self.0 as f64 * factor).round() as u64)
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_like_a_person_would_say_it() {
+    fn is_displayed_in_a_readable_unit() {
         let shown = [Span::from_millis(84), Span::from_millis(1500), Span::from_micros(12)]
             .map(|span| span.to_string());
         assert_eq!(shown, ["84 ms", "1.50 s", "12 µs"]);

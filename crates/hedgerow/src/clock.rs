@@ -28,3 +28,8 @@ impl Clock {
         Instant(self.start.elapsed().as_nanos() as u64)
     }
 }
+
+/// Milliseconds since then.
+pub(crate) fn millis_since(since: std::time::Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,5 +1,6 @@
-//! How much slower the engine is now than its cost model says: other processes, a hot processor, callers
-//! who are served. Prompts and decodes are slowed differently, so each has a factor of its own.
+//! Calibration of step times: how much slower the engine currently is than its cost model, because of other
+//! processes, a hot processor, or the connections being served. Prompts and decodes are slowed differently, so each
+//! has its own factor.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,37 +8,37 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::engine::StepLoad;
-use crate::time::{Instant, Span};
+use crate::model::time::{Instant, Span};
 
-/// What is left of a step's weight after each later step: the last thirty or so count.
+/// Exponential smoothing: the factor on a step's weight with each later step, so that about the last thirty count.
 const DECAY: f64 = 0.97;
-/// A cost model that is wrong by more than this is no model; nothing is promised on it.
+/// The range that factors are clamped to: beyond it the cost model is unusable.
 const LIMITS: (f64, f64) = (0.4, 12.0);
-/// As much evidence as so many steps says that both factors are alike, until steps of both kinds say more.
+/// Weight, in steps, of the prior that both factors are equal.
 const PRIOR_STEPS: f64 = 2.0;
-/// Predictions are compared with what happened over stretches this long: what a promise depends on is not
-/// one step but many.
-const STRETCH: Span = Span(1_000_000_000);
-/// So many stretches are remembered, and for so long: a node that was slow and therefore refuses nearly everybody
-/// has hardly any steps to learn from that it is fast again.
-const STRETCHES: usize = 60;
-const MEMORY: Span = Span(60_000_000_000);
-/// After so long without a step half of what the factors say is forgotten.
+/// Length of the intervals over which predictions are compared with measured times: an admission depends on many
+/// steps, not on one.
+const INTERVAL: Span = Span(1_000_000_000);
+/// How many intervals are remembered, and for how long: a node that was slow and therefore rejects nearly all
+/// requests runs hardly any steps from which to learn that it is fast again.
+const MAX_INTERVALS: usize = 60;
+const RETENTION: Span = Span(60_000_000_000);
+/// Without a step, the factors return half-way to 1 in this time.
 const HALF_LIFE: Span = Span(60_000_000_000);
-/// Of them, the margin covers this part.
-const COVERED: f64 = 0.9;
+/// The quantile of the remembered intervals that the margin covers.
+const MARGIN_QUANTILE: f64 = 0.9;
 
-/// How many times as long as a cost model says steps take, for their prompts and for their decodes.
+/// Ratios of measured to predicted step time, for prompts and for decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Factors {
-    /// Time taken over time predicted, for chunks of prompts.
+    /// Measured over predicted time of prompt chunks.
     pub prompts: f64,
-    /// The same for decodes.
+    /// Measured over predicted time of decodes.
     pub decodes: f64,
 }
 
 impl Factors {
-    /// As the cost model says.
+    /// No correction of the cost model.
     pub const ONE: Self = Self::both(1.0);
 
     /// The same for prompts and decodes.
@@ -45,9 +46,9 @@ impl Factors {
         Self { prompts: factor, decodes: factor }
     }
 
-    /// The factors that explain steps best in the sense of least squares, drawn towards `common` by as much evidence as
-    /// `prior` steps have. Sums over the steps: `pp` of the squares of what prompts were predicted to take, `dd` of
-    /// those of decodes, `pd` of their products, and with the time taken `pt` and `dt`.
+    /// The least-squares factors, regularized towards `common` with the weight of `prior` steps. With the predicted
+    /// time `p` of a step's prompts, `d` of its decodes and the measured time `t`, the arguments are the sums over
+    /// the steps of `p²`, `p·d`, `d²`, `p·t` and `d·t`.
     fn fit([pp, pd, dd, pt, dt]: [f64; 5], common: f64, prior: f64) -> Self {
         let (pp, dd) = (pp + prior, dd + prior);
         let (pt, dt) = (pt + prior * common, dt + prior * common);
@@ -58,12 +59,12 @@ impl Factors {
         Self { prompts: (pt * dd - dt * pd) / determinant, decodes: (dt * pp - pt * pd) / determinant }
     }
 
-    /// A load's time with these factors; `cost` is the cost model's word.
+    /// A load's predicted time with these factors; `cost` is the cost model.
     pub fn correct(self, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) -> Span {
         let factor = match (load.prefill.is_empty(), load.decode_count) {
             (true, _) => self.decodes,
             (false, 0) => self.prompts,
-            // Without taking it apart: no rounding.
+            // Not split into parts, which avoids rounding.
             (false, _) if self.prompts == self.decodes => self.prompts,
             (false, _) => {
                 let (prompts, decodes) = parts(load, &cost);
@@ -83,20 +84,20 @@ impl fmt::Display for Factors {
     }
 }
 
-/// Steps that were taken, added up: how well a cost model explains all of them.
+/// Sums over measured steps: how well a cost model explains them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Fit {
-    /// As for [`Factors::fit`], each step divided by its predicted time: then what the factors explain and what was
-    /// taken are the same on the whole.
+    /// As for [`Factors::fit`], each step divided by its predicted time: then the times predicted with the fitted
+    /// factors and the measured times have the same total.
     sums: [f64; 5],
-    /// The time they took.
+    /// Their measured time.
     pub taken_s: f64,
-    /// The time that the cost model gives them.
+    /// Their time as predicted by the cost model.
     pub predicted_s: f64,
 }
 
 impl Fit {
-    /// Adds a step: how long it took, and the cost model's word on loads.
+    /// Adds a step: its measured time, its load, and the cost model.
     pub fn add(&mut self, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
         let (prompts, decodes) = parts(load, &cost);
         let (whole, taken_s) = (prompts + decodes, taken.as_seconds());
@@ -108,38 +109,39 @@ impl Fit {
         }
     }
 
-    /// The mean slowdown: time taken over time predicted; 1 where nothing was run.
+    /// The mean slowdown: measured over predicted time; 1 without steps.
     pub fn slowdown(&self) -> f64 {
         if self.predicted_s == 0.0 { 1.0 } else { self.taken_s / self.predicted_s }
     }
 
-    /// The factors that explain the steps best.
+    /// The least-squares factors.
     pub fn factors(&self) -> Factors {
         let factors = Factors::fit(self.sums, self.slowdown(), 0.0);
-        // A handful of odd steps may be explained best by decodes that take less than no time.
+        // A few outliers can make the fit negative.
         if factors.prompts > 0.0 && factors.decodes > 0.0 { factors } else { Factors::both(self.slowdown()) }
     }
 }
 
-/// What one step adds to the sums of [`Factors::fit`].
+/// One step's terms in the sums of [`Factors::fit`].
 fn products(prompts: f64, decodes: f64, taken: f64) -> [f64; 5] {
     [prompts * prompts, prompts * decodes, decodes * decodes, prompts * taken, decodes * taken]
 }
 
-/// Time taken over time predicted, of the latest steps.
+/// The factors by which recent steps took longer than predicted, by exponential smoothing, and the margin for the
+/// residual noise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepTimeCalibration {
-    /// As for [`Factors::fit`], each step by its own predicted time so that all count alike.
+    /// As for [`Factors::fit`], each step relative to its predicted time so that all have the same weight.
     sums: [f64; 5],
     taken_s: f64,
     predicted_s: f64,
     factors: Factors,
-    /// The stretch that is going on: time taken, and time predicted as corrected at the time.
-    stretch: (Span, Span),
-    /// When each of the latest stretches ended, and its time taken over time predicted.
-    stretches: VecDeque<(Instant, f64)>,
+    /// The current interval: measured time, and time predicted with the factors of that time.
+    interval: (Span, Span),
+    /// The end of each of the latest intervals, and its ratio of measured to predicted time.
+    intervals: VecDeque<(Instant, f64)>,
     margin: f64,
-    /// Until when it knows of the engine: the latest step, or what was forgotten since.
+    /// The time up to which the sums have been decayed: the latest step, or the latest call of `forget`.
     known_until: Instant,
 }
 
@@ -150,8 +152,8 @@ impl Default for StepTimeCalibration {
             taken_s: 0.0,
             predicted_s: 0.0,
             factors: Factors::ONE,
-            stretch: (Span::ZERO, Span::ZERO),
-            stretches: VecDeque::new(),
+            interval: (Span::ZERO, Span::ZERO),
+            intervals: VecDeque::new(),
             margin: 0.0,
             known_until: Instant::START,
         }
@@ -159,11 +161,11 @@ impl Default for StepTimeCalibration {
 }
 
 impl StepTimeCalibration {
-    /// Notes a step that has ended: how long it took, and the cost model's word on loads.
+    /// Notes a step that has ended: its measured time, its load, and the cost model.
     pub fn note(&mut self, now: Instant, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
         let (prompts, decodes) = parts(load, &cost);
         let corrected = prompts * self.factors.prompts + decodes * self.factors.decodes;
-        self.note_stretch(now, taken, Span::from_seconds(corrected));
+        self.note_interval(now, taken, Span::from_seconds(corrected));
         self.known_until = now;
         let (whole, taken_s) = (prompts + decodes, taken.as_seconds());
         if whole <= 0.0 {
@@ -177,24 +179,24 @@ impl StepTimeCalibration {
         self.factors = self.fit();
     }
 
-    /// Forgets what is too long ago to say much about the next step.
+    /// Decays old measurements, which say little about the next step.
     pub fn forget(&mut self, now: Instant) {
-        let is_old = |&(ended, _): &(Instant, f64)| now.since(ended) > MEMORY;
-        if self.stretches.front().is_some_and(is_old) {
-            self.stretches.retain(|stretch| !is_old(stretch));
-            self.margin = self.margin_of_stretches();
+        let is_old = |&(ended, _): &(Instant, f64)| now.since(ended) > RETENTION;
+        if self.intervals.front().is_some_and(is_old) {
+            self.intervals.retain(|interval| !is_old(interval));
+            self.margin = self.margin_of_intervals();
         }
-        let kept = 0.5_f64.powf(now.since(self.known_until).as_seconds() / HALF_LIFE.as_seconds());
+        let weight = 0.5_f64.powf(now.since(self.known_until).as_seconds() / HALF_LIFE.as_seconds());
         self.known_until = now;
-        // Drawn towards what the sums would be had every step taken the time predicted.
-        let towards = |sum: f64, as_predicted: f64| as_predicted + (sum - as_predicted) * kept;
+        // Decays the sums towards their values if every step had taken its predicted time.
+        let towards = |sum: f64, as_predicted: f64| as_predicted + (sum - as_predicted) * weight;
         let [pp, pd, dd, pt, dt] = self.sums;
         self.sums = [pp, pd, dd, towards(pt, pp + pd), towards(dt, pd + dd)];
         self.taken_s = towards(self.taken_s, self.predicted_s);
         self.factors = self.fit();
     }
 
-    /// Where the latest steps cannot tell prompts from decodes, both are as slow as the whole.
+    /// The regularized factors: where the latest steps cannot separate prompts from decodes, both are equal.
     fn fit(&self) -> Factors {
         let Factors { prompts, decodes } = Factors::fit(self.sums, self.common(), PRIOR_STEPS);
         let within_limits = |factor: f64| factor.clamp(LIMITS.0, LIMITS.1);
@@ -205,33 +207,33 @@ impl StepTimeCalibration {
         if self.predicted_s > 0.0 { (self.taken_s / self.predicted_s).clamp(LIMITS.0, LIMITS.1) } else { 1.0 }
     }
 
-    fn note_stretch(&mut self, now: Instant, taken: Span, predicted: Span) {
-        self.stretch = (self.stretch.0 + taken, self.stretch.1 + predicted);
-        if self.stretch.0 < STRETCH {
+    fn note_interval(&mut self, now: Instant, taken: Span, predicted: Span) {
+        self.interval = (self.interval.0 + taken, self.interval.1 + predicted);
+        if self.interval.0 < INTERVAL {
             return;
         }
-        if self.stretches.len() == STRETCHES {
-            self.stretches.pop_front();
+        if self.intervals.len() == MAX_INTERVALS {
+            self.intervals.pop_front();
         }
-        let ratio = self.stretch.0.as_seconds() / self.stretch.1.as_seconds().max(1e-9);
-        self.stretches.push_back((now, ratio));
-        self.stretch = (Span::ZERO, Span::ZERO);
-        self.margin = self.margin_of_stretches();
+        let ratio = self.interval.0.as_seconds() / self.interval.1.as_seconds().max(1e-9);
+        self.intervals.push_back((now, ratio));
+        self.interval = (Span::ZERO, Span::ZERO);
+        self.margin = self.margin_of_intervals();
     }
 
-    fn margin_of_stretches(&self) -> f64 {
-        let mut sorted: Vec<f64> = self.stretches.iter().map(|&(_, ratio)| ratio).collect();
+    fn margin_of_intervals(&self) -> f64 {
+        let mut sorted: Vec<f64> = self.intervals.iter().map(|&(_, ratio)| ratio).collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        let rank = (sorted.len() as f64 * COVERED).ceil() as usize;
+        let rank = (sorted.len() as f64 * MARGIN_QUANTILE).ceil() as usize;
         rank.checked_sub(1).map_or(0.0, |covered| (sorted[covered] - 1.0).max(0.0))
     }
 
-    /// A load's time as the engine keeps up now; `cost` is the cost model's word.
+    /// A load's predicted time at the engine's current speed; `cost` is the cost model.
     pub fn correct(&self, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) -> Span {
         self.factors.correct(load, cost)
     }
 
-    /// The factor that predictions are stretched by on the whole; 1 until a step was noted.
+    /// The overall ratio of measured to predicted time; 1 until a step was noted.
     pub fn factor(&self) -> f64 {
         self.common()
     }
@@ -241,15 +243,15 @@ impl StepTimeCalibration {
         self.factors
     }
 
-    /// The part by which nine of ten stretches of a second were at most slower than predicted: what planning
-    /// adds to its predictions, unless the operator asks for more.
+    /// The margin for residual noise: the relative excess over the prediction that nine of ten one-second intervals
+    /// did not exceed. Planning adds it to its predictions, unless the operator sets a larger one.
     pub fn margin(&self) -> f64 {
         self.margin
     }
 }
 
-/// What the prompts and what the decodes of a step are predicted to take, in seconds. What both together
-/// take beyond their sum is divided between them.
+/// The predicted times of a step's prompts and of its decodes, in seconds. The decodes get their time without the
+/// prompts, and the prompts the rest.
 fn parts(load: &StepLoad, cost: &impl Fn(&StepLoad) -> Span) -> (f64, f64) {
     let whole = cost(load).as_seconds();
     if load.prefill.is_empty() {
@@ -267,10 +269,10 @@ fn parts(load: &StepLoad, cost: &impl Fn(&StepLoad) -> Span) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::cost::ChunkLoad;
-    use crate::units::Tokens;
+    use crate::model::cost::ChunkLoad;
+    use crate::model::units::Tokens;
 
-    /// A token of prompt takes 1 ms, a decoded one 10 ms.
+    /// A cost model in which a prompt token takes 1 ms and a decoded one 10 ms.
     fn cost(load: &StepLoad) -> Span {
         let prompts: u32 = load.prefill.iter().map(|chunk| chunk.tokens.0).sum();
         Span::from_millis(u64::from(prompts + 10 * load.decode_count))
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn where_only_decodes_were_seen_prompts_are_taken_to_be_slowed_alike() {
+    fn where_only_decodes_were_seen_prompts_get_the_same_factor() {
         let mut calibration = StepTimeCalibration::default();
         (0..50).for_each(|_| calibration.note(Instant::START, Span::from_millis(60), &load(0, 3), cost));
         let Factors { prompts, decodes } = calibration.factors();
@@ -311,10 +313,10 @@ mod tests {
     #[test]
     fn the_margin_grows_with_what_the_factors_cannot_explain() {
         let mut calibration = StepTimeCalibration::default();
-        for stretch in 0..60 {
-            // Every third second everything takes half as long again.
-            let taken = if stretch % 3 == 0 { 45 } else { 30 };
-            let at = Instant::START + Span::from_seconds(f64::from(stretch));
+        for interval in 0..60 {
+            // Every third second, steps take half as long again.
+            let taken = if interval % 3 == 0 { 45 } else { 30 };
+            let at = Instant::START + Span::from_seconds(f64::from(interval));
             (0..1000 / taken + 1)
                 .for_each(|_| calibration.note(at, Span::from_millis(taken), &load(0, 3), cost));
         }
@@ -322,11 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_slow_and_then_refused_everybody_forgets_it() {
+    fn a_node_that_was_slow_and_then_rejected_all_requests_forgets_it() {
         let mut calibration = StepTimeCalibration::default();
         let seconds = |seconds: u64| Instant::START + Span::from_millis(1000 * seconds);
         for second in 0..20 {
-            // Ever slower, so that the margin is large too.
+            // Increasingly slow, so that the margin is large too.
             let taken = Span::from_millis(30 + 10 * second);
             (0..1000 / (30 + 10 * second) + 1)
                 .for_each(|_| calibration.note(seconds(second), taken, &load(0, 3), cost));

@@ -1,24 +1,25 @@
-//! The edge node: memory, arithmetic, band, and the model it serves.
+//! The edge node: memory, compute, band, and the model that it serves.
 
-use crate::allocator::{Radio, Wire};
-use crate::engine::CostModel;
-use crate::quantization::Precision;
-use crate::time::Span;
-use crate::units::{Bytes, Tokens};
+use crate::model::cost::CostModel;
+use crate::model::precision::Precision;
+use crate::model::radio::Radio;
+use crate::model::time::Span;
+use crate::model::units::{Bytes, Tokens};
+use crate::model::wire::Wire;
 
-/// Everything about the node that a decision depends on.
+/// The properties of the node that decisions depend on.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Node {
     /// Memory for weights and KV cache, `M`.
     pub memory: Bytes,
     /// The model's shape.
     pub model: ModelShape,
-    /// The precisions that there are; their weights share [`Node::memory`]. Never empty.
+    /// The available precisions; their weights share [`Node::memory`]. Never empty.
     pub precisions: Vec<Precision>,
     /// The most memory for weights at once; `None` where there is enough for those of all precisions.
     #[serde(default)]
     pub weights_limit: Option<Bytes>,
-    /// Tokens that the KV cache is handed out in: the last block of a request is partly empty.
+    /// Tokens per block of the KV cache, which is allocated in blocks: a request's last block is partly empty.
     #[serde(default = "one_token")]
     pub kv_block: Tokens,
     /// How long a step takes.
@@ -29,26 +30,26 @@ pub struct Node {
     pub context: Tokens,
     /// The most prompt tokens one step may prefill.
     pub prefill_chunk: Tokens,
-    /// The radio, if callers come by one.
+    /// The radio, if requests arrive by one.
     pub radio: Option<Radio>,
-    /// The wired link, if callers come by one and it is to be shared out.
+    /// The wired link, if requests arrive by one and its capacity is allocated.
     pub wire: Option<Wire>,
 }
 
-/// A cache without blocks, as it was before there were any.
+/// The default block size: an unblocked cache, as in files from before there were blocks.
 fn one_token() -> Tokens {
     Tokens(1)
 }
 
 impl Node {
-    /// What so many tokens take of the KV cache: whole blocks (`model.md §1`).
+    /// KV memory of `tokens` tokens, in whole blocks (`model.md §1`).
     pub fn kv_memory_of(&self, tokens: Tokens) -> Bytes {
         let block = self.kv_block.0.max(1);
         let blocks = u64::from(tokens.0.div_ceil(block));
         Bytes(blocks * u64::from(block) * self.model.kv_per_token().0)
     }
 
-    /// Memory for the weights that are held at once.
+    /// Memory for weights.
     pub fn weights_memory(&self) -> Bytes {
         let all = self.precisions.iter().map(|precision| precision.weights).sum();
         self.weights_limit.map_or(all, |limit| limit.min(all))
@@ -66,25 +67,25 @@ impl Node {
         fastest * output.0.saturating_sub(1)
     }
 
-    /// Time a request spends on the air before its prompt is here, `T_U`.
+    /// Time to transmit a prompt over the radio, `T_U`; zero without a radio.
     pub fn uplink_slot(&self) -> Span {
         self.radio.as_ref().map_or(Span::ZERO, |radio| radio.uplink_slot)
     }
 
-    /// Time an answer spends on the air after its last token, `T_D`.
+    /// Time to transmit an answer over the radio after its last token, `T_D`; zero without a radio.
     pub fn downlink_slot(&self) -> Span {
         self.radio.as_ref().map_or(Span::ZERO, |radio| radio.downlink_slot)
     }
 }
 
-/// The dimensions of a transformer that its cost follows from (`model.md §1`).
+/// The dimensions of a transformer that determine its cost (`model.md §1`).
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ModelShape {
     /// Layers `L`.
     pub layers: u32,
     /// Hidden width `d`.
     pub hidden: u32,
-    /// Key/value width `d_kv`: heads that hold keys times their width.
+    /// Key/value width `d_kv`: the number of key/value heads times their width.
     pub kv_width: u32,
     /// Feed-forward width `f`.
     pub feed_forward: u32,
@@ -92,12 +93,12 @@ pub struct ModelShape {
     pub gated: bool,
     /// Vocabulary size `V`.
     pub vocabulary: u32,
-    /// How a key or value number lies in the cache, `b_kv`.
+    /// Number format of keys and values in the cache, `b_kv`.
     #[serde(default)]
     pub kv_type: KvType,
 }
 
-/// How the numbers of the KV cache are stored, in the field's words.
+/// Number formats of the KV cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KvType {
@@ -123,7 +124,7 @@ impl KvType {
         }
     }
 
-    /// What so many numbers take. They fill whole blocks in every model that can be stored so.
+    /// Size of `numbers` numbers. They fill whole blocks in every model that supports the format.
     pub fn bytes(self, numbers: u64) -> Bytes {
         let (block, size) = match self {
             Self::F16 => (1, 2),
@@ -142,7 +143,7 @@ impl ModelShape {
         2.0 * d * d + 2.0 * d * f64::from(self.kv_width) + matrices * d * f64::from(self.feed_forward)
     }
 
-    /// Weights of all layers and the vocabulary, in 16 bits.
+    /// Size of the weights of all layers and the vocabulary, at 16 bits.
     pub fn weights_16_bit(&self) -> Bytes {
         let vocabulary = f64::from(self.hidden) * f64::from(self.vocabulary);
         Bytes((2.0 * (f64::from(self.layers) * self.layer_weights() + vocabulary)) as u64)
@@ -158,7 +159,7 @@ impl ModelShape {
 mod tests {
     use super::*;
 
-    /// BLOOM-3B as its published configuration has it.
+    /// BLOOM-3B by its published configuration.
     const BLOOM_3B: ModelShape = ModelShape {
         layers: 30,
         hidden: 2560,

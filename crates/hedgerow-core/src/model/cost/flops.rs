@@ -1,28 +1,28 @@
 //! The paper's cost model: arithmetic only.
 
 use super::StepLoad;
-use crate::node::ModelShape;
-use crate::quantization::Precision;
-use crate::time::Span;
-use crate::units::{Flop, FlopPerSecond};
+use crate::model::node::ModelShape;
+use crate::model::precision::Precision;
+use crate::model::time::Span;
+use crate::model::units::{Flop, FlopPerSecond};
 
-/// `t = β_q · ΣFLOPs / C` (`model.md §1`).
+/// The paper's cost model, `t = β_q · ΣFLOPs / C` (`model.md §1`).
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct FlopsCost {
     /// Arithmetic speed of the whole node, `C`.
     pub speed: FlopPerSecond,
-    /// What a prompt token attends to.
+    /// The tokens that a prompt token attends to.
     pub attention: Attention,
 }
 
-/// What a prompt token attends to.
+/// The tokens that a prompt token attends to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attention {
     /// The whole prompt, as the paper counts it: `4 L d s²`.
     #[default]
     Full,
-    /// Only what stands before it, as decoders do: about half of that.
+    /// Only earlier tokens, as in decoder models: about half of that.
     Causal,
 }
 
@@ -36,7 +36,7 @@ impl FlopsCost {
     }
 }
 
-/// Arithmetic of a step's prompt chunks: `2 L P s + 4 L d s²`, and `2 d V` for a token produced.
+/// FLOPs of a step's prompt chunks: `2 L P s + 4 L d s²`, and `2 d V` for a token produced.
 ///
 /// Equation: `model.md §1`.
 pub(super) fn prefill_flop(model: &ModelShape, attention: Attention, load: &StepLoad) -> Flop {
@@ -57,12 +57,12 @@ pub(super) fn prefill_flop(model: &ModelShape, attention: Attention, load: &Step
     Flop::new(flop)
 }
 
-/// Arithmetic of a step's decoding requests: `2 L P + 4 L d (s + k)` and `2 d V` each (`model.md §1`).
+/// FLOPs of a step's decoding requests: `2 L P + 4 L d (s + k)` and `2 d V` each (`model.md §1`).
 pub(super) fn decode_flop(model: &ModelShape, load: &StepLoad) -> Flop {
     let layers = f64::from(model.layers);
     let weights = 2.0 * layers * model.layer_weights() + head_flop(model);
     let attention = 4.0 * layers * f64::from(model.hidden);
-    // The token being decoded attends to itself as well as to what is in the cache.
+    // The token being decoded attends to itself as well as to the cache.
     let attended = load.decode_kv as f64 + f64::from(load.decode_count);
     Flop::new(f64::from(load.decode_count) * weights + attention * attended)
 }
@@ -75,7 +75,7 @@ fn head_flop(model: &ModelShape) -> f64 {
 mod tests {
     use super::super::ChunkLoad;
     use super::*;
-    use crate::units::{Bytes, Quality, Tokens};
+    use crate::model::units::{Bytes, Quality, Tokens};
 
     /// Classic attention with `f = 4d`, for which the paper's closed form holds.
     fn classic() -> ModelShape {
@@ -86,7 +86,7 @@ mod tests {
             feed_forward: 32,
             gated: false,
             vocabulary: 100,
-            kv_type: crate::node::KvType::F16,
+            kv_type: crate::model::node::KvType::F16,
         }
     }
 
@@ -122,7 +122,7 @@ mod tests {
             beta_prefill: beta,
             beta_decode: beta,
             quality: Quality::FULL,
-            residency: crate::quantization::Residency::Always,
+            residency: crate::model::precision::Residency::Always,
             measured: None,
         };
         let cost = FlopsCost { speed: FlopPerSecond::new(1e6), attention: Attention::Full };

@@ -1,4 +1,4 @@
-//! Types that are written as text: by their name, as people read and write it.
+//! Serde functions for types that are serialized by their display name.
 
 use std::fmt::Display;
 use std::str::FromStr;

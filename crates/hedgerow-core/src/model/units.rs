@@ -1,12 +1,12 @@
-//! Units as types: a value that crosses a function, struct or file boundary says what it measures.
+//! Units as types: a value that crosses a function, struct or file boundary has the type of its unit.
 //!
-//! Inside one formula plain `f64` with a unit suffix is fine. SI base units throughout; MHz, dBm and
-//! ms exist only in configuration keys and on screen.
+//! Inside one formula, plain `f64` with a unit suffix is used. All units are SI base units; MHz, dBm and ms occur
+//! only in configuration keys and on screen.
 
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
-/// A number that is no such quantity.
+/// A number outside the range of a quantity.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq)]
 #[error("{value} is not {must_be}")]
 pub struct OutOfRange {
@@ -74,7 +74,7 @@ macro_rules! quantity {
     };
 }
 
-/// States which quantity a quotient is: the only way to get from one unit to another.
+/// Defines the quantity of a quotient: the only conversion from one unit to another.
 macro_rules! ratio {
     ($top:ident / $bottom:ident = $result:ident) => {
         impl Div<$bottom> for $top {
@@ -117,7 +117,7 @@ macro_rules! count {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// None at all.
+            /// Zero.
             pub const ZERO: Self = Self(0);
 
             /// The difference, or zero where it would be negative.
@@ -158,7 +158,7 @@ count!(Tokens, u32, "tokens", "A number of tokens.");
 count!(Bytes, u64, "bytes", "An amount of memory.");
 
 impl Tokens {
-    /// The memory of this many tokens at `per_token` each.
+    /// The memory of these tokens at `per_token` each.
     pub fn bytes(self, per_token: Bytes) -> Bytes {
         Bytes(u64::from(self.0) * per_token.0)
     }
@@ -174,9 +174,9 @@ macro_rules! fraction {
         pub struct $name(f64);
 
         impl $name {
-            /// Nothing.
+            /// Zero.
             pub const NONE: Self = Self(0.0);
-            /// All of it.
+            /// One.
             pub const FULL: Self = Self(1.0);
 
             /// Wraps a fraction; `None` unless it lies in 0..=1.

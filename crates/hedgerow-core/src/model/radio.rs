@@ -1,41 +1,41 @@
-//! The band: rates from the channel, shares from rates.
+//! The radio: data rates from channel gains, and band shares from data rates.
 
 use std::fmt;
 use std::ops::{Add, Sub};
 
 use super::modem::{Modem, PowerOver};
-use crate::time::Span;
-use crate::units::{Bits, BitsPerSecond, Hertz, Watts};
+use crate::model::time::Span;
+use crate::model::units::{Bits, BitsPerSecond, Hertz, Watts};
 
 /// The node's radio (`model.md §1`).
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Radio {
-    /// From the callers to the node.
+    /// Channel from the callers to the node.
     pub uplink: Channel,
-    /// From the node to the callers.
+    /// Channel from the node to the callers.
     pub downlink: Channel,
-    /// Time in which a chosen request's prompt travels, `T_U`.
+    /// Time in which the prompt of a started request is transmitted, `T_U`.
     pub uplink_slot: Span,
-    /// Time in which an answer travels, `T_D`.
+    /// Time in which an answer is transmitted, `T_D`.
     pub downlink_slot: Span,
 }
 
 /// One direction of the band.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Channel {
-    /// Its width, `B`.
+    /// Its bandwidth, `B`.
     pub bandwidth: Hertz,
     /// The sender's power, `p`.
     pub transmit_power: Watts,
     /// Noise density `N0`, in watts per hertz.
     pub noise_density_w_per_hz: f64,
-    /// How its power becomes bits.
+    /// How it turns power into a data rate.
     #[serde(default)]
     pub modem: Modem,
 }
 
 impl Channel {
-    /// Ratio of signal to noise of a sender on the whole band.
+    /// Signal-to-noise ratio of a sender on the whole band.
     pub fn snr(&self, gain: f64) -> f64 {
         let noise_w = self.noise_density_w_per_hz * self.bandwidth.get();
         self.transmit_power.get() * gain / noise_w
@@ -64,8 +64,8 @@ pub fn rate_on(channel: &Channel, share: Share, gain: f64) -> BitsPerSecond {
     }
 }
 
-/// The least share of the band that carries a payload within a slot for a user with this gain, rounded up;
-/// more than [`Share::WHOLE`] where not even the whole band does.
+/// The least share of the band that carries a payload within a slot at this gain, rounded up; more than
+/// [`Share::WHOLE`] where not even the whole band does.
 pub fn share_for(channel: &Channel, payload: Bits, slot: Span, gain: f64) -> Share {
     match channel.modem.power_over {
         PowerOver::Band => share_needed(payload, slot, full_band_rate(channel, gain)),
@@ -84,8 +84,7 @@ pub fn share_for(channel: &Channel, payload: Bits, slot: Span, gain: f64) -> Sha
 /// ρ = bits / (T · R)                                                    model.md §1
 /// ```
 ///
-/// A payload that not even the whole band can carry needs more than [`Share::WHOLE`], so that no batch
-/// ever holds it.
+/// A payload that not even the whole band can carry needs more than [`Share::WHOLE`], so that it fits no batch.
 pub fn share_needed(payload: Bits, slot: Span, rate: BitsPerSecond) -> Share {
     if payload.get() == 0.0 {
         return Share::NONE;
@@ -104,12 +103,12 @@ impl Share {
     pub const NONE: Self = Self(0);
     /// The whole band.
     pub const WHOLE: Self = Self(1_000_000_000);
-    /// More than there is, by far, and yet small enough to be added up.
+    /// Far more than the whole band, yet small enough that sums do not overflow.
     pub const NEVER: Self = Self(1_000_000_000_000);
 
-    /// The share that a fraction is, rounded up; [`Share::NEVER`] where it is far more than there is.
+    /// A fraction as a share, rounded up and capped at [`Share::NEVER`].
     pub fn of(fraction: f64) -> Self {
-        // `as` saturates, also for the infinite share of a dead channel.
+        // `as` saturates, also for the infinite share of a channel without gain.
         Self((fraction * Self::WHOLE.0 as f64).ceil() as u64).min(Self::NEVER)
     }
 

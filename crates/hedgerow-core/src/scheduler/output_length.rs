@@ -1,19 +1,20 @@
-//! How long answers turn out to be: what is learned from those that ended, by how long they might have been.
+//! Prediction of output lengths from the lengths of recent answers with a similar `max_tokens`.
 //!
-//! A caller says how many tokens an answer may have, and most answers are much shorter. Planning with the
-//! limit would promise too little; planning with the mean would break every other promise. So it plans with a
-//! length that the stated part of such answers does not exceed, and that grows when an answer goes on.
+//! A request states the most tokens its answer may have, and most answers are much shorter. Planning with the limit
+//! would admit too few requests; planning with the mean would make about every second one late. So requests are
+//! planned with the quantile of recent lengths that `confidence` sets, which is raised when an answer outgrows it.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::units::Tokens;
+use crate::model::units::Tokens;
 
-/// So many answers of a class are remembered.
+/// How many answers of a class are remembered.
 const REMEMBERED: usize = 256;
-/// Nothing is concluded from fewer.
+/// The fewest answers that a prediction is made from.
 const LEAST: usize = 20;
 
-/// Predicts an answer's length from the latest answers. A class is those whose limits lie between the same two powers of two.
+/// Predicts an answer's length from the latest answers of its class: those whose limits lie between the same two
+/// powers of two.
 #[derive(Clone, Debug, Default)]
 pub struct OutputLengthPredictor {
     classes: BTreeMap<u32, Class>,
@@ -21,9 +22,9 @@ pub struct OutputLengthPredictor {
 
 #[derive(Clone, Debug, Default)]
 struct Class {
-    /// In the order they ended.
+    /// Lengths in the order in which the answers ended.
     latest: VecDeque<u32>,
-    /// The same by length.
+    /// The same lengths, sorted.
     sorted: Vec<u32>,
 }
 
@@ -32,7 +33,7 @@ fn class_of(limit: Tokens) -> u32 {
 }
 
 impl OutputLengthPredictor {
-    /// Notes how long an answer with this limit became.
+    /// Notes the length of an answer with this limit.
     pub fn note(&mut self, limit: Tokens, produced: Tokens) {
         let class = self.classes.entry(class_of(limit)).or_default();
         if class.latest.len() == REMEMBERED {
@@ -44,8 +45,8 @@ impl OutputLengthPredictor {
         class.sorted.insert(class.sorted.partition_point(|&length| length < produced.0), produced.0);
     }
 
-    /// The length that an answer will not exceed with this confidence, given that it has `produced` tokens and
-    /// goes on: a quantile of those remembered that became longer. `None` where too few did.
+    /// The length that an answer will not exceed with probability `confidence`, given that it has `produced` tokens
+    /// and has not ended: a quantile of the remembered lengths above that. `None` where there are too few.
     pub fn expect(&self, limit: Tokens, produced: Tokens, confidence: f64) -> Option<Tokens> {
         let class = self.classes.get(&class_of(limit))?;
         let longer = &class.sorted[class.sorted.partition_point(|&length| length <= produced.0)..];
@@ -72,18 +73,14 @@ mod tests {
         let lengths = of_ten_to_hundred();
         assert_eq!(lengths.expect(Tokens(256), Tokens(0), 0.9), Some(Tokens(90)));
         assert_eq!(lengths.expect(Tokens(300), Tokens(0), 0.5), Some(Tokens(50)), "the same class");
-        assert_eq!(
-            lengths.expect(Tokens(512), Tokens(0), 0.9),
-            None,
-            "another class, of which nothing is known"
-        );
+        assert_eq!(lengths.expect(Tokens(512), Tokens(0), 0.9), None, "another class, which has no answers");
     }
 
     #[test]
     fn an_answer_that_goes_on_is_expected_to_be_one_of_the_long_ones() {
         let lengths = of_ten_to_hundred();
         assert_eq!(lengths.expect(Tokens(256), Tokens(60), 0.5), Some(Tokens(80)));
-        assert_eq!(lengths.expect(Tokens(256), Tokens(100), 0.5), None, "nobody ever went on so long");
+        assert_eq!(lengths.expect(Tokens(256), Tokens(100), 0.5), None, "no remembered answer is so long");
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! What one caller asks for, as far as decisions need to know it. The text itself never comes here.
+//! A request, as far as decisions depend on it; its text is not part of it.
 
 use std::fmt;
 
-use crate::quantization::PrecisionIndex;
-use crate::time::{Instant, Span};
-use crate::units::{Bits, BitsPerSecond, Quality, Tokens};
+use crate::model::precision::PrecisionIndex;
+use crate::model::time::{Instant, Span};
+use crate::model::units::{Bits, BitsPerSecond, Quality, Tokens};
 
-/// One request's name, unique within a run. Ids grow with arrival, so they also break ties fairly.
+/// A request's id, unique within a run. Ids grow with arrival, so they also break ties in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
 pub struct RequestId(pub u64);
 
@@ -16,53 +16,53 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// One request (`model.md §1`): how long it is, by when and how well it must be answered.
+/// One request (`model.md §1`): its length, its deadline and targets, and its quality floor.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Request {
-    /// Its name.
+    /// Its id.
     pub id: RequestId,
-    /// When it reached the node; its deadline counts from here.
+    /// When it reached the node; its deadline counts from then.
     pub arrived: Instant,
     /// Prompt length `s_i`.
     pub prompt: Tokens,
-    /// How many of the prompt's first tokens the engine's cache was seen to hold when it arrived.
+    /// How many of the prompt's first tokens the engine's prefix cache held when it arrived.
     pub cached: Tokens,
     /// The most tokens it may produce, `n_i`; at least 1.
     pub max_output: Tokens,
-    /// The length that it is planned with, at most [`Request::max_output`]: all of it until more is known.
+    /// The output length that it is planned with: [`Request::max_output`] until more is known, and never more.
     pub expected_output: Tokens,
-    /// What is known of its length beforehand.
+    /// What is known of its output length beforehand.
     pub length: Length,
-    /// When its last token must have left the node, `arrived + τ_i`; `None` means whenever.
+    /// When its last token must have left the node, `arrived + τ_i`; `None` without a deadline.
     pub deadline: Option<Instant>,
-    /// How soon after its arrival its first token must come (TTFT); `None` means whenever.
+    /// TTFT target: the most time from its arrival to its first token; `None` without one.
     pub ttft: Option<Span>,
-    /// The most time for each token after the first, on average (TPOT); `None` means any.
+    /// TPOT target: the most time per token after the first, on average; `None` without one.
     pub tpot: Option<Span>,
-    /// The least quality it accepts, `a_i`.
+    /// Its quality floor, `a_i`.
     pub min_quality: Quality,
-    /// The one precision that it insists on; `None` where any that is good enough will do.
+    /// The one precision that it may run at; `None` where any that reaches its quality floor will do.
     #[serde(default)]
     pub precision: Option<PrecisionIndex>,
-    /// What serving it is worth, `v_i`; 1 unless somebody said otherwise.
+    /// The value of serving it, `v_i`; 1 by default.
     pub value: u32,
-    /// How it reaches the node; `None` where nobody counts what it takes of the link.
+    /// Its link to the node; `None` where the link's capacity is not modelled.
     pub link: Option<Link>,
 }
 
-/// What is known of an answer's length beforehand.
+/// What is known of an output length beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum Length {
-    /// Nothing but its limit.
+    /// Only its limit.
     Limited,
-    /// Its caller expects so many tokens.
+    /// Its caller expects this many tokens.
     Hinted(Tokens),
-    /// It goes on until its limit.
+    /// It equals its limit.
     Exact,
 }
 
 impl Request {
-    /// A request that demands nothing but to be answered some time.
+    /// A best-effort request without a quality floor.
     pub fn new(id: RequestId, arrived: Instant, prompt: Tokens, max_output: Tokens) -> Self {
         Self {
             id,
@@ -82,24 +82,25 @@ impl Request {
         }
     }
 
-    /// Whether it names no time at all: it is served with what the others leave.
+    /// Whether it is best effort: it has no deadline and no target, and uses leftover capacity.
     pub fn is_best_effort(&self) -> bool {
         self.deadline.is_none() && self.ttft.is_none() && self.tpot.is_none()
     }
 
-    /// Whether an answer keeps every time that was asked for.
+    /// Whether an answer met the deadline and all targets: `first` is when its first token came, `whole` when all of
+    /// it had left the node.
     pub fn is_kept(&self, first: Option<Instant>, tpot: Option<Span>, whole: Instant) -> bool {
         let is_soon = self.ttft.is_none_or(|ttft| first.is_some_and(|first| first <= self.arrived + ttft));
         let is_fluent = self.tpot.zip(tpot).is_none_or(|(most, tpot)| tpot <= most);
         self.is_in_time(whole) && is_soon && is_fluent
     }
 
-    /// Every token it may come to hold in the KV cache.
+    /// The most tokens that it may hold in the KV cache.
     pub fn max_tokens(&self) -> Tokens {
         self.prompt + self.max_output
     }
 
-    /// The time left until its deadline; the longest span there is when it has none.
+    /// The time left until its deadline; [`Span::MAX`] without one.
     pub fn slack(&self, now: Instant) -> Span {
         self.deadline.map_or(Span::MAX, |deadline| deadline.since(now))
     }
@@ -109,37 +110,38 @@ impl Request {
         self.deadline.is_none_or(|deadline| at <= deadline)
     }
 
-    /// Order of urgency: by the earliest time that it names, then first come; who names none is last.
+    /// Sort key of urgency: the earliest time that the deadline and targets set, then the order of arrival;
+    /// best-effort requests come last.
     pub fn urgency(&self) -> (Instant, RequestId) {
         let mut due = self.deadline.unwrap_or(Instant(u64::MAX));
         if let Some(ttft) = self.ttft {
             due = due.min(self.arrived + ttft);
         } else if let Some(tpot) = self.tpot {
-            // Nobody said when such an answer is to begin, but every pause counts against it.
+            // There is no target for the first token, but pauses count against TPOT.
             due = due.min(self.arrived + tpot * self.max_output.0);
         }
         (due, self.id)
     }
 }
 
-/// How one request reaches the node, and its answer the caller.
+/// The link by which a request reaches the node, and its answer the caller.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Link {
     /// By radio, during one scheduling interval (`model.md §1`).
     Radio {
-        /// Channel power gain `g_i`, path loss and fading together, as far as the node knows it; the same
-        /// both ways unless `downlink_gain` says otherwise.
+        /// Channel power gain `g_i`, path loss and fading together, as the node estimates it; the same in both
+        /// directions unless `downlink_gain` is set.
         gain: f64,
-        /// The gain of the way down, where it is another.
+        /// The gain of the downlink, where it differs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         downlink_gain: Option<f64>,
-        /// Payload up, `b·s_i`.
+        /// Uplink payload, `b·s_i`.
         uplink: Bits,
-        /// Payload down, `b·n_i`.
+        /// Downlink payload, `b·n_i`.
         downlink: Bits,
     },
-    /// By a wire that it shares with others.
+    /// By a wire that requests share.
     Wire {
         /// The rate at which its answer has to be sent.
         downlink: BitsPerSecond,

@@ -1,45 +1,44 @@
-//! A wired downlink: how fast an answer has to be sent, and how early its last token must be there for that.
+//! The wired downlink: the rate at which an answer has to be sent, and when its last token must be ready for that.
 
-use super::Share;
-use crate::time::Span;
-use crate::units::{Bits, BitsPerSecond};
+use super::radio::Share;
+use crate::model::time::Span;
+use crate::model::units::{Bits, BitsPerSecond};
 
-/// Part of a request's spare time, its time less what it decodes anyway, that may go by in sending. More
-/// would need a smaller share of the link and leave less time to wait for a place.
+/// Part of a request's spare time, its total time less its least decoding time, that sending may take. A larger part
+/// would need a smaller share of the link but leave less time to wait for a place.
 const SENDING_PART: f64 = 0.25;
 
 /// The node's wired link to its callers.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Wire {
-    /// What it carries to all of them together.
+    /// Its total rate to all callers.
     pub downlink: BitsPerSecond,
-    /// The least that anybody is sent at; at most [`Wire::downlink`]. Whoever has no deadline gets this.
+    /// The minimum rate of an answer, at most [`Wire::downlink`]; the rate of answers without a deadline.
     pub least: BitsPerSecond,
 }
 
 /// One answer on the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Payload {
-    /// All of it.
+    /// Its total size.
     pub whole: Bits,
-    /// What is sent once the last token is there: for an answer that is not streamed, all of it.
+    /// The part that is sent after the last token: for an answer that is not streamed, all of it.
     pub last: Bits,
     /// The least time between its first token and its last; zero for an answer that is not streamed.
     pub decoding: Span,
-    /// The rate that its tokens need to come at the rate that was asked for; zero if none was.
+    /// The data rate that its tokens need to meet the TPOT target; zero without one.
     pub fluent: BitsPerSecond,
 }
 
 impl Wire {
-    /// The least constant rate that sends an answer in the time its tokens take and a quarter of the
-    /// spare time, or in all of its time if the link carries no more; and no less than its tokens need to
-    /// come at the rate that was asked for.
+    /// The least constant rate that sends an answer within its decoding time and a quarter of its spare time, or
+    /// within its total time if the link cannot do better; and no less than the rate that its TPOT target needs.
     ///
     /// ```text
     /// r = B / (t + (T − t)/4)        B bits, T from arrival to deadline, t decoding
     /// ```
     ///
-    /// A rate above [`Wire::downlink`] says that not even the whole link sends it as was asked.
+    /// A rate above [`Wire::downlink`] means that even the whole link is too slow.
     pub fn rate(&self, payload: &Payload, time: Option<Span>) -> BitsPerSecond {
         let least = if payload.fluent > self.least { payload.fluent } else { self.least };
         let Some(time) = time else { return least };
@@ -51,16 +50,16 @@ impl Wire {
         if wanted < least { least } else { wanted }
     }
 
-    /// How long after its arrival an answer's last token may come, so that its last bit leaves within
+    /// How long after a request's arrival its last token may come, so that the answer's last bit leaves within
     /// `time`, whenever the tokens before it come.
     ///
     /// ```text
-    /// T − max(b/r, B/r − t)          b bits that wait for the last token
+    /// T − max(b/r, B/r − t)          b bits that are sent after the last token
     /// ```
     ///
-    /// What came before the last token was sent at `r` meanwhile. In the worst case all tokens come at the
-    /// end, as fast as they can be decoded: then `t` of the `B/r` have gone by when the last one comes.
-    /// Zero if not even the whole link sends it as was asked.
+    /// Earlier tokens are sent at `r` while later ones are decoded. In the worst case all tokens come at the end, as
+    /// fast as they can be decoded: then `t` of the `B/r` has passed when the last one comes. Zero if even the whole
+    /// link is too slow.
     pub fn time_for_tokens(&self, payload: &Payload, time: Span) -> Span {
         let rate = self.rate(payload, Some(time));
         if rate > self.downlink {
@@ -70,7 +69,8 @@ impl Wire {
         time.saturating_sub(all.max(Span::from(payload.last / rate)))
     }
 
-    /// The least time that leaves `tokens` for the tokens; the other way round of [`Wire::time_for_tokens`].
+    /// The least total time that leaves `tokens` until the last token: the inverse of [`Wire::time_for_tokens`], by
+    /// doubling and bisection.
     pub fn time_for_answer(&self, payload: &Payload, tokens: Span) -> Span {
         let is_enough = |time: u64| self.time_for_tokens(payload, Span(time)) >= tokens;
         let mut enough = tokens.0.max(1);
@@ -89,12 +89,12 @@ impl Wire {
         Span(enough)
     }
 
-    /// The share of the downlink that a rate is, rounded up.
+    /// A rate as a share of the downlink, rounded up.
     pub fn share(&self, rate: BitsPerSecond) -> Share {
         Share::of(rate.get() / self.downlink.get())
     }
 
-    /// The rate that a share of the downlink is.
+    /// The rate of a share of the downlink.
     pub fn rate_of(&self, share: Share) -> BitsPerSecond {
         self.downlink * share.fraction()
     }
@@ -119,18 +119,18 @@ mod tests {
         let ten_seconds = Span::from_millis(10_000);
         let rate = WIRE.rate(&payload, Some(ten_seconds));
         assert_eq!((rate, WIRE.share(rate)), (BitsPerSecond::new(1e5), Share(Share::WHOLE.0 / 10)));
-        // If all tokens come at the end, 2 s of those 4 s are left when the last one is there.
+        // If all tokens come at the end, 2 s of those 4 s are left when the last one is ready.
         assert_eq!(WIRE.time_for_tokens(&payload, ten_seconds), Span::from_millis(8_000));
         assert_eq!(WIRE.time_for_answer(&payload, Span::from_millis(8_000)), ten_seconds);
     }
 
     #[test]
-    fn without_a_deadline_the_least_is_enough() {
+    fn an_answer_without_a_deadline_gets_the_minimum_rate() {
         assert_eq!(WIRE.rate(&streamed(4e5, 2_000), None), WIRE.least);
     }
 
     #[test]
-    fn a_pace_that_was_asked_for_is_kept_with_and_without_a_deadline() {
+    fn a_tpot_target_sets_the_rate_with_and_without_a_deadline() {
         let fluent = BitsPerSecond::new(2e5);
         let payload = Payload { fluent, ..streamed(4e5, 2_000) };
         assert_eq!(WIRE.rate(&payload, None), fluent);
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(WIRE.share(just), Share::WHOLE);
         let too_much = WIRE.rate(&payload, Some(Span::from_millis(1_999)));
         assert!(WIRE.share(too_much) > Share::WHOLE, "{too_much}");
-        // A token that may take 100 ms has to be there 100 ms earlier.
+        // If the last token may come after 100 ms, the 2 s of sending follow.
         let least = WIRE.time_for_answer(&payload, Span::from_millis(100));
         assert_eq!(least, Span::from_millis(2_100));
     }
@@ -169,7 +169,7 @@ mod tests {
             prop_assume!(rate <= WIRE.downlink);
             let last = WIRE.time_for_tokens(&payload, time).as_seconds();
             let chunk_s = (chunk / rate).get();
-            // The last tokens as late as they may be, each at least a step after the one before.
+            // The last token as late as it may be, each other one at least a step before the next.
             let gaps_s = gaps_ms.iter().map(|more_ms| (step_ms + more_ms) as f64 / 1e3);
             let first = last - gaps_s.clone().sum::<f64>();
             let mut token = first;

@@ -1,7 +1,7 @@
-//! From signal to bits: what a link gets out of each hertz.
+//! The modem: spectral efficiency of a link as a function of its signal-to-noise ratio.
 
-/// Efficiencies of CQI 1 to 15 in bit/s/Hz, for modulations up to 64QAM (3GPP TS 38.214, table 5.2.2.1-2):
-/// bits of a symbol times code rate.
+/// Spectral efficiencies of CQI 1 to 15 in bit/s/Hz, for modulations up to 64QAM (3GPP TS 38.214, table
+/// 5.2.2.1-2): bits per symbol times code rate.
 pub const CQI_EFFICIENCIES: [f64; 15] = [
     2.0 * 78.0 / 1024.0,
     2.0 * 120.0 / 1024.0,
@@ -20,36 +20,36 @@ pub const CQI_EFFICIENCIES: [f64; 15] = [
     6.0 * 948.0 / 1024.0,
 ];
 
-/// How one direction of the band turns power into bits.
+/// How one direction of the band turns signal power into a data rate.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Modem {
-    /// Which rates there are.
+    /// The available rates.
     pub coding: Coding,
-    /// How many times as much power it needs as Shannon's limit, `Γ`; 1 is the limit itself.
+    /// SNR gap to Shannon's limit, `Γ`: the factor of power needed beyond the limit; 1 is the limit itself.
     pub snr_gap: f64,
     /// Part of the band that carries payload; the rest is pilots and control.
     pub payload_part: f64,
-    /// What a sender's power is spread over.
+    /// The band that a sender's power is spread over.
     pub power_over: PowerOver,
 }
 
-/// Which rates a link can have.
+/// The rates that a link can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Coding {
-    /// Any.
+    /// Any rate up to Shannon's limit (less the SNR gap).
     Shannon,
-    /// The best of [`CQI_EFFICIENCIES`] that the signal allows; none below the first.
+    /// The highest of [`CQI_EFFICIENCIES`] that the SNR allows; zero below the first.
     Cqi,
 }
 
-/// What a sender's power is spread over.
+/// The band that a sender's power is spread over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PowerOver {
-    /// The whole band, whatever the share: power per hertz is fixed, as the paper's model has it.
+    /// The whole band, whatever the share: power per hertz is fixed, as in the paper.
     Band,
-    /// The share alone: whoever has a small share is heard better on it.
+    /// The granted share only: a smaller share has a higher SNR.
     Share,
 }
 
@@ -58,7 +58,7 @@ impl Modem {
     pub const IDEAL: Self =
         Self { coding: Coding::Shannon, snr_gap: 1.0, payload_part: 1.0, power_over: PowerOver::Band };
 
-    /// Bits a second and hertz at a ratio of signal to noise.
+    /// Spectral efficiency in bit/s/Hz at a signal-to-noise ratio.
     ///
     /// ```text
     /// η = part · log2(1 + SNR/Γ), for `cqi` rounded down to the table     model.md §1
@@ -78,16 +78,17 @@ impl Modem {
         self.payload_part * coded
     }
 
-    /// The least fraction of the band that gives so many bits a second for each hertz of the whole band when
-    /// the power is spread over the fraction alone; `None` where not even the whole band does.
+    /// The least fraction of the band that carries `needed` bits per second and hertz of the whole band when the
+    /// power is spread over the fraction only; `None` where not even the whole band does. `snr` is the
+    /// signal-to-noise ratio on the whole band.
     ///
     /// ```text
     /// ρ·η(SNR/ρ) ≥ needed                                                 model.md §1
     /// ```
     ///
-    /// For `shannon` the left side grows with `ρ`, so that bisecting finds it. For `cqi` each row of the table
-    /// needs `ρ = needed/η` and is heard while `SNR/ρ` is enough for it; the best row that is heard has the
-    /// least `ρ`.
+    /// For `shannon` the left side grows with `ρ`, so bisection finds it. For `cqi` each row of the table needs
+    /// `ρ = needed/η` and is decodable while `SNR/ρ` reaches its threshold; the highest decodable row has the least
+    /// `ρ`.
     pub fn concentrated_fraction(&self, snr: f64, needed: f64) -> Option<f64> {
         let (snr, needed) = (snr / self.snr_gap, needed / self.payload_part);
         match self.coding {
@@ -109,14 +110,14 @@ impl Modem {
             }
             Coding::Cqi => {
                 let rows = CQI_EFFICIENCIES.into_iter().rev().map(|row| (row, needed / row));
-                let mut heard = rows.filter(|(row, fraction)| snr / fraction >= row.exp2() - 1.0);
-                heard.next().map(|(_, fraction)| fraction).filter(|&fraction| fraction <= 1.0)
+                let mut decodable = rows.filter(|(row, fraction)| snr / fraction >= row.exp2() - 1.0);
+                decodable.next().map(|(_, fraction)| fraction).filter(|&fraction| fraction <= 1.0)
             }
         }
     }
 }
 
-/// A share is a whole number of billionths, so 2⁻⁴⁰ of the band is close enough.
+/// Bisection steps: shares are whole billionths, so a precision of 2⁻⁴⁰ of the band suffices.
 const BISECTIONS: u32 = 40;
 
 impl Default for Modem {
@@ -188,7 +189,7 @@ mod tests {
             let fraction = CQI.concentrated_fraction(snr(snr_db), 0.05).unwrap();
             let carried = |fraction: f64| fraction * CQI.efficiency(snr(snr_db) / fraction * (1.0 + 1e-12));
             assert!(carried(fraction) >= 0.05 * (1.0 - 1e-9), "{snr_db} dB: {fraction}");
-            // No smaller one does: looked at one by one.
+            // No smaller fraction does, by exhaustive search.
             let smaller = (1..1000).map(|part| fraction * f64::from(part) / 1000.0);
             assert!(smaller.into_iter().all(|smaller| carried(smaller) < 0.05), "{snr_db} dB: {fraction}");
         }

@@ -1,38 +1,37 @@
-//! Tables of step times taken on the node itself.
+//! The measured cost model: tables of step times measured on the node.
 //!
-//! Kernels switch at batch sizes of 2, 8, 16 and so on, and attention grows with what is in the cache, so
-//! a fitted plane would be wrong by up to twice: the tables keep the measured points.
+//! Kernels change at batch sizes of 2, 8, 16 and so on, and attention grows with the cache, so a fitted plane would
+//! be wrong by a factor of up to two: the tables store the measured points.
 
 use serde::{Deserialize, Serialize};
 
 use super::{StepLoad, Surface};
-use crate::time::Span;
+use crate::model::time::Span;
 
 /// Step times of one precision: `prefill(tokens, context)` and `decode(requests, kv)` (`model.md §1`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredCost {
-    /// Time of a chunk of so many tokens after so many others of its prompt.
+    /// Time of a prompt chunk, by its tokens (count) and the prompt tokens before it (depth).
     pub prefill: Surface,
-    /// Time of a decode step of so many requests that hold so many tokens, all together, each as many as the
-    /// one that holds most.
+    /// Time of a decode step, by its requests (count) and their total KV tokens (depth), each counted with the tokens
+    /// of the longest.
     pub decode: Surface,
-    /// What a step with chunks and decodes takes beyond the sum of both, in nanoseconds.
+    /// Time of a step with chunks and decodes beyond the sum of both, in nanoseconds.
     pub mixed_ns: u64,
 }
 
 impl MeasuredCost {
-    /// How long one step takes: its chunks one after the other, then its decodes together, and what it
-    /// costs that both are in one step.
+    /// How long one step takes: the sum over its chunks, the time of its decodes, and `mixed_ns` if it has both.
     pub fn step(&self, load: &StepLoad) -> Span {
         let mut total = Span::ZERO;
         for chunk in &load.prefill {
             total += self.prefill.at(chunk.tokens.0, chunk.start.0.into());
         }
         if load.decode_count > 0 {
-            // The cells that llama.cpp looks through are as many for each request as for the longest.
-            let looked_through = u64::from(load.decode_count) * u64::from(load.decode_longest.0);
-            total += self.decode.at(load.decode_count, looked_through);
+            // llama.cpp processes as many cells for each request as for the longest.
+            let cells = u64::from(load.decode_count) * u64::from(load.decode_longest.0);
+            total += self.decode.at(load.decode_count, cells);
             if !load.prefill.is_empty() {
                 total += Span(self.mixed_ns);
             }
@@ -45,7 +44,7 @@ impl MeasuredCost {
 mod tests {
     use super::super::{ChunkLoad, Line};
     use super::*;
-    use crate::units::Tokens;
+    use crate::model::units::Tokens;
 
     fn cost() -> MeasuredCost {
         let line = |count, times_ns: &[(u32, u64)]| Line { count, times_ns: times_ns.to_vec() };

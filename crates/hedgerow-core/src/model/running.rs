@@ -1,32 +1,33 @@
-//! A request that has been chosen: what it holds and how far it is.
+//! A running request: the resources that it holds, and its progress.
 
-use crate::allocator::Grant;
-use crate::engine::cost::ChunkLoad;
-use crate::engine::{Step, StepLoad};
-use crate::quantization::PrecisionIndex;
-use crate::request::Request;
-use crate::time::{Instant, Span};
-use crate::units::Tokens;
+use crate::model::cost::ChunkLoad;
+use crate::model::cost::StepLoad;
+use crate::model::grant::Grant;
+use crate::model::precision::PrecisionIndex;
+use crate::model::request::Request;
+use crate::model::step::Step;
+use crate::model::time::{Instant, Span};
+use crate::model::units::Tokens;
 
-/// A request between its choice and its last token.
+/// A request between its start and its last token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Running {
-    /// What was asked.
+    /// The request.
     pub request: Request,
-    /// The precision it runs at.
+    /// The precision that it runs at.
     pub precision: PrecisionIndex,
-    /// What it holds of the node.
+    /// The resources that it holds.
     pub grant: Grant,
     /// Its prompt's length, padding included.
     pub prompt: Tokens,
-    /// When it was chosen.
+    /// When it started.
     pub started: Instant,
-    /// When its next step may begin: its prompt is here. Without batching also: its accelerator, which is slower
-    /// than the node, would be done with the steps before.
+    /// When its next step may begin: once its prompt has arrived. Without batching, also not before its accelerator,
+    /// which is slower than the node, would have finished its earlier steps.
     pub ready: Instant,
-    /// Prompt tokens that the engine's cache held: as expected until its first step, then as found.
+    /// Prompt tokens that the engine's cache held: as expected until its first step, then as reported.
     pub cached: Tokens,
-    /// Prompt tokens worked through, or in the cache already.
+    /// Prompt tokens prefilled, or in the cache already.
     pub prefilled: Tokens,
     /// Tokens produced.
     pub produced: Tokens,
@@ -37,18 +38,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// Prompt tokens still to do.
+    /// Prompt tokens left to prefill.
     pub fn prompt_left(&self) -> Tokens {
         self.prompt - self.prefilled
     }
 
-    /// Whether its prompt is done, so that it decodes.
+    /// Whether its prompt is prefilled, so that it decodes.
     pub fn is_decoding(&self) -> bool {
         self.prompt_left() == Tokens::ZERO
     }
 
-    /// Decode steps that are expected to come: the first token comes with the prompt's last chunk. At least
-    /// one as long as it goes on.
+    /// Decode steps that it is expected to need; the first token comes with the prompt's last chunk. At least one
+    /// until it has ended.
     pub fn decodes_left(&self) -> u32 {
         let Request { expected_output, max_output, .. } = self.request;
         expected_output.max(self.produced + Tokens(1)).min(max_output).0 - self.produced.0.max(1)
@@ -66,7 +67,7 @@ pub(crate) fn tpot(first: Option<Instant>, last: Option<Instant>, produced: Toke
     Some(Span(last?.since(first?).0 / u64::from(gaps)))
 }
 
-/// What a step costs, given those who run as they were when it was ordered.
+/// A step's load, given the running requests as they were when it was ordered.
 pub fn load_of(step: &Step, running: &[Running]) -> StepLoad {
     let mut load = StepLoad::default();
     for running in running {

@@ -1,18 +1,18 @@
-//! Tables that fit where they are shown.
+//! Tables that fit the terminal's width.
 //!
-//! A terminal has a width: a table that is wider is turned (a line for each column, a column for each row), and where
-//! that is too wide as well, its rows are printed one after the other. Into a file or a pipe, a table goes as it is:
-//! what other programs read does not depend on a window.
+//! A table wider than the terminal is transposed (a line for each column, a column for each row); where that is too
+//! wide as well, its rows are printed one after the other. A file or a pipe gets the table unchanged, so that what
+//! other programs read does not depend on a window.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Row, Table};
 
-/// The table, no wider than the terminal that standard output is, if it is one.
+/// Formats a table to fit the terminal, if standard output is one.
 pub(crate) fn fitting(table: &Table) -> String {
     within(table, table.width().map(usize::from))
 }
 
-/// The table, in at most so many columns where that can be done.
+/// Formats a table in at most `width` characters a line, where that is possible.
 fn within(table: &Table, width: Option<usize>) -> String {
     let whole = lines(table);
     let Some(width) = width.filter(|width| width_of(&whole) > *width) else { return whole };
@@ -20,7 +20,7 @@ fn within(table: &Table, width: Option<usize>) -> String {
     if width_of(&turned) <= width { turned } else { one_after_the_other(table) }
 }
 
-/// A table without trailing blanks.
+/// Formats a table without trailing blanks.
 fn lines(table: &Table) -> String {
     table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
@@ -37,7 +37,7 @@ fn header(table: &Table) -> Vec<String> {
     table.header().map(texts).unwrap_or_default()
 }
 
-/// A line for each column.
+/// Transposes a table: a line for each column.
 fn turned(table: &Table) -> Table {
     let rows: Vec<Vec<String>> = table.row_iter().map(texts).collect();
     let mut turned = Table::new();
@@ -50,14 +50,14 @@ fn turned(table: &Table) -> Table {
     turned
 }
 
-/// Each row by itself: a line for each of its columns that says something.
+/// Formats each row by itself, with a line for each non-empty cell.
 fn one_after_the_other(table: &Table) -> String {
     let header = header(table);
     let names = header.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let row = |row: &Row| -> String {
         let cells = texts(row);
-        let said = header.iter().zip(&cells).filter(|(_, cell)| !cell.is_empty());
-        said.map(|(name, cell)| format!("{name:<names$}  {cell}").trim_end().to_owned() + "\n").collect()
+        let filled = header.iter().zip(&cells).filter(|(_, cell)| !cell.is_empty());
+        filled.map(|(name, cell)| format!("{name:<names$}  {cell}").trim_end().to_owned() + "\n").collect()
     };
     table.row_iter().map(row).collect::<Vec<_>>().join("\n")
 }

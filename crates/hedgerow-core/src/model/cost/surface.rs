@@ -1,10 +1,10 @@
-//! A time that depends on two counts, read off measured points.
+//! A time as a function of a count and a depth, interpolated between measured points.
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Span;
+use crate::model::time::Span;
 
-/// The times measured at one count, over a growing depth.
+/// The times measured at one count, at increasing depths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
@@ -14,20 +14,20 @@ pub struct Line {
     pub times_ns: Vec<(u32, u64)>,
 }
 
-/// A time that depends on a count and a depth: measured points and bilinear interpolation between them.
+/// A time as a function of a count and a depth: measured points, with bilinear interpolation between them.
 ///
-/// - Nothing takes no time, so below the first count the surface runs straight to zero.
-/// - Below the first depth of a line it is level; beyond the last one the line runs parallel to the next
-///   line that was measured so deep, or on with its own last slope. Beyond the last count the last slope
-///   goes on.
-/// - It never falls, in neither direction: where more work was measured faster (noise), the slower time
-///   counts for both.
+/// - Below the first count it is interpolated linearly to zero at count 0.
+/// - Below the first depth of a line it is constant. Beyond a line's last depth it runs parallel to the next line
+///   that was measured at that depth, or is extrapolated with its own last slope. Beyond the last count it is
+///   extrapolated with the last slope.
+/// - It is monotone in both directions: where more work was measured as faster (noise), the slower time counts for
+///   both.
 ///
-/// Lines may have different depths. Reading takes two binary searches and no allocation.
+/// Lines may have different depths. A lookup takes two binary searches and no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Line>", into = "Vec<Line>")]
 pub struct Surface {
-    /// As they were measured.
+    /// The measured points.
     lines: Vec<Line>,
     /// 0, the counts of the lines, and one beyond.
     counts: Vec<u64>,
@@ -37,33 +37,33 @@ pub struct Surface {
     times_ns: Vec<u64>,
 }
 
-/// Why measured points make no surface.
+/// Why measured points do not define a surface.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SurfaceError {
-    /// No line, or one without a point.
+    /// There is no line, or a line without a point.
     #[error("a surface needs a line, and each line a measured point")]
     Empty,
-    /// Lines out of order, or twice the same, or for nothing at all.
+    /// The counts of lines do not increase, or begin at 0.
     #[error("counts must grow from line to line and begin above 0, but {count} follows {before}")]
     Counts {
-        /// The count before, 0 for the first.
+        /// The previous count, 0 for the first.
         before: u32,
-        /// The one that is not above it.
+        /// The count that is not above it.
         count: u32,
     },
-    /// Points out of order, or twice the same.
+    /// The depths of a line's points do not increase.
     #[error("depths must grow along a line, but {depth} follows {before} at count {count}")]
     Depths {
-        /// Of which line.
+        /// The count of the line.
         count: u32,
-        /// The depth before.
+        /// The previous depth.
         before: u32,
-        /// The one that is not above it.
+        /// The depth that is not above it.
         depth: u32,
     },
 }
 
-/// No step takes a hundred days; and so no product below overflows.
+/// Upper limit of a time, about a hundred days, so that no product below overflows.
 const LONGEST_NS: u64 = 1 << 53;
 
 impl Surface {
@@ -71,7 +71,7 @@ impl Surface {
     ///
     /// # Errors
     ///
-    /// When there is no point, or counts or depths do not grow.
+    /// When there is no point, or counts or depths do not increase.
     pub fn new(lines: Vec<Line>) -> Result<Self, SurfaceError> {
         check(&lines)?;
         let mut depths: Vec<u32> =
@@ -93,22 +93,22 @@ impl Surface {
         Ok(Self { lines, counts, depths, times_ns: rows.concat() })
     }
 
-    /// A surface on which the depth makes no difference.
+    /// A surface that does not depend on depth.
     ///
     /// # Panics
     ///
-    /// If there is no point, a count is 0, or counts do not grow.
+    /// If there is no point, a count is 0, or counts do not increase.
     pub fn level(points: &[(u32, Span)]) -> Self {
         let lines = points.iter().map(|&(count, time)| Line { count, times_ns: vec![(0, time.0)] });
         Self::new(lines.collect()).expect("points of a level surface have counts that grow")
     }
 
-    /// The points as they were measured.
+    /// The measured points.
     pub fn lines(&self) -> &[Line] {
         &self.lines
     }
 
-    /// The time of so much work, so deep; zero for a count of 0.
+    /// The time at a count and a depth; zero for a count of 0.
     pub fn at(&self, count: u32, depth: u64) -> Span {
         let depth = depth.min(u32::MAX.into());
         let row = cell(&self.counts, count.into());
@@ -123,7 +123,7 @@ impl Surface {
         let time = |row: usize, column: usize| i128::from(self.times_ns[row * self.depths.len() + column]);
         let weighted = left * (near * time(row, column) + far * time(row, column + 1))
             + right * (near * time(row + 1, column) + far * time(row + 1, column + 1));
-        // Whole numbers, so that rounding cannot make more work faster.
+        // In integers, so that rounding cannot break monotonicity.
         Span(u64::try_from(weighted / (width * length)).unwrap_or(u64::MAX))
     }
 }
@@ -158,12 +158,12 @@ fn check(lines: &[Line]) -> Result<(), SurfaceError> {
     Ok(())
 }
 
-/// The index of the cell that a value lies in, or of the last one if it lies beyond.
+/// The index of the grid cell that contains a value, or of the last cell if the value lies beyond.
 fn cell(axis: &[u64], value: u64) -> usize {
     axis.partition_point(|&point| point <= value).clamp(1, axis.len() - 1) - 1
 }
 
-/// Each line's time at each of `depths`, the last line first made, because lines lean on the next.
+/// Each line's time at each of `depths`, computed from the last line to the first, because each uses the next.
 fn spread(lines: &[Line], depths: &[u32]) -> Vec<Vec<u64>> {
     let mut rows: Vec<Vec<u64>> = Vec::new();
     for line in lines.iter().rev() {
@@ -171,12 +171,12 @@ fn spread(lines: &[Line], depths: &[u32]) -> Vec<Vec<u64>> {
         let last = points[points.len() - 1];
         let own_last = depths.partition_point(|&depth| depth < last.0);
         let row = depths.iter().enumerate().map(|(column, &depth)| match rows.last() {
-            // What was measured deeper at a larger count says how this line goes on; a guess must not cross
-            // that measurement.
+            // Deeper measurements at a larger count determine how this line continues; the extrapolation must not
+            // cross them.
             Some(next) if column > own_last => {
                 (last.1 + (next[column] - next[own_last])).min(next[column]).max(last.1)
             }
-            // Nor may its level part.
+            // Nor may its constant part.
             Some(next) if depth < points[0].0 => points[0].1.min(next[column]),
             _ => along(&points, depth),
         });
@@ -187,7 +187,7 @@ fn spread(lines: &[Line], depths: &[u32]) -> Vec<Vec<u64>> {
     rows
 }
 
-/// The points of a line, none below the one before it.
+/// The points of a line, made monotone by a running maximum.
 fn risen(points: &[(u32, u64)]) -> Vec<(u32, u64)> {
     let mut least = 0;
     let rise = |&(depth, time): &(u32, u64)| {
@@ -197,7 +197,8 @@ fn risen(points: &[(u32, u64)]) -> Vec<(u32, u64)> {
     points.iter().map(rise).collect()
 }
 
-/// The time on a line: level before its first point, straight between two and on from the last two.
+/// The time on a line: constant before its first point, linear between two points, and extrapolated from the last
+/// two.
 fn along(points: &[(u32, u64)], depth: u32) -> u64 {
     let after = points.partition_point(|point| point.0 <= depth);
     let (left, right) = match after {
@@ -210,7 +211,7 @@ fn along(points: &[(u32, u64)], depth: u32) -> u64 {
     left.1 + u64::try_from(part(right.1 - left.1)).unwrap_or(LONGEST_NS).min(LONGEST_NS)
 }
 
-/// A depth beyond the last, so that every row goes on at least as steeply as the rows before it.
+/// Adds a depth beyond the last, such that every row continues at least as steeply as the rows before it.
 fn add_far_depth(depths: &mut Vec<u64>, rows: &mut [Vec<u64>]) {
     let last = depths.len() - 1;
     let before = last.saturating_sub(1);
@@ -222,7 +223,7 @@ fn add_far_depth(depths: &mut Vec<u64>, rows: &mut [Vec<u64>]) {
     depths.push(depths[last] + (depths[last] - depths[before]).max(1));
 }
 
-/// A count beyond the last, so that every column goes on at least as steeply as the columns before it.
+/// Adds a count beyond the last, such that every column continues at least as steeply as the columns before it.
 fn add_far_count(counts: &mut Vec<u64>, rows: &mut Vec<Vec<u64>>) {
     let last = counts.len() - 1;
     let mut rise = 0;
@@ -299,7 +300,7 @@ mod tests {
     }
 
     prop_compose! {
-        /// Lines with any times at all.
+        /// Lines with arbitrary times.
         fn any_lines()(
             steps in prop::collection::vec(
                 (1..40_u32, prop::collection::vec((1..600_u32, 0..50_000_000_u64), 1..5)), 1..6,

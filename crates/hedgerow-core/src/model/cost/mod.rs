@@ -1,8 +1,8 @@
-//! How long a step takes: three models behind one question (`model.md §1`).
+//! Cost models: predictions of step times (`model.md §1`).
 //!
 //! - `flops`, the paper's: arithmetic only, additive over requests.
-//! - `roofline`: the slower of arithmetic and memory traffic, so that batching decodes pays.
-//! - `measured`: tables taken on the node itself.
+//! - `roofline`: the slower of arithmetic and memory traffic, so that batching decodes pays off.
+//! - `measured`: tables measured on the node.
 
 mod flops;
 mod measured;
@@ -14,10 +14,10 @@ pub use measured::MeasuredCost;
 pub use roofline::RooflineCost;
 pub use surface::{Line, Surface, SurfaceError};
 
-use crate::node::ModelShape;
-use crate::quantization::Precision;
-use crate::time::Span;
-use crate::units::Tokens;
+use crate::model::node::ModelShape;
+use crate::model::precision::Precision;
+use crate::model::time::Span;
+use crate::model::units::Tokens;
 
 /// One of the three cost models.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -27,24 +27,24 @@ pub enum CostModel {
     Flops(FlopsCost),
     /// Arithmetic or memory traffic, whichever is slower.
     Roofline(RooflineCost),
-    /// Tables measured on the node, for precisions that have none of their own.
+    /// Tables measured on the node; a precision's own tables take precedence.
     Measured(MeasuredCost),
 }
 
-/// What one step has to do, as far as its cost goes.
+/// The properties of a step that determine its cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepLoad {
     /// Prompt chunks.
     pub prefill: Vec<ChunkLoad>,
     /// Requests that decode one token.
     pub decode_count: u32,
-    /// Tokens those requests hold in the KV cache, together.
+    /// Tokens that these requests hold in the KV cache, in total.
     pub decode_kv: u64,
-    /// Tokens that the one holds which holds most: llama.cpp gives every request of a step as many cells.
+    /// The most tokens that one of them holds: llama.cpp processes as many cells for every request of a step.
     pub decode_longest: Tokens,
 }
 
-/// One prompt chunk's cost.
+/// The properties of a prompt chunk that determine its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkLoad {
     /// Tokens of this chunk.
@@ -68,7 +68,7 @@ impl ChunkLoad {
 }
 
 impl CostModel {
-    /// Whether a step takes as long as its parts by themselves, so that sharing it gains nothing.
+    /// Whether a step takes the sum of its parts' times, so that batching gains nothing.
     pub fn is_additive(&self) -> bool {
         matches!(self, Self::Flops(_))
     }
@@ -103,7 +103,7 @@ impl CostModel {
         total
     }
 
-    /// How long one decode step of `count` requests takes that hold `kv` tokens each.
+    /// How long a decode step takes of `count` requests that hold `kv` tokens each.
     pub fn decode(&self, model: &ModelShape, precision: &Precision, count: u32, kv: Tokens) -> Span {
         let decode_kv = u64::from(count) * u64::from(kv.0);
         self.step(

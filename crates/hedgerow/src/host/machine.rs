@@ -1,0 +1,23 @@
+//! The machine, as far as its speed goes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cpus, Root};
+
+/// The processor and the cores that this process may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// The processor's own name for itself.
+    pub(crate) cpu: String,
+    /// Cores that this process may use.
+    pub(crate) cores: u32,
+}
+
+impl Machine {
+    /// The one that this runs on.
+    pub(crate) fn this() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        let cpu = Cpus::read(&Root::system()).model;
+        Self { cpu: cpu.unwrap_or_else(|| "unknown".to_owned()), cores }
+    }
+}

@@ -1,0 +1,153 @@
+//! From the name of a model to the model in memory: fetched, checked, placed and loaded.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use hedgerow_llama::{Kernels, LlamaModel, LoadOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::millis_since;
+use crate::config::Config;
+use crate::footprint;
+use crate::hint::hinted;
+use crate::host;
+use crate::kernels::{self, Chosen};
+use crate::models::{self, Bar, FetchOptions, FetchedModel, ModelSource};
+use crate::placement::{Placement, Placer};
+use crate::service_manager;
+
+/// A model in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadedModel {
+    pub(crate) model: Arc<LlamaModel>,
+    /// What to call it.
+    pub(crate) name: String,
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// What computes, and why.
+    pub(crate) kernels: Chosen,
+    /// How long loading took, with the file on this disk.
+    pub(crate) load_ms: u64,
+    /// Before and after.
+    pub(crate) memory: Memory,
+}
+
+/// Memory of this process that is resident, in bytes; `None` where the system does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) before_load: Option<u64>,
+    pub(crate) loaded: Option<u64>,
+    /// With the engine's cache, and everything touched that a step touches.
+    pub(crate) measured: Option<u64>,
+}
+
+/// Fetches a model, with a bar while it takes, and checks that its file is whole.
+///
+/// # Errors
+///
+/// When it cannot be fetched or is damaged.
+pub(crate) fn fetch_model(name: &str, options: &FetchOptions) -> anyhow::Result<FetchedModel> {
+    let source: ModelSource = name.parse()?;
+    let bar = Bar::new();
+    service_manager::starting(&format!("getting {name}"));
+    let fetched = models::fetch(&source, options, &|progress| {
+        bar.show(progress);
+        service_manager::still_starting(|| format!("{} {}", progress.activity, progress.file));
+    });
+    bar.finish();
+    let fetched = fetched?;
+    models::validate_gguf(&fetched.path)?;
+    Ok(fetched)
+}
+
+/// A model file that is here, and where its layers are to go.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) fetched: FetchedModel,
+    pub(crate) placement: Placement,
+}
+
+/// Fetches the models that are to be served together and places their layers.
+///
+/// # Errors
+///
+/// When one cannot be fetched or is damaged, and when they do not fit the memory together.
+pub(crate) fn prepare<'a>(
+    names: impl Iterator<Item = &'a str>,
+    options: &FetchOptions,
+    config: &Config,
+) -> anyhow::Result<Vec<Prepared>> {
+    let mut placer = Placer::new(config)?;
+    let place = |name: &str| {
+        let fetched = fetch_model(name, options)?;
+        let placement = placer.place(&fetched.path)?;
+        anyhow::Ok(Prepared { fetched, placement })
+    };
+    let prepared: Vec<Prepared> = names.map(place).collect::<anyhow::Result<_>>()?;
+    let files: Vec<PathBuf> = prepared.iter().map(|one| one.fetched.path.clone()).collect();
+    let on_devices = prepared.iter().map(|one| one.placement.bytes).sum();
+    footprint::ensure_fits(&files, config, on_devices)?;
+    Ok(prepared)
+}
+
+/// Fetches and loads a model for something else than serving it: on the CPU alone.
+///
+/// # Errors
+///
+/// As [`fetch_model`] and [`load_prepared`].
+pub(crate) fn load_model(
+    name: &str,
+    options: &FetchOptions,
+    wanted: &kernels::Wanted,
+) -> anyhow::Result<LoadedModel> {
+    let fetched = fetch_model(name, options)?;
+    load_prepared(Prepared { fetched, placement: Placement::default() }, wanted)
+}
+
+/// Fetches and loads a model that an engine will be made for as the configuration says.
+///
+/// # Errors
+///
+/// As [`prepare`] and [`load_prepared`].
+pub(crate) fn load_model_to_run(
+    name: &str,
+    options: &FetchOptions,
+    config: &Config,
+) -> anyhow::Result<LoadedModel> {
+    let one = prepare(std::iter::once(name), options, config)?.pop().context("one name gives one model")?;
+    load_prepared(one, &kernels::Wanted::of(config))
+}
+
+/// Loads a model file that is here, by the kernels that are right for it here.
+///
+/// # Errors
+///
+/// When it is not one that the engine runs, or no kernels compute on this machine.
+pub(crate) fn load_prepared(prepared: Prepared, wanted: &kernels::Wanted) -> anyhow::Result<LoadedModel> {
+    let Prepared { fetched, placement } = prepared;
+    service_manager::starting(&format!("checking the kernels for {}", fetched.name));
+    let kernels = kernels::choose(&fetched.path, wanted)?;
+    // Plain kernels compute on the CPU alone.
+    let is_placed = kernels.kernels == Kernels::Fast;
+    let Placement { devices, gpu_layers, .. } = if is_placed { placement } else { Placement::default() };
+    let before_load = host::resident_bytes();
+    let started = Instant::now();
+    service_manager::starting(&format!("loading {}", fetched.name));
+    let called = fetched.name.clone();
+    let on_progress = move |part: f32| {
+        service_manager::still_starting(|| format!("loading {called}: {:.0} %", part * 100.0));
+    };
+    let load = LoadOptions { gpu_layers, kernels: kernels.kernels, ..LoadOptions::default() };
+    let model = LlamaModel::load_on(&fetched.path, &load, &devices, on_progress)
+        .map_err(|error| hinted(&error, error.hint()))?;
+    Ok(LoadedModel {
+        model: Arc::new(model),
+        name: fetched.name,
+        path: fetched.path,
+        kernels,
+        load_ms: millis_since(started),
+        memory: Memory { before_load, loaded: host::resident_bytes(), measured: None },
+    })
+}

@@ -1,0 +1,7 @@
+//! What stands for a real prompt where none is there yet.
+
+/// What prompts are cut from while an engine is measured, and what its kernels are checked on.
+pub(crate) const TEXT: &str = "A hedgerow is a line of closely spaced shrubs, planted and trained to form a barrier or to \
+    mark the boundary of an area. Birds nest in it, hedgehogs sleep under it, and farmers have cut and laid it \
+    for a thousand years. In spring the blackthorn flowers first, then the hawthorn, and in autumn there are \
+    sloes, haws and blackberries for whoever comes by.";
