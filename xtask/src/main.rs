@@ -1,6 +1,6 @@
-//! The project's own commands, run as `cargo xtask VERB`.
+//! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! Read [`run`] first: each verb is one line of it. Everything here uses only the standard library, so
+//! Read [`run`] first: each command is one line of it. Everything here uses only the standard library, so
 //! that a fresh machine compiles it in a second or two.
 
 mod bootstrap;
@@ -8,9 +8,11 @@ mod broken_links;
 mod build;
 mod compare_builds;
 mod detect;
+mod docs;
 mod imports;
 mod install;
 mod instructions;
+mod links;
 mod package;
 mod progress;
 mod python;
@@ -29,7 +31,7 @@ use shell::{Failure, Shell};
 const HELP: &str = "\
 The project's own commands.
 
-usage: cargo xtask VERB [OPTIONS]
+usage: cargo xtask COMMAND [OPTIONS]
 
   demo [ARGS...]   build the server and run `hedgerow demo ARGS...`
   build            build the server
@@ -43,10 +45,11 @@ usage: cargo xtask VERB [OPTIONS]
   package          build for every CPU and make the packages: .deb, .tar.gz, a folder for `podman build`
       --only KIND  make deb, tar or container-context alone (may be given more than once)
       --out DIR    put them there instead of target/package
+  docs             build the documentation as a site into target/docs, with search that works offline
   bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
   help             print this
 
-options of every verb:
+options of every command:
   --no-apt         never call apt-get, even as root (also: HEDGEROW_NO_APT=1)
 ";
 
@@ -61,14 +64,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the verb that the arguments name.
+/// Runs the command that the arguments name.
 fn run(arguments: &[String]) -> Result<(), Failure> {
-    let (verb, rest) = match arguments.split_first() {
-        Some((verb, rest)) => (verb.as_str(), rest),
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
     let shell = Shell::at_repository_root()?;
-    match verb {
+    match command {
         "demo" => demo(shell, rest),
         "build" => {
             let (apt, rest) = take_no_apt(rest);
@@ -95,6 +98,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             let (apt, rest) = take_no_apt(rest);
             package::make(shell, apt, &package::Options::parse(&rest)?).map(drop)
         }
+        "docs" => {
+            no_more(rest)?;
+            docs::run(&shell)
+        }
         "bootstrap" => {
             let (apt, rest) = take_no_apt(rest);
             no_more(&rest)?;
@@ -107,13 +114,14 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             print!("{HELP}");
             Ok(())
         }
-        other => {
-            Err(Failure::new(format!("no verb is called `{other}`"), "run `cargo xtask help` for the list"))
-        }
+        other => Err(Failure::new(
+            format!("no command is called `{other}`"),
+            "run `cargo xtask help` for the list",
+        )),
     }
 }
 
-/// Builds the server and hands over to its `demo` verb.
+/// Builds the server and hands over to its command `demo`.
 fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     let (apt, rest) = take_no_apt(arguments);
     let ready = Bootstrap::new(&shell, apt).prepare()?;

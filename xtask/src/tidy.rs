@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 
 use crate::imports;
+use crate::links;
 use crate::shell::{Failure, Shell};
 
 /// A tracked text file, or one that is about to be tracked.
