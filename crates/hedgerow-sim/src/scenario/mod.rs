@@ -1,8 +1,8 @@
-//! Scenarios: everything about a simulation that somebody chose.
+//! Scenarios: the complete input of a simulation.
 //!
-//! A file is read in two forms, [`raw`] as it is written and [`Scenario`] checked and in SI units; the
-//! rest of the crate sees only the second. `docs/scenarios.md` has every key; those with a default are what
-//! was added to the paper's model, and by default it is not there.
+//! A file is read in two forms, [`raw`] as written and [`Scenario`] checked and in SI units; the rest of the crate
+//! uses only the second. `docs/scenarios.md` lists all keys; keys with a default extend the paper's model, and their
+//! defaults disable the extension.
 
 mod check;
 mod error;
@@ -23,92 +23,92 @@ use crate::arrivals::{Lengths, Process};
 use crate::channel::{Cell, ChannelKnowledge};
 use crate::text_file::read_text;
 
-/// A simulation's whole input, checked.
+/// The checked input of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// Its name, for tables and files.
     pub name: String,
-    /// The seed that every draw comes from.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// How long it goes on.
+    /// When the arrivals end.
     pub extent: Extent,
     /// The node.
     pub node: Node,
     /// Its model's name.
     pub model: String,
-    /// What its accelerators are, if the scenario named a device.
+    /// The device of its accelerators, if the scenario names one.
     pub device: Option<String>,
-    /// How many accelerators the node's arithmetic is made of: what the policy `none` divides by.
+    /// Number of the node's accelerators, by which the policy `none` divides.
     pub accelerators: u32,
-    /// How the pipeline plans.
+    /// The pipeline's settings.
     pub settings: Settings,
-    /// Who asks for what, and how often all of them together.
+    /// What users ask for, and their total rate.
     pub users: Users,
-    /// Kinds of users, each asking for something else; empty where all are of one kind.
+    /// Classes of users with different requests; empty if there is only one kind.
     pub classes: Vec<Class>,
-    /// When they come.
+    /// The arrival process.
     pub process: Process,
-    /// What the node knows of all this.
+    /// What the node knows.
     pub knowledge: Knowledge,
-    /// Where they stand, when they come by radio.
+    /// The cell, if users are connected by radio.
     pub cell: Option<Cell>,
 }
 
-/// When no more requests arrive; those that have arrived are still served.
+/// When arrivals end; requests that have arrived are still served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// After so many.
+    /// After this number of requests.
     Requests(u64),
-    /// After so long.
+    /// After this time.
     Duration(Span),
 }
 
-/// Who asks for what (`model.md §5`).
+/// What users ask for (`model.md §5`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Users {
-    /// Arrivals a second on average, above 0.
+    /// Mean arrival rate per second, above 0.
     pub rate_per_s: f64,
     /// Prompt lengths `s_i`.
     pub prompts: Lengths,
     /// Output limits `n_i`.
     pub outputs: Lengths,
-    /// How prompt and output go together, from -1 to 1; `None`: not at all.
+    /// Correlation of prompt and output lengths, from -1 to 1; `None` for independent lengths.
     pub length_correlation: Option<f64>,
-    /// The part of its limit that an answer takes.
+    /// Answer length as a fraction of the output limit.
     pub answer_part: Range,
-    /// Latency requirement `τ_i` from arrival, in seconds; `None` where nobody has one.
+    /// Latency requirement `τ_i` from arrival, in seconds; `None` for best-effort requests.
     pub deadline_s: Option<Range>,
     /// Accuracy requirement `a_i`, within 0..=1.
     pub min_quality: Range,
-    /// What serving one of them is worth, `v_i`.
+    /// The value `v_i` of serving a request.
     pub value: u32,
-    /// What is sent up besides the prompt's tokens, in bytes.
+    /// Uplink payload besides the prompt's tokens, in bytes.
     pub payload_bytes: Option<Range>,
-    /// What is sent down besides the answer's tokens, in bytes.
+    /// Downlink payload besides the answer's tokens, in bytes.
     pub answer_bytes: Option<Range>,
-    /// After how many seconds a user goes away unserved; `None` where nobody does.
+    /// Time from arrival in seconds after which a user cancels; `None` if users never cancel.
     pub patience_s: Option<Range>,
 }
 
-/// A kind of users.
+/// A class of users.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Class {
     /// Its name.
     pub name: String,
-    /// Its part of all requests.
+    /// Its fraction of all requests.
     pub part: f64,
-    /// What they ask for; the rate is their part of all.
+    /// What its users ask for; the rate is the class's part of the total.
     pub users: Users,
 }
 
-/// What the node knows, and what it is wrong about.
+/// What the node knows, and how wrong it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knowledge {
-    /// Of the answers' lengths.
+    /// What it knows about answer lengths.
     pub output: OutputKnowledge,
-    /// How many times as long the engine takes as the node's cost model says.
+    /// Factor by which the engine is slower than the node's cost model.
     pub engine_factor: f64,
-    /// Of the channels.
+    /// What it knows about channels.
     pub channel: ChannelKnowledge,
 }
 
@@ -118,23 +118,23 @@ impl Default for Knowledge {
     }
 }
 
-/// What the node knows of the answers' lengths beforehand.
+/// What the node knows about answer lengths in advance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OutputKnowledge {
-    /// Their limits.
+    /// The output limits.
     Limit,
-    /// The lengths themselves.
+    /// The exact lengths.
     Oracle,
-    /// What callers expect: the length times a factor, times a log-normal error of a median of 1.
+    /// The users' hints: the length times a factor, times a log-normal error with median 1.
     Hint {
-        /// Above 1 they expect too much.
+        /// Bias of the hints; above 1 they are too long.
         factor: f64,
         /// Standard deviation of the error's logarithm.
         sigma: f64,
     },
 }
 
-/// The uniform distribution between two numbers, or one number when both are the same.
+/// The uniform distribution between two numbers; a constant if both are equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// The smallest number.
@@ -143,16 +143,16 @@ pub struct Range {
     pub most: f64,
 }
 
-/// What to change in a scenario without changing its file.
+/// Changes to a scenario that do not change its file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// The policy's name, as the core reads it; `none` alone takes the node's number of accelerators.
+    /// The policy's name; `none` alone uses the node's number of accelerators.
     pub policy: Option<String>,
     /// The seed.
     pub seed: Option<u64>,
-    /// How many requests arrive.
+    /// The number of requests.
     pub requests: Option<u64>,
-    /// Arrivals a second.
+    /// The arrival rate per second.
     pub rate_per_s: Option<f64>,
 }
 
@@ -161,7 +161,7 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or as [`Scenario::parse`].
+    /// When the file cannot be read, and as for [`Scenario::parse`].
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let text = read_text(path).map_err(|error| ScenarioError::Unreadable {
             path: path.to_owned(),
@@ -170,30 +170,29 @@ impl Scenario {
         Self::parse_in(&text, path.parent().unwrap_or(Path::new("")))
     }
 
-    /// Reads a scenario from its text; files that it names are looked for from the current folder.
+    /// Reads a scenario from its text; paths in it are relative to the current folder.
     ///
     /// # Errors
     ///
-    /// When it is not TOML, has an unknown or missing key, or a value that makes no sense; each error
-    /// names the key.
+    /// When it is not TOML, has an unknown or missing key, or has an invalid value; each error names the key.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         Self::parse_in(text, Path::new(""))
     }
 
-    /// Reads a scenario from its text; files that it names are looked for from a folder.
+    /// Reads a scenario from its text; paths in it are relative to a folder.
     ///
     /// # Errors
     ///
-    /// As [`Scenario::parse`].
+    /// As for [`Scenario::parse`].
     pub fn parse_in(text: &str, folder: &Path) -> Result<Self, ScenarioError> {
         check::scenario(raw::parse(text)?, folder)
     }
 
-    /// The same scenario with some values changed.
+    /// The scenario with some values changed.
     ///
     /// # Errors
     ///
-    /// When a value makes no sense.
+    /// When a value is invalid.
     pub fn with(mut self, overrides: &Overrides) -> Result<Self, ScenarioError> {
         if let Some(policy) = &overrides.policy {
             self.settings.policy = check::policy(policy, self.accelerators)?;
@@ -212,7 +211,7 @@ impl Scenario {
         Ok(self)
     }
 
-    /// About how many requests will arrive, for progress bars.
+    /// The expected number of requests, for progress bars.
     pub fn expected_requests(&self) -> u64 {
         match self.extent {
             Extent::Requests(requests) => requests,
