@@ -1,6 +1,6 @@
-//! Fails where llama.cpp was compiled without this crate's `cmake/llama.cmake`, and tells the tests how it was.
+//! Fails if llama.cpp was compiled without this crate's `cmake/llama.cmake`, and passes build facts to the tests.
 //!
-//! Without that file, GCC 12 compiles AMX kernels that end the process: see `cmake/amx.h`.
+//! Without that file, GCC 12 compiles AMX kernels that crash the process: see `cmake/amx.h`.
 
 use std::env;
 use std::fs;
@@ -40,7 +40,7 @@ fn main() {
     );
 }
 
-/// The C++ compiler's name and version, as CMake found them.
+/// The C++ compiler's name and version, as found by CMake.
 fn compiler(build: &Path) -> Option<String> {
     let folders = fs::read_dir(build.join("CMakeFiles")).ok()?.flatten();
     let text = folders
@@ -53,7 +53,7 @@ fn compiler(build: &Path) -> Option<String> {
     Some(format!("{} {}", value("CMAKE_CXX_COMPILER_ID")?, value("CMAKE_CXX_COMPILER_VERSION")?))
 }
 
-/// Whether both are the same file, or say the same: a checkout may have been moved since.
+/// Whether both are the same file or have the same content: the checkout may have been moved since.
 fn is_same_text(one: &Path, other: &Path) -> bool {
     one == other || fs::read(one).ok().is_some_and(|text| fs::read(other).ok() == Some(text))
 }
@@ -70,7 +70,7 @@ fn variable(name: &str) -> String {
 }
 
 fn fail(why: &str) -> ! {
-    // Cargo shows what a failing build script says on stderr.
+    // Cargo shows the stderr of a failing build script.
     eprintln!("error: {why}");
     exit(1)
 }

@@ -1,13 +1,13 @@
-//! Decode speed of the engine against a bare loop over the binding, with the same batches.
+//! Compares the decode speed of the engine with a bare loop over the binding, with the same batches.
 //!
 //! cargo bench -p hedgerow-llama -- model.gguf            measures
-//! cargo bench -p hedgerow-llama -- model.gguf --quick    only checks that both write the same tokens
+//! cargo bench -p hedgerow-llama -- model.gguf --quick    only checks that both produce the same tokens
 //!
-//! `--threads=1` for a machine that is busy: threads wait for each other by spinning, so beside other
-//! work a second one measures that work.
+//! Use `--threads=1` on a busy machine: threads wait for each other by spinning, so a second thread would measure the
+//! other load.
 //!
-//! The two take turns step by step, so that whatever else the machine does hits both. The digest is of
-//! the tokens written: a change that makes one of them faster must not change it.
+//! The two alternate step by step, so that other load affects both equally. The digest covers the produced tokens: an
+//! optimization must not change it.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -44,7 +44,7 @@ struct Size {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // Cargo says `--bench` when it measures and not when it tests.
+    // Cargo passes `--bench` to benchmarks, but not to tests.
     let has = |option: &str| arguments.iter().any(|argument| argument == option);
     let is_quick = has("--quick") || !has("--bench");
     let named = arguments.iter().find(|argument| !argument.starts_with('-')).map(PathBuf::from);
@@ -124,7 +124,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// The engine, with what one round has written.
+/// The engine and the tokens that one round has produced.
 struct Ours<'m> {
     engine: LlamaEngine<'m>,
     decode: Step,
@@ -156,7 +156,7 @@ impl Ours<'_> {
     }
 }
 
-/// What one would write over the binding for this one case.
+/// A minimal loop over the binding for this one case.
 struct Bare<'m> {
     vocabulary: LlamaVocab<'m>,
     context: LlamaContext<'m>,
@@ -196,7 +196,7 @@ impl Bare<'_> {
     }
 }
 
-/// The likeliest token that does not end the text: the engine is told to go on, too.
+/// The most probable token that does not end the text, because the engine ignores end tokens too.
 fn likeliest(scores: &[f32], vocabulary: &LlamaVocab<'_>) -> LlamaToken {
     let (mut best, mut best_score) = (LlamaToken(0), f32::NEG_INFINITY);
     for (id, &score) in (0..).zip(scores) {
@@ -227,7 +227,7 @@ fn engine_options(parallel: u32, threads: u32) -> EngineOptions {
     }
 }
 
-/// The same settings for the binding itself.
+/// The same settings for the binding.
 fn bare_parameters(options: &EngineOptions) -> LlamaContextParams {
     let cells = options.parallel * options.context.0;
     LlamaContextParams::default()
@@ -243,7 +243,7 @@ fn bare_parameters(options: &EngineOptions) -> LlamaContextParams {
 }
 
 fn load_bare(path: &Path) -> (ManuallyDrop<LlamaBackend>, llama_cpp_2::model::LlamaModel) {
-    // The engine's crate has started llama.cpp already; this is only the binding's proof of it.
+    // The engine's crate has already initialized llama.cpp; the binding needs this value as proof.
     let backend = ManuallyDrop::new(LlamaBackend {});
     let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
     let model = llama_cpp_2::model::LlamaModel::load_from_file(&backend, path, &parameters).unwrap();

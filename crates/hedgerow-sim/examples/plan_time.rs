@@ -1,5 +1,5 @@
-//! How long one decision takes while many wait: the node of a recording, a queue of patient requests, and
-//! then arrivals one by one.
+//! Measures the time of one decision with a long queue: takes the node of a recording, fills the queue with requests
+//! with long deadlines, and then adds arrivals one by one.
 //!
 //! `cargo run --release -p hedgerow-sim --example plan_time -- RECORDING [WAITING]`
 
@@ -11,7 +11,7 @@ use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Pipeline};
 use hedgerow_sim::Recording;
 
-/// Arrivals that are timed.
+/// Number of timed arrivals.
 const TIMED: u64 = 2_000;
 
 fn main() {
@@ -29,7 +29,7 @@ fn main() {
     let mut request = |at: Instant| {
         id += 1;
         Request {
-            // From ten minutes to an hour: all can be served, so all wait.
+            // Deadlines from ten minutes to an hour: all requests are feasible, so all wait.
             deadline: Some(at + Span::from_seconds(600.0 + (id * 7_919 % 3_000) as f64)),
             ..Request::new(
                 RequestId(id),
@@ -53,7 +53,7 @@ fn main() {
             let start = std::time::Instant::now();
             pipeline.on_event(now, Event::Arrived(next));
             let taken = start.elapsed().as_micros();
-            // The next one finds as many waiting.
+            // Keeps the queue length constant.
             pipeline.on_event(now, Event::Cancelled(name));
             taken
         })

@@ -1,24 +1,23 @@
-//! Draws the first instances of a family and solves each once: what `cargo xtask instructions` counts the
-//! instructions of.
+//! Draws the first instances of a family and solves each once; `cargo xtask instructions` counts its instructions.
 //!
 //! ```sh
 //! cargo run --release -p hedgerow-sim --example solve_family -- tight 100 10 exact
 //! ```
 //!
-//! With the solver `draw-only` they are drawn and not solved, so that the cost of drawing can be subtracted.
+//! With the solver `draw-only` instances are only drawn, so that the cost of drawing can be subtracted.
 
 use std::process::ExitCode;
 
 use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Budget, Policy};
 
-/// Deterministic, unlike a time limit. The hardest instances end here.
+/// Node limit for the hardest instances; deterministic, unlike a time limit.
 const NODES_MAX: u64 = 200_000;
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<String>>()) {
-        Ok(said) => {
-            println!("{said}");
+        Ok(text) => {
+            println!("{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -42,6 +41,6 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
             proven += u64::from(answer.is_optimal());
         }
     }
-    // Printed, so that no compiler leaves the work out, and nobody speeds it up by changing the answers.
+    // Printing the results prevents the compiler from removing the work, and shows a change of the answers.
     Ok(format!("{seeds} instances of {items} requests, value {value}, {proven} proven"))
 }

@@ -1,11 +1,10 @@
-//! The air between users and node, where the node does not know it exactly: who was granted too little is late.
+//! Transmissions over a channel that the node does not know exactly: a request with too small a grant is late.
 //!
-//! The node plans with its estimate of a channel, and the grant that follows is what its user sends on. If
-//! the channel is worse, the payload is not through when its slot ends. Under `continuous` a request keeps
-//! its share until its end, so it goes on; under `epoch` the rest waits for the same slot of the next epochs.
-//! The node's own clock goes on meanwhile: it computes as if the prompt were there, and what was late on the
-//! way up comes on top of every later moment. So it is judged when the request ends, and the record says it:
-//! its times are those of the true channel, and `met` means in time by them.
+//! The node computes a grant from its estimate of the channel, and the transmission uses that grant. If the true
+//! channel is worse, the payload is incomplete when its slot ends. Under `continuous` a request keeps its share
+//! until its end, so the transmission continues; under `epoch` the rest waits for the same slot of later epochs.
+//! The node still computes as if the prompt had arrived in its slot; the uplink delay is added to every later time
+//! when the request ends. The record then has the times of the true channel, and `met` is decided by them.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +19,12 @@ use crate::arrivals::Arrival;
 use crate::channel::Gains;
 use crate::scenario::Scenario;
 
-/// After so many slots a user is given up: by then the channel is another one.
+/// A transmission ends after this many slots, because the channel has changed by then.
 const SLOTS_MAX: f64 = 100.0;
-/// A share is rounded to billionths, so nobody is late by less than this part of a slot.
+/// Shares are rounded to billionths, so a delay below this fraction of a slot is ignored.
 const TOLERANCE: f64 = 1e-6;
 
-/// What the air does to those whose channels the node does not know.
+/// Applies the true channel to the records of requests whose channels the node does not know exactly.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChannelOutcomes {
     rules: Option<Rules>,
@@ -35,7 +34,7 @@ pub(crate) struct ChannelOutcomes {
 #[derive(Clone, Debug)]
 struct Rules {
     radio: Radio,
-    /// From one slot to the next, where the rest has to wait for it.
+    /// Time from a slot to the next one, if the rest has to wait for that.
     epoch: Option<Span>,
     bits_per_token: f64,
 }
@@ -54,12 +53,12 @@ impl ChannelOutcomes {
         Self { rules, truths: BTreeMap::new() }
     }
 
-    /// Takes note of somebody whose channel the node does not know.
+    /// Stores the true gains of a request whose channel the node does not know exactly.
     pub(crate) fn expect(&mut self, arrival: &Arrival) {
         self.truths.extend(arrival.truth.map(|truth| (arrival.request.id, truth)));
     }
 
-    /// What the record of a request says once the air has had its part in it.
+    /// Applies the delays of the true channel to a request's record.
     pub(crate) fn deliver(&mut self, mut record: Record) -> Record {
         let (Some(rules), Some(truth)) = (&self.rules, self.truths.remove(&record.request.id)) else {
             return record;
@@ -70,20 +69,20 @@ impl ChannelOutcomes {
             *moment = moment.map(|at| at + up);
         }
         record.ended = record.ended + up + down;
-        let is_kept = record.request.is_kept(record.first_token, record.tpot(), record.ended);
-        record.outcome = if is_kept { Outcome::Met(end) } else { Outcome::Late(end) };
+        let is_met = record.request.is_kept(record.first_token, record.tpot(), record.ended);
+        record.outcome = if is_met { Outcome::Met(end) } else { Outcome::Late(end) };
         record
     }
 }
 
 impl Rules {
-    /// How much longer than its slots a request's payload took, up and down.
+    /// By how much the payloads of a request exceed their slots, uplink and downlink.
     fn overtime(&self, record: &Record, truth: Gains) -> (Span, Span) {
         let Some(Link::Radio { uplink, downlink, .. }) = record.request.link else {
             return (Span::ZERO, Span::ZERO);
         };
         let Radio { uplink: up, downlink: down, uplink_slot, downlink_slot } = &self.radio;
-        // An answer shorter than its limit sends less than was granted.
+        // An answer shorter than its limit sends less than its grant allows.
         let unsent = f64::from((record.request.max_output - record.produced).0) * self.bits_per_token;
         let answer = Bits::new((downlink.get() - unsent).max(0.0));
         let grant = &record.grant;
@@ -93,10 +92,10 @@ impl Rules {
         )
     }
 
-    /// How long after its slot's end a payload is through.
+    /// How long after its slot's end a payload is complete.
     fn late(&self, channel: &Channel, payload: Bits, slot: Span, share: Share, gain: f64) -> Span {
         let in_one_slot = rate_on(channel, share, gain).get() * slot.as_seconds();
-        // Nothing in none is no slot.
+        // An empty payload takes no slot, also where the rate is 0.
         let slots = if payload.get() == 0.0 { 0.0 } else { payload.get() / in_one_slot };
         if slots <= 1.0 + TOLERANCE {
             return Span::ZERO;
@@ -104,7 +103,7 @@ impl Rules {
         let slots = slots.min(SLOTS_MAX);
         match self.epoch {
             None => slot.scaled(slots - 1.0),
-            // The last of them may be done before its slot ends, but an answer is complete when the slot is.
+            // The last slot may have time left, but an answer counts as complete at the slot's end.
             Some(epoch) => epoch * (slots.ceil() as u32 - 1),
         }
     }
@@ -136,26 +135,26 @@ mod tests {
     fn who_was_granted_too_little_is_late_by_what_is_missing() {
         for text in [PAPER, CONTINUOUS] {
             let exact = records(&scenario(text, ""));
-            let record = exact.into_iter().find(Record::is_met).expect("somebody is served");
+            let record = exact.into_iter().find(Record::is_met).expect("some request is met");
             let mut outcomes = ChannelOutcomes::of(&scenario(text, ""));
-            let Some(Link::Radio { gain, .. }) = record.request.link else { panic!("it came by radio") };
-            // A rate three eighths lower: 1.6 slots instead of one, up and down.
+            let Some(Link::Radio { gain, .. }) = record.request.link else { panic!("its link is the radio") };
+            // A rate three eighths lower takes 1.6 slots instead of one.
             let channel = &outcomes.rules.as_ref().unwrap().radio.uplink;
             let snr = channel.snr(gain);
             let worse = |gain: f64| gain * ((1.0 + snr).powf(1.0 / 1.6) - 1.0) / snr;
             outcomes.truths.insert(record.request.id, Gains { uplink: worse(gain), downlink: gain });
-            let told = outcomes.deliver(record.clone());
-            let late = told.ended.since(record.ended);
+            let delivered = outcomes.deliver(record.clone());
+            let late = delivered.ended.since(record.ended);
             let expected_ms = if text == PAPER { 2000.0 } else { 0.6 * 250.0 };
             assert!((late.as_millis() / expected_ms - 1.0).abs() < 1e-3, "{late}");
-            assert_eq!(told.first_token.unwrap(), record.first_token.unwrap() + late);
-            let is_in_time = told.ended <= record.request.deadline.unwrap();
-            assert_eq!(told.is_met(), is_in_time, "met means in time by the air's own clock");
+            assert_eq!(delivered.first_token.unwrap(), record.first_token.unwrap() + late);
+            let is_in_time = delivered.ended <= record.request.deadline.unwrap();
+            assert_eq!(delivered.is_met(), is_in_time, "met means in time by the true channel's times");
         }
     }
 
     #[test]
-    fn a_better_channel_than_was_known_changes_nothing() {
+    fn a_better_channel_than_estimated_changes_nothing() {
         let record = records(&scenario(PAPER, "")).into_iter().find(Record::is_met).unwrap();
         let mut outcomes = ChannelOutcomes::of(&scenario(PAPER, ""));
         outcomes.truths.insert(record.request.id, Gains { uplink: 1.0, downlink: 1.0 });
@@ -163,23 +162,23 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_channel_is_given_up_after_a_hundred_slots() {
+    fn a_transmission_over_a_dead_channel_ends_after_a_hundred_slots() {
         let record = records(&scenario(CONTINUOUS, "")).into_iter().find(Record::is_met).unwrap();
         let mut outcomes = ChannelOutcomes::of(&scenario(CONTINUOUS, ""));
         outcomes.truths.insert(record.request.id, Gains { uplink: 0.0, downlink: 1.0 });
-        let told = outcomes.deliver(record.clone());
-        assert_eq!(told.ended, record.ended + Span::from_millis(99 * 250));
-        assert!(matches!(told.outcome, Outcome::Late(_)), "{told:#?}");
+        let delivered = outcomes.deliver(record.clone());
+        assert_eq!(delivered.ended, record.ended + Span::from_millis(99 * 250));
+        assert!(matches!(delivered.outcome, Outcome::Late(_)), "{delivered:#?}");
     }
 
     #[test]
-    fn knowing_channels_worse_loses_answers_that_were_promised_and_changes_no_request() {
+    fn a_larger_channel_error_makes_admitted_requests_late_and_changes_no_request() {
         for text in [PAPER, CONTINUOUS] {
             let exact = records(&scenario(text, ""));
             let perfect = records(&scenario(text, "[knowledge]\nchannel_error_db = 0.0"));
             assert_eq!(perfect, exact, "no error is no change");
-            // Shares have no spare, so every second estimate is too good. That costs an epoch, which is more
-            // than anybody has; under `continuous` it costs some milliseconds, which only some do not have.
+            // Shares have no reserve, so half of the estimates are too optimistic. That costs an epoch, which is
+            // more than any slack; under `continuous` it costs a few milliseconds, which only some requests lack.
             let rough = records(&scenario(text, "[knowledge]\nchannel_error_db = 3.0"));
             let left = if text == PAPER { 0.8 } else { 1.0 };
             assert!((met(&rough) as f64) < left * met(&exact) as f64, "{} of {}", met(&rough), met(&exact));

@@ -1,4 +1,4 @@
-//! An engine that takes as long as the cost model says and produces no text.
+//! A simulated engine: its steps take the time of the cost model and produce no text.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::units::Tokens;
 
-/// Runs steps in no time and reports the time that the node's cost model gives them (`model.md §1`).
+/// Runs steps instantly and reports the durations of the node's cost model (`model.md §1`).
 #[derive(Clone, Debug)]
 pub struct SimulatedEngine {
     node: Node,
-    /// Each open request keeps after how many tokens its answer ends by itself.
+    /// The open requests, each with the number of tokens after which its answer ends by itself.
     sequences: Sequences<Option<Tokens>>,
     answers: BTreeMap<RequestId, Tokens>,
-    /// How many times as long a step takes.
-    stretch: Factors,
+    /// Factors by which steps are slower than the cost model.
+    slowdown: Factors,
 }
 
 impl SimulatedEngine {
-    /// An engine of a node, with nothing open.
+    /// Creates the engine of a node, without open requests.
     pub fn new(node: &Node) -> Self {
         let kv = node.kv_memory().0 / node.model.kv_per_token().0;
         let limits = EngineLimits {
@@ -37,21 +37,21 @@ impl SimulatedEngine {
             node: node.clone(),
             sequences: Sequences::new(limits),
             answers: BTreeMap::new(),
-            stretch: Factors::ONE,
+            slowdown: Factors::ONE,
         }
     }
 
-    /// From now on each step takes so many times as long.
-    pub fn stretch(&mut self, stretch: Factors) {
-        self.stretch = stretch;
+    /// Multiplies the duration of all further steps by these factors.
+    pub fn slow_down(&mut self, slowdown: Factors) {
+        self.slowdown = slowdown;
     }
 
-    /// Makes the request's answer end by itself after so many tokens; says so before it is opened.
+    /// Makes a request's answer end by itself after this many tokens; to be called before the request is opened.
     pub fn answer_with(&mut self, request: RequestId, tokens: Tokens) {
         self.answers.insert(request, tokens);
     }
 
-    /// Puts the first `cached` tokens of a prompt that has not begun into the cache.
+    /// Treats the first `cached` tokens of a prompt that has not begun as cached.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl SimulatedEngine {
         self.sequences.skip(request, cached)
     }
 
-    /// What a step has to do, given how far its requests are.
+    /// The load of a step, from the progress of its requests.
     fn load(&self, step: &Step) -> Result<StepLoad, EngineError> {
         let mut load = StepLoad { decode_count: step.decode.len() as u32, ..StepLoad::default() };
         for chunk in &step.prefill {
@@ -91,7 +91,7 @@ impl Engine for SimulatedEngine {
         self.sequences.check(step)?;
         let precision = &self.node.precisions[step.precision.0];
         let cost = |load: &StepLoad| self.node.cost.step(&self.node.model, precision, load);
-        let elapsed = self.stretch.correct(&self.load(step)?, cost);
+        let elapsed = self.slowdown.correct(&self.load(step)?, cost);
         let mut report = StepReport { elapsed, ..StepReport::default() };
         report.progress.reserve_exact(step.request_count());
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
@@ -100,7 +100,7 @@ impl Engine for SimulatedEngine {
             let mut token = TokenId(0);
             let progress = self.sequences.advance(request, prefilled, |sequence| {
                 token = TokenId(sequence.produced.0 as i32 - 1);
-                // An answer as long as allowed ends for its length, not by itself.
+                // An answer that reaches its limit ends by length, not by itself.
                 sequence.produced < sequence.work.max_output && Some(sequence.produced) == sequence.own
             });
             if progress.produced {

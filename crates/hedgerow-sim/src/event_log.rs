@@ -5,22 +5,22 @@ use hedgerow_core::output::Record;
 use hedgerow_core::time::Instant;
 use serde::{Deserialize, Serialize};
 
-/// Each further line: something that happened, and when the pipeline was told.
+/// A further line: an event or a record, and when the pipeline received the event.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Line {
-    /// When.
+    /// When the pipeline received the event.
     pub at: Instant,
-    /// What.
+    /// The content of the line.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What a line tells.
+/// The content of a line.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// The pipeline was told this.
+    /// The pipeline received this event.
     Event(Event),
-    /// The event before it ended this request.
+    /// The preceding event ended this request.
     End(Box<Record>),
 }

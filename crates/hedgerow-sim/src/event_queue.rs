@@ -1,4 +1,4 @@
-//! What is still to happen, in one total order.
+//! The event queue: pending events in one total order.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap};
@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, BinaryHeap};
 use hedgerow_core::Event;
 use hedgerow_core::time::Instant;
 
-/// Events to come: by time and, at the same nanosecond, in the order they were put down.
+/// Pending events, ordered by time and, at the same nanosecond, by insertion.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     heap: BinaryHeap<Reverse<Entry>>,
     entries: u64,
-    /// Moments for which a wake-up is down already: the pipeline asks for the same one again and again.
+    /// Times of pending wake-ups: the pipeline orders the same wake-up repeatedly.
     wakes: BTreeSet<Instant>,
 }
 
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 impl EventQueue {
-    /// Puts an event down.
+    /// Adds an event.
     pub(crate) fn add(&mut self, at: Instant, event: Event) {
         if event == Event::Woke && !self.wakes.insert(at) {
             return;
@@ -32,7 +32,7 @@ impl EventQueue {
         self.entries += 1;
     }
 
-    /// Takes the next event.
+    /// Removes and returns the next event.
     pub(crate) fn next(&mut self) -> Option<(Instant, Event)> {
         let Reverse(Entry { at, event, .. }) = self.heap.pop()?;
         if event == Event::Woke {
@@ -41,7 +41,7 @@ impl EventQueue {
         Some((at, event))
     }
 
-    /// Whether nothing but wake-ups is to come.
+    /// Whether only wake-ups are pending.
     pub(crate) fn has_only_wakes(&self) -> bool {
         self.heap.len() == self.wakes.len()
     }
@@ -79,7 +79,7 @@ mod tests {
     use hedgerow_core::request::RequestId;
 
     #[test]
-    fn what_happens_at_once_happens_in_the_order_it_was_put_down() {
+    fn simultaneous_events_keep_their_order_of_insertion() {
         let mut events = EventQueue::default();
         for (at, id) in [(5, 0), (3, 1), (5, 2), (3, 3)] {
             events.add(Instant(at), Event::Cancelled(RequestId(id)));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn one_moment_has_one_wake_up() {
+    fn a_time_has_at_most_one_wake_up() {
         let mut events = EventQueue::default();
         events.add(Instant(1), Event::Woke);
         events.add(Instant(1), Event::Woke);
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(
             events.next(),
             Some((Instant(1), Event::Woke)),
-            "once it has come, it may be asked for again"
+            "once it has occurred, it can be added again"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What must be true whatever happens: checked after each event in debug builds and in this crate's tests.
+//! Invariants of a simulation, checked after each event in debug builds and in this crate's tests.
 
 use hedgerow_core::Order;
 use hedgerow_core::allocator::{self, Share};
@@ -7,10 +7,11 @@ use hedgerow_core::node::Node;
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::units::Tokens;
 
-/// Not where somebody waits for a result. Tests run as the release build does, so they ask for it themselves.
+/// Whether invariants are checked: not in release builds, for speed. Tests may use the release profile, so `test`
+/// enables them too.
 pub(crate) const ARE_CHECKED: bool = cfg!(any(test, debug_assertions));
 
-/// The batch started by one event holds no more than the whole band, each way (`model.md §1`).
+/// Checks that the batch started by one event holds at most the whole band each way (`model.md §1`).
 pub(crate) fn assert_shares_fit(orders: &[Order]) {
     let (mut uplink, mut downlink) = (Share::NONE, Share::NONE);
     for order in orders {
@@ -22,21 +23,20 @@ pub(crate) fn assert_shares_fit(orders: &[Order]) {
     assert!(uplink <= Share::WHOLE && downlink <= Share::WHOLE, "a batch holds {uplink} up, {downlink} down");
 }
 
-/// A record tells a story that can have happened, and "met" means that everything was kept
-/// (`model.md §1`).
+/// Checks that a record is consistent and that `met` means that all requirements were satisfied (`model.md §1`).
 pub(crate) fn assert_record(record: &Record, answer: Tokens, node: &Node) {
     let Record { request, started, first_token, last_token, ended, .. } = record;
     let moments = [Some(request.arrived), *started, *first_token, *last_token, Some(*ended)];
     let known: Vec<_> = moments.into_iter().flatten().collect();
-    assert!(known.is_sorted(), "its moments are out of order: {record:#?}");
-    assert_eq!(started.is_some(), record.precision.is_some(), "who starts runs at a precision: {record:#?}");
+    assert!(known.is_sorted(), "its times are out of order: {record:#?}");
+    assert_eq!(started.is_some(), record.precision.is_some(), "start and precision differ: {record:#?}");
     match record.outcome {
         Outcome::Met(end) | Outcome::Late(end) => assert_answer(record, end, answer, node),
         Outcome::Rejected(_) => assert!(started.is_none(), "refused after its start: {record:#?}"),
-        // A caller may also hang up while the whole answer is being transmitted.
+        // A request can also be cancelled while the whole answer is being transmitted.
         Outcome::Cancelled => assert!(record.produced <= answer, "more than an answer: {record:#?}"),
         Outcome::Expired | Outcome::Failed(_) | Outcome::ShutDown => {
-            assert!(record.produced < answer, "whole, and yet cut off: {record:#?}");
+            assert!(record.produced < answer, "complete, but recorded as cut off: {record:#?}");
         }
     }
 }
@@ -46,14 +46,14 @@ fn assert_answer(record: &Record, end: EndReason, answer: Tokens, node: &Node) {
     let (Some(started), Some(first), Some(last), Some(precision)) =
         (record.started, record.first_token, record.last_token, record.precision)
     else {
-        panic!("answered without having run: {record:#?}");
+        panic!("answered, but not run: {record:#?}");
     };
     let expected_end = if answer == request.max_output { EndReason::Length } else { EndReason::Stop };
     assert_eq!((*produced, end), (answer, expected_end), "the whole answer, not more: {record:#?}");
-    assert!(first >= started + node.uplink_slot(), "a token before the prompt was there: {record:#?}");
-    assert!(*ended >= last + node.downlink_slot(), "an end before the answer was there: {record:#?}");
-    let is_kept = request.is_kept(record.first_token, record.tpot(), *ended);
-    assert_eq!(record.is_met(), is_kept, "met means in time: {record:#?}");
+    assert!(first >= started + node.uplink_slot(), "a token before the end of the uplink slot: {record:#?}");
+    assert!(*ended >= last + node.downlink_slot(), "an end before the end of the downlink slot: {record:#?}");
+    let is_met = request.is_kept(record.first_token, record.tpot(), *ended);
+    assert_eq!(record.is_met(), is_met, "met means in time: {record:#?}");
     let quality = node.precisions[precision.0].quality;
     assert!(quality >= request.min_quality, "served at a quality of only {quality}: {record:#?}");
     let needs = allocator::needs(request, request.prompt, node);

@@ -1,15 +1,15 @@
-//! The simulator: the core's own decisions, played in virtual time against users and a channel.
+//! The discrete-event simulator: runs the core's decisions in virtual time against users and a radio channel.
 //!
-//! A [`Scenario`] (a commented TOML file) says who asks for what, over which channel, of which node.
-//! A [`Simulation`] plays it: [`Arrivals`] come, the core's `Pipeline` decides, a [`SimulatedEngine`]
-//! takes as long as the cost model says. What happens goes to a [`Sink`]: a [`Run`] keeps it all, one record for
-//! each request and one report for each plan; an [`Output`] writes it to files and forgets it, so that ten million
-//! requests need no more room than their times. A [`Report`] sums up either.
+//! A [`Scenario`] (a commented TOML file) describes the users, the channel and the node. A [`Simulation`] plays it:
+//! [`Arrivals`] generates requests, the core's `Pipeline` decides, and a [`SimulatedEngine`] takes the time of the
+//! cost model. Results go to a [`Sink`]: a [`Run`] keeps everything, one record per request and one report per plan;
+//! an [`Output`] writes them to files and keeps only the times, so that ten million requests fit in memory. A
+//! [`Report`] sums up either.
 //!
-//! A [`Recording`] is a node's own story, kept by the server: it is replayed through the same decisions.
+//! A [`Recording`] holds the events of a server's run; it is replayed through the same decisions.
 //!
-//! Nothing here reads a clock or draws from anything but the scenario's seed, so the same scenario gives
-//! the same bytes. It uses only what the core shows to everybody.
+//! Nothing here reads a clock, and all random numbers come from the scenario's seed, so the same scenario gives the
+//! same bytes. The crate uses only the core's public API.
 
 mod arrivals;
 mod channel;
@@ -37,8 +37,8 @@ pub use channel::{
 };
 pub use engine::SimulatedEngine;
 pub use recording::{
-    Comparison, Damage, Difference, Differs, Figures, Header, Identical, Line, Recording, RecordingError,
-    StepTimes, Told, What, comparison_table,
+    Comparison, Damage, Difference, Differs, Figures, Header, Identical, Line, RecordedEvent, Recording,
+    RecordingError, StepTimes, What, comparison_table,
 };
 pub use report::{FileError, Output, Outputs, Report, Tally, cdf, table, write_files};
 pub use scenario::{

@@ -1,4 +1,4 @@
-//! The models and devices that scenarios name: small tables of published figures, embedded in the program.
+//! The models and devices that scenarios name: tables of published figures, embedded in the program.
 //!
 //! Each row names its source; `data/devices.csv` also says whether its figures were checked against it.
 
@@ -12,11 +12,11 @@ use serde::de::DeserializeOwned;
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| rows(include_str!("../data/models.csv")));
 static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| rows(include_str!("../data/devices.csv")));
 
-/// A language model as its published configuration has it.
+/// A language model with the dimensions of its published configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// What scenarios call it.
+    /// Its name in scenarios.
     pub name: String,
     layers: u32,
     hidden: u32,
@@ -25,45 +25,45 @@ pub struct Model {
     vocabulary: u32,
     #[serde(deserialize_with = "yes_or_no")]
     gated: bool,
-    /// Whether words are read and written with the same matrix.
+    /// Whether the input and output embeddings share one matrix.
     #[serde(deserialize_with = "yes_or_no")]
     tied: bool,
-    /// The most tokens that it was trained for.
+    /// The context length in tokens that it was trained for.
     pub context: u32,
-    /// Where its figures are from.
+    /// The source of its figures.
     pub source: String,
 }
 
-/// An accelerator, or a processor that serves as one.
+/// An accelerator, or a CPU used as one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
-    /// What scenarios call it.
+    /// Its name in scenarios.
     pub name: String,
-    /// Peak arithmetic, in 16 bits where it has that.
+    /// Peak arithmetic speed, in 16 bits if supported.
     pub tflops: Option<f64>,
     /// Its memory, in GB.
     pub memory_gb: f64,
-    /// How fast that is read, in GB/s.
+    /// Its memory bandwidth in GB/s.
     pub bandwidth_gb_per_s: f64,
     /// Whether the figures were checked against the source: `yes`, `partly`, `no` or `computed`.
     pub checked: String,
-    /// Where its figures are from.
+    /// The source of its figures.
     pub source: String,
 }
 
 impl Model {
-    /// By its name.
+    /// Finds a model by name.
     pub fn named(name: &str) -> Option<&'static Self> {
         MODELS.iter().find(|model| model.name == name)
     }
 
-    /// Every name.
+    /// The names of all models.
     pub fn names() -> impl Iterator<Item = &'static str> {
         MODELS.iter().map(|model| model.name.as_str())
     }
 
-    /// The dimensions that its cost follows from.
+    /// The dimensions from which the cost model computes.
     pub fn shape(&self) -> ModelShape {
         ModelShape {
             layers: self.layers,
@@ -76,7 +76,7 @@ impl Model {
         }
     }
 
-    /// All weights in 16 bits, with the second matrix of words where it is another one.
+    /// The size of all weights in 16 bits, with a separate output embedding if it is not tied.
     pub fn weights_16_bit(&self) -> Bytes {
         let words = if self.tied { 0 } else { 2 * u64::from(self.hidden) * u64::from(self.vocabulary) };
         self.shape().weights_16_bit() + Bytes(words)
@@ -84,12 +84,12 @@ impl Model {
 }
 
 impl Device {
-    /// By its name.
+    /// Finds a device by name.
     pub fn named(name: &str) -> Option<&'static Self> {
         DEVICES.iter().find(|device| device.name == name)
     }
 
-    /// Every name.
+    /// The names of all devices.
     pub fn names() -> impl Iterator<Item = &'static str> {
         DEVICES.iter().map(|device| device.name.as_str())
     }
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(weights("BLOOM-3B"), 3_001_548_800);
         assert_eq!(weights("BLOOM-7.1B"), 7_067_402_240);
         assert_eq!(weights("OPT-13B"), 12_840_304_640);
-        // Names that say how many billions: within 7 % of what is counted.
+        // Names that state the number of weights: within 9 % of the count.
         for model in MODELS.iter() {
             let said = model.name.rsplit('-').next().unwrap();
             let (number, unit) = said.split_at(said.len() - 1);

@@ -1,7 +1,7 @@
-//! Scenarios that nobody thought of: what must hold in all of them.
+//! Property tests: what must hold in every random scenario.
 //!
-//! In these builds the simulation checks its invariants after each event, so a run that ends is a check
-//! by itself.
+//! In test builds the simulation checks its invariants after each event, so a run that completes is a test by
+//! itself.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,8 @@ prop_compose! {
     ) -> Scenario {
         let mut scenario = Scenario::parse(text).unwrap();
         (scenario.seed, scenario.extent) = (seed, Extent::Requests(requests));
-        // Who has no deadline and fits no epoch, by a margin or padding that its admission did not know of, waits for ever.
+        // A best-effort request that fits no epoch, because of a margin or padding that admission did not consider,
+        // would wait for ever.
         let is_epoch = scenario.settings.protocol != Protocol::Continuous;
         let users = &mut scenario.users;
         (users.rate_per_s, users.answer_part) = (rate_per_s, answer_part);
@@ -73,12 +74,12 @@ fn requests(scenario: &Scenario) -> u64 {
     scenario.expected_requests()
 }
 
-/// A folder of its own for a test.
+/// The path of a test's own folder.
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("hedgerow-sim-{}-{name}", std::process::id()))
 }
 
-/// The files of a folder, which is removed.
+/// Reads the files of a folder and removes it.
 fn taken(folder: &Path) -> Vec<(String, String)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let mut files: Vec<_> = entries
@@ -91,7 +92,7 @@ fn taken(folder: &Path) -> Vec<(String, String)> {
     files
 }
 
-/// Plays a scenario without keeping it; the files with their names, the trace among them.
+/// Plays a scenario with streamed output; returns the report and the files with their names, the trace among them.
 fn streamed(scenario: &Scenario, name: &str) -> (Report, Vec<(String, String)>) {
     let folder = folder(name);
     let outputs = Outputs { folder: Some(folder.clone()), trace: Some(folder.join("trace.json")) };
@@ -123,7 +124,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn several_threads_play_what_one_plays(scenario in scenarios()) {
+    fn runs_on_several_threads_equal_a_run_on_one(scenario in scenarios()) {
         let alone = play(&scenario);
         let together = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| play(&scenario))).collect();
@@ -133,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn a_run_that_is_not_kept_writes_the_same_bytes(scenario in scenarios()) {
+    fn streamed_output_has_the_same_bytes(scenario in scenarios()) {
         let run = play(&scenario);
         let report = Report::of(&scenario, &run);
         let kept = folder("kept");
@@ -154,7 +155,7 @@ proptest! {
         let named = |event: &&Value| event["pid"] == 1 && event["name"].as_str().unwrap().starts_with('r');
         let requests_drawn = events.iter().filter(|event| event["ph"] != "M").filter(named).count();
         prop_assert_eq!(requests_drawn as u64, requests(&scenario));
-        // In nanoseconds, so that nothing is lost in comparing.
+        // Whole nanoseconds, so that comparisons are exact.
         let ns = |us: f64| (us * 1e3).round() as u64;
         let mut bars: Vec<_> = events
             .iter()

@@ -1,59 +1,59 @@
-//! Chance: one named generator, one stream for each purpose.
+//! Random numbers: one named generator with one stream per purpose.
 //!
-//! Streams do not touch each other, so a change of one setting (the policy, the rate, the deadlines)
-//! leaves every other draw as it was, and two runs can be compared request by request.
+//! Streams are independent, so a change of one setting (the policy, the rate, the deadlines) leaves all other draws
+//! unchanged, and two runs can be compared request by request (common random numbers).
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream of draws is for. The numbers are part of what a seed means: never reuse one.
+/// The purpose of a stream. A seed's results depend on the numbers: never reuse one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// Times between arrivals.
     Arrivals = 0,
     /// Prompt lengths.
     Prompts = 1,
-    /// The most tokens asked for.
+    /// Output limits.
     Outputs = 2,
-    /// How many of them the answer takes.
+    /// Answer lengths.
     Answers = 3,
     /// Deadlines.
     Deadlines = 4,
     /// Quality floors.
     Qualities = 5,
-    /// Where users stand.
+    /// Distances of users from the node.
     Places = 6,
-    /// Fading.
+    /// Small-scale fading.
     Fading = 7,
-    /// How long users wait before they go away.
+    /// How long users wait before they cancel.
     Patience = 8,
-    /// Which way users stand from the node.
+    /// Directions of users from the node.
     Angles = 9,
-    /// Which of the users who walk about asks.
+    /// Which of the moving users sends a request.
     Walkers = 10,
-    /// Where they walk.
+    /// Headings of moving users.
     Headings = 11,
-    /// What stands in the way.
+    /// Shadowing.
     Shadows = 12,
-    /// Who sees the node.
+    /// Line of sight.
     Sight = 13,
-    /// What becomes of the channel between an estimate and its use.
+    /// Change of the channel between an estimate and its use.
     Meanwhile = 14,
-    /// Errors of the node's estimates.
+    /// Errors of the channel estimates.
     Estimates = 15,
-    /// Which class a request is of.
+    /// Classes of requests.
     Classes = 16,
     /// Payload besides the tokens.
     Payloads = 17,
-    /// What callers expect of their answers' lengths.
+    /// Hints about answer lengths.
     Hints = 18,
-    /// How long bursts and pauses are.
+    /// Lengths of *on* and *off* periods.
     Bursts = 19,
-    /// Which requests of a trace, or of a busy hour, come.
+    /// Thinning of traces and of diurnal arrivals.
     Thinning = 20,
 }
 
-/// The stream of a seed for a purpose. ChaCha8 gives the same values on every machine and in every version.
+/// Creates the stream of a seed for a purpose. ChaCha8 gives the same values on every machine and in every version.
 pub(crate) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(purpose as u64);

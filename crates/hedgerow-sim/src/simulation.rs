@@ -1,5 +1,5 @@
-//! Virtual time: events are taken from a queue, told to the core's pipeline, and what the
-//! pipeline orders is done.
+//! The simulation loop: takes events from the queue in virtual time, passes them to the core's pipeline and carries
+//! out its orders.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +26,10 @@ use crate::scenario::Scenario;
 use crate::sink::{Run, Sink};
 use crate::slowdown::EngineSlowdown;
 
-/// Wake-ups in a row that change nothing, after which those who wait are taken to wait for ever.
+/// Number of consecutive wake-ups without effect that counts as a livelock.
 const IDLE_WAKES_MAX: u32 = 10_000;
 
-/// A node being played, with a scenario's arrivals or somebody else's.
+/// A simulation of a node, with a scenario's arrivals or with given ones.
 #[derive(Debug)]
 pub struct Simulation<I = Arrivals> {
     node: Node,
@@ -39,20 +39,20 @@ pub struct Simulation<I = Arrivals> {
     pipeline: Pipeline,
     engine: SimulatedEngine,
     now: Instant,
-    /// Who has arrived and not ended, and the tokens of their answers.
-    here: BTreeMap<RequestId, Tokens>,
-    /// What becomes of those whose channels the node does not know.
+    /// Requests that have not ended, with the lengths of their answers.
+    open: BTreeMap<RequestId, Tokens>,
+    /// Applies the true channels that the node does not know exactly.
     channel_outcomes: ChannelOutcomes,
     idle_wakes: u32,
-    /// Requests that have ended.
+    /// Number of ended requests.
     ended: u64,
-    /// What a node would have recorded, if that is wanted.
+    /// The recording of the run, if wanted.
     lines: Option<Vec<Line>>,
     slowdown: EngineSlowdown,
 }
 
 impl Simulation {
-    /// A scenario about to begin.
+    /// Prepares the simulation of a scenario.
     pub fn new(scenario: &Scenario) -> Self {
         Self::begin(&scenario.node, &scenario.settings, ChannelOutcomes::of(scenario), scenario.arrivals())
             .slowed_by(EngineSlowdown::steady(Factors::both(scenario.knowledge.engine_factor)))
@@ -60,8 +60,8 @@ impl Simulation {
 }
 
 impl<I: Iterator<Item = Arrival>> Simulation<I> {
-    /// An idle node to which these arrivals come: a trace, or a story to be told again. They must be in the
-    /// order in which the node hears of them, each request with an id of its own.
+    /// Prepares the simulation of given arrivals, such as those of a recording, on an idle node. They must be in the
+    /// order of their notification times, and request ids must be unique.
     pub fn replay(node: &Node, settings: &Settings, arrivals: I) -> Self {
         Self::begin(node, settings, ChannelOutcomes::default(), arrivals)
     }
@@ -73,7 +73,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             pipeline: Pipeline::new(node.clone(), settings.clone()),
             engine: SimulatedEngine::new(node),
             now: Instant::START,
-            here: BTreeMap::new(),
+            open: BTreeMap::new(),
             channel_outcomes,
             idle_wakes: 0,
             ended: 0,
@@ -86,17 +86,17 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         simulation
     }
 
-    /// The same with an engine of this slowdown; it begins with what its cost model says.
+    /// Sets the engine's slowdown; without it steps take the time of the cost model.
     pub fn slowed_by(self, slowdown: EngineSlowdown) -> Self {
         Self { slowdown, ..self }
     }
 
-    /// Puts down what else will happen, besides the arrivals.
+    /// Schedules another event besides the arrivals.
     pub fn expect(&mut self, at: Instant, event: Event) {
         self.events.add(at, event);
     }
 
-    /// Plays it to its end, and writes down what a node records.
+    /// Runs to the end; returns the run and the lines that a node would record.
     ///
     /// # Panics
     ///
@@ -108,24 +108,24 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         (run, self.lines.unwrap_or_default())
     }
 
-    /// Plays it to its end, and keeps all of it. `progress` is told how many requests have ended, after each
-    /// event.
+    /// Runs to the end and keeps everything in memory. `progress` is called with the number of ended requests after
+    /// each event.
     ///
     /// # Panics
     ///
-    /// When an invariant is broken: time goes back, a request ends twice or never, something is still
-    /// held at the end; in debug builds and this crate's tests also after each event.
+    /// When an invariant is broken: time decreases, a request ends twice or never, or resources are still held at the
+    /// end; in debug builds and this crate's tests also after each event.
     pub fn run(mut self, progress: impl FnMut(u64)) -> Run {
         let mut run = Run::default();
         let Ok(()) = self.play(&mut run, progress);
         run
     }
 
-    /// Plays it to its end, and gives away whatever happens: nothing of it is kept.
+    /// Runs to the end and streams the results to a sink.
     ///
     /// # Errors
     ///
-    /// When the sink cannot take something; the rest is not played.
+    /// When the sink returns an error; the simulation stops there.
     ///
     /// # Panics
     ///
@@ -136,14 +136,14 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
 
     fn play<S: Sink>(&mut self, sink: &mut S, mut progress: impl FnMut(u64)) -> Result<(), S::Error> {
         while let Some((at, event)) = self.events.next() {
-            self.happens(at, event, sink)?;
+            self.handle(at, event, sink)?;
             progress(self.ended);
         }
         self.assert_over();
         Ok(())
     }
 
-    fn happens<S: Sink>(&mut self, at: Instant, event: Event, sink: &mut S) -> Result<(), S::Error> {
+    fn handle<S: Sink>(&mut self, at: Instant, event: Event, sink: &mut S) -> Result<(), S::Error> {
         assert!(at >= self.now, "time goes back from {:?} to {at:?}", self.now);
         self.now = at;
         let is_wake = event == Event::Woke;
@@ -179,11 +179,11 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
                 self.load(precision);
                 Ok(())
             }
-            // Weights that are gone take no time.
+            // Unloading takes no time.
             Order::Unload(_) => Ok(()),
             Order::End(record) => {
                 let record = self.channel_outcomes.deliver(record);
-                self.close_the_book_on(record, sink)
+                self.end(record, sink)
             }
             Order::Planned(report) => sink.planned(&report),
             Order::WakeAt(at) => {
@@ -195,9 +195,9 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
 
     fn open(&mut self, running: &Running) {
         let request = running.request.id;
-        self.engine.answer_with(request, self.here[&request]);
+        self.engine.answer_with(request, self.open[&request]);
         let work = GenerationTask {
-            // What the tokens are does not matter here, only how many there are.
+            // Only the number of tokens matters here.
             prompt: vec![TokenId(0); running.prompt.0 as usize],
             max_output: running.request.max_output,
             sampling: Sampling::GREEDY,
@@ -205,17 +205,17 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             ignore_eos: false,
             cache_prompt: false,
         };
-        // Who was recorded with a prefix in the cache finds it there again.
+        // A recorded cached prefix is cached in the replay too.
         let opened = self.engine.open(request, work);
         if let Err(error) = opened.and_then(|()| self.engine.skip(request, running.request.cached)) {
             self.events.add(self.now, Event::OpenFailed { request, error });
         }
     }
 
-    /// Runs a step at once; the pipeline is told when its time has passed.
+    /// Runs a step instantly and schedules its report after the step's duration.
     fn step<S: Sink>(&mut self, step: &Step, sink: &mut S) -> Result<(), S::Error> {
         let mut took = Span::ZERO;
-        self.engine.stretch(self.slowdown.at(self.now));
+        self.engine.slow_down(self.slowdown.at(self.now));
         match self.engine.step(step, &mut |_: hedgerow_core::engine::Emission<'_>| {}) {
             Ok(report) => {
                 took = report.elapsed;
@@ -226,7 +226,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         sink.stepped(self.now, took, step)
     }
 
-    /// Loads at once; the pipeline is told when the time of it has passed.
+    /// Loads a precision instantly and schedules the report after the loading time.
     fn load(&mut self, precision: PrecisionIndex) {
         let takes = match self.node.precisions[precision.0].residency {
             Residency::OnDemand { load, .. } => load,
@@ -235,8 +235,8 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         self.events.add(self.now + takes, Event::Loaded { precision, is_there: true });
     }
 
-    fn close_the_book_on<S: Sink>(&mut self, record: Record, sink: &mut S) -> Result<(), S::Error> {
-        let answer = self.here.remove(&record.request.id);
+    fn end<S: Sink>(&mut self, record: Record, sink: &mut S) -> Result<(), S::Error> {
+        let answer = self.open.remove(&record.request.id);
         let answer = answer.unwrap_or_else(|| panic!("{} ends twice", record.request.id));
         if invariants::ARE_CHECKED {
             invariants::assert_record(&record, answer, &self.node);
@@ -248,16 +248,16 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         sink.ended(record)
     }
 
-    /// Puts the next arrival into the event queue: one at a time, so that the queue stays small.
+    /// Schedules the next arrival: one at a time, so that the queue stays small.
     fn expect_next_arrival(&mut self) {
         let Some(arrival) = self.arrivals.next() else { return };
         let id = arrival.request.id;
-        self.here.insert(id, arrival.answer);
+        self.open.insert(id, arrival.answer);
         self.channel_outcomes.expect(&arrival);
         if let Some(leaves) = arrival.leaves {
             self.events.add(leaves, Event::Cancelled(id));
         }
-        self.events.add(arrival.told, Event::Arrived(arrival.request));
+        self.events.add(arrival.notified, Event::Arrived(arrival.request));
     }
 
     fn watch_for_livelock(&mut self, is_wake: bool, orders: &[Order]) {
@@ -265,28 +265,28 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
             && self.events.has_only_wakes()
             && orders.iter().all(|order| matches!(order, Order::WakeAt(_) | Order::Planned(_)));
         self.idle_wakes = if is_idle { self.idle_wakes + 1 } else { 0 };
-        let who = self.here.keys().next();
+        let first = self.open.keys().next();
         assert!(
             self.idle_wakes < IDLE_WAKES_MAX,
-            "livelock at {:?} under {}: {who:?} waits for ever",
+            "livelock at {:?} under {}: {first:?} never ends",
             self.now,
             self.policy
         );
     }
 
     fn assert_over(&self) {
-        let Self { pipeline, engine, here, now, .. } = self;
+        let Self { pipeline, engine, open, now, .. } = self;
         assert!(
-            here.is_empty(),
-            "deadlock at {now:?} under {}: nothing is to happen any more, but {} requests have not ended, \
+            open.is_empty(),
+            "deadlock at {now:?} under {}: no event is pending, but {} requests have not ended, \
              the first is {:?}; {} wait and {} run",
             self.policy,
-            here.len(),
-            here.keys().next(),
+            open.len(),
+            open.keys().next(),
             pipeline.queue_len(),
             pipeline.running().len(),
         );
-        assert!(pipeline.is_idle(), "every request has ended, but the pipeline still holds some");
+        assert!(pipeline.is_idle(), "every request has ended, but the pipeline is not idle");
         assert_eq!(engine.kv_used(), Tokens::ZERO, "the engine still holds tokens");
         pipeline.assert_conserved();
     }

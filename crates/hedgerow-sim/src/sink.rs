@@ -1,4 +1,4 @@
-//! Where a simulation's story goes while it is told.
+//! Receivers of a simulation's results.
 
 use std::convert::Infallible;
 
@@ -8,51 +8,51 @@ use hedgerow_core::running::Running;
 use hedgerow_core::scheduler::PlanReport;
 use hedgerow_core::time::{Instant, Span};
 
-/// Takes what happens in a simulation, in the order in which it happens. A trait, because a story may be kept
-/// ([`Run`]), or summed up, written and timed while it goes on, where keeping it would not fit in memory.
+/// Receives the results of a simulation in order of time. It is a trait because results may be kept in memory
+/// ([`Run`]), or summed up, written or timed during the run if they would not fit in memory.
 ///
 /// An error ends the simulation.
 pub trait Sink {
-    /// Why something could not be taken.
+    /// The sink's error.
     type Error;
 
-    /// The pipeline is about to be told of an event.
+    /// Called before the pipeline handles an event.
     fn decides(&mut self) {}
 
-    /// It has said what to do about it.
+    /// Called after the pipeline has handled it.
     fn decided(&mut self) {}
 
-    /// It made a plan.
+    /// Called when the pipeline has made a plan.
     ///
     /// # Errors
     ///
-    /// The sink's own, here and below.
+    /// When the sink fails, here and below.
     fn planned(&mut self, plan: &PlanReport) -> Result<(), Self::Error>;
 
-    /// It gave a request what it needs, by its latest plan.
+    /// Called when the pipeline starts a request of its latest plan.
     fn started(&mut self, _running: &Running) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// The engine runs a step, from `at` on, for as long as `took`.
+    /// Called when the engine runs a step from `at` for the duration `took`.
     fn stepped(&mut self, at: Instant, took: Span, step: &Step) -> Result<(), Self::Error>;
 
-    /// A request ended.
+    /// Called when a request has ended.
     fn ended(&mut self, record: Record) -> Result<(), Self::Error>;
 }
 
-/// A story that is kept, whole.
+/// The complete results of a simulation, in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
-    /// One record for each request, in the order they ended.
+    /// One record per request, in the order of their ends.
     pub records: Vec<Record>,
-    /// One report for each plan, in the order they were made.
+    /// One report per plan, in order of time.
     pub plans: Vec<PlanReport>,
-    /// Steps that the engine ran.
+    /// Number of engine steps.
     pub steps: u64,
-    /// Requests that took part in them, added up over the steps.
+    /// Sum over the steps of the number of requests in a step.
     pub requests_in_steps: u64,
-    /// Events that the pipeline was told.
+    /// Number of events that the pipeline handled.
     pub events: u64,
 }
 

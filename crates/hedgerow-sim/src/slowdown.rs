@@ -1,34 +1,34 @@
-//! How fast an engine is, now and then.
+//! The slowdown of an engine over time.
 
 use std::collections::BTreeMap;
 
 use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::time::Instant;
 
-/// How many times as long as its cost model says an engine's steps take.
+/// Factors by which an engine's steps are slower than its cost model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineSlowdown {
-    /// On the whole.
+    /// The overall factors.
     pub factors: Factors,
-    /// And how many times that in some seconds: other processes come and go, and what planning adds for that depends
-    /// on it.
-    pub wavers: BTreeMap<u64, f64>,
+    /// Further factors for single seconds (residual noise by other processes), on which the planner's safety factor
+    /// depends; 1 for seconds that are missing.
+    pub residuals: BTreeMap<u64, f64>,
 }
 
 impl EngineSlowdown {
-    /// Always the same.
+    /// A constant slowdown.
     pub fn steady(factors: Factors) -> Self {
-        Self { factors, wavers: BTreeMap::new() }
+        Self { factors, residuals: BTreeMap::new() }
     }
 
-    /// For a step that begins now.
+    /// The factors of a step that begins now.
     pub(crate) fn at(&self, now: Instant) -> Factors {
-        let waver = self.wavers.get(&second(now)).copied().unwrap_or(1.0);
-        Factors { prompts: self.factors.prompts * waver, decodes: self.factors.decodes * waver }
+        let residual = self.residuals.get(&second(now)).copied().unwrap_or(1.0);
+        Factors { prompts: self.factors.prompts * residual, decodes: self.factors.decodes * residual }
     }
 }
 
-/// Which second an instant is in.
+/// The number of the second that contains an instant.
 pub(crate) fn second(at: Instant) -> u64 {
     at.0 / 1_000_000_000
 }

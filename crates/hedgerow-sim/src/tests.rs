@@ -1,7 +1,7 @@
-//! Whole simulations: what must hold for every seed, policy and protocol.
+//! Tests of whole simulations: what must hold for every seed, policy and protocol.
 //!
-//! In these builds the simulation checks its invariants after each event, so a run that ends is a check
-//! by itself.
+//! In test builds the simulation checks its invariants after each event, so a run that completes is a test by
+//! itself.
 
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::{Engine as _, conformance};
@@ -41,7 +41,7 @@ fn play(scenario: &Scenario) -> Run {
 }
 
 #[test]
-fn the_simulated_engine_keeps_the_rules_of_an_engine() {
+fn the_simulated_engine_passes_the_conformance_suite() {
     for text in [PAPER, CONTINUOUS] {
         let mut node = Scenario::parse(text).unwrap().node;
         node.max_parallel = 4;
@@ -62,7 +62,7 @@ fn every_policy_keeps_every_invariant_under_both_protocols_for_20_seeds() {
 }
 
 #[test]
-fn answers_that_end_early_and_users_who_go_away_break_nothing() {
+fn early_ends_and_cancellations_break_no_invariant() {
     for text in [PAPER, CONTINUOUS] {
         for policy in POLICIES {
             let mut scenario = scenario(text, policy, 3, 100);
@@ -70,7 +70,7 @@ fn answers_that_end_early_and_users_who_go_away_break_nothing() {
             scenario.users.patience_s = Some(Range { least: 0.1, most: 3.0 });
             let run = play(&scenario);
             let cancelled = run.records.iter().filter(|record| record.outcome == Outcome::Cancelled).count();
-            assert!(cancelled > 0, "{policy}: the test must cover users who go away");
+            assert!(cancelled > 0, "{policy}: the test must cover cancellations");
         }
     }
 }
@@ -93,10 +93,10 @@ fn several_precisions_a_margin_and_no_padding_break_nothing() {
 }
 
 #[test]
-fn wired_callers_without_deadlines_are_all_served() {
+fn wired_best_effort_requests_are_all_served() {
     for text in [PAPER, CONTINUOUS] {
         for policy in POLICIES {
-            // One accelerator by itself is too slow for some requests to fit any epoch.
+            // A single accelerator is too slow for some requests to fit any epoch.
             if (text, policy) == (PAPER, "none") {
                 continue;
             }
@@ -111,7 +111,7 @@ fn wired_callers_without_deadlines_are_all_served() {
 }
 
 #[test]
-fn callers_without_deadlines_are_served_or_told_whatever_planning_adds() {
+fn best_effort_requests_are_served_or_rejected_with_any_margin() {
     let wired = |policy: &str| {
         let mut scenario = scenario(PAPER, policy, 1, 30);
         (scenario.cell, scenario.node.radio) = (None, None);
@@ -126,8 +126,8 @@ fn callers_without_deadlines_are_served_or_told_whatever_planning_adds() {
         for scenario in [careful, padded, slow] {
             let run = play(&scenario);
             let served = run.records.iter().filter(|record| record.is_met()).count();
-            let told = run.records.iter().filter(|record| matches!(record.outcome, Outcome::Rejected(_)));
-            assert_eq!(served + told.count(), 30, "{policy}");
+            let rejected = run.records.iter().filter(|record| matches!(record.outcome, Outcome::Rejected(_)));
+            assert_eq!(served + rejected.count(), 30, "{policy}");
         }
     }
 }
@@ -181,7 +181,7 @@ fn another_policy_sees_the_same_arrivals() {
 }
 
 #[test]
-fn another_rate_changes_when_requests_come_but_not_what_they_ask() {
+fn another_rate_changes_arrival_times_but_not_requests() {
     let asked = |rate_per_s| {
         let overrides = Overrides { rate_per_s: Some(rate_per_s), ..Overrides::default() };
         let scenario = Scenario::parse(PAPER).unwrap().with(&overrides).unwrap();
@@ -196,14 +196,14 @@ fn another_rate_changes_when_requests_come_but_not_what_they_ask() {
 }
 
 #[test]
-fn arrivals_come_at_their_rate_and_ask_for_what_the_scenario_says() {
+fn arrivals_have_the_rate_and_the_distributions_of_the_scenario() {
     let scenario = scenario(PAPER, "edf", 2, 20_000);
     let arrivals: Vec<Arrival> = scenario.arrivals().collect();
     let span_s = arrivals.last().unwrap().request.arrived.as_seconds();
     assert!((20_000.0 / span_s / 10.0 - 1.0).abs() < 0.03, "{span_s} s for 20,000 arrivals at 10/s");
     assert!(arrivals.is_sorted_by_key(|arrival| arrival.request.arrived));
-    for Arrival { request, told, answer, leaves, .. } in &arrivals {
-        assert_eq!(*told, request.arrived);
+    for Arrival { request, notified, answer, leaves, .. } in &arrivals {
+        assert_eq!(*notified, request.arrived);
         assert!(scenario.users.prompts.contains(&request.prompt));
         assert_eq!((*answer, *leaves), (request.max_output, None));
         let latency_s = request.deadline.unwrap().since(request.arrived).as_seconds();
@@ -225,7 +225,7 @@ fn a_duration_ends_the_arrivals_and_not_the_service() {
 }
 
 #[test]
-fn no_request_at_all_is_a_run_too() {
+fn a_run_without_requests_has_a_report() {
     let scenario = scenario(PAPER, "dftsp", 1, 0);
     let report = Report::of(&scenario, &play(&scenario));
     assert_eq!((report.offered, report.attainment, report.met_per_epoch), (0, 0.0, None));
@@ -272,7 +272,7 @@ fn who_is_admitted_by_a_policy_that_knows_deadlines_is_in_time() {
 
 #[test]
 fn dftsp_serves_no_fewer_than_greedy_in_any_epoch_and_as_many_as_brute_force() {
-    // Few requests an epoch, so that brute force can look at every batch.
+    // Few requests per epoch, so that brute force can enumerate all batches.
     let overrides = |policy: &str, seed| Overrides {
         policy: Some(policy.into()),
         seed: Some(seed),
@@ -285,8 +285,8 @@ fn dftsp_serves_no_fewer_than_greedy_in_any_epoch_and_as_many_as_brute_force() {
             play(&scenario).plans
         };
         let (dftsp, greedy, brute) = (plans("dftsp"), plans("greedy"), plans("brute-force"));
-        // In epochs who waits does not depend on who was served before: who was left out is too late
-        // by the next one, or competes again under both. Plans are compared where the same wait.
+        // In epochs the waiting requests hardly depend on earlier plans: a request that was left out is too late for
+        // the next epoch, or competes again under both policies. Plans with equal queue lengths are compared.
         let mut compared = 0;
         for plan in &dftsp {
             let same = |other: &&hedgerow_core::scheduler::PlanReport| {
@@ -304,7 +304,7 @@ fn dftsp_serves_no_fewer_than_greedy_in_any_epoch_and_as_many_as_brute_force() {
     }
 }
 
-/// Requests of an epoch, by prompt; each has 128 output tokens and all the time there is.
+/// Plays best-effort requests with these prompts and 128 output tokens each, all arriving at time 0.
 fn plays_of_prompts(scenario: &Scenario, prompts: &[u32]) -> Run {
     let arrival = |(id, &prompt): (u64, &u32)| {
         let request =
@@ -322,7 +322,7 @@ fn a_long_prompt_that_waits_is_no_reason_to_pad_those_that_are_served() {
     let short = Request::new(RequestId(0), hedgerow_core::time::Instant::START, Tokens(128), Tokens(128));
     let alone = time_alone(&short, &scenario.node, PrecisionIndex(0));
     let length = Span::from_seconds(10.0);
-    // Time for three short ones, but not for two padded to 300.
+    // Time for three short requests, but not for two padded to 300.
     scenario.settings.protocol = Protocol::Epoch { length, compute_slot: alone.scaled(3.1) };
     let run = plays_of_prompts(&scenario, &[300, 128, 128, 128]);
     let first = &run.plans[0];
@@ -330,7 +330,7 @@ fn a_long_prompt_that_waits_is_no_reason_to_pad_those_that_are_served() {
     assert_eq!(run.records.iter().filter(|record| record.is_met()).count(), 4, "the long one comes later");
 }
 
-/// The paper's cell on a node that reads its weights once for a whole batch.
+/// The paper's scenario with a roofline node, which reads its weights once per batch.
 fn shared_decodes() -> String {
     PAPER
         .replace("model = \"flops\"", "model = \"roofline\"")
@@ -351,7 +351,7 @@ fn an_epochs_batch_is_no_larger_than_its_slot_also_where_decodes_share_steps() {
 }
 
 #[test]
-fn without_batching_nobody_shares_a_decode() {
+fn without_batching_no_requests_share_a_decode() {
     let mut scenario = scenario(&shared_decodes(), "none", 1, 400);
     scenario.users.deadline_s = Some(Range { least: 2.0, most: 8.0 });
     let run = play(&scenario);
@@ -368,7 +368,7 @@ fn without_batching_nobody_shares_a_decode() {
 }
 
 #[test]
-fn without_batching_each_runs_on_an_accelerator_of_its_own_also_in_continuous_batching() {
+fn without_batching_each_request_runs_on_its_own_accelerator_under_continuous() {
     let mut scenario = scenario(CONTINUOUS, "none", 1, 400);
     scenario.users.deadline_s = Some(Range { least: 10.0, most: 60.0 });
     let node = &scenario.node;
@@ -386,7 +386,7 @@ fn without_batching_each_runs_on_an_accelerator_of_its_own_also_in_continuous_ba
 }
 
 #[test]
-fn arrivals_of_another_make_are_played_as_they_are() {
+fn given_arrivals_are_replayed_unchanged() {
     let scenario = scenario(CONTINUOUS, "greedy", 6, 50);
     let recorded: Vec<Arrival> = scenario.arrivals().collect();
     let replayed = Simulation::replay(&scenario.node, &scenario.settings, recorded.into_iter()).run(|_| {});
@@ -432,7 +432,7 @@ proptest! {
             };
             engine.open(request, work).unwrap();
             let first = part.min(prompt);
-            // Beside each chunk those whose prompt is done decode.
+            // Requests with a finished prompt decode in the same step as the chunk.
             for (start, tokens) in [(0, first), (first, prompt - first)] {
                 if tokens == 0 {
                     continue;
@@ -473,7 +473,7 @@ fn a_new_promise_breaks_no_older_one() {
         };
         Arrival::of(request, Tokens(output))
     };
-    // The second prompt is long enough to push the first answer's decodes past their deadline.
+    // The second prompt is long enough to delay the first answer's decodes past their deadline.
     let arrivals = vec![arrival(0, 0, 128, 256, 750), arrival(1, 100, 512, 128, 480)];
     let run = Simulation::replay(&scenario.node, &scenario.settings, arrivals.into_iter()).run(|_| {});
     let outcomes: Vec<_> =
@@ -492,12 +492,12 @@ fn met(run: &Run) -> usize {
 }
 
 #[test]
-fn an_oracle_of_lengths_serves_more_than_limits_do() {
+fn exact_lengths_serve_more_than_limits() {
     for text in [PAPER, CONTINUOUS] {
         let limits = with_knowledge(text, "output_length = \"limit\"");
         let oracle = with_knowledge(text, "output_length = \"oracle\"");
         assert!(met(&oracle) > met(&limits), "{} against {}", met(&oracle), met(&limits));
-        // The answers themselves are the same.
+        // The answers have the same lengths.
         let whole = |run: &Run| {
             let whole = run.records.iter().filter(|record| record.is_met());
             whole
@@ -510,7 +510,7 @@ fn an_oracle_of_lengths_serves_more_than_limits_do() {
 }
 
 #[test]
-fn hints_are_off_by_the_factor_and_the_error_that_were_asked_for() {
+fn hints_have_the_configured_factor_and_error() {
     let text = CONTINUOUS.replace("[1.0, 1.0]", "[0.1, 0.3]");
     let knowledge = "[knowledge]\noutput_length = \"hint\"\nhint_factor = 1.5\nhint_sigma = 0.2\n";
     let scenario = Scenario::parse(&format!("{text}\n{knowledge}")).unwrap();
@@ -526,14 +526,14 @@ fn hints_are_off_by_the_factor_and_the_error_that_were_asked_for() {
 }
 
 #[test]
-fn an_engine_slower_than_its_cost_model_makes_promises_late() {
+fn an_engine_slower_than_its_cost_model_makes_admitted_requests_late() {
     let exact = with_knowledge(CONTINUOUS, "engine_factor = 1.0");
     let slow = with_knowledge(CONTINUOUS, "engine_factor = 1.5");
     assert!(met(&slow) < met(&exact), "{} against {}", met(&slow), met(&exact));
 }
 
 #[test]
-fn classes_come_as_often_as_their_weights_say_and_ask_for_what_is_theirs() {
+fn classes_have_their_weights_and_their_own_values() {
     let classes = "[[class]]\nname = \"short\"\nweight = 3\nprompt_tokens = { least = 10, most = 20 }\nvalue = 5\n\
                    [[class]]\nname = \"long\"\nweight = 1\ndeadline_s = [9.0, 9.0]\npayload_bytes = [1e6, 1e6]\n";
     let overrides = Overrides { requests: Some(8_000), ..Overrides::default() };
@@ -543,7 +543,7 @@ fn classes_come_as_often_as_their_weights_say_and_ask_for_what_is_theirs() {
     assert!((5_840..6_160).contains(&short.len()), "{} of 8,000", short.len());
     for Arrival { request, .. } in short {
         assert!((10..=20).contains(&request.prompt.0) && request.value == 5);
-        assert!(request.slack(request.arrived).as_seconds() <= 2.000_000_001, "as [users] has it");
+        assert!(request.slack(request.arrived).as_seconds() <= 2.000_000_001, "the default of [users]");
     }
     for Arrival { request, .. } in long {
         assert!(scenario.users.prompts.contains(&request.prompt) && request.value == 1);

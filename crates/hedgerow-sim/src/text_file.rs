@@ -1,12 +1,12 @@
-//! Text files as other programs write them.
+//! Reading text files that may begin with a byte order mark.
 
 use std::io;
 use std::path::Path;
 
-/// What some editors and spreadsheets begin a UTF-8 file with; no parser of ours expects it.
+/// The mark that some editors and spreadsheets write at the start of a UTF-8 file; the parsers here do not accept it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a text file, without a byte order mark.
+/// Reads a text file and removes a byte order mark.
 ///
 /// # Errors
 ///
@@ -19,7 +19,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The same bytes without a byte order mark.
+/// The bytes without a byte order mark.
 pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK.to_string().as_bytes()).unwrap_or(bytes)
 }

@@ -1,4 +1,4 @@
-//! Traces: when others asked, and for how much.
+//! Traces: recorded arrival times and lengths of requests.
 
 use std::path::{Path, PathBuf};
 
@@ -7,49 +7,49 @@ use serde::Deserialize;
 
 use crate::text_file::read_text;
 
-/// Traces that are in the program, by their names; `data/README.md` says whose they are.
+/// Traces embedded in the program, by name; `data/README.md` names their sources.
 const BUILT_IN: [(&str, &str); 1] = [("azure-conv-2023", include_str!("../data/azure-conv-2023.csv"))];
 
-/// Some 3,000 years: more is a mistake, and its differences would lose their fractions.
+/// Largest absolute time in seconds, about 3,000 years: larger ones are mistakes and would lose their fractions.
 const TIME_S_MAX: f64 = 1e11;
 
 /// One request of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TraceRow {
-    /// When, from the first request.
+    /// Arrival time after the first request, in seconds.
     pub at_s: f64,
-    /// Tokens of the question.
+    /// Tokens of the prompt.
     pub prompt_tokens: u32,
     /// Tokens of the answer.
     pub output_tokens: u32,
 }
 
-/// A trace, in order of time, beginning at 0.
+/// A trace in order of time, starting at 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     rows: Vec<TraceRow>,
 }
 
-/// How a trace's lengths are made to fit a small machine.
+/// How a trace's lengths are scaled and limited for a small machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TraceFit {
-    /// Questions are so many times as long.
+    /// Factor of the prompt lengths.
     pub scale_prompt: f64,
-    /// Answers are so many times as long.
+    /// Factor of the answer lengths.
     pub scale_output: f64,
-    /// No question is longer.
+    /// Largest prompt length.
     pub max_prompt: u32,
-    /// No answer is longer.
+    /// Largest answer length.
     pub max_output: u32,
 }
 
-/// A trace file that cannot be used.
+/// The error of a trace file that cannot be used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("cannot use the trace {}: {why}", path.display())]
 pub struct TraceError {
-    /// Which file.
+    /// The file.
     pub path: PathBuf,
-    /// Why not.
+    /// The cause.
     pub why: TraceFault,
 }
 
@@ -59,45 +59,45 @@ pub enum TraceFault {
     /// The file cannot be read.
     #[error("{message}")]
     Unreadable {
-        /// Why not, in the system's words.
+        /// The operating system's error message.
         message: String,
     },
-    /// A line is not what it should be.
+    /// A line is invalid.
     #[error("line {line}: {message}")]
     Line {
-        /// Which one.
+        /// The line number.
         line: u64,
-        /// What is wrong with it, in the parser's words.
+        /// The parser's error message.
         message: String,
     },
-    /// A time is none.
+    /// A time cannot be parsed.
     #[error(
         "line {line}: `{found}` is not a time like 2023-11-16 18:15:46.68 or 2024-05-10 00:00:00.009930+00:00"
     )]
     Time {
-        /// Which line.
+        /// The line number.
         line: u64,
-        /// What stands there.
+        /// The text found instead.
         found: String,
     },
-    /// A time is a number, but none that a trace can have.
+    /// A time is a number outside the valid range.
     #[error("line {line}: the time {found} is not a number from -{TIME_S_MAX:e} to {TIME_S_MAX:e} seconds")]
     Number {
-        /// Which line.
+        /// The line number.
         line: u64,
-        /// What stands there, in seconds.
+        /// The number found, in seconds.
         found: String,
     },
-    /// Nobody asked.
+    /// It has no requests.
     #[error("it is empty")]
     Empty,
-    /// It has no rate.
+    /// All requests have the same time, so it has no rate.
     #[error("all its requests come at once")]
     AtOnce,
 }
 
 impl TraceError {
-    /// What to do about it.
+    /// How to fix the error.
     pub fn hint(&self) -> &'static str {
         "give a CSV with TIMESTAMP,ContextTokens,GeneratedTokens (Azure) or arrival_timestamp,prompt_size,token_size \
          (Splitwise), or JSON lines with timestamp, input_length and output_length (Mooncake)"
@@ -115,7 +115,7 @@ struct Azure {
     generated_tokens: u32,
 }
 
-/// A line of Splitwise's traces; what it says besides is not used.
+/// A line of Splitwise's traces; other columns are ignored.
 #[derive(Deserialize)]
 struct Splitwise {
     /// Seconds.
@@ -124,7 +124,7 @@ struct Splitwise {
     token_size: u32,
 }
 
-/// A line of Mooncake's traces; what it says about shared prefixes is not used.
+/// A line of Mooncake's traces; its shared prefixes are ignored.
 #[derive(Deserialize)]
 struct Mooncake {
     /// Milliseconds.
@@ -134,17 +134,17 @@ struct Mooncake {
 }
 
 impl Trace {
-    /// Reads a trace file: Azure's or Splitwise's CSV, or Mooncake's JSON lines, whichever it is.
+    /// Reads a trace file and detects its format: Azure's or Splitwise's CSV, or Mooncake's JSON lines.
     ///
     /// # Errors
     ///
-    /// When it cannot be read or is none of them; the message names the line.
+    /// When it cannot be read or has none of these formats; the message names the line.
     pub fn load(path: &Path) -> Result<Self, TraceError> {
         let text = read_text(path).map_err(|error| TraceFault::Unreadable { message: error.to_string() });
         text.and_then(|text| Self::parse(&text)).map_err(|why| TraceError { path: path.to_owned(), why })
     }
 
-    /// One that is in the program, by its name.
+    /// An embedded trace, by name.
     pub fn built_in(name: &Path) -> Option<Self> {
         let (_, text) = BUILT_IN.iter().find(|(known, _)| Path::new(known) == name)?;
         Some(Self::parse(text).expect("a test reads it"))
@@ -154,17 +154,17 @@ impl Trace {
     ///
     /// # Errors
     ///
-    /// As [`Trace::load`].
+    /// As for [`Trace::load`].
     pub fn parse(text: &str) -> Result<Self, TraceFault> {
         let rows = if text.trim_start().starts_with('{') { json_lines(text) } else { csv(text) };
         Self::new(rows?)
     }
 
-    /// A trace of these requests.
+    /// Creates a trace of these requests.
     ///
     /// # Errors
     ///
-    /// When there are too few to have a rate.
+    /// When there are too few requests, or all have the same time, so that there is no rate.
     pub fn new(mut rows: Vec<TraceRow>) -> Result<Self, TraceFault> {
         rows.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
         let (Some(first), Some(last)) = (rows.first().copied(), rows.last()) else {
@@ -177,26 +177,26 @@ impl Trace {
         Ok(Self { rows })
     }
 
-    /// Every request, in order of time.
+    /// All requests in order of time.
     pub fn rows(&self) -> &[TraceRow] {
         &self.rows
     }
 
-    /// From the first request to the last.
+    /// Time from the first request to the last, in seconds.
     pub fn length_s(&self) -> f64 {
         self.rows.last().map_or(0.0, |row| row.at_s)
     }
 
-    /// Its mean rate.
+    /// The mean arrival rate per second.
     pub fn rate_per_s(&self) -> f64 {
         (self.rows.len() - 1) as f64 / self.length_s()
     }
 }
 
 impl TraceFit {
-    /// Lengths of question and answer; never 0.
+    /// Prompt and answer length of a row; at least 1.
     pub fn lengths(&self, row: TraceRow) -> (u32, u32) {
-        // A float that is too large for an integer becomes the largest.
+        // The cast saturates for values too large for an integer.
         let fit = |tokens: u32, scale: f64, most: u32| {
             ((f64::from(tokens) * scale).round() as u32).clamp(1, most.max(1))
         };
@@ -207,7 +207,7 @@ impl TraceFit {
     }
 }
 
-/// Lines of Azure's or Splitwise's kind; the header says which.
+/// Reads Azure's or Splitwise's CSV, distinguished by the header.
 fn csv(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| at_line(&error, 1))?.clone();
@@ -252,7 +252,7 @@ fn json_lines(text: &str) -> Result<Vec<TraceRow>, TraceFault> {
     lines.map(row).collect()
 }
 
-/// Seconds that a trace can have.
+/// Checks that a time is in the valid range.
 fn moment(line: u64, at_s: f64) -> Result<f64, TraceFault> {
     if at_s.abs() <= TIME_S_MAX {
         Ok(at_s)
@@ -261,13 +261,13 @@ fn moment(line: u64, at_s: f64) -> Result<f64, TraceFault> {
     }
 }
 
-/// Seconds since 1970 of a time as Azure writes it, without a zone (2023) or with one (2024), or as ISO 8601 has it. A
-/// time without a zone is taken as UTC: only differences count.
+/// Parses Azure's times, without a zone (2023) or with one (2024), or ISO 8601, to seconds since 1970. A time without
+/// a zone is taken as UTC, because only differences count.
 fn seconds(text: &str) -> Option<f64> {
     const PLAIN: &str = "%Y-%m-%d %H:%M:%S%.f";
     const DATE_LETTERS: usize = "2023-11-16".len();
     let mut text = text.trim().to_owned();
-    // Behind the date only: `UTC` has a T too.
+    // Only the T after the date: `UTC` has a T too.
     if text.as_bytes().get(DATE_LETTERS) == Some(&b'T') {
         text.replace_range(DATE_LETTERS..=DATE_LETTERS, " ");
     }
@@ -298,16 +298,16 @@ mod tests {
                     2023-11-16 23:59:59.5000000,374,44\n\
                     2023-11-17 00:00:01.2500000,396,109\n";
         assert_eq!(shown(text), [(0.0, 374, 44), (1.75, 396, 109)]);
-        // `+00:00` is what the traces of 2024 have.
+        // The traces of 2024 have `+00:00`.
         for zone in ["+00:00", "+0000", "+00", " +00:00", "Z", " UTC", "-05:30"] {
             let zoned = text.replace("0000,", &format!("{zone},"));
             assert_eq!(shown(&zoned), shown(text), "{zone}");
-            assert_eq!(shown(&zoned.replace("-16 ", "-16T")), shown(text), "{zone}, as ISO 8601 has it");
+            assert_eq!(shown(&zoned.replace("-16 ", "-16T")), shown(text), "{zone}, ISO 8601");
         }
     }
 
     #[test]
-    fn zones_are_told_apart() {
+    fn time_zones_are_applied() {
         let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n\
                     2024-05-10 00:00:00.009930+00:00,2162,5\n\
                     2024-05-10 02:00:01.009930+02:00,2399,6\n";
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_traces_in_the_program_are_found_by_their_names_and_can_be_read() {
+    fn embedded_traces_are_found_by_name_and_can_be_read() {
         for (name, text) in BUILT_IN {
             let trace = Trace::built_in(Path::new(name)).unwrap();
             assert_eq!(trace.rows().len(), text.lines().count() - 1);
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_told_where_it_fails() {
+    fn invalid_traces_are_refused_with_the_place() {
         let said = |text: &str| Trace::parse(text).unwrap_err().to_string();
         assert_eq!(said(""), "it is empty");
         let header = "TIMESTAMP,ContextTokens,GeneratedTokens\n";

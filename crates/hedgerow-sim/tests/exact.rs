@@ -1,14 +1,14 @@
-//! `exact` against brute force on every family of instances.
+//! Compares `exact` with brute force on every family of instances.
 //!
-//! More of them: `HEDGEROW_TEST_INSTANCES=1000000 cargo test --release -p hedgerow-sim --test exact`.
+//! With more instances: `HEDGEROW_TEST_INSTANCES=1000000 cargo test --release -p hedgerow-sim --test exact`.
 
 use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Budget, Exact, Instance, Policy, check::check, solve};
 
-/// Instances that brute force looks through, in all.
+/// Total number of instances.
 const INSTANCES: u64 = 100_000;
 
-/// Finding an adversarial instance takes as long as solving a thousand others.
+/// Number of adversarial instances: finding one takes as long as solving a thousand others.
 const ADVERSARIAL: u64 = 200;
 
 const REQUESTS_MAX: u64 = 14;
@@ -41,7 +41,7 @@ fn agrees_with_brute_force_on_a_hundred_thousand_instances_of_all_families() {
     assert!(looked_at >= wanted, "{looked_at}");
 }
 
-/// Where `exact` needs many nodes the optimum is known from a run without a limit.
+/// For instances that need many nodes, a run without a limit gives the optimum.
 #[test]
 fn a_thousand_nodes_give_a_batch_and_a_bound_that_hold_on_the_hardest_instances() {
     let mut cut_short = 0;
@@ -59,8 +59,8 @@ fn a_thousand_nodes_give_a_batch_and_a_bound_that_hold_on_the_hardest_instances(
     assert!(cut_short > 10, "{cut_short}");
 }
 
-/// The paper's headline is 97.92 % less than brute force, counted in a way of its own. Here each solver counts
-/// every vector of decisions that it looks at, and `exact` also every set that it lists.
+/// The paper reports 97.92 % less than brute force, with its own way of counting. Here each solver counts every
+/// vector of decisions that it visits, and `exact` also every set that it enumerates.
 #[test]
 fn on_the_papers_structure_dftsp_needs_a_fiftieth_of_brute_force_and_exact_a_tenth_of_that() {
     let (mut brute_force, mut dftsp, mut exact) = (0, 0, 0);

@@ -1,7 +1,7 @@
-//! The simulator as a queue that has a formula: one place, first come first served, one step a request.
+//! Compares the simulator with queueing theory: one server, first come first served, one step per request.
 //!
-//! A request is a prompt of so many tokens at 10 µs each and an answer of one token, which comes with the prompt's
-//! last chunk: so its service time is whatever we like, to the token.
+//! A request has a prompt at 10 µs per token and an answer of one token, which comes with the prompt's last chunk, so
+//! the number of prompt tokens sets the service time.
 
 use std::convert::Infallible;
 
@@ -20,11 +20,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1};
 
 const TOKEN: Span = Span::from_micros(10);
-/// The mean of every service time.
+/// The mean service time in tokens.
 const MEAN_TOKENS: f64 = 1_000.0;
 const MEAN_S: f64 = 0.01;
 
-/// How long services are.
+/// The distribution of service times.
 #[derive(Clone, Copy)]
 enum Service {
     Exponential,
@@ -47,7 +47,7 @@ fn scenario() -> Scenario {
     scenario
 }
 
-/// Poisson arrivals that keep the place busy for a part `load` of the time.
+/// Poisson arrivals with the utilization `load`.
 fn arrivals(service: Service, load: f64, count: u64, seed: u64) -> impl Iterator<Item = Arrival> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut at = Instant::START;
@@ -59,11 +59,11 @@ fn arrivals(service: Service, load: f64, count: u64, seed: u64) -> impl Iterator
             Service::Constant => MEAN_TOKENS,
         };
         let request = Request::new(RequestId(id), at, Tokens(tokens as u32), Tokens(1));
-        Arrival { told: at, ..Arrival::of(request, Tokens(1)) }
+        Arrival { notified: at, ..Arrival::of(request, Tokens(1)) }
     })
 }
 
-/// Adds up how long requests waited for the place.
+/// Sums up the waiting times of requests.
 #[derive(Default)]
 struct Waits {
     sum_s: f64,
@@ -78,12 +78,12 @@ impl Sink for Waits {
     }
 
     fn stepped(&mut self, _at: Instant, _took: Span, step: &Step) -> Result<(), Infallible> {
-        assert_eq!(step.request_count(), 1, "there is one place");
+        assert_eq!(step.request_count(), 1, "there is one server");
         Ok(())
     }
 
     fn ended(&mut self, record: Record) -> Result<(), Infallible> {
-        self.sum_s += record.queue_time().expect("everybody is served").as_seconds();
+        self.sum_s += record.queue_time().expect("all requests are served").as_seconds();
         self.count += 1;
         Ok(())
     }
@@ -99,7 +99,7 @@ fn mean_wait_s(service: Service, load: f64) -> f64 {
 
 #[test]
 fn the_mean_wait_is_that_of_queueing_theory_within_2_percent() {
-    // M/M/1: ρ/(1 − ρ) services. M/D/1, by Pollaczek and Khinchine: half of that.
+    // M/M/1: ρ/(1 − ρ) service times. M/D/1, by Pollaczek and Khinchine: half of that.
     for (service, load, services) in [
         (Service::Exponential, 0.3, 0.3 / 0.7),
         (Service::Exponential, 0.5, 1.0),
@@ -115,14 +115,15 @@ fn the_mean_wait_is_that_of_queueing_theory_within_2_percent() {
 }
 
 #[test]
-fn each_wait_is_lindleys_to_the_nanosecond() {
+fn each_wait_follows_lindleys_recursion_to_the_nanosecond() {
     let scenario = scenario();
     let arrivals: Vec<Arrival> = arrivals(Service::Exponential, 0.9, 20_000, 2).collect();
     let run = Simulation::replay(&scenario.node, &scenario.settings, arrivals.iter().cloned()).run(|_| {});
     let mut free = Instant::START;
     assert_eq!(run.records.len(), arrivals.len());
     for (arrival, record) in arrivals.iter().zip(&run.records) {
-        // W' = max(0, W + S − A), as moments: who comes starts when the one before it ends, or at once.
+        // Lindley's recursion W' = max(0, W + S − A) in absolute times: a request starts at its arrival or when the
+        // one before it ends, whichever is later.
         let start = free.max(arrival.request.arrived);
         free = start + TOKEN * arrival.request.prompt.0;
         assert_eq!((record.started, record.ended), (Some(start), free), "{record:#?}");

@@ -1,5 +1,4 @@
-//! A small box under more load than it can carry, in virtual time: the decisions of continuous batching on
-//! the step times of two processor cores.
+//! A small node in overload, in virtual time: continuous batching with the step times of two CPU cores.
 
 use hedgerow_core::engine::CostModel;
 use hedgerow_core::engine::cost::{Line, MeasuredCost, Surface};
@@ -13,14 +12,14 @@ use hedgerow_solver::Policy;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-/// A kind of caller: part of all, prompt and output lengths, deadline.
+/// A class of requests: its fraction, ranges of prompt and output lengths, deadline.
 type Class = (f64, [u32; 2], [u32; 2], Option<Span>);
 
 const VOICE: Class = (0.4, [40, 64], [12, 24], Some(Span::from_millis(2_000)));
 const CHAT: Class = (0.4, [76, 196], [32, 96], Some(Span::from_millis(8_000)));
 const REPORT: Class = (0.2, [216, 516], [150, 400], Some(Span::from_millis(30_000)));
 
-/// Two cores with a model of 135 million parameters, 16 requests at once; it carries some 1.6 requests a
+/// Two cores with a model of 135 million parameters and 16 parallel requests; its capacity is about 1.6 requests per
 /// second of the mix of voice, chat and report.
 fn scenario(policy: Policy) -> Scenario {
     let paper = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/paper.toml");
@@ -41,7 +40,7 @@ fn scenario(policy: Policy) -> Scenario {
     scenario
 }
 
-/// A surface of times in ms at an empty cache, and what each token in the cache adds to them.
+/// Builds a surface from times in ms at an empty cache and the additional time per token in the cache.
 fn surface(times: &[(u32, f64)], ms_per_token: fn(u32) -> f64) -> Surface {
     let ns = |ms: f64| (ms * 1e6) as u64;
     let line = |&(count, ms): &(u32, f64)| Line {
@@ -84,24 +83,24 @@ fn play(scenario: &Scenario, arrivals: Vec<Arrival>) -> Vec<Record> {
 }
 
 #[test]
-fn above_capacity_nearly_all_who_ask_for_little_are_served_where_first_come_first_served_serves_few() {
+fn above_capacity_nearly_all_short_requests_are_served_but_few_with_fifo() {
     let load = |seed| arrivals(&[VOICE, CHAT, REPORT], 2.4, seed);
     let records = |policy| (0..4).flat_map(|seed| play(&scenario(policy), load(seed))).collect::<Vec<_>>();
     let (planned, fifo) = (records(Policy::Exact), records(Policy::Fifo));
-    let (summary, by_turn) = (Summary::of(&planned), Summary::of(&fifo));
+    let (summary, with_fifo) = (Summary::of(&planned), Summary::of(&fifo));
     assert!(summary.attainment() > 0.75, "{}", summary.attainment());
-    assert!(summary.met > 5 * by_turn.met, "{} against {}", summary.met, by_turn.met);
+    assert!(summary.met > 5 * with_fifo.met, "{} against {}", summary.met, with_fifo.met);
     assert!(summary.admitted_attainment() > 0.99, "{}", summary.admitted_attainment());
     let voice = planned.iter().filter(|record| record.request.max_output.0 <= 24);
     assert!(Summary::of(voice).attainment() > 0.97);
     let waited = planned.iter().filter(|record| {
         matches!(record.outcome, Outcome::Rejected(_)) && record.ended > record.request.arrived
     });
-    assert!(waited.count() * 100 <= planned.len(), "whoever is refused is refused at once");
+    assert!(waited.count() * 100 <= planned.len(), "rejections come at the arrival");
 }
 
 #[test]
-fn below_capacity_hardly_anybody_is_refused_to_keep_room_for_others() {
+fn below_capacity_reserving_rejects_hardly_any_request() {
     let load = |seed| arrivals(&[VOICE, CHAT, REPORT], 1.0, seed);
     let records: Vec<_> = (0..4).flat_map(|seed| play(&scenario(Policy::Exact), load(seed))).collect();
     let summary = Summary::of(&records);
@@ -110,8 +109,9 @@ fn below_capacity_hardly_anybody_is_refused_to_keep_room_for_others() {
 
 #[test]
 fn who_names_no_deadline_is_served_within_the_share_that_is_kept() {
-    let patient = (0.1, [76, 196], [32, 96], None);
-    let load = arrivals(&[(0.7, VOICE.1, VOICE.2, VOICE.3), (0.2, CHAT.1, CHAT.2, CHAT.3), patient], 8.0, 1);
+    let best_effort = (0.1, [76, 196], [32, 96], None);
+    let load =
+        arrivals(&[(0.7, VOICE.1, VOICE.2, VOICE.3), (0.2, CHAT.1, CHAT.2, CHAT.3), best_effort], 8.0, 1);
     let answered = |share| {
         let mut scenario = scenario(Policy::Exact);
         scenario.settings.best_effort_share = share;
@@ -120,14 +120,17 @@ fn who_names_no_deadline_is_served_within_the_share_that_is_kept() {
         let in_time = met.filter(|record| record.ended < Instant::START + Span::from_millis(60_000));
         in_time.filter(|record| record.request.is_best_effort()).count()
     };
-    // Their work is a little more than 0.4 of what the node can do.
-    let (kept, left) = (answered(0.5), answered(0.0));
-    let came = load.iter().filter(|arrival| arrival.request.is_best_effort()).count();
-    assert!(kept + 3 >= came && kept > left, "{kept} of {came} with a share, {left} without");
+    // Their work is a little more than 0.4 of the node's capacity.
+    let (reserved, leftover) = (answered(0.5), answered(0.0));
+    let offered = load.iter().filter(|arrival| arrival.request.is_best_effort()).count();
+    assert!(
+        reserved + 3 >= offered && reserved > leftover,
+        "{reserved} of {offered} with a share, {leftover} without"
+    );
 }
 
 #[test]
-fn answers_that_turn_out_short_let_more_be_promised_and_few_promises_break() {
+fn short_answers_admit_more_requests_and_few_admitted_ones_are_late() {
     let load: Vec<Vec<Arrival>> = (0..4)
         .map(|seed| {
             let mut load =
@@ -149,7 +152,7 @@ fn answers_that_turn_out_short_let_more_be_promised_and_few_promises_break() {
 }
 
 #[test]
-fn targets_for_the_first_token_and_for_each_are_kept_or_refused() {
+fn ttft_and_tpot_targets_are_met_or_rejected() {
     let mut load = arrivals(&[(1.0, CHAT.1, CHAT.2, None)], 2.0, 3);
     for arrival in &mut load {
         let request = &mut arrival.request;
@@ -159,9 +162,9 @@ fn targets_for_the_first_token_and_for_each_are_kept_or_refused() {
     let summary = Summary::of(&records);
     assert!(summary.admitted_attainment() > 0.97, "{}", summary.admitted_attainment());
     let met = records.iter().filter(|record| record.is_met());
-    let kept =
+    let on_target =
         met.filter(|record| record.ttft() <= record.request.ttft && record.tpot() <= record.request.tpot);
-    assert_eq!(kept.count() as u64, summary.met);
-    let by_turn = Summary::of(&play(&scenario(Policy::Fifo), load));
-    assert!(summary.met > by_turn.met, "{} against {}", summary.met, by_turn.met);
+    assert_eq!(on_target.count() as u64, summary.met);
+    let with_fifo = Summary::of(&play(&scenario(Policy::Fifo), load));
+    assert!(summary.met > with_fifo.met, "{} against {}", summary.met, with_fifo.met);
 }

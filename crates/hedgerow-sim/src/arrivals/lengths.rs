@@ -1,4 +1,4 @@
-//! How long prompts and answers are.
+//! Distributions of prompt and answer lengths.
 
 use hedgerow_core::units::Tokens;
 use rand::RngExt as _;
@@ -7,31 +7,31 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use crate::channel::uniform;
 
-/// A distribution of lengths; none is ever 0.
+/// A distribution of token counts; a drawn length is at least 1.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lengths {
-    /// All of these as likely; never empty.
+    /// Each of these lengths with equal probability; never empty.
     OneOf(Vec<Tokens>),
-    /// All from the least to the most as likely.
+    /// Uniform over the whole numbers from `least` to `most`.
     Uniform {
-        /// The least.
+        /// The smallest length.
         least: Tokens,
-        /// The most; no less than the least.
+        /// The largest length; at least `least`.
         most: Tokens,
     },
-    /// Log-normal, as lengths of prompts and answers tend to be.
+    /// Log-normal, which approximates measured prompt and answer lengths.
     LogNormal {
-        /// Half of them are shorter.
+        /// The median length in tokens.
         median: f64,
         /// Standard deviation of the logarithm.
         sigma: f64,
-        /// Longer ones are cut to it.
+        /// The largest length; larger draws are clamped to it.
         most: Tokens,
     },
 }
 
 impl Lengths {
-    /// Whether a length can come up.
+    /// Whether a length can be drawn.
     pub fn contains(&self, length: &Tokens) -> bool {
         match self {
             Self::OneOf(choices) => choices.contains(length),
@@ -40,7 +40,7 @@ impl Lengths {
         }
     }
 
-    /// The longest that can come up.
+    /// The largest length that can be drawn.
     pub fn longest(&self) -> Tokens {
         match self {
             Self::OneOf(choices) => choices.iter().copied().max().unwrap_or_default(),
@@ -48,7 +48,7 @@ impl Lengths {
         }
     }
 
-    /// Draws one.
+    /// Draws one length.
     pub(super) fn draw(&self, draws: &mut ChaCha8Rng) -> Tokens {
         match self {
             Self::OneOf(choices) => choices[draws.random_range(0..choices.len())],
@@ -57,9 +57,9 @@ impl Lengths {
         }
     }
 
-    /// The length with as much below it as a standard normal number has.
+    /// Maps a standard normal number to the length at the same quantile (inverse transform).
     fn at_normal(&self, normal: f64) -> Tokens {
-        // Rounding may take the part up to 1.
+        // Φ may round to 1, so the index is clamped.
         let nth = |count: usize| ((uniform(normal) * count as f64) as usize).min(count - 1);
         match self {
             Self::OneOf(choices) => {
@@ -76,7 +76,7 @@ impl Lengths {
     }
 }
 
-/// Draws the lengths of a prompt and its answer whose logarithms, or ranks, go together: a Gaussian copula.
+/// Draws correlated lengths of a prompt and its answer through a Gaussian copula.
 pub(super) fn correlated(
     [prompts, outputs]: [&Lengths; 2],
     correlation: f64,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_and_answers_go_together_as_asked() {
+    fn prompt_and_answer_lengths_have_the_configured_correlation() {
         for correlation in [-0.5, 0.0, 0.7, 1.0] {
             let (prompts, outputs) = (log_normal(500.0), log_normal(100.0));
             let (mut first, mut second) = (ChaCha8Rng::seed_from_u64(1), ChaCha8Rng::seed_from_u64(2));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn correlated_choices_are_still_all_as_likely() {
+    fn correlated_choices_keep_uniform_marginals() {
         let choices = Lengths::OneOf(vec![Tokens(512), Tokens(128), Tokens(256)]);
         let (mut first, mut second) = (ChaCha8Rng::seed_from_u64(1), ChaCha8Rng::seed_from_u64(2));
         let mut pair = || correlated([&choices, &choices], 0.9, [&mut first, &mut second]);
@@ -155,6 +155,6 @@ mod tests {
             assert!((2_800..3_200).contains(&count), "{length}: {count} of 9,000");
         }
         let alike = pairs.iter().filter(|(prompt, output)| prompt == output).count();
-        assert!(alike > 6_000, "{alike} of 9,000 go together");
+        assert!(alike > 6_000, "{alike} of 9,000 are equal");
     }
 }

@@ -1,4 +1,4 @@
-//! Users: who comes when, and what they ask for.
+//! Arrivals: when requests arrive and what they ask for.
 
 mod lengths;
 mod process;
@@ -19,33 +19,32 @@ use crate::channel::{GainDraws, Gains};
 use crate::random::{self, Purpose};
 use process::Times;
 
-/// A request and what only its user knows.
+/// A request and the facts about it that the node does not know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
-    /// What the node is told.
+    /// The request as the node sees it.
     pub request: Request,
-    /// When it is told: not before the request has arrived, and later where somebody had to read it first.
-    pub told: Instant,
-    /// Tokens after which the answer ends by itself; at most what was asked for.
+    /// When the node is notified of it: at its arrival or later, where reading the request takes time.
+    pub notified: Instant,
+    /// Tokens after which the answer ends by itself; at most the request's limit.
     pub answer: Tokens,
-    /// When the user goes away; `None` means never.
+    /// When the user cancels; `None` means never.
     pub leaves: Option<Instant>,
-    /// Index of its class in [`crate::Scenario::classes`]; 0 where there are none.
+    /// Index of its class in [`crate::Scenario::classes`]; 0 if the scenario has no classes.
     pub class: usize,
-    /// Its channel's true gains; `None` where the node knows them.
+    /// Its channel's true gains; `None` if the node knows them exactly.
     pub truth: Option<Gains>,
 }
 
 impl Arrival {
-    /// A request of which the node is told at once, whose user waits for all of an answer of this length, and
-    /// which has nothing else to hide.
+    /// An arrival with an answer of this length: notified at once, never cancelled, its channel known exactly.
     pub fn of(request: Request, answer: Tokens) -> Self {
-        Self { told: request.arrived, answer, leaves: None, class: 0, truth: None, request }
+        Self { notified: request.arrived, answer, leaves: None, class: 0, truth: None, request }
     }
 }
 
-/// The scenario's arrivals in order of time. They depend on the seed and the users only, never on what the
-/// node does with them.
+/// The scenario's arrivals in order of time. They depend only on the seed and the users, not on the node's
+/// decisions (common random numbers).
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     /// Never empty.
@@ -75,7 +74,7 @@ pub(crate) struct Source<'a> {
     pub(crate) rate_per_s: f64,
 }
 
-/// One stream of draws for each thing that is drawn.
+/// One random stream for each drawn quantity.
 #[derive(Clone, Debug)]
 struct Draws {
     classes: ChaCha8Rng,
@@ -116,7 +115,7 @@ impl Arrivals {
         }
     }
 
-    /// How long somebody's prompt and answer may be.
+    /// Draws the prompt length and the output limit of a request of a class.
     fn lengths(&mut self, class: usize) -> (Tokens, Tokens) {
         let Users { prompts, outputs, length_correlation, .. } = &self.classes[class];
         let draws = &mut self.draws;
@@ -129,7 +128,7 @@ impl Arrivals {
         }
     }
 
-    /// By which link somebody comes, and its true gains where the node does not know them.
+    /// The request's link, and its true gains if the node does not know them exactly.
     fn link(&mut self, class: usize, request: &Request) -> (Option<Link>, Option<Gains>) {
         let Some(gains) = &mut self.gains else { return (None, None) };
         let drawn = gains.draw(request.arrived);
@@ -186,11 +185,11 @@ impl Iterator for Arrivals {
         let leaves = after(&users.patience_s, patience);
         let (link, truth) = self.link(class, &request);
         request.link = link;
-        Some(Arrival { told: arrived, answer, leaves, class, truth, request })
+        Some(Arrival { notified: arrived, answer, leaves, class, truth, request })
     }
 }
 
-/// The limit that the node is told, and what it knows of the length besides.
+/// The output limit of the request, and what the node knows about the answer's length.
 fn known(
     knowledge: OutputKnowledge,
     limit: Tokens,
@@ -208,7 +207,7 @@ fn known(
     }
 }
 
-/// A class, each as often as its rate says.
+/// Draws a class with probability proportional to its rate.
 fn pick(classes: &[Users], draws: &mut ChaCha8Rng) -> usize {
     if classes.len() == 1 {
         return 0;
@@ -219,13 +218,13 @@ fn pick(classes: &[Users], draws: &mut ChaCha8Rng) -> usize {
         point -= class.rate_per_s;
         point < 0.0
     };
-    // Rounding may leave a hair at the end.
+    // Rounding may leave a small remainder after the last class.
     classes.iter().position(is_here).unwrap_or(classes.len() - 1)
 }
 
-/// Uniform in a range.
+/// Draws a number uniformly from a range.
 fn within(range: Range, draws: &mut ChaCha8Rng) -> f64 {
     let part: f64 = draws.random();
-    // Rounding must not leave the range.
+    // Rounding must not exceed the range.
     (range.least + part * (range.most - range.least)).min(range.most)
 }

@@ -1,4 +1,4 @@
-//! When requests come.
+//! Arrival processes.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -11,61 +11,62 @@ use rand_distr::{Distribution as _, Exp1, Gamma};
 use crate::random::{self, Purpose};
 use crate::trace::{Trace, TraceFit, TraceRow};
 
-/// How requests follow each other. The mean rate is the users'.
+/// An arrival process. Its mean rate is that of the users.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Process {
-    /// Each whenever it likes: gaps are exponential.
+    /// Independent arrivals: gaps are exponential.
     Poisson,
     /// Gaps from a gamma distribution.
     Gamma {
-        /// Their coefficient of variation: 1 is Poisson, above it come bursts, below it they are more even.
+        /// Coefficient of variation of the gaps: 1 is Poisson, above 1 is bursty, below 1 is more regular.
         cv: f64,
     },
-    /// Poisson in busy times, nobody in between; both last exponentially long.
+    /// Interrupted Poisson process: Poisson arrivals in *on* periods, none in *off* periods; both have exponential
+    /// lengths.
     OnOff {
-        /// Mean length of a busy time in seconds.
+        /// Mean length of an *on* period in seconds.
         on_s: f64,
-        /// Mean length of the time in between.
+        /// Mean length of an *off* period in seconds.
         off_s: f64,
     },
-    /// Poisson with a rate that goes up and down: `rate·(1 + amplitude·cos(2π(t − peak)/period))`.
+    /// Poisson with a sinusoidal rate: `rate·(1 + amplitude·cos(2π(t − peak)/period))`.
     Diurnal {
         /// From one peak to the next, in seconds.
         period_s: f64,
-        /// Part of the mean by which the rate goes up and down; at most 1.
+        /// Amplitude of the rate as a fraction of its mean; at most 1.
         amplitude: f64,
-        /// When the first peak is.
+        /// Time of the first peak in seconds.
         peak_s: f64,
     },
-    /// As others once came.
+    /// Arrivals of a recorded trace.
     Trace(Replay),
 }
 
-/// A trace to be played again.
+/// A trace to replay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
-    /// What came.
+    /// The trace.
     pub trace: Arc<Trace>,
-    /// Where in it to begin, in seconds.
+    /// Where in the trace to begin, in seconds.
     pub start_s: f64,
-    /// How it is given the rate that is asked for.
+    /// How the trace is adapted to the configured rate.
     pub rate_by: RateBy,
-    /// How its lengths are made to fit.
+    /// How its lengths are scaled and limited.
     pub fit: TraceFit,
 }
 
-/// How a trace is given another rate.
+/// How a trace is adapted to another rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RateBy {
-    /// Each request stays with the same probability, whatever became of the others: gaps within a burst stay
-    /// as they were. Only a lower rate can be had.
+    /// Each request is kept independently with the same probability, so gaps within a burst stay as they were. Only
+    /// lower rates are possible.
     Thinning,
-    /// All gaps become longer or shorter by the same factor.
+    /// All gaps are multiplied by the same factor.
     Stretching,
 }
 
-/// Moments of arrivals, in order of time.
+/// Iterates over arrival times in increasing order.
 #[derive(Clone, Debug)]
 pub(super) struct Times {
     process: Process,
@@ -74,9 +75,9 @@ pub(super) struct Times {
     phases: ChaCha8Rng,
     thinning: ChaCha8Rng,
     last: Instant,
-    /// Whether it is a busy time, and until when (`on_off`).
+    /// Whether the current period is *on*, and when it ends (`on_off`).
     busy: Option<(bool, Instant)>,
-    /// The next row (`trace`).
+    /// Index of the next row (`trace`).
     row: usize,
 }
 
@@ -100,7 +101,7 @@ impl Times {
         }
     }
 
-    /// The next moment, with what the trace says of it; `None` at a trace's end.
+    /// The next arrival time, with the prompt and output lengths of a trace; `None` at a trace's end.
     pub(super) fn next(&mut self) -> Option<(Instant, Option<(u32, u32)>)> {
         let Self { rate_per_s, .. } = *self;
         let mut lengths = None;
@@ -113,7 +114,7 @@ impl Times {
             }
             Process::OnOff { on_s, off_s } => self.next_busy(on_s, off_s),
             Process::Diurnal { period_s, amplitude, peak_s } => loop {
-                // As many as at the peak, of which the part stays that there is now (Lewis and Shedler).
+                // Thinning (Lewis and Shedler): candidates at the peak rate, kept with probability rate(t)/peak rate.
                 self.last = self.last + self.gap(rate_per_s * (1.0 + amplitude));
                 let turn = TAU * (self.last.as_seconds() - peak_s) / period_s;
                 let stays = (1.0 + amplitude * turn.cos()) / (1.0 + amplitude);
@@ -130,7 +131,7 @@ impl Times {
         Some((self.last, lengths))
     }
 
-    /// The time to the next of a Poisson process.
+    /// Draws a gap of a Poisson process.
     fn gap(&mut self, rate_per_s: f64) -> Span {
         let gap: f64 = Exp1.sample(&mut self.gaps);
         Span::from_seconds(gap / rate_per_s)
@@ -149,7 +150,7 @@ impl Times {
                 let is_on = phases.random::<f64>() < on_s / (on_s + off_s);
                 (is_on, now + lasts(is_on, phases))
             });
-            // Exponential gaps remember nothing, so each busy time begins with a new one.
+            // Exponential gaps are memoryless, so each *on* period begins with a new one.
             let next = if is_on { now + self.gap(busy_rate_per_s) } else { until };
             if is_on && next < until {
                 return next;
@@ -180,7 +181,7 @@ impl Times {
 mod tests {
     use super::*;
 
-    /// Moments of all arrivals before `end_s`.
+    /// Times of all arrivals before `end_s`.
     fn times_s(process: &Process, rate_per_s: f64, end_s: f64) -> Vec<f64> {
         let mut times = Times::new(process, rate_per_s, 1);
         std::iter::from_fn(|| times.next())
@@ -196,7 +197,7 @@ mod tests {
         variance.sqrt() / mean
     }
 
-    /// Variance of the numbers in windows of a length, over their mean: 1 for Poisson.
+    /// Index of dispersion: variance of the counts per window over their mean, 1 for Poisson.
     fn dispersion(times_s: &[f64], end_s: f64, window_s: f64) -> f64 {
         let mut counts = vec![0_u32; (end_s / window_s) as usize];
         times_s.iter().for_each(|at_s| counts[(at_s / window_s) as usize] += 1);
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn gamma_gaps_have_the_rate_and_the_variation_that_were_asked_for() {
+    fn gamma_gaps_have_the_configured_rate_and_variation() {
         for cv in [0.5, 1.0, 2.0] {
             let times_s = times_s(&Process::Gamma { cv }, 2.0, 20_000.0);
             // Four standard deviations of a renewal process' count.
@@ -229,18 +230,18 @@ mod tests {
         let (on_s, off_s, rate) = (10.0, 30.0, 4.0);
         let times_s = times_s(&Process::OnOff { on_s, off_s }, rate, 200_000.0);
         assert!((times_s.len() as f64 / 800_000.0 - 1.0).abs() < 0.05, "{}", times_s.len());
-        // An on-off Poisson process in the long run: 1 + 2·λ·(off/(on + off))²·on, with λ in busy times; a
-        // window of 2,000 s is long beside its relaxation time of 7.5 s.
+        // An on-off Poisson process in the long run: 1 + 2·λ·(off/(on + off))²·on, with the rate λ of *on* periods;
+        // a window of 2,000 s is long compared with its relaxation time of 7.5 s.
         let expected = 1.0 + 2.0 * 16.0 * 0.75_f64.powi(2) * 10.0;
         let measured = dispersion(&times_s, 200_000.0, 2_000.0);
         assert!((measured / expected - 1.0).abs() < 0.5, "{measured} is not {expected}");
-        // Nobody comes in between: gaps of more than ten seconds are common.
+        // No request arrives in an *off* period: gaps of more than ten seconds are common.
         let pauses = times_s.windows(2).filter(|pair| pair[1] - pair[0] > 10.0).count();
         assert!(pauses > 3_000, "{pauses} pauses of some 5,000");
     }
 
     #[test]
-    fn a_day_has_its_peak_and_its_night() {
+    fn a_diurnal_process_has_its_peak_and_its_trough() {
         let process = Process::Diurnal { period_s: 1_000.0, amplitude: 0.8, peak_s: 250.0 };
         let times_s = times_s(&process, 5.0, 50_000.0);
         assert!((times_s.len() as f64 / 250_000.0 - 1.0).abs() < 0.02, "{}", times_s.len());
@@ -266,15 +267,15 @@ mod tests {
     }
 
     #[test]
-    fn a_thinned_trace_has_the_rate_asked_for_and_keeps_its_gaps() {
+    fn a_thinned_trace_has_the_configured_rate_and_keeps_its_gaps() {
         let times_s = times_s(&bursts(RateBy::Thinning, 1_000.0), 0.5, f64::MAX);
         assert!((times_s.len() as f64 - 2_500.0).abs() < 4.0 * 1250_f64.sqrt(), "{}", times_s.len());
-        assert!(times_s.iter().all(|at_s| at_s % 10.0 < 1.0), "each stands where it stood");
-        assert!(cv_of_gaps(&times_s) > 1.5, "and bursts stay bursts");
+        assert!(times_s.iter().all(|at_s| at_s % 10.0 < 1.0), "kept requests keep their times");
+        assert!(cv_of_gaps(&times_s) > 1.5, "bursts stay bursty");
     }
 
     #[test]
-    fn a_stretched_trace_has_the_rate_asked_for_and_every_request() {
+    fn a_stretched_trace_has_the_configured_rate_and_every_request() {
         let at = |rate| times_s(&bursts(RateBy::Stretching, 0.0), rate, f64::MAX);
         for rate in [0.5, 4.0] {
             let times_s = at(rate);

@@ -4,59 +4,59 @@ use hedgerow_core::time::Span;
 
 use super::Lengths;
 
-/// Who asks for what (`model.md §5`).
+/// When arrivals end; requests that have arrived are still served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// After this number of requests.
+    Requests(u64),
+    /// After this time.
+    Duration(Span),
+}
+
+/// What users ask for (`model.md §5`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Users {
-    /// Arrivals a second on average, above 0.
+    /// Mean arrival rate per second, above 0.
     pub rate_per_s: f64,
     /// Prompt lengths `s_i`.
     pub prompts: Lengths,
     /// Output limits `n_i`.
     pub outputs: Lengths,
-    /// How prompt and output go together, from -1 to 1; `None`: not at all.
+    /// Correlation of prompt and output lengths, from -1 to 1; `None` for independent lengths.
     pub length_correlation: Option<f64>,
-    /// The part of its limit that an answer takes.
+    /// Answer length as a fraction of the output limit.
     pub answer_part: Range,
-    /// Latency requirement `τ_i` from arrival, in seconds; `None` where nobody has one.
+    /// Latency requirement `τ_i` from arrival, in seconds; `None` for best-effort requests.
     pub deadline_s: Option<Range>,
     /// Accuracy requirement `a_i`, within 0..=1.
     pub min_quality: Range,
-    /// What serving one of them is worth, `v_i`.
+    /// The value `v_i` of serving a request.
     pub value: u32,
-    /// What is sent up besides the prompt's tokens, in bytes.
+    /// Uplink payload besides the prompt's tokens, in bytes.
     pub payload_bytes: Option<Range>,
-    /// What is sent down besides the answer's tokens, in bytes.
+    /// Downlink payload besides the answer's tokens, in bytes.
     pub answer_bytes: Option<Range>,
-    /// After how many seconds a user goes away unserved; `None` where nobody does.
+    /// Time from arrival in seconds after which a user cancels; `None` if users never cancel.
     pub patience_s: Option<Range>,
 }
 
-/// When no more requests arrive; those that have arrived are still served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// After so many.
-    Requests(u64),
-    /// After so long.
-    Duration(Span),
-}
-
-/// What the node knows of the answers' lengths beforehand.
+/// What the node knows about answer lengths in advance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OutputKnowledge {
-    /// Their limits.
+    /// The output limits.
     Limit,
-    /// The lengths themselves.
+    /// The exact lengths.
     Oracle,
-    /// What callers expect: the length times a factor, times a log-normal error of a median of 1.
+    /// The users' hints: the length times a factor, times a log-normal error with median 1.
     Hint {
-        /// Above 1 they expect too much.
+        /// Bias of the hints; above 1 they are too long.
         factor: f64,
         /// Standard deviation of the error's logarithm.
         sigma: f64,
     },
 }
 
-/// The uniform distribution between two numbers, or one number when both are the same.
+/// The uniform distribution between two numbers; a constant if both are equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// The smallest number.

@@ -1,4 +1,4 @@
-//! Fading: what echoes do to a signal within metres and milliseconds.
+//! Small-scale fading: multipath interference within metres and milliseconds.
 
 use std::f64::consts::TAU;
 
@@ -9,29 +9,30 @@ use rand_distr::{Distribution as _, Exp1, StandardNormal};
 
 use super::Cell;
 
-/// Echoes from so many directions. More would be closer to Rayleigh: the mean of `|h|⁴` is 2 − 1/16.
+/// Number of scattered paths. More would be closer to Rayleigh: the mean of `|h|⁴` is 2 − 1/16.
 const ECHOES: usize = 16;
 
-/// What the channel does to the power besides losing it over the distance.
+/// The model of small-scale fading, on top of path loss and shadowing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fading {
-    /// Nothing.
+    /// No fading.
     None,
-    /// `|h|² ~ Exp(1)`, drawn once for each request: the block is the interval in which it is scheduled.
+    /// Block fading `|h|² ~ Exp(1)`, drawn once per request: the block is the interval in which it is scheduled.
     Rayleigh,
-    /// A direct path besides the echoes, drawn once for each request. Where some users do not see the node,
-    /// they have [`Fading::Rayleigh`].
+    /// Block fading with a direct path and scattered paths, drawn once per request. Users without line of sight
+    /// have [`Fading::Rayleigh`].
     Rician(Direct),
-    /// Echoes that change as the user moves, averaged over each slot.
+    /// Scattered paths that change as the user moves (Jakes), averaged over each slot.
     Jakes {
-        /// How often the channel is looked at within a slot.
+        /// Sampling interval of the channel within a slot.
         step: Span,
-        /// The direct path of those who see the node, if they have one.
+        /// The direct path of users with line of sight, if there is one.
         direct: Option<Direct>,
     },
 }
 
-/// How much stronger the direct path is than all echoes together: `K`, normally distributed in decibels.
+/// The Rician factor `K`: power of the direct path over that of all scattered paths, normally distributed in
+/// decibels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Direct {
     /// Its mean.
@@ -40,25 +41,25 @@ pub struct Direct {
     pub k_sigma_db: f64,
 }
 
-/// The fading part of a gain each way, `|h|²`: what there is, and what the node measured some time before.
+/// The fading factor `|h|²` of a gain each way: the true one, and the one the node measured earlier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Faded {
     pub(super) truth: [f64; 2],
     pub(super) measured: [f64; 2],
 }
 
-/// Draws one request's fading after the other.
+/// Draws the fading of one request after another.
 #[derive(Clone, Debug)]
 pub(super) struct Fader {
     fading: Fading,
     doppler_hz: f64,
-    /// How old a measurement is.
+    /// Age of a measurement.
     delay: Span,
-    /// Length of the slots.
+    /// Lengths of the uplink and downlink slots.
     slots: [Span; 2],
     draws: ChaCha8Rng,
-    /// What comes between a measurement and its use has draws of its own, so that knowing less changes
-    /// nothing about the channel.
+    /// The change between a measurement and its use has its own stream, so that the channel does not depend on what
+    /// the node knows.
     later: ChaCha8Rng,
 }
 
@@ -69,8 +70,7 @@ impl Fader {
         Self { fading: *fading, doppler_hz, delay, slots: *slots, draws, later }
     }
 
-    /// The next request's fading, for a user who sees the node or not and hears and is heard so well on
-    /// average, up and down.
+    /// Draws the fading of the next request, given line of sight and the mean uplink and downlink SNR.
     pub(super) fn draw(&mut self, in_sight: bool, snr: [f64; 2]) -> Faded {
         match self.fading {
             Fading::None => Faded { truth: [1.0; 2], measured: [1.0; 2] },
@@ -87,10 +87,10 @@ impl Fader {
         }
     }
 
-    /// One draw for both slots. What was measured before is correlated with it as Clarke's model has it.
+    /// Draws one fading for both slots. The earlier measurement is correlated with it as in Clarke's model.
     fn block(&mut self, direct: Option<Direct>) -> Faded {
         let (line, echoes) = direct.map_or((0.0, 1.0), |direct| direct.amplitudes(&mut self.draws));
-        // Only the angle between direct path and echoes matters, and it is as likely as any other.
+        // Only the angle between the direct and the scattered paths matters, and it is uniform.
         let power = |x: f64, y: f64| (line + echoes * x).powi(2) + (echoes * y).powi(2);
         let (truth, echo_x, echo_y) = match direct {
             None => {
@@ -114,7 +114,7 @@ impl Fader {
 }
 
 impl Direct {
-    /// Amplitudes of the direct path and of the echoes, whose powers add up to 1.
+    /// Amplitudes of the direct path and of the scattered paths; their powers add up to 1.
     fn amplitudes(self, draws: &mut ChaCha8Rng) -> (f64, f64) {
         let normal: f64 = StandardNormal.sample(draws);
         let k = 10_f64.powf((self.k_db + self.k_sigma_db * normal) / 10.0);
@@ -122,19 +122,19 @@ impl Direct {
     }
 }
 
-/// Correlation of echoes some time apart (Clarke): `J0(2π·f_D·t)`.
+/// Autocorrelation of the scattered paths at a time lag (Clarke): `J0(2π·f_D·t)`.
 pub(crate) fn correlation(doppler_hz: f64, apart: Span) -> f64 {
     libm::j0(TAU * doppler_hz * apart.as_seconds())
 }
 
-/// A complex number whose square has the mean 1.
+/// Draws a complex Gaussian number with mean square 1.
 fn gaussian(draws: &mut ChaCha8Rng) -> (f64, f64) {
     let mut part = || -> f64 { StandardNormal.sample(&mut *draws) };
     (part() * 0.5_f64.sqrt(), part() * 0.5_f64.sqrt())
 }
 
-/// One user's channel while it moves: echoes from drawn directions, each with the Doppler shift of its angle
-/// (Clarke 1968, Jakes 1974).
+/// The channel of a moving user: scattered paths from random directions, each with the Doppler shift of its
+/// angle (Clarke 1968, Jakes 1974).
 ///
 /// ```text
 /// h(t) = 1/√N · Σ e^(j(2π·f_D·cos α·t + φ))         E[h(t)·h*(t+τ)] = J0(2π·f_D·τ)
@@ -158,18 +158,18 @@ impl Moving {
         Self { waves }
     }
 
-    /// `|h|²` that gives the slot's mean efficiency if it stood still, for a slot that begins `before` now.
+    /// The constant `|h|²` with the slot's mean spectral efficiency, for a slot that begins `before` now.
     ///
     /// ```text
     /// (2^E[log2(1 + SNR·|h|²)] − 1) / SNR
     /// ```
     ///
-    /// That is how link-level abstractions turn a varying signal into one that a table of rates can be asked
-    /// for (capacity-effective SNR).
+    /// Link-level abstractions call it the capacity-effective SNR: a varying signal becomes one value for a rate
+    /// table.
     fn average(&self, before: Span, slot: Span, step: Span, snr: f64) -> f64 {
         let count = (slot.0.div_ceil(step.0.max(1))).max(1);
         let step_s = step.as_seconds();
-        // Each wave turns by the same angle from step to step: two numbers instead of a sine each.
+        // Each wave rotates by a constant angle per step, so a complex product replaces a sine and a cosine.
         let mut waves: Vec<_> = self
             .waves
             .iter()
@@ -189,7 +189,7 @@ impl Moving {
             }
             bits += (snr * (sum_x * sum_x + sum_y * sum_y)).ln_1p();
         }
-        // Without any signal the limit is the mean power, which nobody will use.
+        // At SNR 0 the limit is the mean power; no caller uses it.
         if snr > 0.0 { (bits / count as f64).exp_m1() / snr } else { 1.0 }
     }
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_out_of_sight_has_no_direct_path() {
+    fn a_user_without_line_of_sight_has_no_direct_path() {
         let mut fader = fader(Fading::Rician(Direct { k_db: 20.0, k_sigma_db: 0.0 }), 0.0, Span::ZERO);
         let fourth = mean((0..40_000).map(|_| fader.draw(false, [1.0; 2]).truth[0].powi(2)));
         assert!((fourth / 2.0 - 1.0).abs() < 0.05, "E|h|⁴ of Rayleigh is 2, not {fourth}");
@@ -262,17 +262,17 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_averages_what_changes_within_it_and_nothing_else() {
+    fn a_slot_averages_only_the_changes_within_it() {
         let spread = |doppler_hz| {
             let fading = Fading::Jakes { step: STEP, direct: None };
             let mut fader = fader(fading, doppler_hz, Span::ZERO);
             let powers: Vec<f64> = (0..3_000).map(|_| fader.draw(true, [0.01; 2]).truth[0]).collect();
-            // At so low an SNR rates are proportional to power, so the mean stays.
+            // At so low an SNR the rate is proportional to the power, so the mean stays 1.
             let mean = mean(powers.iter().copied());
             assert!((mean - 1.0).abs() < 0.08, "{doppler_hz} Hz: {mean}");
             (powers.iter().map(|power| (power - mean).powi(2)).sum::<f64>() / 3_000.0).sqrt()
         };
-        // Standing still it is Rayleigh's: 1. Walking sees some six coherence times, a car far more.
+        // Without movement it is that of Rayleigh fading: 1. A pedestrian sees about six coherence times, a car more.
         let [still, walking, driving] = [0.0, 9.73, 97.3].map(spread);
         assert!((still - 1.0).abs() < 0.1, "{still}");
         assert!(walking < 0.6 && driving < 0.6 * walking, "{walking}, {driving}");
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_measurement_is_as_good_as_its_age() {
+    fn the_correlation_of_a_measurement_falls_with_its_age() {
         for (doppler_hz, fading) in
             [(9.73, Fading::Rayleigh), (9.73, Fading::Rician(Direct { k_db: -30.0, k_sigma_db: 0.0 }))]
         {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn knowing_less_does_not_change_the_channel() {
+    fn the_measurement_delay_does_not_change_the_channel() {
         for fading in [Fading::Rayleigh, Fading::Jakes { step: STEP, direct: None }] {
             let truths = |delay| {
                 let mut fader = fader(fading, 9.73, delay);

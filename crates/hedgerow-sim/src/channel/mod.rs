@@ -1,7 +1,6 @@
-//! The radio channel of one user: where it stands, what distance, shadows and echoes leave of its signal, and
-//! what the node knows of that.
+//! The radio channel of a user: its place, path loss, shadowing and fading, and the node's estimate of the gain.
 //!
-//! Rates and shares follow from the gain in the core's allocator.
+//! The core's allocator turns the gain into rates and shares.
 
 mod fading;
 mod path_loss;
@@ -23,36 +22,36 @@ use fading::{Faded, Fader};
 use places::Places;
 use shadowing::Field;
 
-/// Over this distance whether one sees the node correlates (TR 38.901, table 7.6.3.1-2): out of doors, and in.
+/// Correlation distance of the line-of-sight state (TR 38.901, table 7.6.3.1-2): outdoors and indoors.
 const SIGHT_CORRELATION_M: [f64; 2] = [50.0, 10.0];
 
-/// Where users stand and what their channel does (`model.md §1`).
+/// The radio cell: where users are and how their channels behave (`model.md §1`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// No user stands nearer to the node than this, in metres.
+    /// Least distance of a user from the node in metres.
     pub min_distance_m: f64,
     /// Radius of the cell in metres.
     pub radius_m: f64,
-    /// What echoes do.
+    /// The small-scale fading.
     pub fading: Fading,
     /// Payload of one token in bits, `b`; the same both ways.
     pub bits_per_token: f64,
-    /// What distance does.
+    /// The path loss and the line of sight.
     pub propagation: Propagation,
-    /// What stands in the way of those in sight of the node and of those who are not; `None`: nothing.
+    /// Shadowing of users with and without line of sight; `None` for no shadowing.
     pub shadowing: Option<[Shadowing; 2]>,
-    /// So many users walk about and ask again and again; 0: everybody asks once, from a place of its own.
+    /// Number of moving users who send all requests; 0 gives each request a user at a place of its own.
     pub walkers: u32,
-    /// How fast users move, in metres a second.
+    /// Speed of the users in metres per second.
     pub speed_m_per_s: f64,
-    /// Lengths of the slots, up and down: what moving fading is averaged over.
+    /// Lengths of the uplink and downlink slots, over which Jakes fading is averaged.
     pub slots: [Span; 2],
-    /// Ratio of signal to noise over the whole band for a gain of 1, up and down, less the modem's gap.
+    /// SNR over the whole band at a gain of 1, uplink and downlink, less the modem's gap.
     pub snr_of_gain: [f64; 2],
 }
 
 impl Cell {
-    /// A cell with one line of path loss, without shadows, whose users do not move.
+    /// A cell with the macro path loss, no shadowing and users at rest.
     pub const fn simple(min_distance_m: f64, radius_m: f64, fading: Fading, bits_per_token: f64) -> Self {
         Self {
             min_distance_m,
@@ -69,12 +68,12 @@ impl Cell {
     }
 }
 
-/// What the node knows of a channel.
+/// How well the node knows a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChannelKnowledge {
-    /// Standard deviation of its estimate's error in decibels.
+    /// Standard deviation of the estimate's error in decibels.
     pub error_db: f64,
-    /// How old its estimate is.
+    /// Age of the estimate.
     pub delay: Span,
 }
 
@@ -93,25 +92,25 @@ pub struct Gains {
     pub downlink: f64,
 }
 
-/// One user's channel when it asks.
+/// The channel of a user at its request's arrival.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Drawn {
-    /// What the node takes it to be.
+    /// The node's estimate.
     pub(crate) known: Gains,
-    /// What it is; `None` where the node knows.
+    /// The true gains; `None` if the node knows them exactly.
     pub(crate) truth: Option<Gains>,
 }
 
-/// Draws one user's gains after the other.
+/// Draws the gains of one request after another.
 #[derive(Clone, Debug)]
 pub(crate) struct GainDraws {
     propagation: Propagation,
     snr_of_gain: [f64; 2],
     knowledge: ChannelKnowledge,
     places: Places,
-    /// Where the node is in sight, if that is drawn.
+    /// Random field of the line-of-sight state, if that is drawn.
     sight: Option<Field>,
-    /// Depths of the shadows: standard deviation and map for those in sight of the node, and for the others.
+    /// Standard deviation and random field of the shadowing, for users with and without line of sight.
     shadows: Option<[(f64, Field); 2]>,
     fader: Fader,
     errors: ChaCha8Rng,
@@ -138,7 +137,7 @@ impl GainDraws {
         }
     }
 
-    /// The channel of the user who asks now; `now` never goes back.
+    /// Draws the channel of a request that arrives now; `now` never decreases.
     pub(crate) fn draw(&mut self, now: Instant) -> Drawn {
         let place = self.places.draw(now);
         let distance_m = place[0].hypot(place[1]);
@@ -158,20 +157,20 @@ impl GainDraws {
         Drawn { known: gains(measured.map(|power| power * error)), truth: Some(gains(truth)) }
     }
 
-    /// The chance of sight depends on the distance; where it falls is a matter of place, so that neighbours
-    /// see alike.
+    /// Whether there is line of sight at a place. Its probability depends on the distance; a random field decides, so
+    /// that nearby users have the same state.
     fn is_in_sight(&self, place: [f64; 2], distance_m: f64) -> bool {
         let probability = self.propagation.sight_probability(distance_m);
         self.sight.as_ref().map_or(probability >= 1.0, |field| uniform(field.at(place)) < probability)
     }
 }
 
-/// Decibels as a factor.
+/// Converts decibels to a factor.
 pub(crate) fn from_db(db: f64) -> f64 {
     10_f64.powf(db / 10.0)
 }
 
-/// The part of all normal numbers below one: Φ(z).
+/// The standard normal distribution function Φ(z).
 pub(crate) fn uniform(normal: f64) -> f64 {
     0.5 * libm::erfc(-normal / std::f64::consts::SQRT_2)
 }
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn carries_what_shannon_says_for_20_dbm_over_100_m_and_20_mhz() {
+    fn the_rate_is_shannons_for_20_dbm_over_100_m_and_20_mhz() {
         // By hand: noise −174 dBm/Hz + 73.01 dB = −100.99 dBm; received 20 − 90.5 = −70.5 dBm;
         // a ratio of 30.49 dB = 1119.4, so 20 MHz · log2(1120.4) = 202.60 Mbit/s.
         let uplink = Channel {
@@ -225,7 +224,7 @@ mod tests {
 
     #[test]
     fn rayleigh_fading_leaves_the_mean_power_as_it_is() {
-        // The same places: their ratio is the fading alone.
+        // Both cells have the same places, so the ratio is the fading alone.
         let ratios: Vec<f64> = gains(&cell(Fading::Rayleigh))
             .zip(gains(&cell(Fading::None)))
             .map(|(faded, still)| faded / still)
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_in_sight_as_the_distance_lets() {
+    fn the_share_of_users_in_sight_is_that_of_the_distance() {
         let propagation = Propagation {
             path_loss: PathLoss::Umi,
             carrier_ghz: 3.5,
@@ -246,7 +245,7 @@ mod tests {
             user_height_m: 1.5,
             sight: Sight::Drawn,
         };
-        // Everybody 50 m away, where 52 % are in sight; one map a seed, so many seeds.
+        // All users are 50 m away, where 52 % have line of sight; each seed has one field, so many seeds are needed.
         let cell = Cell { min_distance_m: 50.0, radius_m: 50.0, propagation, ..cell(Fading::None) };
         let loss_db = |in_sight| propagation.loss_db(50.0, in_sight);
         let halfway = from_db(-(loss_db(true) + loss_db(false)) / 2.0);
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn shadows_have_the_depth_that_was_asked_for() {
+    fn shadowing_has_the_configured_deviation() {
         let shadowing = Shadowing { sigma_db: 6.0, correlation_m: 5.0 };
         let shaded = Cell { shadowing: Some([shadowing; 2]), ..cell(Fading::None) };
         let depths: Vec<f64> = gains(&shaded)
@@ -268,13 +267,13 @@ mod tests {
             .map(|(shaded, clear)| 10.0 * (shaded / clear).log10())
             .take(10_000)
             .collect();
-        // One map of 250 m has some thousand independent places.
+        // A field of 250 m has about a thousand independent places.
         let (mean, deviation) = mean_and_deviation(&depths);
         assert!(mean.abs() < 0.8 && (deviation - 6.0).abs() < 0.6, "{mean} ± {deviation} dB");
     }
 
     #[test]
-    fn an_estimate_is_off_by_as_much_as_was_asked_for_and_the_truth_stays() {
+    fn an_estimate_has_the_configured_error_and_the_true_gain_stays() {
         let knowledge = ChannelKnowledge { error_db: 3.0, delay: Span::ZERO };
         let cell = cell(Fading::Rayleigh);
         let drawn: Vec<Drawn> = draws(&cell, knowledge).take(10_000).collect();

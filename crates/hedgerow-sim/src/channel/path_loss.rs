@@ -1,44 +1,44 @@
-//! What distance takes from a signal, and who stands in sight of the node (3GPP TR 38.901, clause 7.4).
+//! Path loss and line-of-sight probability (3GPP TR 38.901, clause 7.4).
 
 use serde::{Deserialize, Serialize};
 
-/// The speed of light in metres a second.
+/// The speed of light in metres per second.
 const LIGHT_M_PER_S: f64 = 299_792_458.0;
-/// Height of the ground's clutter, `h_E`, for users of at most [`USER_HEIGHT_M_MAX`].
+/// Effective environment height `h_E` in metres, for users of at most [`USER_HEIGHT_M_MAX`].
 const CLUTTER_M: f64 = 1.0;
-/// Above it, TR 38.901 draws `h_E`, which is not done here.
+/// Largest user height in metres; above it TR 38.901 draws `h_E`, which is not implemented.
 pub(crate) const USER_HEIGHT_M_MAX: f64 = 13.0;
 
-/// How a signal gets weaker with distance.
+/// A path loss model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathLoss {
-    /// `128.1 + 37.6·log10(d/km)`: one line for everybody.
+    /// `128.1 + 37.6·log10(d/km)`, with or without line of sight.
     Macro,
-    /// Street canyons of a city, the node below the roofs.
+    /// UMi street canyon: the node is below the roofs.
     Umi,
-    /// A city, the node above the roofs.
+    /// UMa: the node is above the roofs.
     Uma,
-    /// An open office, everybody in the same room.
+    /// InH open office: all users are in the same room.
     Inh,
 }
 
-/// Whether users see the node.
+/// Whether users have line of sight to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sight {
-    /// As likely as TR 38.901, table 7.4.2-1, has it.
+    /// Drawn with the probability of TR 38.901, table 7.4.2-1.
     Drawn,
-    /// All of them.
+    /// All users have it.
     Always,
-    /// None of them.
+    /// No user has it.
     Never,
 }
 
-/// What the path loss depends on besides the distance.
+/// The parameters of the path loss besides the distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Propagation {
-    /// Which equations.
+    /// The path loss model.
     pub path_loss: PathLoss,
     /// Carrier frequency in GHz.
     pub carrier_ghz: f64,
@@ -46,17 +46,17 @@ pub struct Propagation {
     pub node_height_m: f64,
     /// Height of the users' antennas in metres.
     pub user_height_m: f64,
-    /// Who sees the node.
+    /// Which users have line of sight.
     pub sight: Sight,
 }
 
-/// Loss of power over a distance, in decibels.
+/// The macro path loss over a distance, in decibels.
 ///
 /// ```text
 /// PL = 128.1 + 37.6 · log10(d / km)
 /// ```
 ///
-/// The simple macro-cell model of many edge papers; which one the paper uses is not known.
+/// This is the simple macro-cell model of many edge papers; the paper does not say which model it uses.
 ///
 /// # Examples
 ///
@@ -68,7 +68,7 @@ pub fn path_loss_db(distance_m: f64) -> f64 {
 }
 
 impl Propagation {
-    /// One line for everybody.
+    /// The macro model.
     pub const MACRO: Self = Self {
         path_loss: PathLoss::Macro,
         carrier_ghz: 2.0,
@@ -77,7 +77,7 @@ impl Propagation {
         sight: Sight::Never,
     };
 
-    /// Loss over a distance on the ground, in decibels (TR 38.901, table 7.4.1-1).
+    /// Path loss over a horizontal distance, in decibels (TR 38.901, table 7.4.1-1).
     pub fn loss_db(&self, distance_m: f64, in_sight: bool) -> f64 {
         let Self { carrier_ghz, node_height_m, user_height_m, .. } = *self;
         let slant_m = distance_m.hypot(node_height_m - user_height_m);
@@ -97,7 +97,8 @@ impl Propagation {
         if in_sight { sighted_db } else { sighted_db.max(hidden_db) }
     }
 
-    /// In sight the loss grows faster beyond the breakpoint, where the ground's reflection cancels.
+    /// Line-of-sight loss with two slopes: it grows faster beyond the breakpoint, where the ground reflection
+    /// cancels the direct path.
     fn broken_line_db(&self, distance_m: f64, slant: f64, at_1_m: f64, slope: f64, bend: f64) -> f64 {
         let carrier_db = 20.0 * self.carrier_ghz.log10();
         let breakpoint_m = self.breakpoint_m();
@@ -108,14 +109,13 @@ impl Propagation {
         at_1_m + 40.0 * slant + carrier_db - bend * (breakpoint_m.powi(2) + height_m.powi(2)).log10()
     }
 
-    /// `d'_BP = 4·(h_BS − h_E)·(h_UT − h_E)·f/c`.
+    /// The breakpoint distance `d'_BP = 4·(h_BS − h_E)·(h_UT − h_E)·f/c`.
     fn breakpoint_m(&self) -> f64 {
         let above = (self.node_height_m - CLUTTER_M) * (self.user_height_m - CLUTTER_M);
         4.0 * above * self.carrier_ghz * 1e9 / LIGHT_M_PER_S
     }
 
-    /// Probability of seeing the node over a distance on the ground (TR 38.901, table 7.4.2-1; the office is
-    /// the open one).
+    /// Line-of-sight probability over a horizontal distance (TR 38.901, table 7.4.2-1; the office is the open one).
     pub fn sight_probability(&self, distance_m: f64) -> f64 {
         match self.sight {
             Sight::Always => return 1.0,
@@ -129,7 +129,7 @@ impl Propagation {
         match self.path_loss {
             PathLoss::Macro => 0.0,
             PathLoss::Umi => near_18_m(36.0),
-            // The factor for users above 13 m is 1 for all who are allowed here.
+            // The height factor applies above 13 m only, and no such user is allowed here.
             PathLoss::Uma => near_18_m(63.0),
             PathLoss::Inh if distance_m <= 5.0 => 1.0,
             PathLoss::Inh if distance_m <= 49.0 => (-(distance_m - 5.0) / 70.8).exp(),
@@ -137,14 +137,14 @@ impl Propagation {
         }
     }
 
-    /// Doppler shift of a user who walks straight to the node, in hertz: `v·f/c`.
+    /// Maximum Doppler shift in hertz: `v·f/c`, for a user who moves straight to the node.
     pub fn doppler_hz(&self, speed_m_per_s: f64) -> f64 {
         speed_m_per_s * self.carrier_ghz * 1e9 / LIGHT_M_PER_S
     }
 }
 
 impl PathLoss {
-    /// Height of the node's antenna that the equations are meant for.
+    /// The default height of the node's antenna in metres, for which the equations hold.
     pub(crate) fn usual_node_height_m(self) -> f64 {
         match self {
             Self::Macro | Self::Uma => 25.0,
@@ -153,7 +153,7 @@ impl PathLoss {
         }
     }
 
-    /// Distances on the ground that the equations are meant for, in metres.
+    /// Range of horizontal distances for which the equations hold, in metres.
     pub(crate) fn valid_m(self) -> (f64, f64) {
         match self {
             Self::Macro => (f64::MIN_POSITIVE, f64::MAX),
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    /// `(distance, in sight, out of sight)`, to a twentieth of a decibel.
+    /// Checks rows of `(distance, loss with line of sight, loss without)` to 0.051 dB.
     fn check_losses(path_loss: PathLoss, expected: &[(f64, f64, f64)]) {
         for &(distance_m, sighted, hidden) in expected {
             let propagation = at_3_5_ghz(path_loss);
@@ -203,20 +203,20 @@ mod tests {
     }
 
     #[test]
-    fn a_city_from_above_the_roofs_loses_what_table_7_4_1_1_says() {
+    fn the_urban_macro_loss_is_that_of_table_7_4_1_1() {
         // 100 m: slant 102.72 m, 28 + 22·2.01166 + 10.881 = 83.14; 13.54 + 39.08·2.01166 + 10.881 = 103.04.
         // 1 km, beyond the breakpoint of 560.4 m: 28 + 40·3.00012 + 10.881 − 9·log10(560.4² + 23.5²) = 109.4.
         check_losses(PathLoss::Uma, &[(100.0, 83.14, 103.04), (1000.0, 109.40, 141.67)]);
     }
 
     #[test]
-    fn an_office_loses_what_table_7_4_1_1_says() {
+    fn the_office_loss_is_that_of_table_7_4_1_1() {
         // 20 m: slant 20.056 m, 32.4 + 17.3·1.30225 + 10.881 = 65.81; 17.3 + 38.3·1.30225 + 24.9·0.54407 = 80.72.
         check_losses(PathLoss::Inh, &[(20.0, 65.81, 80.72)]);
     }
 
     #[test]
-    fn whoever_is_hidden_never_hears_better() {
+    fn the_loss_without_line_of_sight_is_no_smaller() {
         for path_loss in [PathLoss::Umi, PathLoss::Uma, PathLoss::Inh] {
             for distance_m in 1..150 {
                 let propagation = at_3_5_ghz(path_loss);

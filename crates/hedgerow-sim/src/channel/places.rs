@@ -1,4 +1,4 @@
-//! Where users stand, and how they walk.
+//! Positions and movement of the users.
 
 use std::f64::consts::TAU;
 
@@ -9,30 +9,30 @@ use rand_chacha::ChaCha8Rng;
 use super::Cell;
 use crate::random::{self, Purpose};
 
-/// After so many headings that would lead out of the ring a user begins anew somewhere.
+/// After this many drawn headings that lead out of the ring, the user is placed anew.
 const HEADINGS_MAX: u32 = 16;
 
-/// Places of the users who ask, in metres from the node.
+/// Draws the positions of the users, in metres from the node.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     ring: Ring,
     speed_m_per_s: f64,
-    /// The same users again and again; empty where everybody comes once.
+    /// The moving users who send all requests; empty if each request has a user of its own.
     walkers: Vec<Walker>,
-    who: ChaCha8Rng,
+    choice: ChaCha8Rng,
     headings: ChaCha8Rng,
 }
 
 #[derive(Clone, Debug)]
 struct Ring {
-    /// Squares of its radii: a place is uniform over the area, so the square of its distance is uniform.
+    /// Squares of its radii: a position is uniform over the area, so its squared distance is uniform.
     nearest: f64,
     farthest: f64,
     distances: ChaCha8Rng,
     angles: ChaCha8Rng,
 }
 
-/// A user who walks straight on, and turns where that would lead out of the ring.
+/// A user who moves in a straight line and draws a new heading where that leads out of the ring.
 #[derive(Clone, Copy, Debug)]
 struct Walker {
     place: [f64; 2],
@@ -52,7 +52,7 @@ impl Places {
             },
             speed_m_per_s: cell.speed_m_per_s,
             walkers: Vec::new(),
-            who: stream(Purpose::Walkers),
+            choice: stream(Purpose::Walkers),
             headings: stream(Purpose::Headings),
         };
         let walker = |_| Walker {
@@ -64,13 +64,13 @@ impl Places {
         places
     }
 
-    /// The place of the user who asks now; `now` never goes back.
+    /// The position of the user of a request that arrives now; `now` never decreases.
     pub(super) fn draw(&mut self, now: Instant) -> [f64; 2] {
         if self.walkers.is_empty() {
             return self.ring.draw();
         }
-        let who = self.who.random_range(0..self.walkers.len());
-        let Walker { place: [x, y], mut heading, since } = self.walkers[who];
+        let index = self.choice.random_range(0..self.walkers.len());
+        let Walker { place: [x, y], mut heading, since } = self.walkers[index];
         let walked_m = self.speed_m_per_s * now.since(since).as_seconds();
         let ahead = |heading: f64| [x + walked_m * heading.cos(), y + walked_m * heading.sin()];
         let mut turns = 0;
@@ -79,7 +79,7 @@ impl Places {
             turns += 1;
         }
         let place = if self.ring.contains(ahead(heading)) { ahead(heading) } else { self.ring.draw() };
-        self.walkers[who] = Walker { place, heading, since: now };
+        self.walkers[index] = Walker { place, heading, since: now };
         place
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_users_stand_in_the_outer_half_of_the_area() {
+    fn half_of_the_users_are_in_the_outer_half_of_the_area() {
         let mut places = places(0, 0.0);
         let halfway_m = ((10.0_f64.powi(2) + 250.0_f64.powi(2)) / 2.0).sqrt();
         let far = (0..10_000).filter(|_| distance_m(places.draw(Instant::START)) > halfway_m).count();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walker_goes_as_far_as_its_speed_lets_it_and_stays_in_the_ring() {
+    fn a_walker_moves_at_its_speed_and_stays_in_the_ring() {
         let mut places = places(1, 1.5);
         let mut before = places.draw(Instant::START);
         let mut now = Instant::START;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_walks_across_the_cell_between_two_requests_may_be_anywhere() {
+    fn positions_are_uniform_when_users_cross_the_cell_between_requests() {
         let mut places = places(3, 30.0);
         let far = (1..2_000).filter(|&minute| {
             let now = Instant::START + Span::from_seconds(60.0 * f64::from(minute));

@@ -1,4 +1,4 @@
-//! Shadowing: what stands in the way, the same for everybody who stands at the same place.
+//! Shadowing: loss by obstacles, a function of the user's position.
 
 use std::f64::consts::TAU;
 
@@ -7,20 +7,20 @@ use rand_chacha::ChaCha8Rng;
 
 use super::path_loss::PathLoss;
 
-/// Waves of a field: enough that a value is as good as Gaussian (its kurtosis is 3 − 1.5/128).
+/// Number of plane waves of a field, so many that a value is nearly Gaussian (its kurtosis is 3 − 1.5/128).
 const WAVES: usize = 128;
 
-/// How much shadowing varies, and over which distance.
+/// Standard deviation and correlation distance of shadowing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shadowing {
     /// Standard deviation in decibels.
     pub sigma_db: f64,
-    /// Over this distance in metres the correlation falls to 1/e.
+    /// Distance in metres over which the correlation falls to 1/e.
     pub correlation_m: f64,
 }
 
 impl Shadowing {
-    /// For users in sight of the node and for those who are not (TR 38.901, tables 7.4.1-1 and 7.5-6).
+    /// Shadowing of users with and without line of sight (TR 38.901, tables 7.4.1-1 and 7.5-6).
     pub(crate) fn of(path_loss: PathLoss) -> [Self; 2] {
         let both = |sigmas_db: [f64; 2], correlations_m: [f64; 2]| {
             [0, 1].map(|index| Self { sigma_db: sigmas_db[index], correlation_m: correlations_m[index] })
@@ -34,15 +34,15 @@ impl Shadowing {
     }
 }
 
-/// A number for each place of a plane, with mean 0 and variance 1, that is alike at places close to each other.
+/// A Gaussian random field in the plane with mean 0, variance 1 and exponential correlation.
 ///
 /// ```text
 /// E[F(x)·F(y)] = e^(−|x − y|/d)                    Gudmundson 1991; TR 38.901, equation 7.4-5
 /// ```
 ///
-/// A sum of plane waves with drawn directions, lengths and phases: wave numbers have the spectrum of that
-/// correlation in the plane, whose distribution function is `1 − 1/√(1 + k²d²)`. Whoever walks through the
-/// field sees Gudmundson's autoregression along the way.
+/// It is a sum of plane waves with random directions, lengths and phases (spectral method): wave numbers have the
+/// spectrum of that correlation in the plane, whose distribution function is `1 − 1/√(1 + k²d²)`. Along any
+/// straight path the values follow Gudmundson's autoregression.
 #[derive(Clone, Debug)]
 pub(super) struct Field {
     waves: Vec<Wave>,
@@ -70,7 +70,7 @@ impl Field {
         Self { waves: (0..WAVES).map(|_| wave()).collect() }
     }
 
-    /// The field's value at a place, in metres from the node.
+    /// The field's value at a position in metres from the node.
     pub(super) fn at(&self, [x_m, y_m]: [f64; 2]) -> f64 {
         let value = |wave: &Wave| (wave.x_per_m * x_m + wave.y_per_m * y_m + wave.phase).cos();
         (2.0 / WAVES as f64).sqrt() * self.waves.iter().map(value).sum::<f64>()
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use rand::SeedableRng as _;
 
-    /// Over many fields, the mean of the product of the values at two places.
+    /// Mean over many fields of the product of the values at two positions.
     fn correlation(apart_m: f64) -> f64 {
         let mut draws = ChaCha8Rng::seed_from_u64(5);
         let product = |_| {

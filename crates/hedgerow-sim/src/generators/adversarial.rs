@@ -1,12 +1,12 @@
-//! Instances that take `dftsp` long, found by a search for them.
+//! Instances that `dftsp` takes long to solve, found by local search.
 //!
-//! The core is one of at most [`CORE`] requests. It starts as a draw of `tight`; then one number at a time
-//! is changed, and what takes no fewer nodes is kept. The search ends after [`TRIES`] changes or
-//! [`NODES_IN_ALL`] nodes, so it is reproducible and short, and what it finds is hard, but not the hardest.
+//! The core is an instance of at most [`CORE`] requests. It starts as a draw of `tight`; the search changes one
+//! number at a time and accepts the change if `dftsp` visits no fewer nodes. It ends after [`TRIES`] changes or
+//! [`NODES_IN_ALL`] nodes, so it is reproducible and short; its result is hard, but not the hardest instance.
 //!
-//! With more requests the core is repeated, each time with needs up to 0.2 % aside, and limits and slacks
-//! grow in proportion. Nobody has searched *those* instances: only the core is known to be hard, and only
-//! for `dftsp`, the way it is now. If `dftsp` or `greedy` changes, the same seed may give another instance.
+//! With more requests the core is repeated, each time with needs changed by up to 0.2 %, and limits and slacks
+//! grow in proportion. The search does not cover those instances: only the core is known to be hard, and only
+//! for the present `dftsp`. If `dftsp` or `greedy` changes, the same seed may give another instance.
 
 use hedgerow_solver::{Budget, Instance, Item, Policy};
 use rand::RngExt as _;
@@ -14,12 +14,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::tables;
 
-/// How many requests the search works on.
+/// Number of requests of the core.
 const CORE: usize = 12;
 const TRIES: usize = 400;
-/// Nodes that `dftsp` may visit in all of them together.
+/// Most nodes that `dftsp` may visit during the whole search.
 const NODES_IN_ALL: u64 = 400_000;
-/// Nodes that it may visit in one: whatever takes more is hard enough.
+/// Most nodes that it may visit per instance: an instance that takes more is hard enough.
 const NODES_IN_ONE: u64 = 20_000;
 
 pub(super) fn draw(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
@@ -48,21 +48,21 @@ fn hard_core(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
     best
 }
 
-/// Nodes that `dftsp` visits, at most [`NODES_IN_ONE`].
+/// Number of nodes that `dftsp` visits, at most [`NODES_IN_ONE`].
 fn dftsp_nodes(instance: &Instance) -> u64 {
     let answer = hedgerow_solver::solve(instance, Policy::Dftsp, &mut Budget::nodes(NODES_IN_ONE));
     answer.expect("dftsp takes any instance").nodes
 }
 
-/// Whether about a third to a half fit. Otherwise the search might end with an instance that is hard to
-/// search and of no interest, since nobody or everybody is served.
+/// Whether `greedy` serves about a third to a half of the requests. Otherwise the search might end with an instance
+/// that is hard but of no interest, because no or all requests fit.
 fn serves_some(instance: &Instance) -> bool {
     let answer = hedgerow_solver::solve(instance, Policy::Greedy, &mut Budget::unlimited());
     let (served, requests) = (answer.expect("greedy takes any instance").chosen.len(), instance.items.len());
     3 * served >= requests && 2 * served <= requests + 1
 }
 
-/// The same instance with one number changed.
+/// Copies the instance with one random number changed.
 fn changed(draws: &mut ChaCha8Rng, instance: &Instance) -> Instance {
     let mut instance = instance.clone();
     let index = draws.random_range(0..instance.items.len());

@@ -1,11 +1,11 @@
-//! Families of batching problems, drawn from a seed: what solvers are compared on.
+//! Instance generators: families of random batching problems on which solvers are compared.
 //!
-//! Each family stresses something else (see [`Family::description`]). The same family, size and seed give
-//! the same [`Instance`]; all finish together, as in an instance file (`model.md §2`). Capacities grow with
-//! the number of requests, so that a third to a half of them fit, whatever their number.
+//! Each family stresses another property (see [`Family::description`]). The same family, size and seed give
+//! the same [`Instance`]; all its requests finish together, as in an instance file (`model.md §2`). Capacities grow
+//! with the number of requests, so that a third to a half of them fit at every size.
 //!
-//! Only `paper` comes from radios and transformers. The others are tables of integers of about the same
-//! magnitudes, and no claim about real traffic.
+//! Only `paper` is derived from models of a radio and a transformer. The others are tables of integers of about the
+//! same magnitudes and do not represent real traffic.
 
 mod adversarial;
 mod paper;
@@ -19,33 +19,33 @@ use hedgerow_solver::Instance;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-/// A kind of batching problem.
+/// A family of batching problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// The paper's structure.
     Paper,
-    /// Much of one resource, little of another.
+    /// A high need for one resource goes with a low need for another.
     AntiCorrelated,
     /// All limits bind at once.
     Tight,
-    /// Needs that hardly differ.
+    /// Nearly equal needs.
     NearTies,
-    /// Each request has a slack of its own.
+    /// Each request has a different slack.
     Deadlines,
     /// Unequal values.
     Weighted,
-    /// Values that follow the needs.
+    /// Values correlated with the needs.
     Correlated,
     /// One resource is scarce.
     OneLimit,
-    /// Needs that never add up to the limits.
+    /// Needs whose sums cannot equal the limits.
     Parity,
-    /// Found by a search for what takes `dftsp` longest.
+    /// Instances found by a search for a high node count of `dftsp`.
     Adversarial,
 }
 
 impl Family {
-    /// Every family.
+    /// All families.
     pub const ALL: [Self; 10] = [
         Self::Paper,
         Self::AntiCorrelated,
@@ -59,11 +59,11 @@ impl Family {
         Self::Adversarial,
     ];
 
-    /// Every family's name, for messages.
+    /// The names of all families, for messages.
     pub const NAMES: &str = "paper, anti-correlated, tight, near-ties, deadlines, weighted, correlated, \
                              one-limit, parity, adversarial";
 
-    /// Its name on the command line and in file names.
+    /// The family's name on the command line and in file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Paper => "paper",
@@ -79,7 +79,7 @@ impl Family {
         }
     }
 
-    /// One sentence on what it looks like.
+    /// One sentence that describes the family's instances.
     pub fn description(self) -> &'static str {
         match self {
             Self::Paper => {
@@ -87,8 +87,8 @@ impl Family {
                  node that computes as the paper's does."
             }
             Self::AntiCorrelated => {
-                "Who needs much of the uplink needs little of the downlink, and the same for memory and \
-                 compute; eight slacks."
+                "A high need for the uplink goes with a low one for the downlink, and the same for memory \
+                 and compute; eight slacks."
             }
             Self::Tight => {
                 "Independent uniform needs, each limit at 40 % of the total need, so that all bind at once."
@@ -114,7 +114,7 @@ impl Family {
         }
     }
 
-    /// Part of what a seed means: never reuse one.
+    /// The number that enters the seed; numbers are never reused.
     fn number(self) -> u64 {
         match self {
             Self::Paper => 0,
@@ -132,13 +132,13 @@ impl Family {
 }
 
 impl fmt::Display for Family {
-    /// The name that [`Family::from_str`] reads.
+    /// Writes the name that [`Family::from_str`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A family name that nobody knows.
+/// The error of an unknown family name.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown family `{name}`; choose one of {}", Family::NAMES)]
 pub struct UnknownFamily {
@@ -184,7 +184,7 @@ pub fn draw(family: Family, requests: usize, seed: u64) -> Instance {
     }
 }
 
-/// What an instance is called: family, size and seed, so that its name is enough to draw it again.
+/// The name of an instance: family, size and seed, which suffice to draw it again.
 ///
 /// # Examples
 ///
@@ -197,7 +197,7 @@ pub fn instance_name(family: Family, requests: usize, seed: u64) -> String {
     format!("{family}-n{requests}-s{seed}")
 }
 
-/// One stream for each family, size and seed, so that a longer instance is no shorter one with a tail.
+/// A random stream per family, size and seed, so that no instance is a prefix of a larger one.
 fn stream(family: Family, requests: usize, seed: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     for (place, number) in key.chunks_exact_mut(8).zip([family.number(), requests as u64, seed]) {

@@ -1,9 +1,9 @@
-//! The paper's structure: `scenarios/paper.toml` (`model.md §5`) on a narrower band and with less memory, so
-//! that not only compute and deadlines matter.
+//! The paper's structure: `scenarios/paper.toml` (`model.md §5`) with a narrower band and less memory, so that
+//! all four limits can bind.
 //!
-//! For every [`REQUESTS_AN_EPOCH`] requests there is one such node's memory, band and time: limits and
-//! slacks grow with the number of requests, needs do not. Prompts are padded to the longest for memory and
-//! compute, and travel as they are, as `reduce` has it.
+//! Every [`REQUESTS_AN_EPOCH`] requests have the memory, band and time of one node: limits and slacks grow with the
+//! number of requests, needs do not. As in `reduce`, prompts are padded to the longest for memory and compute, and
+//! transmitted unpadded.
 
 use hedgerow_core::allocator::{Channel, Modem, full_band_rate, share_needed};
 use hedgerow_core::engine::cost::{Attention, CostModel, FlopsCost};
@@ -17,21 +17,21 @@ use rand_chacha::ChaCha8Rng;
 use crate::channel::{Cell, ChannelKnowledge, Fading, GainDraws};
 use crate::models::Model;
 
-/// How many requests share one epoch of one node.
+/// Number of requests that share one epoch of one node.
 const REQUESTS_AN_EPOCH: u64 = 24;
 
 const LENGTHS: [u64; 3] = [128, 256, 512];
 const PADDED_PROMPT: Tokens = Tokens(512);
 
-/// `model.md §5` has 4 bytes of text for a token.
+/// `model.md §5` assumes 4 bytes of text per token.
 const CELL: Cell = Cell::simple(10.0, 250.0, Fading::Rayleigh, 32.0);
 
-/// What the weights leave for caches; the paper's node would have some ten times that.
+/// KV memory in bytes; the paper's node would have about ten times as much.
 const KV_MEMORY: u64 = 2_700_000_000;
 const COMPUTE_SLOT_US: u64 = 1_500_000;
 const SLACK_US: std::ops::RangeInclusive<u64> = 500_000..=2_000_000;
 
-/// Short slots on one resource block of LTE, so that the band is scarce.
+/// Short slots on the bandwidth of one LTE resource block make the band scarce.
 const UPLINK_SLOT: Span = Span::from_millis(50);
 const DOWNLINK_SLOT: Span = Span::from_millis(30);
 const BANDWIDTH_HZ: f64 = 180e3;
@@ -65,7 +65,7 @@ pub(super) fn draw(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
     }
 }
 
-/// Billionths of the band, for a sender of so many dBm.
+/// The share of the band in billionths, for a sender of this power in dBm.
 fn share(power_dbm: f64, slot: Span, tokens: u64, gain: f64) -> u64 {
     let channel = Channel {
         bandwidth: Hertz::new(BANDWIDTH_HZ),
@@ -78,7 +78,8 @@ fn share(power_dbm: f64, slot: Span, tokens: u64, gain: f64) -> u64 {
     share_needed(payload, slot, full_band_rate(&channel, gain)).0
 }
 
-/// What a request of so many output tokens holds and computes: BLOOM-3B in 8 bits on the paper's node.
+/// Memory in bytes and compute time in microseconds of a request with this output: BLOOM-3B in 8 bits on the
+/// paper's node.
 fn memory_and_compute(output: Tokens) -> (u64, u64) {
     let model = Model::named("BLOOM-3B").expect("it is in the table").shape();
     let precision = Precision {

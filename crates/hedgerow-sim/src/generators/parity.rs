@@ -1,4 +1,4 @@
-//! Needs that never add up to the limits: all are multiples of a step, and the limits are not.
+//! Needs whose sums cannot equal the limits: needs are multiples of a step, the limits are not.
 
 use hedgerow_solver::Instance;
 use rand::RngExt as _;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::tables::{self, Needs, Table};
 
-/// Half of the step. It divides every number that the step must divide.
+/// Choices for half of the step; twice each choice divides 10,000, 40,000 and 50,000.
 const HALF_STEPS: [u64; 4] = [1, 5, 50, 500];
 
 pub(super) fn draw(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
@@ -14,13 +14,13 @@ pub(super) fn draw(draws: &mut ChaCha8Rng, requests: usize) -> Instance {
     if draws.random() { split_band(draws, requests, half) } else { subset_sum(draws, requests, half) }
 }
 
-/// Uplink and downlink of a request add up to the same for all, so that both limits together are just
-/// enough for `fitting` requests. But each limit lies half a step beside the multiples that can be
-/// reached, so that all but half a step of each is the most that can be used, and one request fewer fits.
-/// Linear bounds do not see it: a part of a request would fill the gap.
+/// Draws requests whose uplink and downlink needs have the same sum, so that both limits together just suffice for
+/// `fitting` requests. But each limit lies half a step above a multiple of the step, so half a step of each is
+/// always unused and one request fewer fits. Linear bounds miss this, because a fraction of a request would fill
+/// the gap.
 ///
-/// Up to two requests are exceptions, half a step aside. With one of them `fitting` requests may fit after
-/// all, if some others fill both directions to the last.
+/// Up to two requests are exceptions, shifted by half a step. With one of them `fitting` requests can fit, if the
+/// others use up both directions completely.
 fn split_band(draws: &mut ChaCha8Rng, requests: usize, half: u64) -> Instance {
     const BOTH: u64 = 50_000;
     let step = 2 * half;
@@ -39,8 +39,8 @@ fn split_band(draws: &mut ChaCha8Rng, requests: usize, half: u64) -> Instance {
     table.instance(|_| tables::one_of(draws, &[750, 2000]), tables::one)
 }
 
-/// A value is the need of one resource, and that resource's limit lies half a step above a multiple of the
-/// step: a linear bound is the limit itself, and what can be reached ends half a step before.
+/// Draws a subset sum: values equal the needs for one resource, whose limit lies half a step above a multiple of the
+/// step. A linear bound is the limit itself, and the best possible sum is at least half a step lower.
 fn subset_sum(draws: &mut ChaCha8Rng, requests: usize, half: u64) -> Instance {
     let step = 2 * half;
     let resource = draws.random_range(0..4);

@@ -32,14 +32,14 @@ fn the_same_seed_gives_the_same_instance_and_another_seed_another() {
 }
 
 #[test]
-fn a_longer_instance_is_no_shorter_one_with_a_tail() {
+fn no_instance_is_a_prefix_of_a_larger_one() {
     for family in Family::ALL {
         assert_ne!(draw(family, 30, 7).items[..20], draw(family, 20, 7).items, "{family}");
     }
 }
 
 #[test]
-fn a_fifth_to_two_thirds_are_served_whatever_their_number() {
+fn a_fifth_to_two_thirds_are_served_at_every_size() {
     each_instance(|family, requests, seed, instance| {
         assert_eq!((instance.items.len(), &instance.timing), (requests, &Timing::Together));
         let served = served(instance);
@@ -51,7 +51,7 @@ fn a_fifth_to_two_thirds_are_served_whatever_their_number() {
 }
 
 #[test]
-fn no_number_reaches_the_limit_and_nobody_is_worth_nothing() {
+fn no_number_reaches_the_limit_and_every_value_is_positive() {
     each_instance(|family, requests, seed, instance| {
         let capacity = instance.capacity;
         let mut numbers = vec![capacity.uplink, capacity.downlink, capacity.memory, capacity.compute_us];
@@ -65,14 +65,14 @@ fn no_number_reaches_the_limit_and_nobody_is_worth_nothing() {
 }
 
 #[test]
-fn nobody_asks_for_nothing() {
+fn an_instance_of_size_0_is_empty() {
     for family in Family::ALL {
         assert_eq!(draw(family, 0, 1), Instance::default());
     }
 }
 
 #[test]
-fn every_name_is_read_back_and_an_unknown_one_is_told_the_others() {
+fn every_name_is_read_back_and_an_unknown_one_gets_the_list() {
     for family in Family::ALL {
         assert_eq!(family.to_string().parse(), Ok(family));
         assert!(family.description().ends_with('.'));
@@ -122,7 +122,7 @@ fn values_are_equal_where_the_family_does_not_say_otherwise() {
 }
 
 #[test]
-fn by_parity_no_batch_uses_up_the_limit_and_both_kinds_are_drawn() {
+fn no_parity_batch_uses_up_the_limit_and_both_kinds_are_drawn() {
     let is_subset_sum = |instance: &Instance| instance.items.iter().any(|item| item.value > 1);
     let instances: Vec<Instance> = (0..20).map(|seed| draw(Family::Parity, 12, seed)).collect();
     let subset_sums: Vec<&Instance> = instances.iter().filter(|instance| is_subset_sum(instance)).collect();

@@ -1,4 +1,4 @@
-//! What happened beside what the simulator says would happen.
+//! Comparison of a recording with its replay in the simulator.
 
 use std::collections::BTreeMap;
 
@@ -12,49 +12,49 @@ use serde::Serialize;
 use super::Recording;
 use crate::slowdown::EngineSlowdown;
 
-/// One replay against the recording. Only requests whose end is recorded count, on both sides.
+/// A comparison of one replay with the recording. Only requests whose end is recorded count, on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The policy that was replayed.
+    /// The policy of the replay.
     pub policy: String,
-    /// The margin that it planned with.
+    /// Its planning margin.
     pub margin: f64,
-    /// How many times as long as the recorded cost model says a step took in the replay.
+    /// Factors by which steps of the replay were slower than the recorded cost model.
     pub stretch: Factors,
-    /// What happened.
+    /// Figures of the recording.
     pub recorded: Figures,
-    /// What the simulator says.
+    /// Figures of the replay.
     pub simulated: Figures,
     /// Requests whose outcome has the same name in both.
     pub same_outcome: u64,
-    /// The median distance between a whole answer's E2E in both, whichever is longer.
+    /// The median absolute difference of the E2E times of complete answers.
     pub e2e_error_p50_s: Option<f64>,
 }
 
-/// A set of requests in a few numbers (`model.md §4`).
+/// Summary figures of a set of requests (`model.md §4`).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
     /// Requests that arrived.
     pub offered: u64,
-    /// Requests that met everything they asked for.
+    /// Requests that met all their requirements.
     pub met: u64,
-    /// Requests answered late or cut off at their deadline.
+    /// Requests that were answered late or cut off at their deadline.
     pub late: u64,
-    /// Requests refused.
+    /// Rejected requests.
     pub turned_away: u64,
-    /// Requests that ended otherwise.
+    /// Requests with another outcome.
     pub other: u64,
     /// Met / offered.
     pub attainment: f64,
     /// Met / admitted.
     pub admitted_attainment: f64,
-    /// Requests a second that met everything.
+    /// Requests per second that met all their requirements.
     pub goodput_per_s: f64,
     /// Median time to first token.
     pub ttft_p50_s: Option<f64>,
     /// Median time per output token after the first.
     pub tpot_p50_s: Option<f64>,
-    /// Median time from arrival to end, of whole answers.
+    /// Median time from arrival to end of complete answers.
     pub e2e_p50_s: Option<f64>,
 }
 
@@ -79,7 +79,7 @@ impl Figures {
 }
 
 impl Comparison {
-    /// Replays a recording under some settings and compares.
+    /// Replays a recording with given settings and compares the results.
     pub fn of(recording: &Recording, settings: &Settings, slowdown: &EngineSlowdown) -> Self {
         let recorded: BTreeMap<RequestId, &Record> =
             recording.records().map(|record| (record.request.id, record)).collect();

@@ -1,4 +1,4 @@
-//! The same events at the same times once more: a pipeline must answer them as it did.
+//! Exact replay: the same events at the same times must give the same decisions.
 
 use hedgerow_core::engine::{Progress, Step, StepReport};
 use hedgerow_core::output::Record;
@@ -8,75 +8,75 @@ use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
 use serde::Serialize;
 
-use super::{Recording, Told};
+use super::{RecordedEvent, Recording};
 
-/// A pipeline that answered everything as it did when it was recorded.
+/// The result of an exact replay without differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Identical {
-    /// Events that it was told.
+    /// Number of replayed events.
     pub events: usize,
-    /// Records that came out the same.
+    /// Number of identical records.
     pub records: usize,
 }
 
-/// Where a pipeline's answer differs for the first time.
+/// The first difference of an exact replay.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The event's line in the file.
     pub line: usize,
-    /// When.
+    /// When the event occurred.
     pub at: Instant,
-    /// What the pipeline was told.
+    /// The event.
     pub event: Event,
-    /// What differs.
+    /// How the replay differs.
     #[serde(flatten)]
     pub what: Differs,
 }
 
-/// What differs.
+/// How a replay differs from the recording.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "differs")]
 pub enum Differs {
-    /// The step that the event reports is not the one that was ordered.
+    /// The step that the event reports is not the ordered one.
     Step {
-        /// What the engine did, when it was recorded.
+        /// The recorded step: requests with their prompt tokens, none for a decode.
         recorded: Vec<(RequestId, Tokens)>,
-        /// What it was to do now: the request and prompt tokens, none for a decode; `None` if nothing.
+        /// The step ordered in the replay, in the same form; `None` if no step was ordered.
         replayed: Option<Vec<(RequestId, Tokens)>>,
     },
-    /// A request ended in another way, or only once.
+    /// A request ended differently, or only in one of both.
     End {
-        /// Its record, if it ended when it was recorded.
+        /// Its record in the recording, if it ended there.
         recorded: Option<Box<Record>>,
-        /// Its record, if it ended now.
+        /// Its record in the replay, if it ended there.
         replayed: Option<Box<Record>>,
     },
 }
 
 impl Recording {
-    /// Tells a new pipeline the recorded events at the recorded times, and compares each step that it
-    /// orders with the one that was run, and each record with the one that was written.
+    /// Replays the recorded events at the recorded times in a new pipeline, and compares each ordered step and each
+    /// record with the recorded one.
     ///
-    /// The last event's records may be missing in the recording, because a server that is killed is killed
-    /// anywhere.
+    /// Records of the last event may be missing in the recording, because the server may have been killed before it
+    /// wrote them.
     ///
     /// # Errors
     ///
-    /// The first difference.
+    /// Returns the first difference.
     pub fn replay_exactly(&self) -> Result<Identical, Box<Difference>> {
         let mut pipeline = Pipeline::new(self.header.node.clone(), self.header.settings.clone());
         let mut step = None;
         let mut records = 0;
-        for (index, told) in self.told.iter().enumerate() {
+        for (index, recorded) in self.told.iter().enumerate() {
             let differs = |what| {
-                let Told { line, at, event, .. } = told.clone();
+                let RecordedEvent { line, at, event, .. } = recorded.clone();
                 Box::new(Difference { line, at, event, what })
             };
-            if let Event::StepDone(report) = &told.event {
+            if let Event::StepDone(report) = &recorded.event {
                 compare_step(report, step.take()).map_err(differs)?;
             }
             let mut replayed = Vec::new();
-            for order in pipeline.on_event(told.at, told.event.clone()) {
+            for order in pipeline.on_event(recorded.at, recorded.event.clone()) {
                 match order {
                     Order::End(record) => replayed.push(record),
                     Order::Run(ordered) => step = Some(ordered),
@@ -89,8 +89,8 @@ impl Recording {
                 }
             }
             let is_last = index + 1 == self.told.len();
-            compare_ends(&told.ended, &replayed, is_last).map_err(differs)?;
-            records += told.ended.len();
+            compare_ends(&recorded.ended, &replayed, is_last).map_err(differs)?;
+            records += recorded.ended.len();
         }
         Ok(Identical { events: self.told.len(), records })
     }
@@ -103,7 +103,7 @@ fn compare_step(report: &StepReport, ordered: Option<Step>) -> Result<(), Differ
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
         chunks.chain(step.decode.iter().map(|&request| (request, Tokens::ZERO))).collect()
     });
-    // Of a prompt's first chunk the engine runs less than was ordered where its cache holds more than was seen.
+    // The engine shortens a prompt's first chunk if its cache holds more of the prompt than the plan assumed.
     let is_same = |(progress, &(request, ordered)): (&Progress, &(RequestId, Tokens))| {
         let is_shorter = progress.cached.is_some() && progress.prefilled <= ordered;
         progress.request == request && (progress.prefilled == ordered || is_shorter)
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_first_chunk_that_the_cache_shortened_is_the_step_that_was_ordered() {
+    fn a_first_chunk_shortened_by_the_cache_matches_the_ordered_step() {
         let request = RequestId(1);
         let step = || Step { prefill: vec![PrefillChunk { request, tokens: Tokens(36) }], ..Step::default() };
         let report = |cached, prefilled| {

@@ -1,10 +1,9 @@
-//! Recordings: what a node was told and whom it ended, in a file that can be played again.
+//! Recordings: the events of a node and the records of its requests, in a file that can be replayed.
 //!
-//! The format `hedgerow-record/1` is JSON lines: first a [`Header`], then a [`Line`] for each event, in the
-//! order in which the pipeline was told, and after it one for each request that it ended. A pipeline's
-//! decisions depend on nothing else, so [`Recording::replay_exactly`] gets the same records out of it, and
-//! [`Recording::replay`] asks what another policy would have made of the same arrivals. No text of a
-//! request or of an answer is in it.
+//! The format `hedgerow-record/1` is JSON Lines: first a [`Header`], then a [`Line`] for each event, in the order in
+//! which the pipeline received them, each followed by one for each request that it ended. A pipeline's decisions
+//! depend on nothing else, so [`Recording::replay_exactly`] reproduces the same records, and [`Recording::replay`]
+//! simulates another policy with the same arrivals. A recording contains no text of prompts or answers.
 
 mod comparison;
 mod exact;
@@ -29,48 +28,48 @@ pub use read::{Damage, RecordingError};
 pub use step_times::StepTimes;
 pub use table::table as comparison_table;
 
-/// The format's name and version, with which every recording begins.
+/// The format's name and version, at the start of every recording.
 const FORMAT: &str = "hedgerow-record/1";
 
-/// A recording's first line: the node and how it plans.
+/// A recording's first line: the node and its settings.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "format", rename = "hedgerow-record/1")]
 pub struct Header {
-    /// The version of the program that recorded it.
+    /// The version of the recording program.
     pub version: String,
-    /// When the node's clock stood at 0, in Unix time.
+    /// The Unix time at which the node's clock was 0.
     pub started_unix_ms: u64,
-    /// What the model is called.
+    /// The model's name.
     pub model: String,
     /// The node.
     pub node: Node,
-    /// How it plans.
+    /// The planning settings.
     pub settings: Settings,
 }
 
-/// A recording that was read.
+/// A recording in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
     /// Its first line.
     pub header: Header,
-    /// What the pipeline was told, in order.
-    pub told: Vec<Told>,
-    /// Lines that were read, the header included.
+    /// The events that the pipeline received, in order.
+    pub told: Vec<RecordedEvent>,
+    /// Number of valid lines, the header included.
     pub line_count: usize,
-    /// What is wrong with the line after those, if there is one.
+    /// The error in the line after those, if there is one.
     pub damage: Option<Damage>,
 }
 
-/// An event and what came of it.
+/// An event and the requests that it ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct RecordedEvent {
     /// The event's line in the file, from 1.
     pub line: usize,
-    /// When.
+    /// When the pipeline received it.
     pub at: Instant,
-    /// What the pipeline was told.
+    /// The event.
     pub event: Event,
-    /// Whom it ended, in order.
+    /// The records of the requests that it ended, in order.
     pub ended: Vec<Record>,
 }
 
@@ -102,9 +101,9 @@ fn write_line(line: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
 }
 
 impl Recording {
-    /// The records of all who ended, in the order they did.
+    /// The records of all ended requests, in the order of their ends.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.told.iter().flat_map(|told| &told.ended)
+        self.told.iter().flat_map(|event| &event.ended)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading a recording: every line that is whole and makes sense, up to the first that does not.
+//! Reading a recording up to the first invalid line.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
@@ -12,24 +12,24 @@ use serde::Deserialize;
 
 use crate::text_file::without_byte_order_mark;
 
-use super::{FORMAT, Header, Line, Recording, Told, What};
+use super::{FORMAT, Header, Line, RecordedEvent, Recording, What};
 
-/// Why a file is not read as a recording at all.
+/// Why a file cannot be read as a recording.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
     /// It cannot be read.
     #[error("cannot be read")]
     Unreadable(#[from] io::Error),
-    /// Its first line is not there as a whole.
+    /// Its first line is incomplete.
     #[error("its first line is cut off, so it does not say of which node it is")]
     NoHeader,
-    /// It is something else, or of another version.
+    /// It has another format or version.
     #[error("it is not a recording of the format {FORMAT}: {found}")]
     OtherFormat {
-        /// What its first line is instead.
+        /// What its first line contains instead.
         found: String,
     },
-    /// Its first line says something that cannot be.
+    /// Its first line describes an impossible node.
     #[error("its first line does not describe a node: {mistake}")]
     BadHeader {
         /// What is wrong with it.
@@ -38,7 +38,7 @@ pub enum RecordingError {
 }
 
 impl RecordingError {
-    /// What to do about it.
+    /// How to fix the error.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unreadable(_) => "give a file that `hedgerow serve --record FILE` wrote",
@@ -52,28 +52,28 @@ impl RecordingError {
     }
 }
 
-/// Where a recording stops to make sense.
+/// The first invalid line of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Which line, from 1.
+    /// The line number, from 1.
     pub line: usize,
     /// What is wrong with it.
     pub mistake: String,
 }
 
-/// What every version's first line has.
+/// The part of the first line that is common to all versions.
 #[derive(Deserialize)]
 struct Beginning {
     format: String,
 }
 
 impl Recording {
-    /// Reads a recording. A server that was killed leaves a line that is cut off; it and whatever follows a
-    /// line that makes no sense are left out, which [`Recording::damage`] says.
+    /// Reads a recording up to the first invalid line, which [`Recording::damage`] describes; a killed server leaves
+    /// a truncated line.
     ///
     /// # Errors
     ///
-    /// When the input cannot be read or does not begin as a recording does.
+    /// When the input cannot be read or does not begin with a valid header.
     pub fn read(mut input: impl BufRead) -> Result<Self, RecordingError> {
         let mut text = Vec::new();
         input.read_until(b'\n', &mut text)?;
@@ -117,7 +117,7 @@ fn header(text: &[u8]) -> Result<Header, RecordingError> {
 
 struct Reader {
     recording: Recording,
-    /// Who has arrived, and whether they have ended.
+    /// The requests that have arrived, and whether they have ended.
     requests: BTreeMap<RequestId, bool>,
 }
 
@@ -127,13 +127,13 @@ impl Reader {
         Self { recording, requests: BTreeMap::new() }
     }
 
-    /// Takes a line, or says what is wrong with it.
+    /// Adds a line, or returns what is wrong with it.
     fn take(&mut self, text: &[u8]) -> Result<(), String> {
         if !text.ends_with(b"\n") {
             return Err("it is cut off".into());
         }
         let Line { at, what } = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let before = self.recording.told.last().map_or(Instant::START, |told| told.at);
+        let before = self.recording.told.last().map_or(Instant::START, |last| last.at);
         if at < before {
             return Err(format!("time goes back from {} ns to {} ns", before.0, at.0));
         }
@@ -151,14 +151,14 @@ impl Reader {
                 return Err(format!("{id} asks for no token"));
             }
             if *arrived > at {
-                return Err(format!("{id} is heard of before it arrives"));
+                return Err(format!("{id} is received before it arrives"));
             }
             if self.requests.insert(*id, false).is_some() {
                 return Err(format!("{id} arrives twice"));
             }
         }
         let line = self.recording.line_count + 1;
-        self.recording.told.push(Told { line, at, event, ended: Vec::new() });
+        self.recording.told.push(RecordedEvent { line, at, event, ended: Vec::new() });
         Ok(())
     }
 
@@ -169,8 +169,8 @@ impl Reader {
             Some(true) => return Err(format!("{id} ends twice")),
             Some(false) => {}
         }
-        let told = self.recording.told.last_mut().ok_or("somebody ends before anything has happened")?;
-        told.ended.push(record);
+        let event = self.recording.told.last_mut().ok_or("a request ends before the first event")?;
+        event.ended.push(record);
         Ok(())
     }
 }

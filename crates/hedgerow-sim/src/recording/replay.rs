@@ -1,4 +1,4 @@
-//! The recorded arrivals once more, in virtual time: what the node's cost model says would happen.
+//! Replay of the recorded arrivals in virtual time, with the node's cost model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,39 +17,38 @@ use crate::sink::Run;
 use crate::slowdown::EngineSlowdown;
 
 impl Recording {
-    /// Plays the recorded arrivals under some settings, with an engine of this slowdown. The pipeline plans with the
-    /// recorded cost model as it was, and learns by its pace how slow the engine is, as on the node.
+    /// Simulates the recorded arrivals with given settings and an engine with this slowdown. The pipeline plans with
+    /// the recorded cost model and calibrates its step times to the engine, as on the node.
     ///
-    /// A caller who went away goes away at the same moment. What the engine failed at does not fail here.
+    /// Cancellations occur at their recorded times. Recorded failures of the engine do not recur.
     pub fn replay(&self, settings: &Settings, slowdown: &EngineSlowdown) -> Run {
         let node = &self.header.node;
         let mut simulation =
             Simulation::replay(node, settings, self.arrivals().into_iter()).slowed_by(slowdown.clone());
-        for told in &self.told {
-            if let Event::Drain { by } = told.event {
-                simulation.expect(told.at, Event::Drain { by });
+        for recorded in &self.told {
+            if let Event::Drain { by } = recorded.event {
+                simulation.expect(recorded.at, Event::Drain { by });
             }
         }
         simulation.run(|_| {})
     }
 
-    /// Who came, when the pipeline heard of them, and what only the recording knows: how long the answer was
-    /// and when its caller went away.
+    /// The recorded arrivals, with the answer lengths and the times of cancellation.
     pub fn arrivals(&self) -> Vec<Arrival> {
         let answers: BTreeMap<_, _> =
             self.records().filter_map(|record| Some((record.request.id, answer(record)?))).collect();
         let leaves: BTreeMap<_, _> =
-            self.told.iter().filter_map(|told| leaver(told.at, &told.event)).collect();
-        let arrival = |told: Instant, request: &Request| Arrival {
-            told,
+            self.told.iter().filter_map(|recorded| cancelled(recorded.at, &recorded.event)).collect();
+        let arrival = |notified: Instant, request: &Request| Arrival {
+            notified,
             answer: answers.get(&request.id).copied().unwrap_or(request.max_output).min(request.max_output),
             leaves: leaves.get(&request.id).copied(),
             class: 0,
             truth: None,
             request: request.clone(),
         };
-        let arrived = |told: &super::Told| match &told.event {
-            Event::Arrived(request) => Some(arrival(told.at, request)),
+        let arrived = |recorded: &super::RecordedEvent| match &recorded.event {
+            Event::Arrived(request) => Some(arrival(recorded.at, request)),
             Event::Cancelled(_)
             | Event::OpenFailed { .. }
             | Event::StepDone(_)
@@ -61,8 +60,7 @@ impl Recording {
         self.told.iter().filter_map(arrived).collect()
     }
 
-    /// Who had not ended when the recording stops: played like the others, but there is nothing to compare
-    /// them with.
+    /// Requests without a recorded end: they are replayed like the others, but not compared.
     pub fn unfinished(&self) -> BTreeSet<RequestId> {
         let ended: BTreeSet<_> = self.records().map(|record| record.request.id).collect();
         let ids = self.arrivals().into_iter().map(|arrival| arrival.request.id);
@@ -70,12 +68,12 @@ impl Recording {
     }
 }
 
-/// How long an answer is, if the recording has all of it. An answer that was cut off may have had any length,
-/// so it is taken to be as long as its caller allowed, like that of a request which was never served.
+/// The length of an answer that ended by itself. The length of a truncated answer or of an unserved request is
+/// unknown; the caller takes the request's limit instead.
 fn answer(record: &Record) -> Option<Tokens> {
     match record.outcome {
         Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => {
-            // An engine that produced nothing has not answered.
+            // An answer without tokens has no usable length.
             Some(record.produced).filter(|&produced| produced > Tokens::ZERO)
         }
         Outcome::Met(EndReason::Length)
@@ -88,7 +86,7 @@ fn answer(record: &Record) -> Option<Tokens> {
     }
 }
 
-fn leaver(at: Instant, event: &Event) -> Option<(RequestId, Instant)> {
+fn cancelled(at: Instant, event: &Event) -> Option<(RequestId, Instant)> {
     match event {
         Event::Cancelled(id) => Some((*id, at)),
         Event::Arrived(_)

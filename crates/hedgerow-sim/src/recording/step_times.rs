@@ -1,4 +1,4 @@
-//! How long the recorded steps took, against what the recorded cost model says of them.
+//! Durations of the recorded steps, compared with the recorded cost model.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use hedgerow_core::units::Tokens;
 use super::Recording;
 use crate::slowdown::{EngineSlowdown, second};
 
-/// The steps of a recording, added up.
+/// The step times of a recording, summed up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepTimes {
-    /// How many there were.
+    /// Number of steps.
     pub steps: u64,
-    /// The time they took, against what the node's cost model gives them.
+    /// Fit of their measured times to the node's cost model.
     pub fit: Fit,
 }
 
-/// One recorded step: when it ended, the time it took, its precision and what it had to do.
+/// A recorded step: its end, its duration, its precision and its load.
 struct Taken<'a> {
     ended: Instant,
     taken: Span,
@@ -31,7 +31,7 @@ struct Taken<'a> {
     load: StepLoad,
 }
 
-/// How far a request is.
+/// The progress of a request.
 #[derive(Clone, Copy)]
 struct Progressed {
     prompt: Tokens,
@@ -40,7 +40,7 @@ struct Progressed {
 }
 
 impl Recording {
-    /// Adds up the recorded steps.
+    /// Sums up the recorded steps.
     pub fn step_times(&self) -> StepTimes {
         let mut times = StepTimes::default();
         for step in self.steps() {
@@ -50,7 +50,7 @@ impl Recording {
         times
     }
 
-    /// The slowdown of the recorded engine.
+    /// The slowdown of the recorded engine: overall factors, and residual factors per second.
     pub fn slowdown(&self) -> EngineSlowdown {
         let factors = self.step_times().fit.factors();
         let mut sums: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
@@ -60,24 +60,24 @@ impl Recording {
             *taken_s += step.taken.as_seconds();
             *expected_s += expected.as_seconds();
         }
-        let waver = |(second, (taken, expected)): (u64, (f64, f64))| {
+        let residual = |(second, (taken, expected)): (u64, (f64, f64))| {
             (expected > 0.0).then_some((second, taken / expected))
         };
-        EngineSlowdown { factors, wavers: sums.into_iter().filter_map(waver).collect() }
+        EngineSlowdown { factors, residuals: sums.into_iter().filter_map(residual).collect() }
     }
 
     fn cost(&self, precision: &Precision, load: &StepLoad) -> Span {
         self.header.node.cost.step(&self.header.node.model, precision, load)
     }
 
-    /// The recorded steps. What each one had to do follows from the reports alone, so that this
-    /// is true also where today's pipeline would have ordered other steps.
+    /// The recorded steps. Their loads are derived from the reports alone, so they are correct even if the present
+    /// pipeline would order other steps.
     fn steps(&self) -> impl Iterator<Item = Taken<'_>> {
         let mut requests = BTreeMap::new();
         let precisions: BTreeMap<_, _> =
             self.records().map(|record| (record.request.id, record.precision)).collect();
         let known = &self.header.node.precisions;
-        self.told.iter().filter_map(move |told| match &told.event {
+        self.told.iter().filter_map(move |recorded| match &recorded.event {
             Event::Arrived(request) => {
                 let (prefilled, produced) = (Tokens::ZERO, Tokens::ZERO);
                 requests.insert(request.id, Progressed { prompt: request.prompt, prefilled, produced });
@@ -85,10 +85,10 @@ impl Recording {
             }
             Event::StepDone(report) => {
                 let load = load_of(report, &mut requests);
-                // A step has one precision, which each record of those in it names.
+                // A step has one precision, which the record of each of its requests names.
                 let first = report.progress.first().and_then(|first| *precisions.get(&first.request)?);
                 let precision = first.and_then(|index| known.get(index.0)).unwrap_or(&known[0]);
-                Some(Taken { ended: told.at, taken: report.elapsed, precision, load })
+                Some(Taken { ended: recorded.at, taken: report.elapsed, precision, load })
             }
             Event::Cancelled(_)
             | Event::OpenFailed { .. }
@@ -100,12 +100,12 @@ impl Recording {
     }
 }
 
-/// What a reported step had to do; notes how far its requests are after it.
+/// The load of a reported step; updates the progress of its requests.
 fn load_of(report: &StepReport, requests: &mut BTreeMap<RequestId, Progressed>) -> StepLoad {
     let mut load = StepLoad::default();
     for progress in &report.progress {
         let Some(request) = requests.get_mut(&progress.request) else { continue };
-        // What the cache held was not worked through.
+        // Cached tokens were not computed.
         request.prefilled = progress.cached.unwrap_or(request.prefilled);
         if progress.prefilled == Tokens::ZERO {
             load.decode_count += 1;

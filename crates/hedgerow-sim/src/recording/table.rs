@@ -1,11 +1,11 @@
-//! Comparisons side by side, for people.
+//! A text table of comparisons, side by side.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::{Comparison, Figures};
 
-/// How a figure is shown.
+/// The format of a figure.
 #[derive(Clone, Copy)]
 enum Unit {
     Count,
@@ -14,7 +14,7 @@ enum Unit {
     Millis,
 }
 
-/// Which figure a line shows.
+/// Selects the figure of a row.
 type Pick = fn(&Figures) -> Option<f64>;
 
 const ROWS: [(&str, Unit, Pick); 11] = [
@@ -31,7 +31,7 @@ const ROWS: [(&str, Unit, Pick); 11] = [
     ("E2E p50 ms", Unit::Millis, |figures| figures.e2e_p50_s),
 ];
 
-/// What happened, and for each replay what the simulator says and by how much that differs.
+/// Formats the recorded figures and, for each replay, the simulated figures and their differences.
 pub fn table(comparisons: &[Comparison]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);

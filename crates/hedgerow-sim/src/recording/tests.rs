@@ -1,4 +1,4 @@
-//! Recordings: written, read, replayed to the last bit, and damaged.
+//! Tests of recordings: writing, reading, exact replay and damaged files.
 
 use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
@@ -18,7 +18,7 @@ use crate::{EngineSlowdown, Overrides, Run, Scenario, Simulation};
 const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
 const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
 
-/// A busy hour with everything in it that can happen: refusals, early ends and callers who go away.
+/// A scenario with rejections, early ends and cancellations.
 fn scenario(text: &str, policy: &str, requests: u64) -> Scenario {
     let overrides =
         Overrides { policy: Some(policy.into()), requests: Some(requests), ..Overrides::default() };
@@ -148,7 +148,7 @@ fn a_header_is_read_as_it_was_written_with_any_cost_model_and_policy() {
 }
 
 #[test]
-fn values_that_cannot_be_are_not_read() {
+fn invalid_values_are_not_read() {
     assert!(serde_json::from_str::<Quality>("1.5").is_err());
     assert!(serde_json::from_str::<Bits>("-1.0").is_err());
     for lines in ["[]", r#"[{"count":0,"times_ns":[[0,5]]}]"#, r#"[{"count":1,"times_ns":[]}]"#] {
@@ -170,16 +170,16 @@ fn the_recorded_events_give_the_recorded_records_under_every_policy_and_protocol
 }
 
 #[test]
-fn a_pipeline_that_decides_otherwise_is_found_out_at_the_first_event_that_shows_it() {
+fn a_different_decision_is_reported_at_the_first_event_that_shows_it() {
     let (_, mut recording) = recording_of(&scenario(CONTINUOUS, "greedy", 60));
     recording.header.settings.policy = Policy::Fifo;
     let difference = recording.replay_exactly().unwrap_err();
     assert!(matches!(difference.what, Differs::Step { .. } | Differs::End { .. }));
 
     let (_, mut recording) = recording_of(&scenario(CONTINUOUS, "greedy", 60));
-    let told = recording.told.iter_mut().rev().find(|told| !told.ended.is_empty()).unwrap();
-    told.ended[0].ended.0 += 1;
-    let (line, wrong) = (told.line, told.ended[0].clone());
+    let last = recording.told.iter_mut().rev().find(|event| !event.ended.is_empty()).unwrap();
+    last.ended[0].ended.0 += 1;
+    let (line, wrong) = (last.line, last.ended[0].clone());
     let difference = recording.replay_exactly().unwrap_err();
     assert_eq!(difference.line, line);
     let Differs::End { recorded: Some(recorded), replayed: Some(replayed) } = difference.what else {
@@ -190,10 +190,10 @@ fn a_pipeline_that_decides_otherwise_is_found_out_at_the_first_event_that_shows_
 }
 
 #[test]
-fn the_arrivals_replayed_as_profiled_are_the_simulation_again() {
+fn replaying_the_arrivals_as_profiled_repeats_the_simulation() {
     for text in [PAPER, CONTINUOUS] {
         let mut scenario = scenario(text, "dftsp", 80);
-        // Who goes away unserved leaves no trace of how long the answer would have been.
+        // The answer length of a request that was cancelled unserved is not recorded.
         scenario.users.patience_s = None;
         let (run, recording) = recording_of(&scenario);
         let replayed = recording.replay(&scenario.settings, &as_profiled());
@@ -209,16 +209,16 @@ fn the_arrivals_replayed_as_profiled_are_the_simulation_again() {
 }
 
 #[test]
-fn callers_who_went_away_go_away_at_the_same_moment() {
+fn cancellations_recur_at_the_same_times() {
     let (run, recording) = recording_of(&scenario(CONTINUOUS, "fifo", 80));
     let gone = |records: &[Record]| -> std::collections::BTreeSet<_> {
         let is_gone = |record: &&Record| record.outcome == Outcome::Cancelled;
         records.iter().filter(is_gone).map(|record| (record.request.id, record.ended)).collect()
     };
     let recorded = gone(&run.records);
-    assert!(recorded.len() > 5, "the test must cover callers who go away");
+    assert!(recorded.len() > 5, "the test must cover cancellations");
     let replayed = gone(&recording.replay(&recording.header.settings, &as_profiled()).records);
-    // Others may take longer than they did, because a refused request's answer has no known length.
+    // Others may take longer than recorded, because the answer length of a rejected request is unknown.
     assert!(recorded.is_subset(&replayed), "{recorded:?}\n{replayed:?}");
 }
 
@@ -227,12 +227,12 @@ fn as_profiled() -> EngineSlowdown {
 }
 
 #[test]
-fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
+fn the_fit_is_the_slowdown_of_prompts_and_of_decodes() {
     let scenario = scenario(CONTINUOUS, "dftsp", 60);
-    for stretch in [Factors::ONE, Factors::both(1.7), Factors { prompts: 1.1, decodes: 1.6 }] {
+    for slowdown in [Factors::ONE, Factors::both(1.7), Factors { prompts: 1.1, decodes: 1.6 }] {
         let arrivals = scenario.arrivals();
         let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals)
-            .slowed_by(EngineSlowdown::steady(stretch));
+            .slowed_by(EngineSlowdown::steady(slowdown));
         let (run, lines) = simulation.run_recorded();
         let (_, header, _) = record(&scenario);
         let recording = Recording::read(text_of(&header, &lines).as_slice()).unwrap();
@@ -241,15 +241,15 @@ fn the_fit_is_how_much_slower_the_engine_was_at_prompts_and_at_decodes() {
         let Factors { prompts, decodes } = times.fit.factors();
         let is_near = |a: f64, b: f64| (a - b).abs() < 1e-6;
         assert!(
-            is_near(prompts, stretch.prompts) && is_near(decodes, stretch.decodes),
+            is_near(prompts, slowdown.prompts) && is_near(decodes, slowdown.decodes),
             "{prompts} {decodes}"
         );
-        assert!((stretch.prompts - 1e-6..stretch.decodes + 1e-6).contains(&times.fit.slowdown()));
+        assert!((slowdown.prompts - 1e-6..slowdown.decodes + 1e-6).contains(&times.fit.slowdown()));
     }
 }
 
 #[test]
-fn a_replay_wavers_from_second_to_second_as_the_engine_did() {
+fn a_replay_has_the_residual_slowdown_of_each_second() {
     let scenario = scenario(CONTINUOUS, "fifo", 80);
     let (_, header, _) = record(&scenario);
     let recording_at = |slowdown: EngineSlowdown| {
@@ -257,19 +257,19 @@ fn a_replay_wavers_from_second_to_second_as_the_engine_did() {
         let simulation = Simulation::replay(&scenario.node, &scenario.settings, arrivals).slowed_by(slowdown);
         Recording::read(text_of(&header, &simulation.run_recorded().1).as_slice()).unwrap()
     };
-    let wavers = (0..1_000).map(|second| (second, if second % 3 == 0 { 2.0 } else { 0.8 })).collect();
-    let found = recording_at(EngineSlowdown { factors: Factors::both(1.3), wavers }).slowdown();
+    let residuals = (0..1_000).map(|second| (second, if second % 3 == 0 { 2.0 } else { 0.8 })).collect();
+    let found = recording_at(EngineSlowdown { factors: Factors::both(1.3), residuals }).slowdown();
     let found_again = recording_at(found.clone()).slowdown();
-    for EngineSlowdown { factors, wavers } in [found, found_again] {
-        let (least, most) = wavers
+    for EngineSlowdown { factors, residuals } in [found, found_again] {
+        let (least, most) = residuals
             .values()
-            .fold((9.0, 0.0), |(least, most): (f64, f64), &waver| (least.min(waver), most.max(waver)));
+            .fold((9.0, 0.0), |(least, most): (f64, f64), &factor| (least.min(factor), most.max(factor)));
         assert!(most > 1.6 * least, "{least} to {most} times {factors}");
     }
 }
 
 #[test]
-fn a_prompt_whose_beginning_was_in_the_cache_is_computed_from_there_in_a_replay_too() {
+fn a_replay_skips_the_cached_prefix_of_a_prompt() {
     let scenario = scenario(CONTINUOUS, "fifo", 60);
     let claims = |mut arrival: crate::Arrival| {
         arrival.request.cached = Tokens(arrival.request.prompt.0 / 2);
@@ -309,7 +309,7 @@ fn a_shutdown_is_replayed_too() {
 }
 
 #[test]
-fn of_a_file_that_is_cut_off_the_whole_lines_are_read() {
+fn the_complete_lines_of_a_truncated_file_are_read() {
     let (_, header, lines) = record(&scenario(CONTINUOUS, "dftsp", 20));
     let text = text_of(&header, &lines);
     let beginning = text.iter().position(|&byte| byte == b'\n').unwrap() + 1;
@@ -330,7 +330,7 @@ fn of_a_file_that_is_cut_off_the_whole_lines_are_read() {
 }
 
 #[test]
-fn what_follows_a_line_that_makes_no_sense_is_left_out() {
+fn lines_after_an_invalid_line_are_ignored() {
     let (_, header, lines) = record(&scenario(CONTINUOUS, "dftsp", 20));
     let arrival = lines[0].clone();
     let late = Line { at: Instant(u64::MAX), what: What::Event(Event::Woke) };
@@ -366,12 +366,12 @@ fn a_file_of_another_kind_is_refused() {
     let no_policy = text.replace("\"dftsp\"", "\"best\"");
     assert!(said(&no_policy).contains("unknown policy `best`"), "{}", said(&no_policy));
     let parallel = header.node.max_parallel;
-    let nobody = text.replace(&format!("\"max_parallel\":{parallel}"), "\"max_parallel\":0");
-    assert!(said(&nobody).contains("runs no request at once"));
+    let no_place = text.replace(&format!("\"max_parallel\":{parallel}"), "\"max_parallel\":0");
+    assert!(said(&no_place).contains("runs no request at once"));
 }
 
 #[test]
-fn a_table_shows_what_was_recorded_once_and_each_policy_with_its_difference() {
+fn a_table_shows_the_recorded_figures_once_and_each_policy_with_its_difference() {
     let (_, recording) = recording_of(&scenario(CONTINUOUS, "dftsp", 40));
     let comparisons: Vec<_> = [Policy::Dftsp, Policy::Fifo]
         .map(|policy| {

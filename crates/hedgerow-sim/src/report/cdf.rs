@@ -1,13 +1,13 @@
-//! Distributions of times, as points of a curve.
+//! Empirical cumulative distributions of times.
 
 use hedgerow_core::output::Times;
 use hedgerow_core::time::Span;
 
-/// A curve has no more points than this: more cannot be seen, and ten million times are 240 MB.
+/// Largest number of points of a curve: more are not visible, and ten million times would be 240 MB.
 const POINTS_MAX: usize = 1_000;
 
-/// Points of the cumulative distribution of some sorted times, by nearest rank: each is one of them, with how
-/// many are no longer. The last is the longest.
+/// Points of the empirical cumulative distribution of sorted times, by nearest rank: each is one of the times with
+/// the number of times up to it. The last is the longest time.
 pub fn cdf(sorted: &[Span]) -> impl Iterator<Item = (Span, usize)> {
     let points = sorted.len().min(POINTS_MAX);
     (1..=points).map(move |point| {
@@ -16,7 +16,7 @@ pub fn cdf(sorted: &[Span]) -> impl Iterator<Item = (Span, usize)> {
     })
 }
 
-/// The lines of `cdfs.csv`: of each metric its curve.
+/// The rows of `cdfs.csv`: the curve of each metric.
 pub(super) fn rows(times: &Times, offered: u64) -> impl Iterator<Item = [String; 4]> {
     let metrics = [("ttft", &times.ttft), ("tpot", &times.tpot), ("e2e", &times.e2e)];
     metrics.into_iter().flat_map(move |(metric, sorted)| {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_curve_ends_at_the_longest_time_and_at_all_of_them() {
+    fn a_curve_ends_at_the_longest_time_with_the_full_count() {
         let points = |count: u64| cdf(&(1..=count).map(Span).collect::<Vec<_>>()).collect::<Vec<_>>();
         assert_eq!(points(0), []);
         assert_eq!(points(2), [(Span(1), 1), (Span(2), 2)]);

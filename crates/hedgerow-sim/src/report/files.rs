@@ -1,7 +1,7 @@
-//! A run in files: every request, every plan, the distributions and the summary.
+//! The files of a run: all requests, all plans, the distributions and the summary.
 //!
-//! Numbers have fixed decimals, so that the same run gives the same bytes: times are whole nanoseconds
-//! and shares whole billionths, and nothing of them is lost.
+//! Numbers have fixed decimals, so that the same run gives the same bytes: times are whole nanoseconds and shares
+//! whole billionths, written without loss.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -17,13 +17,13 @@ use hedgerow_solver::Limit;
 
 use super::{Report, cdf, is_proven};
 
-/// A result that could not be kept.
+/// The error of a result file that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}", path.display())]
 pub struct FileError {
-    /// Which file.
+    /// The file.
     pub path: PathBuf,
-    /// Why not.
+    /// The cause.
     pub source: io::Error,
 }
 
@@ -65,7 +65,7 @@ const PLANS_HEADER: [&str; 12] = [
 
 const CDFS_HEADER: [&str; 4] = ["metric", "time_s", "part_of_measured", "part_of_offered"];
 
-/// A file that is written under another name and renamed when it is complete; it appears whole or not at all.
+/// A file that is written under a temporary name and renamed when complete, so that it appears whole or not at all.
 #[derive(Debug)]
 pub(super) struct Part {
     path: PathBuf,
@@ -102,7 +102,7 @@ impl Write for Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_complete {
-            // It may not even exist any more; why it is not complete has been said.
+            // The file may be gone already, and the cause has been reported.
             let _ = std::fs::remove_file(unfinished(&self.path));
         }
     }
@@ -112,13 +112,13 @@ fn unfinished(path: &Path) -> PathBuf {
     path.with_added_extension("part")
 }
 
-/// The tables of a run, written while it goes on.
+/// The CSV tables of a run, written during the run.
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
     requests: Table,
     plans: Table,
-    /// The latest plan, and what has been given to those whom it started: its line is written with the next.
+    /// The latest plan, the number of requests it started and their total grant; its row is written with the next one.
     plan: Option<(PlanReport, u64, Grant)>,
     uplink_slot: Span,
     precisions: Vec<String>,
@@ -142,7 +142,7 @@ impl Files {
         before.map_or(Ok(()), |(plan, started, granted)| self.plans.put(plan_row(&plan, started, &granted)))
     }
 
-    /// Notes what a request was given by the latest plan.
+    /// Adds the grant of a request that the latest plan started.
     pub(super) fn started(&mut self, grant: &Grant) {
         if let Some((_, started, granted)) = &mut self.plan {
             *started += 1;
@@ -156,7 +156,7 @@ impl Files {
         self.requests.put(request_row(record, self.uplink_slot, &self.precisions))
     }
 
-    /// Writes what is known only at the end, and says where everything is.
+    /// Writes the files that are known only at the end, and returns the paths of all files.
     pub(super) fn finish(mut self, report: &Report, times: &Times) -> Result<Vec<PathBuf>, FileError> {
         if let Some((plan, started, granted)) = self.plan.take() {
             self.plans.put(plan_row(&plan, started, &granted))?;
@@ -170,7 +170,7 @@ impl Files {
     }
 }
 
-/// A file of CSV.
+/// A CSV file.
 #[derive(Debug)]
 struct Table {
     path: PathBuf,
@@ -200,7 +200,7 @@ impl Table {
 
 fn request_row(record: &Record, uplink_slot: Span, precisions: &[String]) -> [String; 18] {
     let Record { request, grant, .. } = record;
-    // Who went away before its prompt was here never had it here.
+    // A request that ends before the end of its uplink slot has no uplink end.
     let uplink_end = record.started.map(|at| at + uplink_slot).filter(|&at| at <= record.ended);
     [
         request.id.0.to_string(),
@@ -241,7 +241,7 @@ fn plan_row(plan: &PlanReport, started: u64, granted: &Grant) -> [String; 12] {
     ]
 }
 
-/// Why it ended that way, where the outcome alone does not say it.
+/// The reason of an outcome, where the outcome's name does not contain it.
 pub(super) fn reason(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => "stop".into(),
@@ -261,7 +261,7 @@ fn seconds(at: Instant) -> String {
     billionths(at.0)
 }
 
-/// Written from the integer: a float would lose the last digits of a long run.
+/// Formats billionths from the integer; a float would lose the last digits of a long run.
 pub(super) fn billionths(value: u64) -> String {
     format!("{}.{:09}", value / 1_000_000_000, value % 1_000_000_000)
 }

@@ -1,4 +1,4 @@
-//! A run in a few numbers, in the field's words (`model.md §4`).
+//! Summary metrics of a run (`model.md §4`).
 
 mod cdf;
 mod files;
@@ -22,9 +22,9 @@ pub use tally::Tally;
 use crate::scenario::Scenario;
 use crate::sink::Run;
 
-/// What became of a scenario's requests; also the form of `--json` and `summary.json`.
+/// The results of a scenario; also the format of `--json` and `summary.json`.
 ///
-/// Numbers that do not exist are `None`: a percentile of nothing, epochs where there are none.
+/// Undefined numbers are `None`: percentiles of an empty set, and figures per epoch under `continuous`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// The scenario's name.
@@ -35,49 +35,49 @@ pub struct Report {
     pub seed: u64,
     /// Requests that arrived.
     pub offered: u64,
-    /// Requests that met everything they asked for.
+    /// Requests that met all their requirements.
     pub met: u64,
-    /// Requests answered late or cut off at their deadline.
+    /// Requests that were answered late or cut off at their deadline.
     pub late: u64,
-    /// Requests refused.
+    /// Rejected requests.
     pub turned_away: u64,
-    /// Requests that ended otherwise.
+    /// Requests with another outcome.
     pub other: u64,
     /// Requests that started.
     pub admitted: u64,
     /// Tokens produced.
     pub tokens: u64,
-    /// From the first arrival to the last end.
+    /// Time from the first arrival to the last end.
     pub duration_s: f64,
     /// Met / offered.
     pub attainment: f64,
     /// Met / admitted.
     pub admitted_attainment: f64,
-    /// Requests a second that met everything.
+    /// Requests per second that met all their requirements.
     pub goodput_per_s: f64,
-    /// Requests an epoch that met everything: the paper's throughput, over all epochs until the last end.
+    /// Requests per epoch that met all their requirements: the paper's throughput, over all epochs to the last end.
     pub met_per_epoch: Option<f64>,
     /// Time to first token.
     pub ttft_s: Quantiles,
     /// Time per output token after the first.
     pub tpot_s: Quantiles,
-    /// Arrival to end, of whole answers.
+    /// Time from arrival to end of complete answers.
     pub e2e_s: Quantiles,
-    /// Plans made.
+    /// Number of plans.
     pub plans: u64,
-    /// Plans proven to be the best.
+    /// Number of plans proven optimal.
     pub plans_proven: u64,
     /// Tree nodes visited over all plans.
     pub nodes: u64,
-    /// Requests in a plan, over the plans that serve any.
+    /// Mean number of requests per plan, over plans that serve any.
     pub requests_per_plan: Option<f64>,
-    /// Steps that the engine ran.
+    /// Number of engine steps.
     pub steps: u64,
-    /// Requests in a step.
+    /// Mean number of requests per step.
     pub requests_per_step: Option<f64>,
-    /// How many plans each limit kept requests out of; `none` where nobody was kept out.
+    /// Number of plans bound by each limit; `none` for plans that left out no request.
     pub binding: BTreeMap<&'static str, u64>,
-    /// How many requests were refused for each reason.
+    /// Number of rejected requests for each reason.
     pub rejections: BTreeMap<&'static str, u64>,
 }
 
@@ -86,14 +86,14 @@ pub struct Report {
 pub struct Quantiles {
     /// The median.
     pub p50: Option<f64>,
-    /// 19 of 20 are no longer.
+    /// The 95th percentile.
     pub p95: Option<f64>,
-    /// 99 of 100 are no longer.
+    /// The 99th percentile.
     pub p99: Option<f64>,
 }
 
 impl Report {
-    /// Sums up a scenario's run.
+    /// Sums up a run of a scenario.
     pub fn of(scenario: &Scenario, run: &Run) -> Self {
         Tally::of(run).finish(scenario).0
     }
@@ -111,7 +111,7 @@ impl From<Percentiles> for Quantiles {
     }
 }
 
-/// Whether no batch of the plan's instance is worth more.
+/// Whether the plan is proven optimal: its value equals the upper bound.
 fn is_proven(plan: &PlanReport) -> bool {
     plan.value == plan.bound
 }

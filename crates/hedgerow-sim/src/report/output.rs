@@ -1,4 +1,4 @@
-//! What is kept of a run that is not kept itself.
+//! Streaming output of a run: report, files and trace.
 
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,17 @@ use super::{Report, Tally};
 use crate::scenario::Scenario;
 use crate::sink::{Run, Sink};
 
-/// What to write of a run besides its report.
+/// What to write besides the report.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
-    /// The folder for `requests.csv`, `plans.csv`, `cdfs.csv` and `summary.json`; it is made if need be.
+    /// The folder for `requests.csv`, `plans.csv`, `cdfs.csv` and `summary.json`; it is created if missing.
     pub folder: Option<PathBuf>,
     /// The file for a trace of every request and step.
     pub trace: Option<PathBuf>,
 }
 
-/// Sums a run up and writes it down while it goes on. Each file appears whole, at the end, or not at all.
+/// A sink that sums up a run and writes its files while it runs. Each file appears complete at the end, or not at
+/// all.
 #[derive(Debug)]
 pub struct Output {
     tally: Tally,
@@ -33,7 +34,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// An output of a scenario's run.
+    /// Creates the output of a scenario's run.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl Output {
         Ok(Self { tally: Tally::default(), files, trace, trace_path })
     }
 
-    /// Ends it: the report, the times that its percentiles are of, and which files there are.
+    /// Completes the output; returns the report, the times behind its percentiles and the paths of the files.
     ///
     /// # Errors
     ///
@@ -104,8 +105,8 @@ impl Sink for Output {
     }
 }
 
-/// Writes `requests.csv`, `plans.csv`, `cdfs.csv` and `summary.json` of a run that was kept into a folder, which
-/// is made if need be, and says where they are: the bytes that [`Output`] writes while it goes on.
+/// Writes `requests.csv`, `plans.csv`, `cdfs.csv` and `summary.json` of a run in memory to a folder, which is created
+/// if missing, and returns their paths. The files have the same bytes as those of [`Output`].
 ///
 /// # Errors
 ///
@@ -117,7 +118,7 @@ pub fn write_files(
     report: &Report,
 ) -> Result<Vec<PathBuf>, FileError> {
     let mut files = Files::create(folder, &scenario.node)?;
-    // Who started by which plan follows from when: a plan is made before it starts anybody.
+    // A request belongs to the last plan before its start, because a plan precedes the starts it causes.
     let mut starts: Vec<_> =
         run.records.iter().filter_map(|record| Some((record.started?, &record.grant))).collect();
     starts.sort_by_key(|(at, _)| *at);

@@ -1,4 +1,4 @@
-//! Reports side by side, for people.
+//! A text table of reports, side by side.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use comfy_table::{CellAlignment, Table};
 
 use super::{Quantiles, Report};
 
-/// Which quantiles of a report a line shows.
+/// Selects the quantiles of a row.
 type Pick = fn(&Report) -> Quantiles;
 
-/// One column for each report, one line for each number.
+/// Formats reports as a table with one column per report and one row per metric.
 pub fn table(reports: &[Report]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);

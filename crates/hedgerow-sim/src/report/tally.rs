@@ -1,4 +1,4 @@
-//! A run summed up while it goes on.
+//! Summing up a run while it runs.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use super::{Report, is_proven};
 use crate::scenario::Scenario;
 use crate::sink::{Run, Sink};
 
-/// Counts what happens; of each request it keeps three times and nothing else.
+/// Accumulates the metrics of a run; it keeps only three times per request.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     requests: output::Tally,
@@ -23,7 +23,7 @@ pub struct Tally {
     plans: u64,
     plans_proven: u64,
     nodes: u64,
-    /// Plans that serve anybody, and how many they serve.
+    /// Number of plans that serve any request, and of the requests in them.
     serving_plans: u64,
     planned: u64,
     binding: BTreeMap<&'static str, u64>,
@@ -33,7 +33,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Of a run that was kept.
+    /// Sums up a run in memory.
     pub(super) fn of(run: &Run) -> Self {
         let Run { records, plans, steps, requests_in_steps, events } = run;
         let (steps, requests_in_steps, events) = (*steps, *requests_in_steps, *events);
@@ -43,7 +43,7 @@ impl Tally {
         tally
     }
 
-    /// Adds a request that ended.
+    /// Adds an ended request.
     pub(super) fn note_end(&mut self, record: &Record) {
         self.requests.note(record);
         self.last_end = self.last_end.max(record.ended);
@@ -73,12 +73,12 @@ impl Tally {
         self.events += 1;
     }
 
-    /// Events that the pipeline was told.
+    /// Number of events that the pipeline handled.
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// What it comes to, for a run of this scenario, and the times that its percentiles are of.
+    /// The report of a run of this scenario, and the times behind its percentiles.
     pub fn finish(self, scenario: &Scenario) -> (Report, Times) {
         // Epochs begun until the last request ended.
         let epochs = match scenario.settings.protocol {

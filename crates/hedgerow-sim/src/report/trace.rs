@@ -1,7 +1,6 @@
-//! A run as a picture of time, for Perfetto (ui.perfetto.dev) and `chrome://tracing`: the Trace Event Format.
+//! A timeline of a run in the Trace Event Format, for Perfetto (ui.perfetto.dev) and `chrome://tracing`.
 //!
-//! One process has a lane for as many requests as are there at once, another shows the engine's steps and the
-//! plans.
+//! One process has a lane for each concurrent request; another has the engine's steps and the plans.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -18,17 +17,17 @@ use serde_json::{Value, json};
 use super::files::reason;
 use super::is_proven;
 
-/// The requests' process; its lanes are numbered from 1 on, since those who wait for nothing have lane 0.
+/// The requests' process; its lanes are numbered from 1, since lane 0 has the requests that end at their arrival.
 const REQUESTS: u32 = 1;
 /// The node's process and its two lanes.
 const NODE: u32 = 2;
 const STEPS: usize = 0;
 const PLANS: usize = 1;
 
-/// Writes events as they become known, in no order: viewers sort them.
+/// Writes events as they become known, not sorted by time: viewers sort them.
 pub(super) struct Trace<W> {
     to: W,
-    /// Until when each lane of a request is taken.
+    /// When each request lane becomes free.
     lanes: Vec<Instant>,
     uplink_slot: Span,
     precisions: Vec<String>,
@@ -58,7 +57,7 @@ impl<W> fmt::Debug for Trace<W> {
 }
 
 impl<W: Write> Trace<W> {
-    /// Begins a trace.
+    /// Starts a trace.
     pub(super) fn new(mut to: W, node: &Node) -> io::Result<Self> {
         let precisions = node.precisions.iter().map(|precision| precision.name.clone()).collect();
         to.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
@@ -71,7 +70,7 @@ impl<W: Write> Trace<W> {
         Ok(trace)
     }
 
-    /// Draws a request's whole time, and within it where it passed.
+    /// Writes a bar for a request's lifetime and bars for its phases within it.
     pub(super) fn request(&mut self, record: &Record) -> io::Result<()> {
         let Record { request, outcome, started, first_token, last_token, ended, .. } = record;
         let name = format!("{} {}", request.id, outcome.name());
@@ -100,7 +99,7 @@ impl<W: Write> Trace<W> {
             ("downlink", last_token.filter(|_| is_whole), None),
         ];
         for (phase, from, until) in phases {
-            // Whatever had begun when the request ended ended with it.
+            // A phase without an end of its own ends with the request.
             let Some(from) = from else { continue };
             let until = until.unwrap_or(*ended);
             if until > from {
@@ -110,7 +109,7 @@ impl<W: Write> Trace<W> {
         Ok(())
     }
 
-    /// Draws a step.
+    /// Writes a bar for a step.
     pub(super) fn step(&mut self, at: Instant, took: Span, step: &Step) -> io::Result<()> {
         let prompt: u32 = step.prefill.iter().map(|chunk| chunk.tokens.0).sum();
         let name = match (prompt, step.decode.len()) {
@@ -125,7 +124,7 @@ impl<W: Write> Trace<W> {
         self.bar(name, (NODE, STEPS), (at, at + took), args)
     }
 
-    /// Marks a plan.
+    /// Writes a mark for a plan.
     pub(super) fn plan(&mut self, plan: &PlanReport) -> io::Result<()> {
         let args = json!({
             "waiting": plan.waiting, "accepted": plan.accepted, "nodes": plan.nodes,
@@ -136,7 +135,7 @@ impl<W: Write> Trace<W> {
 
     /// Ends the trace.
     pub(super) fn finish(mut self) -> io::Result<W> {
-        // A comma follows each event, and JSON wants none after the last.
+        // Every event is followed by a comma, and JSON allows none after the last.
         self.put(&Event {
             name: "process_sort_index",
             ph: "M",
@@ -151,8 +150,8 @@ impl<W: Write> Trace<W> {
         Ok(self.to)
     }
 
-    /// A lane that nobody holds from a request's arrival to its end. Requests come in the order of their ends,
-    /// so the lane that came free last before its arrival wastes least.
+    /// Assigns a lane that is free from a request's arrival to its end. Requests are added in the order of their ends,
+    /// so the lane that became free last before the arrival wastes least (best fit).
     fn lane(&mut self, arrived: Instant, ended: Instant) -> io::Result<usize> {
         let free = self.lanes.iter().enumerate().filter(|(_, until)| **until <= arrived);
         let index = match free.max_by_key(|(_, until)| **until) {

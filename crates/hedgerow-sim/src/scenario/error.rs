@@ -1,4 +1,4 @@
-//! What can be wrong with a scenario.
+//! Errors of scenarios.
 
 use std::path::PathBuf;
 
@@ -7,68 +7,67 @@ use hedgerow_solver::UnknownPolicy;
 
 use crate::trace::TraceError;
 
-/// Beside a guess, all words are listed only where they are this few.
+/// Next to a suggestion, the known words are listed only if there are at most this many.
 const KNOWN_SHOWN_MAX: usize = 4;
 
-/// Why a scenario cannot be played. Each names the place, the value and, by [`ScenarioError::hint`], the
-/// way out.
+/// Why a scenario cannot be played. Each error names the place and the value; [`ScenarioError::hint`] names the fix.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum ScenarioError {
     /// The file cannot be read.
     #[error("cannot read the scenario {}: {message}", path.display())]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not, in the system's words.
+        /// The operating system's error message.
         message: String,
     },
-    /// A word is not one of those that are known here.
+    /// A word is not known at its place.
     #[error("unknown {what} `{name}` {place}")]
     Unknown {
-        /// What it should be: a key, a value, a model, a precision.
+        /// The kind of word: a key, a value, a model, a precision.
         what: &'static str,
         /// The word.
         name: String,
-        /// Where it stands.
+        /// Where it is.
         place: Place,
-        /// All that are known.
+        /// All known words.
         known: Vec<String>,
     },
-    /// The policy's name is not one.
+    /// The policy's name is unknown.
     #[error("{source} (in `planning.policy` or `--policy`)")]
     Policy {
-        /// What the core says about it.
+        /// The solver's error.
         source: UnknownPolicy,
     },
     /// It is not TOML, a key is missing, or a value has the wrong type.
     #[error("{}line {line}: {message}", key.as_ref().map(|key| format!("`{key}`, ")).unwrap_or_default())]
     Form {
-        /// Which key or table, where that is known.
+        /// The key or table, if known.
         key: Option<String>,
-        /// Which line.
+        /// The line.
         line: usize,
-        /// What is wrong, in the parser's words.
+        /// The parser's error message.
         message: String,
     },
-    /// A value makes no sense.
+    /// A value is invalid.
     #[error("`{key}` is {value}, but must be {must_be}")]
     Value {
-        /// Which key.
+        /// The key.
         key: String,
         /// Its value.
         value: String,
-        /// What it must be.
+        /// The valid values.
         must_be: &'static str,
     },
-    /// A key is needed because of another one.
+    /// A key is required because of another one.
     #[error("`{key}` is missing: {because}")]
     Missing {
-        /// Which key.
+        /// The key.
         key: String,
-        /// Why it is needed.
+        /// Why it is required.
         because: &'static str,
     },
-    /// Two keys say the same thing in different ways.
+    /// Two keys set the same thing.
     #[error("`{key}` and `{other}` are both given")]
     Conflict {
         /// One key.
@@ -79,15 +78,15 @@ pub enum ScenarioError {
     /// A key has no effect.
     #[error("`{key}` has no effect: {because}")]
     Unused {
-        /// Which key.
+        /// The key.
         key: String,
-        /// Why not.
+        /// Why it has no effect.
         because: &'static str,
     },
     /// A file that the scenario names cannot be used.
     #[error("`{key}` names {}, which cannot be used: {why}", path.display())]
     File {
-        /// Which key.
+        /// The key.
         key: &'static str,
         /// The file.
         path: PathBuf,
@@ -100,14 +99,14 @@ pub enum ScenarioError {
         /// What is wrong with it.
         source: TraceError,
     },
-    /// A trace that is only thinned is to come faster than it did.
+    /// The configured rate exceeds that of a thinned trace.
     #[error(
         "the trace has {trace_per_s:.2} requests a second, fewer than `users.rate_per_s` = {asked_per_s}"
     )]
     TraceTooSlow {
-        /// What is asked for.
+        /// The configured rate.
         asked_per_s: f64,
-        /// What there is.
+        /// The trace's rate.
         trace_per_s: f64,
     },
     /// The resident weights leave no memory for KV caches.
@@ -126,7 +125,7 @@ pub enum ScenarioError {
          (the longest of `output_tokens`) do not fit `node.context_tokens` = {context}"
     )]
     PaddingTooLong {
-        /// What prompts may be padded to.
+        /// The padded prompt length.
         prompt: Tokens,
         /// The longest output.
         output: Tokens,
@@ -135,7 +134,7 @@ pub enum ScenarioError {
     },
 }
 
-/// Where a word stands.
+/// Where a word is in a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// On a line of the file.
@@ -154,7 +153,7 @@ impl std::fmt::Display for Place {
 }
 
 impl ScenarioError {
-    /// What to do about it.
+    /// How to fix the error.
     pub fn hint(&self) -> String {
         match self {
             Self::Unreadable { .. } => "name a scenario file, such as `scenarios/paper.toml`".into(),
@@ -189,7 +188,7 @@ impl ScenarioError {
         }
     }
 
-    /// Turns the TOML parser's words into an error that says what is known, where they say so.
+    /// Converts a TOML parser's message into an error, which lists the known words if the message has them.
     pub(super) fn from_toml(key: &str, message: &str, line: usize) -> Self {
         // Serde writes: unknown field `ratee`, expected one of `rate_per_s`, `prompt_tokens`
         let what = match message {
@@ -203,14 +202,14 @@ impl ScenarioError {
     }
 }
 
-/// The known word that was probably meant.
+/// The most similar known word, if any is similar enough.
 pub fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let distance = |known: &String| strsim::damerau_levenshtein(name, known);
-    // A name cut short is more likely than one letter for another.
+    // An abbreviation is more likely than a typing error.
     if let Some(whole) = known.iter().find(|known| known.starts_with(name)) {
         return Some(whole);
     }
     let nearest = known.iter().min_by_key(|known| distance(known))?;
-    // Half of the letters wrong is another word.
+    // With more than half of the letters wrong, it is another word.
     (distance(nearest) <= name.len().max(nearest.len()) / 2).then_some(nearest)
 }

@@ -1,8 +1,8 @@
-//! Scenarios: everything about a simulation that somebody chose.
+//! Scenarios: the complete input of a simulation.
 //!
-//! A file is read in two forms, [`raw`] as it is written and [`Scenario`] checked and in SI units; the
-//! rest of the crate sees only the second. `docs/reference/scenarios.md` has every key; those with a default are what
-//! was added to the paper's model, and by default it is not there.
+//! A file is read in two forms, [`raw`] as written and [`Scenario`] checked and in SI units; the rest of the crate
+//! uses only the second. `docs/reference/scenarios.md` lists all keys; keys with a default extend the paper's model, and their
+//! defaults disable the extension.
 
 mod check;
 mod error;
@@ -23,56 +23,56 @@ pub use crate::arrivals::{Extent, OutputKnowledge, Range, Users};
 use crate::channel::{Cell, ChannelKnowledge, GainDraws};
 use crate::text_file::read_text;
 
-/// A simulation's whole input, checked.
+/// The checked input of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// Its name, for tables and files.
     pub name: String,
-    /// The seed that every draw comes from.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// How long it goes on.
+    /// When the arrivals end.
     pub extent: Extent,
     /// The node.
     pub node: Node,
     /// Its model's name.
     pub model: String,
-    /// What its accelerators are, if the scenario named a device.
+    /// The device of its accelerators, if the scenario names one.
     pub device: Option<String>,
-    /// How many accelerators the node's arithmetic is made of: what the policy `none` divides by.
+    /// Number of the node's accelerators, by which the policy `none` divides.
     pub accelerators: u32,
-    /// How the pipeline plans.
+    /// The pipeline's settings.
     pub settings: Settings,
-    /// Who asks for what, and how often all of them together.
+    /// What users ask for, and their total rate.
     pub users: Users,
-    /// Kinds of users, each asking for something else; empty where all are of one kind.
+    /// Classes of users with different requests; empty if there is only one kind.
     pub classes: Vec<Class>,
-    /// When they come.
+    /// The arrival process.
     pub process: Process,
-    /// What the node knows of all this.
+    /// What the node knows.
     pub knowledge: Knowledge,
-    /// Where they stand, when they come by radio.
+    /// The cell, if users are connected by radio.
     pub cell: Option<Cell>,
 }
 
-/// A kind of users.
+/// A class of users.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Class {
     /// Its name.
     pub name: String,
-    /// Its part of all requests.
+    /// Its fraction of all requests.
     pub part: f64,
-    /// What they ask for; the rate is their part of all.
+    /// What its users ask for; the rate is the class's part of the total.
     pub users: Users,
 }
 
-/// What the node knows, and what it is wrong about.
+/// What the node knows, and how wrong it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knowledge {
-    /// Of the answers' lengths.
+    /// What it knows about answer lengths.
     pub output: OutputKnowledge,
-    /// How many times as long the engine takes as the node's cost model says.
+    /// Factor by which the engine is slower than the node's cost model.
     pub engine_factor: f64,
-    /// Of the channels.
+    /// What it knows about channels.
     pub channel: ChannelKnowledge,
 }
 
@@ -82,16 +82,16 @@ impl Default for Knowledge {
     }
 }
 
-/// What to change in a scenario without changing its file.
+/// Changes to a scenario that do not change its file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// The policy's name, as the core reads it; `none` alone takes the node's number of accelerators.
+    /// The policy's name; `none` alone uses the node's number of accelerators.
     pub policy: Option<String>,
     /// The seed.
     pub seed: Option<u64>,
-    /// How many requests arrive.
+    /// The number of requests.
     pub requests: Option<u64>,
-    /// Arrivals a second.
+    /// The arrival rate per second.
     pub rate_per_s: Option<f64>,
 }
 
@@ -116,7 +116,7 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or as [`Scenario::parse`].
+    /// When the file cannot be read, and as for [`Scenario::parse`].
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let text = read_text(path).map_err(|error| ScenarioError::Unreadable {
             path: path.to_owned(),
@@ -125,30 +125,29 @@ impl Scenario {
         Self::parse_in(&text, path.parent().unwrap_or(Path::new("")))
     }
 
-    /// Reads a scenario from its text; files that it names are looked for from the current folder.
+    /// Reads a scenario from its text; paths in it are relative to the current folder.
     ///
     /// # Errors
     ///
-    /// When it is not TOML, has an unknown or missing key, or a value that makes no sense; each error
-    /// names the key.
+    /// When it is not TOML, has an unknown or missing key, or has an invalid value; each error names the key.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         Self::parse_in(text, Path::new(""))
     }
 
-    /// Reads a scenario from its text; files that it names are looked for from a folder.
+    /// Reads a scenario from its text; paths in it are relative to a folder.
     ///
     /// # Errors
     ///
-    /// As [`Scenario::parse`].
+    /// As for [`Scenario::parse`].
     pub fn parse_in(text: &str, folder: &Path) -> Result<Self, ScenarioError> {
         check::scenario(raw::parse(text)?, folder)
     }
 
-    /// The same scenario with some values changed.
+    /// The scenario with some values changed.
     ///
     /// # Errors
     ///
-    /// When a value makes no sense.
+    /// When a value is invalid.
     pub fn with(mut self, overrides: &Overrides) -> Result<Self, ScenarioError> {
         if let Some(policy) = &overrides.policy {
             self.settings.policy = check::policy(policy, self.accelerators)?;
@@ -167,7 +166,7 @@ impl Scenario {
         Ok(self)
     }
 
-    /// About how many requests will arrive, for progress bars.
+    /// The expected number of requests, for progress bars.
     pub fn expected_requests(&self) -> u64 {
         match self.extent {
             Extent::Requests(requests) => requests,

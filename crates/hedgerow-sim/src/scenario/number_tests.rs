@@ -1,11 +1,11 @@
-//! Every number of a scenario, set to what nobody means.
+//! Tests of extreme values for every number of a scenario.
 
 use toml::{Table, Value};
 
 use super::{Overrides, Scenario};
 use crate::{Simulation, scenario::tests::ALL};
 
-/// Where a value stands: keys of tables and positions in lists.
+/// The place of a value: keys of tables and positions in lists.
 type Path = Vec<Step>;
 
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ enum Step {
     Index(usize),
 }
 
-/// Every number of a document.
+/// Collects the places of all numbers of a document.
 fn numbers(value: &Value, at: &mut Path, found: &mut Vec<Path>) {
     match value {
         Value::Integer(_) | Value::Float(_) => found.push(at.clone()),
@@ -43,7 +43,7 @@ fn place<'a>(value: &'a mut Value, at: &[Step]) -> &'a mut Value {
     })
 }
 
-/// The last key on the way, which an error must name.
+/// The last key of a path, which an error must name.
 fn key(at: &[Step]) -> &str {
     let keys = at.iter().rev().filter_map(|step| match step {
         Step::Key(key) => Some(key.as_str()),
@@ -53,7 +53,7 @@ fn key(at: &[Step]) -> &str {
     keys.take(1).next().expect("a number has a key")
 }
 
-/// Keys that older scenarios leave out, so that they are tried as well.
+/// Keys that the scenarios leave out; they are added so that they are tested too.
 const MORE: [(&str, &str, f64); 12] = [
     ("node", "accelerator_tflops", 1.33),
     ("node", "accelerator_bandwidth_gb_per_s", 59.7),
@@ -79,7 +79,7 @@ fn document(text: &str) -> Value {
 }
 
 #[test]
-fn a_number_that_cannot_be_is_refused_by_its_own_key_and_any_other_can_be_played() {
+fn an_invalid_number_is_refused_by_its_key_and_any_other_can_be_played() {
     const NUMBERS: [f64; 8] = [-1.0, 0.0, f64::NAN, f64::INFINITY, 1e308, -1e308, 1e-308, 1e-12];
     const WHOLE: [i64; 4] = [-1, 0, u32::MAX as i64, i64::MAX];
     let mut wrong = Vec::new();

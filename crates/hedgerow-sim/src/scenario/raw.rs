@@ -271,7 +271,7 @@ pub(super) enum RawPadding {
     Fixed,
 }
 
-/// Reads the file's text.
+/// Parses the file's text.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A scenario with everything filled in: what was left to defaults and tables, and what follows from it.
+//! A scenario with all values in force: those from defaults and tables, and derived ones.
 
 use hedgerow_core::allocator::{Channel, Coding, PowerOver, Radio, full_band_rate};
 use hedgerow_core::engine::CostModel;
@@ -11,17 +11,17 @@ use crate::arrivals::{Lengths, Process, RateBy};
 use crate::channel::{Cell, Direct, Fading, PathLoss, correlation, from_db};
 use crate::models::{Device, Model};
 
-/// Some values of a scenario; each key's name says its unit.
+/// A section of values of a scenario; each key contains its unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Section {
-    /// What they are about: mostly the table of the file.
+    /// The section's name, mostly that of the file's table.
     pub name: String,
     /// The values.
     pub values: Vec<(&'static str, Value)>,
 }
 
 impl Scenario {
-    /// Every value that is in force, section by section.
+    /// All values in force, by section.
     pub fn sections(&self) -> Vec<Section> {
         let section = |name: &str, values| Section { name: name.to_owned(), values };
         let mut sections = vec![
@@ -254,7 +254,7 @@ fn fading_values(fading: Fading) -> Vec<(&'static str, Value)> {
     std::iter::once(("fading", json!(name))).chain(more).collect()
 }
 
-/// What a user out of sight at the cell's edge has, without shadows and fading.
+/// Channel values of a user without line of sight at the cell's edge, without shadowing and fading.
 fn edge_values(radio: &Radio, cell: &Cell) -> Vec<(&'static str, Value)> {
     let loss_db = cell.propagation.loss_db(cell.radius_m, false);
     let gain = from_db(-loss_db);
@@ -336,7 +336,7 @@ fn dbm(watts: f64) -> f64 {
     10.0 * watts.log10() + 30.0
 }
 
-/// Six digits after the point: what there is of decibels after going through watts.
+/// Rounds to six decimals, the accuracy of decibels after conversion through watts.
 fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }

@@ -1,4 +1,4 @@
-//! What a scenario file may say, and what it is told when it may not.
+//! Tests of scenario files: accepted input and error messages.
 
 use expect_test::{Expect, expect};
 use hedgerow_core::node::Node;
@@ -13,22 +13,22 @@ const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
 const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
 const CITY: &str = include_str!("../../../../scenarios/city.toml");
 
-/// Every scenario that is shipped.
+/// All shipped scenarios.
 pub(super) const ALL: [&str; 3] = [PAPER, CONTINUOUS, CITY];
 
 /// Replaces one passage of the paper's scenario.
 fn edited(passage: &str, by: &str) -> String {
-    assert_eq!(PAPER.matches(passage).count(), 1, "`{passage}` must stand once in paper.toml");
+    assert_eq!(PAPER.matches(passage).count(), 1, "`{passage}` must occur once in paper.toml");
     PAPER.replace(passage, by)
 }
 
-fn told(error: &ScenarioError) -> String {
+fn shown(error: &ScenarioError) -> String {
     format!("error: {error}\nhint: {}\n", error.hint())
 }
 
 fn check_refused(passage: &str, by: &str, expected: Expect) {
     let error = Scenario::parse(&edited(passage, by)).expect_err("this scenario must be refused");
-    expected.assert_eq(&told(&error));
+    expected.assert_eq(&shown(&error));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn both_scenarios_have_the_same_users() {
 }
 
 #[test]
-fn a_file_without_a_radio_has_wired_callers() {
+fn a_file_without_a_radio_has_wired_users() {
     let radio = PAPER.find("[radio]").unwrap()..PAPER.find("[users]").unwrap();
     let mut text = PAPER.to_owned();
     text.replace_range(radio, "");
@@ -67,7 +67,7 @@ fn a_file_without_a_radio_has_wired_callers() {
 }
 
 #[test]
-fn an_unknown_key_is_told_the_nearest_one() {
+fn an_unknown_key_gets_the_most_similar_one() {
     check_refused(
         "rate_per_s = 10.0",
         "rate_per_sec = 10.0",
@@ -79,7 +79,7 @@ fn an_unknown_key_is_told_the_nearest_one() {
 }
 
 #[test]
-fn a_key_that_is_like_no_other_is_told_all() {
+fn a_key_without_a_similar_one_gets_the_list() {
     check_refused(
         "fading = \"rayleigh\"",
         "zzz = 1",
@@ -91,7 +91,7 @@ fn a_key_that_is_like_no_other_is_told_all() {
 }
 
 #[test]
-fn an_unknown_kind_is_told_the_nearest_one() {
+fn an_unknown_kind_gets_the_most_similar_one() {
     check_refused(
         "kind = \"epoch\"",
         "kind = \"epochs\"",
@@ -108,7 +108,7 @@ fn a_missing_key_is_named() {
         "memory_gb = 32.0",
         "",
         expect![[r#"
-            error: `node.memory_gb` is missing: a node without a `device` says its memory itself
+            error: `node.memory_gb` is missing: a node without a `device` must give its memory
             hint: add `node.memory_gb`
         "#]],
     );
@@ -147,7 +147,7 @@ fn a_negative_number_is_refused() {
 }
 
 #[test]
-fn what_is_not_a_number_is_refused() {
+fn nan_and_infinity_are_refused() {
     check_refused(
         "memory_gb = 32.0",
         "memory_gb = nan",
@@ -187,7 +187,7 @@ fn a_range_that_runs_backwards_is_refused() {
 }
 
 #[test]
-fn an_unknown_model_is_told_the_nearest_one() {
+fn an_unknown_model_gets_the_most_similar_one() {
     check_refused(
         "name = \"BLOOM-3B\"",
         "name = \"BLOOM-7B\"",
@@ -199,7 +199,7 @@ fn an_unknown_model_is_told_the_nearest_one() {
 }
 
 #[test]
-fn an_unknown_precision_is_told_all() {
+fn an_unknown_precision_gets_the_list() {
     check_refused(
         "resident = [\"W8A16\"]",
         "resident = [\"F32\"]",
@@ -247,7 +247,7 @@ fn padding_past_the_context_is_refused() {
 }
 
 #[test]
-fn both_ways_to_end_at_once_are_refused() {
+fn two_extents_or_none_are_refused() {
     check_refused(
         "requests = 1000",
         "requests = 1000\nduration_s = 60.0",
@@ -267,7 +267,7 @@ fn both_ways_to_end_at_once_are_refused() {
 }
 
 #[test]
-fn the_roofline_asks_for_the_memorys_speed() {
+fn the_roofline_needs_the_memory_bandwidth() {
     check_refused(
         "model = \"flops\"",
         "model = \"roofline\"",
@@ -279,7 +279,7 @@ fn the_roofline_asks_for_the_memorys_speed() {
 }
 
 #[test]
-fn an_unknown_policy_is_told_all() {
+fn an_unknown_policy_gets_the_list() {
     check_refused(
         "policy = \"dftsp\"",
         "policy = \"best\"",
@@ -291,7 +291,7 @@ fn an_unknown_policy_is_told_all() {
 }
 
 #[test]
-fn overrides_change_what_they_name_and_nothing_else() {
+fn overrides_change_only_what_they_name() {
     let scenario = Scenario::parse(PAPER).unwrap();
     assert_eq!(scenario.clone().with(&Overrides::default()).unwrap(), scenario);
     let with_policy = |policy: &str| {
@@ -319,7 +319,7 @@ fn fixed_padding_has_a_length() {
     );
 }
 
-/// Every key of a table, as an unknown one is told.
+/// All keys of a table, from the error of an unknown key.
 fn keys_of(text: &str, table: &str) -> Vec<String> {
     let with_nonsense = match text.contains(&format!("\n{table}\n")) {
         true => text.replacen(&format!("\n{table}\n"), &format!("\n{table}\nno_such_key = 1\n"), 1),
@@ -338,8 +338,8 @@ fn every_file_names_every_key() {
             ["node", "model", "cost", "radio", "users", "arrivals", "knowledge", "protocol", "planning"];
         for table in tables.map(|table| format!("[{table}]")) {
             for key in keys_of(text, &table) {
-                let stands = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
-                assert!(text.lines().any(stands), "{file}: {table} has no `{key}`");
+                let is_listed = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+                assert!(text.lines().any(is_listed), "{file}: {table} has no `{key}`");
             }
         }
         let page = include_str!("../../../../docs/reference/scenarios.md");
@@ -352,8 +352,8 @@ fn every_file_names_every_key() {
 }
 
 #[test]
-fn what_stands_behind_a_hash_is_the_default() {
-    // Those that change nothing when the # is taken away.
+fn commented_values_are_the_defaults() {
+    // Values that change nothing when they are uncommented.
     let defaults = [
         "path_loss = \"macro\"",
         "line_of_sight = \"drawn\"",
@@ -382,13 +382,13 @@ fn what_stands_behind_a_hash_is_the_default() {
 }
 
 #[test]
-fn a_device_says_its_speed_and_memory_for_each_accelerator() {
+fn a_device_gives_the_speed_and_memory_of_each_accelerator() {
     let scenario = Scenario::parse(CITY).unwrap();
     assert_eq!(scenario.node.memory, Bytes(64_000_000_000));
     let four = CITY.replace("accelerators = 1 ", "accelerators = 4 ");
     assert_eq!(Scenario::parse(&four).unwrap().node.memory, Bytes(256_000_000_000));
     let own = CITY.replace("# memory_gb = 64.0", "memory_gb = 32.0");
-    assert_eq!(Scenario::parse(&own).unwrap().node.memory, Bytes(32_000_000_000), "its own word goes first");
+    assert_eq!(Scenario::parse(&own).unwrap().node.memory, Bytes(32_000_000_000), "own value has priority");
     check_refused(
         "memory_gb = 32.0",
         "device = \"Jetson Orin\"",
@@ -397,12 +397,12 @@ fn a_device_says_its_speed_and_memory_for_each_accelerator() {
             hint: did you mean `Jetson Orin Nano 8GB`?
         "#]],
     );
-    // Nobody says how much arithmetic it does.
+    // The table has no arithmetic speed for this device.
     check_refused(
         "accelerator_tflops = 1.33",
         "device = \"Jetson AGX Thor 128GB\"",
         expect![[r#"
-            error: `node.accelerator_tflops` is missing: the cost model needs the speed of the arithmetic, and no `device` says it
+            error: `node.accelerator_tflops` is missing: the cost model needs the speed of the arithmetic, and no `device` gives it
             hint: add `node.accelerator_tflops`
         "#]],
     );
@@ -415,11 +415,12 @@ fn a_key_without_effect_is_refused() {
         error: `arrivals.cv` has no effect: only the process `gamma` uses it
         hint: remove `arrivals.cv`
     "#]]
-    .assert_eq(&told(&refused("[arrivals]\nprocess = \"poisson\"\ncv = 2.0")));
+    .assert_eq(&shown(&refused("[arrivals]\nprocess = \"poisson\"\ncv = 2.0")));
     expect![[r#"
-        error: `knowledge.hint_sigma` has no effect: only with `knowledge.output_length` = "hint" is anything hinted
+        error: `knowledge.hint_sigma` has no effect: only `knowledge.output_length` = "hint" uses it
         hint: remove `knowledge.hint_sigma`
-    "#]].assert_eq(&told(&refused("[knowledge]\nhint_sigma = 0.5")));
+    "#]]
+    .assert_eq(&shown(&refused("[knowledge]\nhint_sigma = 0.5")));
     check_refused(
         "fading = \"rayleigh\"",
         "fading = \"rayleigh\"\nrician_k_db = 3.0",
@@ -431,8 +432,8 @@ fn a_key_without_effect_is_refused() {
 }
 
 #[test]
-fn what_a_choice_needs_is_asked_for() {
-    let refused = |text: &str| told(&Scenario::parse(&format!("{PAPER}\n{text}")).unwrap_err());
+fn keys_that_a_choice_needs_are_required() {
+    let refused = |text: &str| shown(&Scenario::parse(&format!("{PAPER}\n{text}")).unwrap_err());
     expect![[r#"
         error: `arrivals.cv` is missing: the process in `arrivals.process` needs it
         hint: add `arrivals.cv`
@@ -531,7 +532,7 @@ fn a_trace_cannot_be_thinned_to_a_higher_rate() {
         error: the trace has 1.00 requests a second, fewer than `users.rate_per_s` = 10
         hint: lower `users.rate_per_s`, or set `arrivals.rate_by` to "stretching"
     "#]]
-    .assert_eq(&told(&with("thinning").unwrap_err()));
+    .assert_eq(&shown(&with("thinning").unwrap_err()));
     let stretched = with("stretching").unwrap();
     let arrivals: Vec<_> = stretched.arrivals().collect();
     assert_eq!((arrivals.len(), arrivals[99].answer), (100, Tokens(149)));
@@ -540,7 +541,7 @@ fn a_trace_cannot_be_thinned_to_a_higher_rate() {
 }
 
 #[test]
-fn a_scenario_is_shown_with_its_defaults_and_what_follows() {
+fn a_scenario_is_shown_with_its_defaults_and_derived_values() {
     let sections = Scenario::parse(CITY).unwrap().sections();
     let shown = |name: &str, key: &str| {
         let section = sections.iter().find(|section| section.name == name).unwrap();

@@ -3,12 +3,11 @@
 
 use toml::{Table, Value};
 
-/// Sets a key to a value, whether or not it was there before: what a scenario may say is for the scenario
-/// to check.
+/// Sets a key to a value, whether or not the key exists: the scenario's own check rejects invalid keys.
 ///
 /// # Errors
 ///
-/// The part of the key that is no table, or no element's name.
+/// Returns the part of the key that is neither a table nor an element's name.
 pub(super) fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
     match key.split_once('.') {
         None => {
@@ -39,7 +38,7 @@ fn set_in_element(elements: &mut [Value], key: &str, value: Value) -> Result<(),
     }
 }
 
-/// Removes a key, if it is there: a sweep may be for several scenarios, of which not all have it.
+/// Removes a key if it exists: a sweep may have several scenarios, of which not all have the key.
 pub(super) fn unset(table: &mut Table, key: &str) {
     match key.split_once('.') {
         None => {
@@ -53,7 +52,7 @@ pub(super) fn unset(table: &mut Table, key: &str) {
     }
 }
 
-/// A table of changes as keys and values: `[users]` with `rate_per_s` is `users.rate_per_s`.
+/// Flattens a table of changes to dotted keys: `[users]` with `rate_per_s` becomes `users.rate_per_s`.
 pub(super) fn flat(table: Table) -> Vec<(String, Value)> {
     let mut changes = Vec::new();
     for (key, value) in table {

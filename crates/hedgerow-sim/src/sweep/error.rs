@@ -1,85 +1,85 @@
-//! What can be wrong with a sweep.
+//! Errors of sweeps.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::scenario::ScenarioError;
 
-/// Why a sweep cannot be played, or its results not be kept.
+/// Why a sweep cannot be played or its results cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Unwritable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The sweep file is not TOML, or not of this form.
+    /// The sweep file is not TOML or does not have this form.
     #[error("{message}")]
     Form {
-        /// What is wrong and where, in the parser's words.
+        /// The parser's message, with the place.
         message: String,
     },
-    /// A part of the sweep file makes no sense.
+    /// A part of the sweep file is invalid.
     #[error("`{key}` {problem}")]
     Value {
-        /// Which part.
+        /// The key of the part.
         key: String,
         /// What is wrong with it.
         problem: &'static str,
-        /// The way out.
+        /// How to fix it.
         hint: &'static str,
     },
-    /// A key to be changed leads through something that has no keys.
+    /// The path of a changed key contains a value that is not a table.
     #[error("`{key}` cannot be set: `{part}` is no table and no element's name")]
     NoSuchKey {
         /// The key.
         key: String,
-        /// The part of it that leads nowhere.
+        /// The part of it that is not a table.
         part: String,
     },
-    /// The scenario that the changes make is wrong.
+    /// The changed scenario is invalid.
     #[error("{}{source}", if cell.is_empty() { String::new() } else { format!("where {cell}: ") })]
     Scenario {
-        /// Which cell.
+        /// The label of the cell.
         cell: String,
         /// What is wrong with it.
         source: ScenarioError,
     },
-    /// The folder keeps the results of something else.
+    /// The folder has the results of another sweep.
     #[error("{} is of another sweep, or of another version of hedgerow", path.display())]
     OtherSweep {
         /// The journal in it.
         path: PathBuf,
     },
-    /// Somebody else is at it.
+    /// Another process writes the journal.
     #[error("{} is being written by another process", path.display())]
     Busy {
         /// The journal.
         path: PathBuf,
     },
-    /// The journal cannot be understood.
+    /// The journal is damaged.
     #[error("{}, line {line}: not a line of a sweep's journal", path.display())]
     Damaged {
         /// The journal.
         path: PathBuf,
-        /// Which line.
+        /// The line number.
         line: usize,
     },
 }
 
 impl SweepError {
-    /// What to do about it.
+    /// How to fix the error.
     pub fn hint(&self) -> String {
         match self {
             Self::Unreadable { .. } => "name a sweep file, such as `scenarios/sweeps/rates.toml`".into(),

@@ -1,4 +1,4 @@
-//! A sweep file, and the cells that it means.
+//! Sweep files and the cells that they describe.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::row::Field;
 use crate::scenario::Scenario;
 use crate::text_file::read_text;
 
-/// Cells in their order: by case, then by the grid's keys, then by policy, then by seed.
+/// A sweep; its cells are ordered by case, then by the grid's keys, then by policy, then by seed.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     keys: Vec<String>,
@@ -21,7 +21,7 @@ pub struct Sweep {
     inputs: Inputs,
 }
 
-/// Every text that a sweep was made of: two sweeps are the same when these are.
+/// The texts of a sweep file and of its scenarios; two sweeps are equal if these are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Inputs {
     sweep: String,
@@ -62,15 +62,15 @@ struct RawCase {
     set: Table,
 }
 
-/// A key of the grid and the values it takes.
+/// A key of the grid and its values.
 type Axis = (String, Vec<Value>);
 
 impl Sweep {
-    /// Reads a sweep file; the scenarios it names lie relative to it.
+    /// Reads a sweep file; the paths of its scenarios are relative to it.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, or as [`Sweep::parse`].
+    /// When a file cannot be read, and as for [`Sweep::parse`].
     pub fn load(path: &Path) -> Result<Self, SweepError> {
         let read = |path: &Path| {
             read_text(path).map_err(|source| SweepError::Unreadable { path: path.to_owned(), source })
@@ -79,12 +79,12 @@ impl Sweep {
         Self::parse(&read(path)?, folder, |scenario| read(&folder.join(scenario)))
     }
 
-    /// Reads a sweep from its text; `read` gives the text of each scenario that it names. Files that scenarios
-    /// name are looked for beside them, as if the sweep lay in `folder`.
+    /// Reads a sweep from its text; `read` returns the text of each scenario that it names. Paths in scenarios are
+    /// relative to the scenario file, as if the sweep file were in `folder`.
     ///
     /// # Errors
     ///
-    /// When it is not TOML, has an unknown key, or a cell's scenario is wrong; each error names the place.
+    /// When it is not TOML, has an unknown key, or a cell's scenario is invalid; each error names the place.
     pub fn parse(
         text: &str,
         folder: &Path,
@@ -122,12 +122,12 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// The grid's keys, as scenarios have them.
+    /// The grid's keys, as dotted keys of a scenario.
     pub fn keys(&self) -> &[String] {
         &self.keys
     }
 
-    /// Every cell.
+    /// All cells.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
     }
@@ -136,7 +136,7 @@ impl Sweep {
         &self.inputs
     }
 
-    /// The product of the axes, as an odometer counts.
+    /// Adds the Cartesian product of the axes; the last axis varies fastest.
     fn add_grid(
         &mut self,
         base: &Table,

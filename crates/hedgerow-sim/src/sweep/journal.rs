@@ -1,4 +1,4 @@
-//! Rows on disk as they come, so that a sweep can be killed.
+//! A journal of finished rows on disk, so that an interrupted sweep can resume.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -13,7 +13,7 @@ use super::row::Row;
 
 const FORMAT: &str = "hedgerow-sweep/1";
 
-/// What a journal begins with: of which sweep it is, in full, so that nothing else is taken for it.
+/// The first line of a journal: the complete input of the sweep, so that another sweep is not mistaken for it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: String,
@@ -27,7 +27,7 @@ struct Entry {
     row: Row,
 }
 
-/// A file with a line for each cell that is done, in the order in which they were.
+/// A file with a line per finished cell, in the order of completion.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -37,11 +37,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens `sweep.jsonl` in a folder, which is made if need be. A last line that was cut off is dropped.
+    /// Opens `sweep.jsonl` in a folder, which is created if missing. A truncated last line is dropped.
     ///
     /// # Errors
     ///
-    /// When it is of another sweep, another process has it, or it cannot be read or written.
+    /// When it belongs to another sweep, another process has it open, or it cannot be read or written.
     pub fn open(folder: &Path, sweep: &Sweep) -> Result<Self, SweepError> {
         let unwritable = |path: &Path| {
             let path = path.to_owned();
@@ -59,7 +59,7 @@ impl Journal {
         let mut text = String::new();
         file.read_to_string(&mut text)
             .map_err(|source| SweepError::Unreadable { path: path.clone(), source })?;
-        // What follows the last end of a line was being written when the process ended.
+        // The text after the last line end was being written when the process ended.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let header = Header {
             format: FORMAT.to_owned(),
@@ -76,7 +76,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The rows that are done.
+    /// The finished rows, by cell.
     pub fn done(&self) -> &BTreeMap<usize, Row> {
         &self.done
     }
@@ -95,7 +95,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Sorts the lines by cell, now that all are there: the file no longer tells in which order they came.
+    /// Rewrites the complete journal sorted by cell, so that it does not depend on the order of completion.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! Many scenarios at once: a grid or a list of changes to a scenario, for several policies and seeds.
+//! Sweeps: a grid or a list of changes to a scenario, for several policies and seeds.
 //!
-//! A sweep file ([`Sweep::load`]) becomes a list of [`Cell`]s, each a whole scenario. [`Sweep::play`] plays them
-//! on several threads; what each gives is a [`Row`]. A [`Journal`] keeps the rows as they come, so that a
-//! sweep that was killed goes on where it was. Rows become a [`Table`] in the order of the cells, whichever
-//! ended first, so the same sweep gives the same bytes.
+//! A sweep file ([`Sweep::load`]) becomes a list of [`Cell`]s, each a complete scenario. [`Sweep::play`] plays them
+//! on several threads; each results in a [`Row`]. A [`Journal`] stores the rows as they finish, so that an
+//! interrupted sweep can resume. Rows form a [`Table`] in the order of the cells, not of completion, so the same
+//! sweep gives the same bytes.
 
 mod cell;
 mod change;

@@ -1,4 +1,4 @@
-//! Cells on several threads.
+//! Playing the cells of a sweep on several threads.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -11,16 +11,16 @@ use crate::report::Report;
 use crate::simulation::Simulation;
 
 impl Sweep {
-    /// Plays every cell that is not done yet, on `jobs` threads, and gives the rows of all of them in the
-    /// cells' order. `finished` is told of each, in the order in which they end, on the caller's thread.
+    /// Plays all cells that are not done on `jobs` threads, and returns the rows of all cells in the cells' order.
+    /// `finished` is called for each new row, in the order of completion, on the caller's thread.
     ///
     /// # Errors
     ///
-    /// The first that `finished` gives; no further cell is begun then.
+    /// Returns the first error of `finished`; no further cell is started after it.
     ///
     /// # Panics
     ///
-    /// When a simulation does.
+    /// When a simulation panics.
     pub fn play<E>(
         &self,
         done: &BTreeMap<usize, Row>,

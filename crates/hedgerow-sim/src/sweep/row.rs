@@ -1,4 +1,4 @@
-//! What a cell gave: a report as names and values.
+//! The result of a cell: a report as names and values.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use crate::report::Report;
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(untagged)]
 pub enum Field {
-    /// There is none: a percentile of nothing.
+    /// No value, such as a percentile of an empty set.
     Missing,
     /// A whole number.
     Count(i64),
     /// A number.
     Number(f64),
-    /// Words.
+    /// A text.
     Text(String),
 }
 
 impl Field {
-    /// A scenario's value; lists and the like as they are written.
+    /// Converts a scenario's value; lists and other composite values become their text.
     pub(super) fn of(value: &toml::Value) -> Self {
         match value {
             toml::Value::Integer(number) => Self::Count(*number),
@@ -35,7 +35,7 @@ impl Field {
         }
     }
 
-    /// The number, if it is one.
+    /// The value as a number, if it is one.
     pub fn number(&self) -> Option<f64> {
         match self {
             Self::Count(count) => Some(*count as f64),
@@ -46,7 +46,7 @@ impl Field {
 }
 
 impl fmt::Display for Field {
-    /// As it stands in a CSV file: numbers in as many digits as they need.
+    /// Formats the value for CSV, numbers with as many digits as they need.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => Ok(()),
@@ -57,27 +57,27 @@ impl fmt::Display for Field {
     }
 }
 
-/// A report's values by name, in its order; `ttft_s.p50` is `p50` within `ttft_s`.
+/// A report's values by name, in the report's order; `ttft_s.p50` is `p50` within `ttft_s`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row(pub(super) Vec<(String, Field)>);
 
-/// What the cell's own columns say already.
-const SAID_ELSEWHERE: [&str; 3] = ["scenario", "policy", "seed"];
+/// Names that are already in the cell's own columns.
+const LABELS: [&str; 3] = ["scenario", "policy", "seed"];
 
 impl Row {
-    /// A report's values.
+    /// Converts a report.
     ///
-    /// By way of its JSON, so that a row is the same whether it was just made or read from a journal, and has
-    /// whatever a report has.
+    /// The conversion goes through JSON, so that a new row equals one read from a journal, and contains all values of
+    /// the report.
     pub fn of(report: &Report) -> Self {
         let tree = serde_json::from_str(&report.to_json()).expect("a report is plain data");
         let mut row = Self::default();
         row.add(None, tree);
-        row.0.retain(|(name, _)| !SAID_ELSEWHERE.contains(&name.as_str()));
+        row.0.retain(|(name, _)| !LABELS.contains(&name.as_str()));
         row
     }
 
-    /// The value of a name.
+    /// The value with a name.
     pub fn get(&self, name: &str) -> Option<&Field> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, field)| field)
     }
@@ -96,7 +96,7 @@ impl Row {
 }
 
 impl Serialize for Row {
-    /// Pairs in a list, because their order matters.
+    /// Writes a list of pairs, because their order matters.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut sequence = serializer.serialize_seq(Some(self.0.len()))?;
         for pair in &self.0 {
@@ -112,7 +112,7 @@ impl<'de> Deserialize<'de> for Row {
     }
 }
 
-/// JSON that keeps the order of its names; lists are passed over.
+/// JSON with the order of its names; lists are ignored.
 enum Tree {
     Leaf(Field),
     Branch(Vec<(String, Tree)>),

@@ -1,16 +1,16 @@
-//! Confidence intervals of a mean.
+//! Confidence intervals of a mean by Student's t.
 
-/// Student's t, two-sided 95 %, for 1 to 30 degrees of freedom (any statistics table).
+/// Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom (any statistics table).
 const T_95: [f64; 30] = [
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604,
     2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555,
     2.0518, 2.0484, 2.0452, 2.0423,
 ];
 
-/// The normal distribution's: what Student's tends to.
+/// The same quantile of the normal distribution, the limit of Student's t.
 const Z_95: f64 = 1.959_964;
 
-/// Mean of some numbers and half the width of its 95 % confidence interval; that needs two of them.
+/// The mean of some numbers and half the width of its 95 % confidence interval, which needs at least two numbers.
 pub fn mean_95(numbers: &[f64]) -> (Option<f64>, Option<f64>) {
     let count = numbers.len() as f64;
     if numbers.is_empty() {
@@ -28,7 +28,7 @@ pub fn mean_95(numbers: &[f64]) -> (Option<f64>, Option<f64>) {
 fn t_95(degrees: usize) -> f64 {
     match T_95.get(degrees - 1) {
         Some(t) => *t,
-        // The first terms of its expansion by 1/degrees (Abramowitz and Stegun 26.7.5).
+        // The first terms of the expansion in 1/degrees (Abramowitz and Stegun 26.7.5).
         None => {
             let (z, n) = (Z_95, degrees as f64);
             z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn five_seeds_have_the_interval_that_a_textbook_gives() {
+    fn five_seeds_have_the_textbook_interval() {
         // Mean 3, standard deviation √2.5, 2.7764·√(2.5/5).
         let (mean, half) = mean_95(&[1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(mean, Some(3.0));
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_expansion_goes_on_where_the_table_ends() {
+    fn the_expansion_continues_the_table() {
         assert!((t_95(31) - 2.0395).abs() < 1e-4, "{}", t_95(31));
         assert!((t_95(1000) - 1.9623).abs() < 1e-4, "{}", t_95(1000));
     }

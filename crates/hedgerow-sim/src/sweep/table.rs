@@ -1,4 +1,4 @@
-//! Rows side by side: one for each cell, or one for each point over its seeds.
+//! Tables of rows: one row per cell, or one per point over its seeds.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use super::file::Sweep;
 use super::row::{Field, Row};
 use super::student::mean_95;
 
-/// Named columns and their rows.
+/// A table with named columns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// The columns' names.
     pub names: Vec<String>,
-    /// The rows, each as long as the names.
+    /// The rows, each with as many values as there are names.
     pub rows: Vec<Vec<Field>>,
-    /// How many of the columns say which point it is; the others say what it gave.
+    /// Number of leading columns that identify the row; the others are results.
     pub labels: usize,
 }
 
 impl Table {
-    /// A row for each cell: its number, its place in the sweep, and what it gave.
+    /// Builds a table with a row per cell: its number, its coordinates and its results.
     pub fn of_cells(sweep: &Sweep, rows: &[Row]) -> Self {
         let measures = measures(rows);
         let labels = std::iter::once("cell".to_owned()).chain(point_names(sweep)).chain(["seed".to_owned()]);
@@ -37,8 +37,8 @@ impl Table {
         Self { names, rows, labels }
     }
 
-    /// A row for each point, over its seeds: of each number the mean, and half the width of the mean's 95 %
-    /// confidence interval by Student's t. A value that some seeds do not have is averaged over the others.
+    /// Builds a table with a row per point over its seeds: for each number the mean and half the width of its 95 %
+    /// confidence interval by Student's t. A value that some seeds lack is averaged over the others.
     pub fn over_seeds(sweep: &Sweep, rows: &[Row]) -> Self {
         let measures = measures(rows);
         let mut names: Vec<String> = point_names(sweep).chain(["seeds".to_owned()]).collect();
@@ -46,7 +46,7 @@ impl Table {
         for name in &measures.keys_in_order {
             names.extend([name.clone(), format!("{name}.ci95")]);
         }
-        // Seeds stand innermost, so those of a point stand together.
+        // Seeds vary fastest, so those of a point are adjacent.
         let cells: Vec<(&Row, Vec<Field>)> = rows.iter().zip(points(sweep)).collect();
         let over = |group: &[(&Row, Vec<Field>)]| {
             let mut fields = group[0].1.clone();
@@ -63,7 +63,7 @@ impl Table {
         Self { names, rows, labels }
     }
 
-    /// Where a column stands.
+    /// The index of a column.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
@@ -74,7 +74,7 @@ fn point_names(sweep: &Sweep) -> impl Iterator<Item = String> {
     case.into_iter().chain(sweep.keys().iter().cloned()).chain(["policy".to_owned()])
 }
 
-/// What tells a cell from the others besides its seed.
+/// The coordinates of each cell without its seed.
 fn points(sweep: &Sweep) -> impl Iterator<Item = Vec<Field>> {
     let has_cases = sweep.cells().iter().any(|cell| cell.case.is_some());
     sweep.cells().iter().map(move |cell| {
@@ -84,10 +84,10 @@ fn points(sweep: &Sweep) -> impl Iterator<Item = Vec<Field>> {
     })
 }
 
-/// The numbers that any of the rows has.
+/// The numeric columns: names that occur in any row.
 struct Measures {
     keys_in_order: Vec<String>,
-    /// What stands for a value that a row does not name: nothing, or 0 where others count something.
+    /// The default of a value that a row lacks: missing, or 0 for counts.
     absent: Vec<Field>,
 }
 
@@ -96,7 +96,7 @@ fn measures(rows: &[Row]) -> Measures {
     let mut keys_in_order: Vec<String> = Vec::new();
     for (name, field) in rows.iter().flat_map(|row| &row.0) {
         let absent = match field {
-            // A report names only the limits and reasons that it met.
+            // A report lists only the limits and reasons that occurred.
             Field::Count(_) => Field::Count(0),
             Field::Number(_) | Field::Missing => Field::Missing,
             Field::Text(_) => continue,

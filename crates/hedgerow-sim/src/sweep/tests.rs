@@ -1,4 +1,4 @@
-//! Sweeps as a whole.
+//! Tests of whole sweeps.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -30,14 +30,14 @@ fn rows(sweep: &Sweep, jobs: NonZero<usize>) -> Vec<Row> {
     sweep.play(&BTreeMap::new(), jobs, |_, _| Ok::<_, SweepError>(())).unwrap()
 }
 
-/// A folder of its own for a test, empty.
+/// The path of a test's own folder, which does not exist yet.
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("hedgerow-sweep-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     folder
 }
 
-/// Plays what is left and writes all files; stops as if killed after `most` cells.
+/// Plays the remaining cells and writes all files; stops as if killed after `most` cells.
 fn play_into(folder: &Path, sweep: &Sweep, most: usize) -> Result<(), SweepError> {
     let mut journal = Journal::open(folder, sweep)?;
     let done = journal.done().clone();
@@ -76,7 +76,7 @@ fn a_grid_is_every_point_by_every_policy_and_seed() {
 }
 
 #[test]
-fn a_case_sets_keys_that_belong_together_also_within_a_named_element() {
+fn a_case_sets_several_keys_also_within_a_named_element() {
     let text = r#"
         scenario = "paper.toml"
         [[case]]
@@ -86,7 +86,7 @@ fn a_case_sets_keys_that_belong_together_also_within_a_named_element() {
         name = "loose"
         set.users.deadline_s = [4.0, 8.0]
     "#;
-    // Both a quality and a perplexity would be said.
+    // The precision would have both a quality and a perplexity.
     let error = sweep(text).unwrap_err();
     assert!(error.to_string().contains("where case = tight: `precision.W8A16.quality`"), "{error}");
     let sweep = sweep(&text.replace("quality\" = 0.5", "alpha\" = 0.25")).unwrap();
@@ -97,7 +97,7 @@ fn a_case_sets_keys_that_belong_together_also_within_a_named_element() {
 }
 
 #[test]
-fn a_key_that_is_in_the_way_can_be_removed() {
+fn a_conflicting_key_can_be_removed() {
     let text =
         "scenario = 'p'\nunset = ['requests', 'users.patience_s', 'no.such']\n[set]\nduration_s = 30.0";
     let extent = sweep(text).unwrap().cells()[0].scenario.extent;
@@ -107,7 +107,7 @@ fn a_key_that_is_in_the_way_can_be_removed() {
 }
 
 #[test]
-fn mistakes_are_named_with_their_place() {
+fn errors_name_their_place() {
     let says = |text: &str, expected: &str| {
         let error = sweep(text).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
@@ -124,14 +124,14 @@ fn mistakes_are_named_with_their_place() {
 }
 
 #[test]
-fn the_same_bytes_come_from_one_thread_and_from_two() {
+fn one_thread_and_two_give_the_same_rows() {
     let sweep = sweep(SMALL).unwrap();
     let one = rows(&sweep, NonZero::<usize>::MIN);
     assert_eq!(one, rows(&sweep, TWO));
 }
 
 #[test]
-fn a_sweep_killed_in_the_middle_ends_with_the_files_of_one_that_was_not() {
+fn a_resumed_sweep_ends_with_the_files_of_an_uninterrupted_one() {
     let sweep = sweep(SMALL).unwrap();
     let (whole, killed) = (folder("whole"), folder("killed"));
     play_into(&whole, &sweep, usize::MAX).unwrap();
@@ -146,16 +146,16 @@ fn a_sweep_killed_in_the_middle_ends_with_the_files_of_one_that_was_not() {
     let (whole_files, killed_files) = (files(&whole), files(&killed));
     assert_eq!(whole_files.len(), 5);
     assert!(whole_files == killed_files, "the files differ");
-    // Nothing is left to be played.
+    // No cell is left to play.
     play_into(&killed, &sweep, 0).unwrap();
-    assert!(whole_files == files(&killed), "the files differ after another go");
+    assert!(whole_files == files(&killed), "the files differ after another run");
     for folder in [whole, killed] {
         std::fs::remove_dir_all(folder).unwrap();
     }
 }
 
 #[test]
-fn another_sweep_is_not_mixed_in() {
+fn a_journal_of_another_sweep_is_refused() {
     let folder = folder("other");
     let journal = Journal::open(&folder, &sweep(SMALL).unwrap()).unwrap();
     let busy = Journal::open(&folder, &sweep(SMALL).unwrap()).unwrap_err();
@@ -180,7 +180,7 @@ fn a_summary_has_the_mean_over_the_seeds_and_its_interval() {
     assert_eq!(number(&summary, 0, "met"), Some(met.iter().sum::<f64>() / 3.0));
     assert_eq!(number(&summary, 0, "met.ci95"), mean_95(&met).1);
     assert_eq!(number(&summary, 0, "seeds"), Some(3.0));
-    // A limit that a run never met was met by it zero times.
+    // A limit that was never binding in a run counts as 0.
     let binding = cells.names.iter().find(|name| name.starts_with("binding.")).unwrap();
     assert!((0..12).all(|row| number(&cells, row, binding).is_some()));
 }

@@ -1,4 +1,4 @@
-//! Tables in files.
+//! Writing tables to files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::row::Field;
 use super::table::Table;
 
 impl Table {
-    /// The table as CSV.
+    /// Formats the table as CSV.
     pub fn to_csv(&self) -> Vec<u8> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let written = writer.write_record(&self.names).and_then(|()| {
@@ -25,11 +25,12 @@ impl Table {
         writer.into_inner().expect("memory takes it all")
     }
 
-    /// The table as Parquet: a column of whole numbers where all are, of numbers, or of text. Not compressed.
+    /// Formats the table as uncompressed Parquet; a column has whole numbers if all its values are whole, otherwise
+    /// numbers or text.
     ///
     /// # Errors
     ///
-    /// When the library refuses it.
+    /// When the Parquet library fails.
     pub fn to_parquet(&self) -> Result<Vec<u8>, ParquetError> {
         let kinds: Vec<Kind> = (0..self.names.len()).map(|column| self.kind(column)).collect();
         let fields = self.names.iter().zip(&kinds).map(|(name, kind)| kind.field(name).map(Arc::new));
@@ -45,7 +46,7 @@ impl Table {
         writer.into_inner()
     }
 
-    /// Writes it as `NAME.csv` and `NAME.parquet` into a folder. Each file appears whole or not at all.
+    /// Writes the table to `NAME.csv` and `NAME.parquet` in a folder. Each file appears whole or not at all.
     ///
     /// # Errors
     ///
@@ -78,7 +79,7 @@ impl Table {
         group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
     ) -> Result<(), ParquetError> {
         let fields = || self.rows.iter().map(|row| &row[column]);
-        // Text has its empty string for what is missing, so that only numbers can be null.
+        // A missing text is an empty string, so only numbers can be null.
         let levels: Vec<i16> = fields().map(|field| i16::from(*field != Field::Missing)).collect();
         let mut writer = group.next_column()?.expect("there is a writer for each column");
         match kind {
@@ -104,7 +105,7 @@ impl Table {
     }
 }
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy)]
 enum Kind {
     Count,
@@ -126,7 +127,7 @@ impl Kind {
     }
 }
 
-/// Writes a file under another name and renames it when it is complete.
+/// Writes a file under a temporary name and renames it when complete.
 pub(super) fn whole(path: &Path, bytes: &[u8]) -> Result<(), SweepError> {
     let unfinished = path.with_added_extension("part");
     std::fs::write(&unfinished, bytes)

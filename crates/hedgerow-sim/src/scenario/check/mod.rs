@@ -1,4 +1,4 @@
-//! From the raw form to the checked one: units become SI, nonsense becomes an error.
+//! Conversion of the raw form to the checked one: units become SI, invalid values become errors.
 
 mod node;
 mod radio;
@@ -24,7 +24,7 @@ use values::{at_least_one, millis, missing, not_negative, seconds, value, within
 
 type Checked<T> = Result<T, ScenarioError>;
 
-/// `folder` is where relative paths begin.
+/// Checks a scenario; relative paths start at `folder`.
 pub(super) fn scenario(raw: Raw, folder: &Path) -> Checked<Scenario> {
     let accelerators = at_least_one("node.accelerators", raw.node.accelerators)?;
     let users = users::users(&raw.users)?;
@@ -93,13 +93,13 @@ fn extent(raw: &Raw) -> Checked<Extent> {
 }
 
 fn protocol(raw: &RawProtocol, radio: Option<&Radio>) -> Checked<Protocol> {
-    // A number that has no effect now has one when another key is changed, as sweeps do.
+    // Unused numbers are checked too, because a sweep may change another key that makes them used.
     let epoch = raw.epoch_ms.map(|epoch_ms| millis("protocol.epoch_ms", epoch_ms)).transpose()?;
     let slot = raw.compute_slot_ms.map(|slot_ms| millis("protocol.compute_slot_ms", slot_ms)).transpose()?;
     match raw.kind {
         RawProtocolKind::Continuous => Ok(Protocol::Continuous),
         RawProtocolKind::Epoch => {
-            let because = "the protocol `epoch` cuts time into epochs";
+            let because = "the protocol `epoch` divides time into epochs";
             let length = epoch.ok_or_else(|| missing("protocol.epoch_ms", because))?;
             let on_the_air = radio.map_or(Span::ZERO, |radio| radio.uplink_slot + radio.downlink_slot);
             let compute_slot = slot.unwrap_or(length.saturating_sub(on_the_air));
@@ -130,11 +130,12 @@ fn padding(raw: &RawPlanning) -> Checked<Padding> {
     }
 }
 
-/// An engine opens a padded prompt, so whatever a prompt may be padded to must fit beside any output.
+/// Checks that the largest padded prompt and the largest output together fit the context, because the engine opens
+/// padded prompts.
 fn padded_prompts_fit(scenario: &Scenario) -> Checked<()> {
     let (prompt, output) = longest(scenario);
     let prompt = match scenario.settings.padding {
-        // Prompts too long for the context are refused one by one, as they should be.
+        // Without padding, each prompt that is too long for the context is rejected on its own.
         Padding::None => return Ok(()),
         Padding::BatchMax => prompt,
         Padding::Fixed(length) => length.max(prompt),

@@ -1,4 +1,4 @@
-//! The node: its model, what it computes with, and how long that takes.
+//! Checks of the node: its model, its accelerators and its cost model.
 
 use std::path::Path;
 
@@ -16,12 +16,12 @@ use crate::models::{Device, Model};
 use crate::scenario::ScenarioError;
 use crate::text_file::read_text;
 
-/// What a count of bytes can hold, many times over.
+/// Largest memory in GB, far below the range of a byte count.
 const MEMORY_GB_MAX: f64 = 1e9;
-/// Bytes of a precision against 16 bits, and its time against theirs; beyond these it is a mistake.
+/// Valid ratios of a precision's size and time to those of 16 bits; others are mistakes.
 const FACTORS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
-/// The format of what `hedgerow profile` saves.
+/// The format name of profiles that `hedgerow profile` saves.
 pub const PROFILE_FORMAT: &str = "hedgerow-profile/1";
 
 pub(super) fn node(raw: &Raw, radio: Option<Radio>, folder: &Path) -> Checked<Node> {
@@ -54,7 +54,7 @@ fn model(name: &str) -> Checked<&'static Model> {
     Model::named(name).ok_or_else(|| unknown("model", name, "model.name", Model::names().map(str::to_owned)))
 }
 
-/// The device that the node's accelerators are, if it names one.
+/// The device of the node's accelerators, if the node names one.
 fn device(raw: &RawNode) -> Checked<Option<&'static Device>> {
     let named = |name: &String| {
         let names = || Device::names().map(str::to_owned);
@@ -78,11 +78,11 @@ fn memory_gb(raw: &RawNode) -> Checked<f64> {
                 Err(value("node.accelerators", raw.accelerators, must_be))
             }
         }
-        (None, None) => Err(missing("node.memory_gb", "a node without a `device` says its memory itself")),
+        (None, None) => Err(missing("node.memory_gb", "a node without a `device` must give its memory")),
     }
 }
 
-/// A speed of one accelerator: the node's own word, or its device's.
+/// A speed of one accelerator: the node's own value, or else its device's.
 fn speed(
     raw: &RawNode,
     key: &'static str,
@@ -97,7 +97,7 @@ fn speed(
     }
 }
 
-/// The resident precisions. Those that are not are checked too: another sweep or another day makes them resident.
+/// The resident precisions. The others are checked too, because a sweep may make them resident.
 fn resident(raw: &Raw, model: &Model) -> Checked<Vec<Precision>> {
     let all = raw.precision.iter().map(|raw| precision(raw, model)).collect::<Checked<Vec<_>>>()?;
     if let Some((_, twice)) =
@@ -148,17 +148,17 @@ fn precision(raw: &RawPrecision, model: &Model) -> Checked<Precision> {
     })
 }
 
-/// The cost model; its speeds are the node's, all accelerators together.
+/// The cost model; its speeds are the sums over the node's accelerators.
 fn cost(raw: &RawCost, node: &RawNode, folder: &Path) -> Checked<CostModel> {
     const TFLOPS: &str = "node.accelerator_tflops";
     const BANDWIDTH: &str = "node.accelerator_bandwidth_gb_per_s";
     let accelerators = f64::from(node.accelerators);
-    // A speed that this cost model does not use is checked as well: another one does.
+    // Speeds that this cost model does not use are checked too, because a sweep may select another cost model.
     for (key, own) in [(TFLOPS, node.accelerator_tflops), (BANDWIDTH, node.accelerator_bandwidth_gb_per_s)] {
         own.map(|own| positive(key, own)).transpose()?;
     }
     let arithmetic = || {
-        let because = "the cost model needs the speed of the arithmetic, and no `device` says it";
+        let because = "the cost model needs the speed of the arithmetic, and no `device` gives it";
         let tflops = speed(node, TFLOPS, node.accelerator_tflops, |device| device.tflops, because)?;
         Ok(FlopPerSecond::new(accelerators * tflops * 1e12))
     };

@@ -1,4 +1,4 @@
-//! The radio: the band, the slots, and where users stand.
+//! Checks of the radio: the band, the slots and the cell.
 
 use hedgerow_core::allocator::{Channel, Coding, Modem, PowerOver, Radio};
 use hedgerow_core::time::Span;
@@ -13,9 +13,9 @@ use crate::channel::{
     Cell, Direct, Fading, PathLoss, Propagation, Shadowing, Sight, USER_HEIGHT_M_MAX, from_db,
 };
 
-/// What a 64QAM table needs above Shannon's limit: `−ln(5·BER)/1.5` at a bit error rate of 5·10⁻⁵.
+/// SNR gap of a 64QAM table to Shannon's limit: `−ln(5·BER)/1.5` at a bit error rate of 5·10⁻⁵.
 const CQI_GAP_DB: f64 = 7.43;
-/// Over this distance shadows of the simple model correlate, unless the scenario says another.
+/// Default correlation distance in metres of shadowing with the macro path loss.
 const SHADOWS_M: f64 = 50.0;
 
 pub(super) fn radio(raw: &RawRadio) -> Checked<Radio> {
@@ -47,7 +47,7 @@ pub(super) fn radio(raw: &RawRadio) -> Checked<Radio> {
             "radio.node_power_dbm",
             raw.node_power_dbm,
             figure("radio.user_noise_figure_db", raw.user_noise_figure_db)?,
-            // The node's power is one for all users: it lies over the band.
+            // The node's power is shared by all users, so it is spread over the band.
             PowerOver::Band,
         )?,
         uplink_slot: millis("radio.uplink_slot_ms", raw.uplink_slot_ms)?,
@@ -99,7 +99,7 @@ pub(super) fn cell(raw: &RawRadio, radio: &Radio, knowledge: Option<&RawKnowledg
     })
 }
 
-/// Users who walk are all remembered.
+/// Checks the number of moving users, which are all held in memory.
 fn walkers(walkers: u32) -> Checked<u32> {
     const MOST: u32 = 1_000_000;
     if walkers <= MOST { Ok(walkers) } else { Err(value("radio.walkers", walkers, "at most 1000000")) }
@@ -119,7 +119,7 @@ fn propagation(raw: &RawRadio, knowledge: Option<&RawKnowledge>) -> Checked<Prop
     let carrier_ghz = match (raw.carrier_ghz, because) {
         (Some(carrier_ghz), _) => positive("radio.carrier_ghz", carrier_ghz)?,
         (None, Some(because)) => return Err(missing("radio.carrier_ghz", because)),
-        // Nothing depends on it.
+        // Nothing depends on the carrier.
         (None, None) => Propagation::MACRO.carrier_ghz,
     };
     let node_height_m = raw.node_height_m.unwrap_or(path_loss.usual_node_height_m());
@@ -174,14 +174,14 @@ fn fading(raw: &RawRadio) -> Checked<Fading> {
             raw.speed_km_h.ok_or_else(|| missing("radio.speed_km_h", because))?;
             let step_ms = raw.fading_step_ms.unwrap_or(5.0);
             let step: Span = millis("radio.fading_step_ms", step_ms)?;
-            // Each step of each slot is drawn.
+            // Every step of every slot is computed, so tiny steps would take too long.
             within("radio.fading_step_ms", step_ms, 0.01..=f64::MAX, "at least 0.01")?;
             Fading::Jakes { step, direct: raw.rician_k_db.map(direct).transpose()? }
         }
     })
 }
 
-/// Decibels over a milliwatt in watts.
+/// Converts dBm to watts.
 fn watts(dbm: f64) -> f64 {
     10_f64.powf((dbm - 30.0) / 10.0)
 }

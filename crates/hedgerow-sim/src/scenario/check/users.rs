@@ -1,4 +1,4 @@
-//! Users: classes, lengths, when they come, and what the node knows of them.
+//! Checks of the users: classes, lengths, arrivals, and what the node knows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) fn users(raw: &RawUsers) -> Checked<Users> {
     })
 }
 
-/// The classes, each with its part of the rate; what a class does not say is as `[users]` has it.
+/// The classes, each with its part of the rate; keys missing in a class are taken from `[users]`.
 pub(super) fn classes(raw: &[RawClass], users: &Users) -> Checked<Vec<Class>> {
     let mut classes: Vec<Class> = Vec::new();
     let weight = |class: &RawClass| positive(format!("class.{}.weight", class.name), class.weight);
@@ -174,7 +174,7 @@ fn replay(raw: &RawArrivals, folder: &Path) -> Checked<Replay> {
     })
 }
 
-/// A key of another process would have no effect, and nobody would notice.
+/// Rejects keys of other processes, which would have no effect.
 fn nothing_unused(raw: &RawArrivals) -> Checked<()> {
     let of = |process: RawProcess, because: &'static str, keys: &[(&'static str, bool)]| {
         let given = keys.iter().find(|(_, is_given)| *is_given && raw.process != process);
@@ -201,7 +201,7 @@ fn nothing_unused(raw: &RawArrivals) -> Checked<()> {
     of(RawProcess::Trace, "only the process `trace` uses it", &trace)
 }
 
-/// A trace that is thinned cannot come faster than it did.
+/// Checks that a thinned trace has at least the configured rate.
 pub(in crate::scenario) fn rate_can_be_had(scenario: &Scenario) -> Checked<()> {
     let Process::Trace(Replay { trace, rate_by: RateBy::Thinning, .. }) = &scenario.process else {
         return Ok(());
@@ -221,7 +221,7 @@ pub(super) fn knowledge(raw: Option<&RawKnowledge>) -> Checked<Knowledge> {
         ("knowledge.hint_sigma", raw.hint_sigma.is_some()),
     ] {
         if is_given && !is_hint {
-            return Err(unused(key, "only with `knowledge.output_length` = \"hint\" is anything hinted"));
+            return Err(unused(key, "only `knowledge.output_length` = \"hint\" uses it"));
         }
     }
     Ok(Knowledge {

@@ -1,4 +1,4 @@
-//! Numbers that make sense, and errors about those that do not.
+//! Checks of numbers, and their errors.
 
 use hedgerow_core::time::Span;
 
@@ -6,17 +6,17 @@ use super::super::error::Place;
 use super::super::{Range, ScenarioError};
 use super::Checked;
 
-/// Beyond these, products of two numbers would leave what a float or a count of nanoseconds can hold.
+/// Bounds of valid numbers: beyond them, products of two could exceed the range of a float or of a nanosecond count.
 const LEAST: f64 = 1e-15;
 const MOST: f64 = 1e15;
 
-/// A day: nothing on the air or in a node's plan lasts longer.
+/// Largest slot, epoch or delay: a day in milliseconds.
 const MILLIS_MAX: f64 = 86_400_000.0;
-/// Some thirty years, of which a count of nanoseconds holds several.
+/// Largest time: about thirty years in seconds; a nanosecond count can hold several times that.
 const SECONDS_MAX: f64 = 1e9;
-/// Requests a second, on average.
+/// Valid mean arrival rates per second.
 const RATES_PER_S: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
-/// More than any power or loss has, in both directions.
+/// Largest absolute value in decibels, above that of any real power or loss.
 const DECIBELS_MAX: f64 = 400.0;
 
 pub(super) fn millis(key: impl Into<String>, millis: f64) -> Checked<Span> {
@@ -25,14 +25,14 @@ pub(super) fn millis(key: impl Into<String>, millis: f64) -> Checked<Span> {
     Ok(Span::from_seconds(within(key, millis, 0.0..=MILLIS_MAX, "at most 86400000, which is a day")? / 1e3))
 }
 
-/// A length of time above 0.
+/// Checks a duration above 0.
 pub(super) fn seconds(key: impl Into<String>, seconds: f64) -> Checked<f64> {
     let key = key.into();
     let seconds = positive(key.clone(), seconds)?;
     within(key, seconds, 1e-9..=SECONDS_MAX, "a number from 1e-9 to 1e9")
 }
 
-/// A moment, or a length of time that may be 0.
+/// Checks a time or a duration that may be 0.
 pub(super) fn seconds_or_0(key: impl Into<String>, seconds: f64) -> Checked<f64> {
     let key = key.into();
     let seconds = not_negative(key.clone(), seconds)?;
@@ -45,12 +45,12 @@ pub(in crate::scenario) fn rate(key: impl Into<String>, per_s: f64) -> Checked<f
     within(key, per_s, RATES_PER_S, "a number from 1e-6 to 1e6")
 }
 
-/// A power or a ratio on a logarithmic scale.
+/// Checks a power or a ratio in decibels.
 pub(super) fn decibels(key: impl Into<String>, decibels: f64) -> Checked<f64> {
     within(key, decibels, -DECIBELS_MAX..=DECIBELS_MAX, "a number from -400 to 400")
 }
 
-/// A spread or a loss on a logarithmic scale.
+/// Checks a standard deviation or a loss in decibels.
 pub(super) fn decibels_or_0(key: impl Into<String>, decibels: f64) -> Checked<f64> {
     let key = key.into();
     let decibels = not_negative(key.clone(), decibels)?;
@@ -85,7 +85,7 @@ pub(super) fn at_least_one(key: impl Into<String>, number: u32) -> Checked<u32> 
     if number > 0 { Ok(number) } else { Err(value(key, number, "at least 1")) }
 }
 
-/// Two numbers of at least 0, the second no less than the first and no more than a limit.
+/// Checks a range: two numbers of at least 0, the second at least the first and at most a limit.
 pub(super) fn range(key: impl Into<String>, [least, most]: [f64; 2], limit: Limit) -> Checked<Range> {
     if least >= 0.0 && least <= most && most <= limit.most() {
         return Ok(Range { least, most });
@@ -100,10 +100,10 @@ pub(super) fn range(key: impl Into<String>, [least, most]: [f64; 2], limit: Limi
     Err(value(key, format!("[{least}, {most}]"), must_be))
 }
 
-/// What the larger number of a [`range`] may be.
+/// The upper limit of a [`range`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Limit {
-    /// A part of something.
+    /// A fraction.
     One,
     /// A time in seconds.
     Seconds,
