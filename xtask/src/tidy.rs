@@ -44,6 +44,8 @@ pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
         llama_cmake,
         imports::layers,
         imports::circles,
+        links::links,
+        links::summary,
     ];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(&files)).collect();
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));

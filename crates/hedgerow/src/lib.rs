@@ -1,4 +1,6 @@
 //! hedgerow: an LLM inference server for edge nodes that keeps its promises.
+//!
+//! A library, so that its code generation overlaps with that of the crates below it; the program is [`main`].
 
 mod api;
 mod build_version;
@@ -36,10 +38,11 @@ mod workload;
 
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
+/// Runs the command that the process's arguments name, and returns the process's exit code.
+pub fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
-        // Whoever reads our output has had enough of it, as `head` does.
+        // The reader of the output has closed it, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             hint::print(&error);

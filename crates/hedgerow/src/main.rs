@@ -1,0 +1,7 @@
+//! The program `hedgerow`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hedgerow::main()
+}
