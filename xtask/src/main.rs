@@ -1,7 +1,7 @@
-//! The project's own commands, run as `cargo xtask VERB`.
+//! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! Read [`run`] first: each verb is one line of it. Everything here uses only the standard library, so
-//! that a fresh machine compiles it in a second or two.
+//! Read [`run`] first: it dispatches the commands. Everything here uses only the standard library, so that a fresh
+//! machine compiles it in a second or two.
 
 mod bootstrap;
 mod build;
@@ -27,7 +27,7 @@ use shell::{Failure, Shell};
 const HELP: &str = "\
 The project's own commands.
 
-usage: cargo xtask VERB [OPTIONS]
+usage: cargo xtask COMMAND [OPTIONS]
 
   demo [ARGS...]   build the server and run `hedgerow demo ARGS...`
   build            build the server
@@ -44,7 +44,7 @@ usage: cargo xtask VERB [OPTIONS]
   bootstrap        find or fetch what the build needs: a C++ compiler, make, cmake, libclang
   help             print this
 
-options of every verb:
+options of every command:
   --no-apt         never call apt-get, even as root (also: HEDGEROW_NO_APT=1)
 ";
 
@@ -59,14 +59,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the verb that the arguments name.
+/// Runs the command that the arguments name.
 fn run(arguments: &[String]) -> Result<(), Failure> {
-    let (verb, rest) = match arguments.split_first() {
-        Some((verb, rest)) => (verb.as_str(), rest),
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
     let shell = Shell::at_repository_root()?;
-    match verb {
+    match command {
         "demo" => demo(shell, rest),
         "build" => {
             let (apt, rest) = take_no_apt(rest);
@@ -106,12 +106,12 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             Ok(())
         }
         other => {
-            Err(Failure::new(format!("no verb is called `{other}`"), "run `cargo xtask help` for the list"))
+            Err(Failure::new(format!("no command named `{other}`"), "run `cargo xtask help` for the list"))
         }
     }
 }
 
-/// Builds the server and hands over to its `demo` verb.
+/// Builds the server and runs its `demo` command.
 fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     let (apt, rest) = take_no_apt(arguments);
     let ready = Bootstrap::new(&shell, apt).prepare()?;
@@ -121,7 +121,7 @@ fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     shell.run(shell.hedgerow()?.arg("demo").args(rest))
 }
 
-/// Runs the steps, all or those named by `--only`.
+/// Runs all steps, or those named by `--only`.
 fn test(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     let (apt, rest) = take_no_apt(arguments);
     let mut only = Vec::new();
@@ -150,7 +150,7 @@ fn test(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     run_steps::run(shell, apt, &chosen)
 }
 
-/// Splits `--no-apt` off; the other words keep their order.
+/// Removes `--no-apt` from the arguments; the others keep their order.
 fn take_no_apt(arguments: &[String]) -> (install::Apt, Vec<String>) {
     let forbidden = env::var_os("HEDGEROW_NO_APT").is_some_and(|value| !value.is_empty() && value != "0");
     let rest: Vec<String> = arguments.iter().filter(|word| *word != "--no-apt").cloned().collect();
