@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs as root in a Debian system created for it (xtask/src/package/rootfs.rs), with the packages in /check.
 #
-#   run.sh by-hand        without a service manager: install, serve like a container, remove, test the archive's script
+#   run.sh by-hand        without a service manager: install, serve like a container, remove, test the archive
 #   run.sh with-systemd   with systemd: install, configure, start, use, upgrade, get stuck, stop, remove, purge
 set -eu
 

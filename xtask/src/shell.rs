@@ -92,7 +92,8 @@ impl Shell {
         self.built("hedgerow")
     }
 
-    /// A program that cargo built in the folder of this program; this respects every way of setting the target folder.
+    /// A program that cargo built in the folder of this program, which respects every way of setting the target
+    /// folder.
     pub(crate) fn built(&self, name: &str) -> Result<Command, Failure> {
         let own = env::current_exe()
             .map_err(|error| Failure::new(format!("no path to xtask: {error}"), "run it as `cargo xtask`"))?;

@@ -11,7 +11,8 @@ use crate::{progress, steps};
 pub(crate) struct Portable {
     /// The server's program.
     pub(crate) program: PathBuf,
-    /// The libraries that it is linked with, and the variants of ggml's kernels, one of which it loads; some are links.
+    /// The libraries that it is linked with, and the variants of ggml's kernels, one of which it loads. Some are
+    /// links.
     pub(crate) libraries: Vec<PathBuf>,
 }
 
