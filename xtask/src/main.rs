@@ -31,13 +31,13 @@ usage: cargo xtask COMMAND [OPTIONS]
 
   demo [ARGS...]   build the server and run `hedgerow demo ARGS...`
   build            build the server
-      --features LIST  with accelerators (cuda, metal, rocm, vulkan), whose toolkits are looked for first
+      --features LIST  with accelerators (cuda, metal, rocm, vulkan); checks their toolkits first
   test             run every check: format, lints, tests, docs, examples, a short simulation
       --list       name the steps and the command each one runs
       --only STEP  run one step alone (may be given more than once)
   instructions     count the instructions of the exact solver, and fail where they grew by more than 5 %
-      --update     write what was counted into the table instead
-  compare-builds   how fast the portable build computes beside the native one, run in turns
+      --update     write the counts to the table instead
+  compare-builds   compare the speed of the portable and the native build
   package          build for every CPU and make the packages: .deb, .tar.gz, a folder for `podman build`
       --only KIND  make deb, tar or container-context alone (may be given more than once)
       --out DIR    put them there instead of target/package

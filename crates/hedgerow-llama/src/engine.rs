@@ -284,7 +284,7 @@ impl<'m> LlamaEngine<'m> {
         assert_eq!(removed, Ok(true), "llama.cpp did not truncate {place:?} to {length}");
     }
 
-    /// Retains the cells of an ended request if the prefix cache wants them, and frees its place.
+    /// Retains the cells of an ended request if the prefix index selects them, and frees its place.
     fn vacate(&mut self, place: Place, held: Option<HeldId>) {
         if let Some(held) = held {
             self.prefixes.end(&self.context, held, place, !self.has_copies_pending);

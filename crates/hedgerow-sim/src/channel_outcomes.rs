@@ -182,15 +182,15 @@ mod tests {
             let rough = records(&scenario(text, "[knowledge]\nchannel_error_db = 3.0"));
             let left = if text == PAPER { 0.8 } else { 1.0 };
             assert!((met(&rough) as f64) < left * met(&exact) as f64, "{} of {}", met(&rough), met(&exact));
-            let asked = |records: &[Record]| {
-                let mut asked: Vec<_> = records
+            let requests = |records: &[Record]| {
+                let mut requests: Vec<_> = records
                     .iter()
                     .map(|record| (record.request.id, record.request.arrived, record.request.prompt))
                     .collect();
-                asked.sort();
-                asked
+                requests.sort();
+                requests
             };
-            assert_eq!(asked(&rough), asked(&exact));
+            assert_eq!(requests(&rough), requests(&exact));
         }
     }
 }

@@ -79,7 +79,7 @@ fn put_control(
     let mut sums = shell.program("md5sum");
     sums.current_dir(root);
     for path in files::below(root)? {
-        let relative = path.strip_prefix(root).expect("it lies below");
+        let relative = path.strip_prefix(root).expect("it is below the root");
         // Settings are not listed, because administrators change them.
         let is_listed = !relative.starts_with("DEBIAN") && !relative.starts_with("etc");
         if is_listed && path.symlink_metadata().is_ok_and(|found| found.is_file()) {

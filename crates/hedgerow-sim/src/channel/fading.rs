@@ -105,10 +105,10 @@ impl Fader {
         if self.delay == Span::ZERO {
             return Faded { truth: [truth; 2], measured: [truth; 2] };
         }
-        let kept = correlation(self.doppler_hz, self.delay);
-        let fresh = (1.0 - kept * kept).sqrt();
+        let rho = correlation(self.doppler_hz, self.delay);
+        let independent = (1.0 - rho * rho).sqrt();
         let (other_x, other_y) = gaussian(&mut self.later);
-        let measured = power(kept * echo_x + fresh * other_x, kept * echo_y + fresh * other_y);
+        let measured = power(rho * echo_x + independent * other_x, rho * echo_y + independent * other_y);
         Faded { truth: [truth; 2], measured: [measured; 2] }
     }
 }
