@@ -41,9 +41,7 @@ fn the_probe_detects_a_compiler_that_drops_writes_for_amx_instructions() {
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let header = flags.iter().position(|flag| flag == "-include");
     let Some(header) = header.filter(|_| version.contains(" 12.2.")) else {
-        println!(
-            "skipped: only GCC 12.2 is known to have wrong intrinsics, and this is {version}"
-        );
+        println!("skipped: only GCC 12.2 is known to have wrong intrinsics, and this is {version}");
         return;
     };
     flags.drain(header..header + 2);
