@@ -1,8 +1,8 @@
 #!/bin/sh
-# Run as root inside a Debian system made for it (xtask/src/package/rootfs.rs), with the packages and a model in /check.
+# Runs as root in a Debian system created for it (xtask/src/package/rootfs.rs), with the packages in /check.
 #
-#   run.sh by-hand        install, serve as a container does (no service manager), the archive's script, remove
-#   run.sh with-systemd   install, configure, start, use, get stuck, upgrade, stop, remove, purge: by systemd
+#   run.sh by-hand        without a service manager: install, serve like a container, remove, test the archive
+#   run.sh with-systemd   with systemd: install, configure, start, use, upgrade, get stuck, stop, remove, purge
 set -eu
 
 step() { printf '\n-- %s\n' "$*"; }
@@ -12,7 +12,7 @@ fail() {
     exit 1
 }
 
-# Repeats a command until it succeeds, for at most so many seconds.
+# Repeats a command until it succeeds, for at most $1 seconds.
 wait_for() {
     seconds=$1
     shift
@@ -37,12 +37,12 @@ install_package() {
     dpkg --status hedgerow | grep -q '^Status: install ok installed' || fail 'it is not installed'
 }
 
-# What both ways of starting need, whatever then starts it.
+# Checks the installed files, for both ways of starting.
 look_at_what_is_installed() {
     step "what is installed works"
     [ "$(readlink /usr/bin/hedgerow)" = ../lib/hedgerow/hedgerow ] || fail 'no link to the program'
     hedgerow --version
-    # The program finds its libraries beside itself; the variants find them loaded already.
+    # The program finds its libraries in its own folder; the variants use the libraries that it has loaded.
     ! ldd /usr/lib/hedgerow/hedgerow | grep 'not found' || fail 'the program lacks a library'
     for library in /usr/lib/hedgerow/*.so*; do
         ! LD_LIBRARY_PATH=/usr/lib/hedgerow ldd "$library" | grep 'not found' || fail "$library lacks a library"
@@ -51,10 +51,10 @@ look_at_what_is_installed() {
     [ -z "$(dpkg --verify hedgerow)" ] || fail "changed files: $(dpkg --verify hedgerow)"
     id hedgerow
     [ "$(stat -c '%U %a' /var/lib/hedgerow)" = 'hedgerow 750' ] || fail 'wrong owner or mode of /var/lib/hedgerow'
-    # A syntax error in a completion shows when the shell reads it.
+    # Sourcing a completion reveals its syntax errors.
     bash -n /usr/share/bash-completion/completions/hedgerow
     bash -c 'source /usr/share/bash-completion/completions/hedgerow && complete -p hedgerow'
-    # The default configuration is read by the program, not only shipped.
+    # The program must accept the shipped configuration.
     hedgerow config --config /etc/hedgerow/hedgerow.toml > /dev/null
 }
 
@@ -66,7 +66,7 @@ by_hand() {
 
     step "serve as a container does: its user, its variables, no service manager"
     install -d -o hedgerow -g hedgerow /models
-    # The variables of the Containerfile itself.
+    # Reads the variables from the Containerfile.
     sed -n '/^ENV /,/[^\\]$/p' /check/Containerfile | sed 's/^ENV //; s/\\$//' | xargs -n 1 > /check/variables
     grep -q '^HEDGEROW_HOST=0.0.0.0$' /check/variables || fail "the Containerfile's variables are not read"
     # shellcheck disable=SC2046

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs hedgerow from the folder in which this script lies, or removes it again.
+# Installs hedgerow from the folder of this script, or removes it.
 set -eu
 
 usage() {
@@ -55,7 +55,7 @@ list=$prefix/lib/hedgerow/installed-files
 unit=/etc/systemd/system/hedgerow.service
 systemd_runs=$([ -d /run/systemd/system ] && echo yes || echo no)
 
-# Before anything is written.
+# Runs before anything is written.
 check_service() {
     [ "$is_root" = yes ] || fail '--service needs root' 'run install.sh as root, or leave --service out'
     [ ! -e /lib/systemd/system/hedgerow.service ] ||
@@ -70,14 +70,14 @@ install_files() {
     fi
     mkdir -p "$prefix" 2> /dev/null || true
     [ -w "$prefix" ] || fail "$prefix cannot be written to" 'run install.sh as root, or choose another --prefix'
-    # What an older version had and this one has not must not stay: the program loads what lies beside it.
+    # Removes files of an older version that this one lacks, because the program loads libraries from its own folder.
     if [ -e "$list" ]; then remove_files; fi
     mkdir -p "$prefix/lib/hedgerow"
-    # The list comes first, so that --uninstall can remove what an interrupted installation left.
+    # The list is written first, so that --uninstall can remove an interrupted installation.
     (cd "$here" && find bin lib share ! -type d | LC_ALL=C sort) > "$list"
     while IFS= read -r file; do
         mkdir -p "$prefix/$(dirname "$file")"
-        # Renamed into place: a program that runs keeps its old file.
+        # Renamed into place, so that a running program keeps its old file.
         cp -P "$here/$file" "$prefix/$file.new"
         mv -f "$prefix/$file.new" "$prefix/$file"
     done < "$list"
@@ -94,7 +94,7 @@ remove_files() {
     while IFS= read -r file; do
         rm -f "$prefix/$file" "$prefix/$file.new"
     done < "$list"
-    # Folders that were made for these files, deepest first; a folder with anything else in it stays.
+    # Removes the folders of these files, deepest first, unless they contain other files.
     sed 's,/[^/]*$,,' "$list" | LC_ALL=C sort -ru | while IFS= read -r folder; do
         [ "$folder" = lib/hedgerow ] || rmdir -p --ignore-fail-on-non-empty "$prefix/$folder" 2> /dev/null || true
     done

@@ -1,6 +1,6 @@
-//! Makes sure that what compiling llama.cpp takes is here, and fetches it where it is not.
+//! Finds the tools for compiling llama.cpp, and fetches those that are missing.
 //!
-//! Says one line for each thing it does, and nothing where nothing is to be done.
+//! Prints one line per action, and nothing if nothing is missing.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use crate::install::{self, Apt, Wheels};
 use crate::python::Python;
 use crate::shell::{Failure, Shell};
 
-/// One run of the bootstrap.
+/// A run of the bootstrap.
 pub(crate) struct Bootstrap<'a> {
     shell: &'a Shell,
     apt: Apt,
@@ -21,17 +21,17 @@ pub(crate) struct Bootstrap<'a> {
     wheels: Option<Wheels>,
 }
 
-/// Everything is here, for programs that get these variables.
+/// The result: all tools are available to programs with these environment variables.
 pub(crate) struct Ready {
-    /// Empty on a machine whose own packages suffice, so that plain `cargo build` and ours agree.
+    /// Empty on a machine whose own packages suffice, so that plain `cargo build` gives the same build.
     pub(crate) variables: Vec<(String, OsString)>,
-    /// The interpreter that was found.
+    /// The Python interpreter.
     pub(crate) python: Python,
     script: Option<PathBuf>,
 }
 
 impl Ready {
-    /// Names the script to read before calling cargo without xtask, if there is one.
+    /// Prints the name of the script to source before calling cargo without xtask, if there is one.
     pub(crate) fn print_what_plain_cargo_needs(&self) {
         if let Some(script) = &self.script {
             println!("bootstrap: before calling cargo without xtask: . {}", script.display());
@@ -40,7 +40,7 @@ impl Ready {
 }
 
 impl<'a> Bootstrap<'a> {
-    /// Looks at this machine.
+    /// Inspects this machine.
     pub(crate) fn new(shell: &'a Shell, apt: Apt) -> Bootstrap<'a> {
         Bootstrap {
             shell,
@@ -51,7 +51,7 @@ impl<'a> Bootstrap<'a> {
         }
     }
 
-    /// Fetches what is missing, and says what the programs we start must be told about it.
+    /// Fetches what is missing, and returns the environment variables for the programs to start.
     pub(crate) fn prepare(mut self) -> Result<Ready, Failure> {
         let missing = self.missing();
         if !missing.is_empty() {
@@ -71,7 +71,7 @@ impl<'a> Bootstrap<'a> {
         Ok(Ready { variables, python, script })
     }
 
-    /// The needs that neither the machine nor the wheels of an earlier run meet.
+    /// The tools that neither the machine nor the wheels of an earlier run have.
     fn missing(&self) -> Vec<Need> {
         Need::ALL.into_iter().filter(|need| !self.machine_has(*need) && !self.wheels_have(*need)).collect()
     }
@@ -90,7 +90,7 @@ impl<'a> Bootstrap<'a> {
         self.wheels.is_some() && Wheels::hold(need)
     }
 
-    /// Tries Debian's packages, then the wheels. What still lacks afterwards is the caller's to report.
+    /// Tries Debian's packages, then the wheels. The caller reports what is still missing.
     fn install(&mut self, missing: &[Need]) {
         if install::apt_is_possible(self.shell, &self.host, self.apt) {
             if let Err(failure) = install::with_apt(self.shell, missing) {
@@ -107,7 +107,7 @@ impl<'a> Bootstrap<'a> {
         }
     }
 
-    /// What our programs must be told to find the tools.
+    /// The environment variables by which programs find the tools.
     fn variables(&self) -> Result<Vec<(String, OsString)>, Failure> {
         let mut variables = Vec::new();
         if let (false, Some(wheels)) = (self.machine_has(Need::Cmake), &self.wheels) {
@@ -136,7 +136,7 @@ impl<'a> Bootstrap<'a> {
         Ok(variables)
     }
 
-    /// Lends gcc's headers to a libclang that came without its own.
+    /// The variable that points a libclang without headers of its own to gcc's headers.
     fn header_arguments(&self) -> Result<(String, OsString), Failure> {
         const NAME: &str = "BINDGEN_EXTRA_CLANG_ARGS";
         let folder = install::gcc_headers(self.shell).ok_or_else(|| {
@@ -155,7 +155,7 @@ impl<'a> Bootstrap<'a> {
     }
 }
 
-/// Writes the variables down for people who call cargo themselves; removes an outdated script.
+/// Writes a script with the variables for users who call cargo directly; removes an outdated script.
 fn write_script(shell: &Shell, variables: &[(String, OsString)]) -> Result<Option<PathBuf>, Failure> {
     let path = shell.cache().join("env.sh");
     let outcome = if variables.is_empty() {
@@ -173,7 +173,7 @@ fn write_script(shell: &Shell, variables: &[(String, OsString)]) -> Result<Optio
 fn script(variables: &[(String, OsString)]) -> String {
     let mut text = String::from("# Written by `cargo xtask bootstrap`. Read it with: . .bootstrap/env.sh\n");
     for (name, value) in variables {
-        // Of PATH only what we put in front: the rest belongs to whoever reads the script.
+        // Of PATH only the folder added in front: the rest is set by the shell that sources the script.
         let (value, rest) = match (name.as_str(), env::split_paths(value).next()) {
             ("PATH", Some(first)) => (first.into_os_string(), ":\"$PATH\""),
             _ => (value.clone(), ""),
@@ -199,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn the_script_puts_our_folder_before_the_reader_s_path() {
+    fn the_script_prepends_a_folder_to_path() {
         let text = script(&[("PATH".to_owned(), "/tools/bin:/usr/bin".into())]);
         assert!(text.ends_with("export PATH='/tools/bin':\"$PATH\"\n"), "{text}");
     }
 
     #[test]
-    fn needs_are_named_for_people_and_for_apt() {
+    fn needs_have_names_for_messages_and_for_apt() {
         let needs = [Need::Make, Need::Libclang];
         assert_eq!(names(&needs), "make, libclang");
         assert_eq!(install::apt_line(&needs), "apt-get install make libclang-dev");

@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the server, with accelerators if they are asked for.
+//! `cargo xtask build`: builds the server, optionally with accelerators.
 
 use std::env;
 
@@ -9,7 +9,7 @@ use crate::shell::{Failure, Shell};
 use crate::toolkit::{Accelerator, Machine, complaint};
 use crate::{progress, steps};
 
-/// Looks for what the features take, fetches it where Debian has it, and builds.
+/// Checks the toolkits of the features, installs missing Debian packages, and builds.
 pub(crate) fn run(shell: Shell, apt: Apt, arguments: &[String]) -> Result<(), Failure> {
     let features = features(arguments)?;
     for accelerator in Accelerator::ALL {
@@ -25,7 +25,7 @@ pub(crate) fn run(shell: Shell, apt: Apt, arguments: &[String]) -> Result<(), Fa
     progress::build(&shell, &[steps::BUILD_SERVER, with_features].concat())
 }
 
-/// The names after each `--features`, with commas or blanks between them.
+/// The names after each `--features`, separated by commas or spaces.
 fn features(arguments: &[String]) -> Result<Vec<String>, Failure> {
     let mut features = Vec::new();
     let mut words = arguments.iter();
@@ -45,7 +45,7 @@ fn features(arguments: &[String]) -> Result<Vec<String>, Failure> {
     Ok(features)
 }
 
-/// Makes sure that one accelerator's toolkit is here.
+/// Ensures that an accelerator's toolkit is installed.
 fn prepare(shell: &Shell, apt: Apt, accelerator: Accelerator) -> Result<(), Failure> {
     let missing = || accelerator.missing(&Machine::this(env::consts::OS));
     let mut packages: Vec<&str> = missing().iter().filter_map(|missing| missing.package).collect();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_feature_is_refused() {
+    fn invalid_arguments_are_refused() {
         assert!(features(&words("--features")).unwrap_err().to_string().contains("names none"));
         assert!(features(&words("vulkan")).unwrap_err().to_string().contains("no option `vulkan`"));
     }

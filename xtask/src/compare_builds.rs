@@ -1,4 +1,4 @@
-//! How fast the portable build is beside the native one: both run in turns, on this machine, in three precisions.
+//! Compares the speed of the portable and the native build, run alternately on this machine in three precisions.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ const PRECISIONS: &str = "f16,q8_0,q4_0";
 /// Runs of each build and precision, in turns; each run is short, so that a disturbance meets both builds.
 const ROUNDS: usize = 15;
 
-/// Tokens per second by the name of what was run.
+/// Tokens per second by the name of the measurement.
 type Speeds = BTreeMap<String, f64>;
 
-/// Builds both, runs them in turns and prints the ratio of their medians, run by run.
+/// Builds both, runs them alternately and prints their medians and the median of the ratios of paired runs.
 pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
     let native = build(shell, "native", &[])?;
     let portable = build(shell, "portable", &["--features", "hedgerow-llama/portable"])?;
@@ -53,8 +53,8 @@ pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the example that measures, with a feature or without, and puts it in a folder of its own: the next build
-/// would replace it.
+/// Builds the measuring example with some features and copies it to its own folder, because the next build would
+/// replace it.
 fn build(shell: &Shell, name: &str, features: &[&str]) -> Result<PathBuf, Failure> {
     let example = ["build", "--release", "--locked", "--workspace", "--example", "step_times"];
     progress::build(shell, &[&example, features].concat())?;
@@ -70,7 +70,7 @@ fn build(shell: &Shell, name: &str, features: &[&str]) -> Result<PathBuf, Failur
     Ok(folder.join("step_times"))
 }
 
-/// The small model in each precision, made where they are not there yet.
+/// The small model in each precision; creates missing files.
 fn models(shell: &Shell) -> Result<Vec<PathBuf>, Failure> {
     let folder = shell.root().join("target/precisions");
     if !folder.exists() {
@@ -93,7 +93,7 @@ fn speeds(shell: &Shell, program: &Path, model: &Path) -> Result<Speeds, Failure
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(speed_of_line).collect())
 }
 
-/// `decode-16 700.3`
+/// Parses `decode-16 700.3`.
 fn speed_of_line(line: &str) -> Option<(String, f64)> {
     let (name, speed) = line.split_once(' ')?;
     Some((name.to_owned(), speed.parse().ok()?))

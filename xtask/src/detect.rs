@@ -1,7 +1,7 @@
-//! What the build needs, and whether this machine has it.
+//! The tools that the build needs, and their detection on this machine.
 //!
 //! - takes: the search path, a few environment variables and the file system
-//! - gives: the needs that are not met
+//! - gives: which tools are installed, and where
 //! - never: starts a program, or changes anything
 
 use std::env;
@@ -9,27 +9,27 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One thing that compiling llama.cpp, or fetching the small model, takes.
+/// A tool for compiling llama.cpp or fetching the small model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// llama.cpp is C++.
+    /// A C++ compiler, for llama.cpp.
     CxxCompiler,
-    /// CMake writes makefiles.
+    /// make, for CMake's makefiles.
     Make,
-    /// llama.cpp's own build system.
+    /// CMake, llama.cpp's build system.
     Cmake,
-    /// bindgen reads llama.cpp's header with it.
+    /// libclang, with which bindgen reads llama.cpp's header.
     Libclang,
-    /// The small model comes from a Python package index.
+    /// Python, because the small model comes from a Python package index.
     Python,
 }
 
 impl Need {
-    /// In the order in which they are reported.
+    /// All tools, in the order in which they are reported.
     pub(crate) const ALL: [Need; 5] =
         [Need::CxxCompiler, Need::Make, Need::Cmake, Need::Libclang, Need::Python];
 
-    /// What people call it.
+    /// The tool's name in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Need::CxxCompiler => "a C++ compiler",
@@ -40,7 +40,7 @@ impl Need {
         }
     }
 
-    /// The Debian package that brings it.
+    /// The Debian package that contains it.
     pub(crate) fn debian_package(self) -> &'static str {
         match self {
             Need::CxxCompiler => "g++",
@@ -52,7 +52,7 @@ impl Need {
     }
 }
 
-/// The parts of a machine that decide what is found. A value, so that tests can make one up.
+/// The parts of a machine that determine what is found. A value, so that tests can construct one.
 pub(crate) struct Host {
     /// The root of the file system.
     pub(crate) root: PathBuf,
@@ -62,12 +62,12 @@ pub(crate) struct Host {
     pub(crate) library_path: Vec<PathBuf>,
     /// `LIBCLANG_PATH`: a folder, or the library itself.
     pub(crate) libclang: Option<PathBuf>,
-    /// `CXX`, which CMake obeys.
+    /// `CXX`, which CMake uses.
     pub(crate) cxx: Option<OsString>,
 }
 
 impl Host {
-    /// This machine, seen through our environment.
+    /// This machine, from the environment variables.
     pub(crate) fn this_machine() -> Host {
         let folders =
             |name| env::var_os(name).map(|value| env::split_paths(&value).collect()).unwrap_or_default();
@@ -81,19 +81,19 @@ impl Host {
         }
     }
 
-    /// Where a program is, if it is on the search path.
+    /// The path of a program, if it is on the search path.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         self.path.iter().map(|folder| folder.join(name)).find(|file| is_executable(file))
     }
 
-    /// Whether a C++ compiler is here, under one of the names CMake tries.
+    /// Whether a C++ compiler is installed under one of the names that CMake tries.
     pub(crate) fn has_cxx_compiler(&self) -> bool {
         self.cxx.is_some() || ["c++", "g++", "clang++"].iter().any(|name| self.program(name).is_some())
     }
 
-    /// The folder of a libclang that bindgen will find by itself.
+    /// The folder of a libclang that bindgen finds by itself.
     ///
-    /// These are the places where its loader looks; a library elsewhere would not help the build.
+    /// Only folders that its loader searches count; a library elsewhere would not help the build.
     pub(crate) fn libclang_folder(&self) -> Option<PathBuf> {
         if let Some(named) = &self.libclang {
             let folder = if named.is_file() { named.parent()?.to_owned() } else { named.clone() };
@@ -110,8 +110,8 @@ impl Host {
         folders.into_iter().find(|folder| holds_libclang(folder))
     }
 
-    /// Whether the headers that belong to the compiler itself (`stddef.h` and friends) lie where that
-    /// libclang looks for them. Debian packages them apart, and the Python wheel leaves them out.
+    /// Whether the compiler's own headers (such as `stddef.h`) are where that libclang looks for them. Debian
+    /// packages them separately, and the Python wheel does not contain them.
     pub(crate) fn has_clang_headers(&self, libclang_folder: &Path) -> bool {
         let mut homes = vec![
             libclang_folder.join("clang"),
@@ -127,7 +127,7 @@ impl Host {
     }
 }
 
-/// Whether bindgen's loader would take a library in this folder.
+/// Whether bindgen's loader would accept a library in this folder.
 fn holds_libclang(folder: &Path) -> bool {
     entries_starting_with(folder, "libclang").iter().any(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -135,8 +135,8 @@ fn holds_libclang(folder: &Path) -> bool {
     })
 }
 
-/// `libclang.so`, `libclang-14.so`, `libclang.so.1`, `libclang-14.so.1`: but not `libclang-cpp.so`,
-/// which is another library.
+/// Whether a file name is `libclang.so`, `libclang-14.so`, `libclang.so.1` or `libclang-14.so.1`, but not
+/// `libclang-cpp.so`, which is another library.
 fn is_libclang(name: &str) -> bool {
     let Some((stem, version)) = name.split_once(".so") else { return false };
     let stem_fits = match stem.strip_prefix("libclang") {
@@ -151,7 +151,7 @@ fn is_version(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|letter| letter.is_ascii_digit() || letter == '.')
 }
 
-/// The entries of a folder whose name starts so, sorted by name; none where there is no such folder.
+/// The entries of a folder whose names have a prefix, sorted by name; empty if the folder does not exist.
 fn entries_starting_with(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries
@@ -172,7 +172,7 @@ fn is_executable(file: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// A machine that is nothing but the named files under a fresh folder.
+    /// A machine that has only the named files, under a new folder.
     fn host_with(name: &str, files: &[&str]) -> Host {
         let root = env::temp_dir().join(format!("xtask-detect-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn is_not_fooled_by_the_cpp_library() {
+    fn ignores_the_cpp_library() {
         let host = host_with(
             "cpp",
             &["usr/lib/x86_64-linux-gnu/libclang-cpp.so.14", "usr/lib/llvm-14/lib/libclangAST.a"],
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_the_variable_and_nothing_else_when_it_is_set() {
+    fn uses_only_the_variable_if_it_is_set() {
         let mut host = host_with("variable", &["usr/lib/libclang.so", "wheel/libclang.so", "empty/readme"]);
         host.libclang = Some(host.root.join("wheel"));
         assert!(host.libclang_folder().unwrap().ends_with("wheel"));
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_may_not_run_is_no_program() {
+    fn a_file_that_is_not_executable_is_no_program() {
         let host = host_with("program", &["usr/bin/g++"]);
         assert_eq!(host.program("g++"), None);
         assert!(!host.has_cxx_compiler());
     }
 
     #[test]
-    fn tells_the_names_of_libclang_from_its_neighbours() {
+    fn distinguishes_libclang_from_similar_names() {
         for good in
             ["libclang.so", "libclang-14.so", "libclang.so.1", "libclang-14.so.14.0.6", "libclang-18.so.18"]
         {

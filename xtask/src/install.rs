@@ -1,4 +1,4 @@
-//! Ways to get what is missing: Debian packages, or Python wheels that hold the same programs.
+//! Installation of missing tools: Debian packages, or Python wheels with the same programs.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,22 +11,22 @@ use crate::shell::{Failure, Shell};
 /// Whether apt-get may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Apt {
-    /// By root, where the program exists.
+    /// As root, if the program exists.
     IfRoot,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// The wheels that hold cmake and libclang.
+/// The wheels with cmake and libclang.
 const TOOL_WHEELS: &[&str] = &["cmake==4.4.4", "libclang==18.1.1"];
 
-/// The folder of those wheels, and where in it the two things lie.
+/// The fetched wheels.
 pub(crate) struct Wheels {
     folder: PathBuf,
 }
 
 impl Wheels {
-    /// The wheels of an earlier run, if there are any.
+    /// The wheels of an earlier run, if any.
     pub(crate) fn fetched_before(shell: &Shell) -> Option<Wheels> {
         python::fetched(shell, "tools", TOOL_WHEELS).map(|folder| Wheels { folder })
     }
@@ -36,7 +36,7 @@ impl Wheels {
         python.packages(shell, "tools", TOOL_WHEELS).map(|folder| Wheels { folder })
     }
 
-    /// Whether the wheels hold this.
+    /// Whether the wheels contain a tool.
     pub(crate) fn hold(need: Need) -> bool {
         match need {
             Need::Cmake | Need::Libclang => true,
@@ -63,7 +63,7 @@ pub(crate) fn apt_is_possible(shell: &Shell, host: &Host, apt: Apt) -> bool {
     }
 }
 
-/// Installs the Debian packages of these needs.
+/// Installs the Debian packages of tools.
 pub(crate) fn with_apt(shell: &Shell, needs: &[Need]) -> Result<(), Failure> {
     packages(shell, &needs.iter().map(|need| need.debian_package()).collect::<Vec<_>>())
 }
@@ -71,7 +71,7 @@ pub(crate) fn with_apt(shell: &Shell, needs: &[Need]) -> Result<(), Failure> {
 /// Installs Debian packages by name.
 pub(crate) fn packages(shell: &Shell, packages: &[&str]) -> Result<(), Failure> {
     println!("bootstrap: apt-get update");
-    // A failure here may be one broken source of many, so the installation below is what decides.
+    // A failure here may be one broken source of many; only the installation below decides.
     if let Err(failure) = shell.run_quietly(apt_get(shell).arg("update")) {
         println!("bootstrap: apt-get update failed, going on with the lists that are here");
         drop(failure);
@@ -82,13 +82,13 @@ pub(crate) fn packages(shell: &Shell, packages: &[&str]) -> Result<(), Failure> 
         .map(drop)
 }
 
-/// The line that someone else can type.
+/// The command line that installs the packages, for messages.
 pub(crate) fn apt_line(needs: &[Need]) -> String {
     let packages: Vec<&str> = needs.iter().map(|need| need.debian_package()).collect();
     format!("apt-get install {}", packages.join(" "))
 }
 
-/// The folder of gcc's own headers, which serve libclang as well as clang's do.
+/// The folder of gcc's own headers, which libclang can use instead of clang's.
 pub(crate) fn gcc_headers(shell: &Shell) -> Option<OsString> {
     let output = shell.run_quietly(shell.program("gcc").arg("-print-file-name=include")).ok()?;
     let folder = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
@@ -99,7 +99,7 @@ pub(crate) fn gcc_headers(shell: &Shell) -> Option<OsString> {
 fn apt_get(shell: &Shell) -> std::process::Command {
     let mut command = shell.program("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
-    // Another installation may hold the lock, and an unreachable mirror must not take minutes.
+    // Waits if another installation holds the lock, and does not retry an unreachable mirror for minutes.
     command.args([
         "-o",
         "DPkg::Lock::Timeout=120",

@@ -1,8 +1,7 @@
-//! How many instructions the exact solver takes, counted by valgrind and compared with a table.
+//! Counts the instructions of the exact solver with valgrind and compares them with a table.
 //!
-//! Counts do not depend on what else the machine does, so they show a solver that became slower where
-//! times could not. They depend on the compiler and the kind of processor, so the table names both, and
-//! counts by others are shown and not judged.
+//! Counts do not depend on other load of the machine, so they reveal slowdowns that time measurements cannot. They
+//! depend on the compiler and the target, so the table names both; on others the counts are shown, but not judged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,26 +24,26 @@ const FAMILIES: [&str; 10] = [
     "adversarial",
 ];
 
-/// How many requests, and how many instances of so many.
+/// Numbers of requests per instance, each with the number of instances.
 const SIZES: [(u64, u64); 2] = [(100, 5), (1000, 2)];
 
 const TABLE: &str = "crates/hedgerow-sim/examples/solve_family.csv";
 const HEADER: &str = "family,requests,instances,instructions";
 
-/// A count may be so much above the table's, in hundredths.
+/// Largest accepted increase over the table, in percent.
 const MORE_PERCENT_MAX: u64 = 5;
 
-/// What is counted: a family, a size and a number of instances.
+/// A row of the table: family, number of requests and number of instances.
 type Cell = (&'static str, u64, u64);
 
-/// Whether valgrind is here.
+/// Checks that valgrind is installed.
 pub(crate) fn can_count(shell: &Shell) -> Result<(), Failure> {
     shell.run_quietly(shell.program("valgrind").arg("--version")).map(drop).map_err(|_| {
         Failure::new("valgrind is not here, so no instructions are counted", "apt-get install valgrind")
     })
 }
 
-/// Counts, and compares with the table or rewrites it.
+/// Counts the instructions, and compares them with the table or updates it.
 pub(crate) fn run(shell: &Shell, is_update: bool) -> Result<(), Failure> {
     can_count(shell)?;
     let program = build(shell)?;
@@ -63,7 +62,7 @@ pub(crate) fn run(shell: &Shell, is_update: bool) -> Result<(), Failure> {
     compare(&Table::read(&text)?, &machine, &counts)
 }
 
-/// Builds the program that is counted, as the tests do, so that nothing is compiled twice.
+/// Builds the counted program with the settings of the tests, so that nothing is compiled twice.
 fn build(shell: &Shell) -> Result<PathBuf, Failure> {
     let mut cargo = shell.cargo();
     cargo.args(["build", "--release", "--locked", "--workspace", "--example", "solve_family"]);
@@ -71,7 +70,7 @@ fn build(shell: &Shell) -> Result<PathBuf, Failure> {
     Ok(PathBuf::from(shell.built("examples/solve_family")?.get_program()))
 }
 
-/// The compiler and the kind of processor.
+/// The compiler's version and target.
 fn machine(shell: &Shell) -> Result<String, Failure> {
     let output = shell.run_quietly(shell.program("rustc").arg("-vV"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -79,7 +78,7 @@ fn machine(shell: &Shell) -> Result<String, Failure> {
     Ok(format!("rustc {}, {}", field("release: "), field("host: ")))
 }
 
-/// Counts every cell, as many at a time as there are cores.
+/// Counts all cells, with one worker per core.
 fn count_all(shell: &Shell, program: &PathBuf) -> Result<Vec<(Cell, u64)>, Failure> {
     let cells: Vec<Cell> = FAMILIES
         .iter()
@@ -99,7 +98,7 @@ fn count_all(shell: &Shell, program: &PathBuf) -> Result<Vec<(Cell, u64)>, Failu
     Ok(counted.into_iter().map(|(index, instructions)| (cells[index], instructions)).collect())
 }
 
-/// The instructions of solving alone: those of drawing and solving without those of drawing.
+/// The instructions of solving alone: those of drawing and solving minus those of drawing.
 fn count(shell: &Shell, program: &PathBuf, (family, requests, instances): Cell) -> Result<u64, Failure> {
     let of = |solver: &str| {
         let mut valgrind = shell.program("valgrind");
@@ -112,20 +111,20 @@ fn count(shell: &Shell, program: &PathBuf, (family, requests, instances): Cell) 
 
 fn instructions_of(shell: &Shell, valgrind: &mut Command) -> Result<u64, Failure> {
     let output = shell.run_quietly(valgrind)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    counted(&said).ok_or_else(|| {
-        Failure::new(format!("valgrind did not say what it counted:\n{said}"), "try another version of it")
+    let text = String::from_utf8_lossy(&output.stderr);
+    counted(&text).ok_or_else(|| {
+        Failure::new(format!("valgrind did not say what it counted:\n{text}"), "try another version of it")
     })
 }
 
-/// The number in `==123== I   refs:      4,567`.
-fn counted(said: &str) -> Option<u64> {
-    let line = said.lines().find(|line| line.contains("refs:"))?;
+/// Parses the number in `==123== I   refs:      4,567`.
+fn counted(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.contains("refs:"))?;
     let (_, number) = line.split_once("refs:")?;
     number.trim().replace(',', "").parse().ok()
 }
 
-/// Shows every count beside the table's, and fails if one grew too much.
+/// Prints every count next to the table's, and fails if one grew too much.
 fn compare(table: &Table, machine: &str, counts: &[(Cell, u64)]) -> Result<(), Failure> {
     let is_judged = table.machine == machine;
     let mut grown = Vec::new();
@@ -156,7 +155,7 @@ fn compare(table: &Table, machine: &str, counts: &[(Cell, u64)]) -> Result<(), F
     ))
 }
 
-/// The table as written.
+/// The stored table.
 #[derive(Debug, PartialEq)]
 struct Table {
     machine: String,
@@ -235,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn what_another_compiler_made_is_not_judged() {
+    fn counts_of_another_compiler_are_not_judged() {
         assert_eq!(compared(5000, "rustc 2, here"), Ok(()));
     }
 
     #[test]
-    fn the_count_is_found_in_what_valgrind_says() {
+    fn the_count_is_parsed_from_valgrinds_output() {
         assert_eq!(counted("==1== Cachegrind\n==1== I   refs:      12,345,678\n"), Some(12_345_678));
         assert_eq!(counted("==1== I refs: 9\n"), Some(9));
         assert_eq!(counted("no such line"), None);

@@ -35,13 +35,13 @@ usage: cargo xtask COMMAND [OPTIONS]
 
   demo [ARGS...]   build the server and run `hedgerow demo ARGS...`
   build            build the server
-      --features LIST  with accelerators (cuda, metal, rocm, vulkan), whose toolkits are looked for first
+      --features LIST  with accelerators (cuda, metal, rocm, vulkan); checks their toolkits first
   test             run every check: format, lints, tests, docs, examples, a short simulation
       --list       name the steps and the command each one runs
       --only STEP  run one step alone (may be given more than once)
   instructions     count the instructions of the exact solver, and fail where they grew by more than 5 %
-      --update     write what was counted into the table instead
-  compare-builds   how fast the portable build computes beside the native one, run in turns
+      --update     write the counts to the table instead
+  compare-builds   compare the speed of the portable and the native build
   package          build for every CPU and make the packages: .deb, .tar.gz, a folder for `podman build`
       --only KIND  make deb, tar or container-context alone (may be given more than once)
       --out DIR    put them there instead of target/package
@@ -131,7 +131,7 @@ fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     shell.run(shell.hedgerow()?.arg("demo").args(rest))
 }
 
-/// Runs the steps, all or those named by `--only`.
+/// Runs all steps, or those named by `--only`.
 fn test(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     let (apt, rest) = take_no_apt(arguments);
     let mut only = Vec::new();
@@ -160,7 +160,7 @@ fn test(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     run_steps::run(shell, apt, &chosen)
 }
 
-/// Splits `--no-apt` off; the other words keep their order.
+/// Removes `--no-apt` from the arguments; the others keep their order.
 fn take_no_apt(arguments: &[String]) -> (install::Apt, Vec<String>) {
     let forbidden = env::var_os("HEDGEROW_NO_APT").is_some_and(|value| !value.is_empty() && value != "0");
     let rest: Vec<String> = arguments.iter().filter(|word| *word != "--no-apt").cloned().collect();

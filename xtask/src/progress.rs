@@ -1,6 +1,6 @@
-//! Runs a long build of cargo and says, while it goes on, what is compiled and how much is left.
+//! Runs a long cargo build and shows its progress.
 //!
-//! Cargo counts crates and takes llama.cpp, the longest part, for one of them; its files are counted here.
+//! Cargo counts llama.cpp, the longest part, as one crate; its files are counted here.
 
 use std::env;
 use std::fs;
@@ -14,28 +14,28 @@ use std::time::{Duration, Instant};
 use crate::broken_links;
 use crate::shell::{self, Failure, Shell};
 
-/// How often a line is printed where there is no terminal.
+/// Interval of printed lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(20);
-/// How often the line of a terminal is renewed.
+/// Interval of updates of the line on a terminal.
 const RENEW_EVERY: Duration = Duration::from_millis(500);
 
-/// Crates as cargo counts them.
+/// Cargo's progress in crates.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Crates {
     done: usize,
     all: usize,
-    /// Those that are compiled now.
+    /// The crates being compiled.
     now: String,
 }
 
-/// What the reader of cargo's output and the printer share.
+/// State shared by the reader of cargo's output and the printer.
 #[derive(Default)]
-struct Seen {
+struct Shared {
     crates: Crates,
     is_over: bool,
 }
 
-/// Runs a build of cargo in the release profile. Its warnings and errors go where ours go.
+/// Runs a cargo build in the release profile and passes its warnings and errors on.
 pub(crate) fn build(shell: &Shell, arguments: &[&str]) -> Result<(), Failure> {
     let is_terminal = std::io::stderr().is_terminal();
     if let Some(folder) = target_folder() {
@@ -43,24 +43,24 @@ pub(crate) fn build(shell: &Shell, arguments: &[&str]) -> Result<(), Failure> {
     }
     let mut cargo = shell.cargo();
     cargo.args(arguments).stderr(Stdio::piped());
-    // Only in its progress bar does cargo say how many crates there are.
+    // Only cargo's progress bar contains the number of crates.
     cargo.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "160");
     if is_terminal && env::var_os("NO_COLOR").is_none() {
         cargo.env("CARGO_TERM_COLOR", "always");
     }
     let mut child = cargo.spawn().map_err(|error| shell::could_not_start(&cargo, &error))?;
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let shared = Arc::new(Mutex::new(Shared::default()));
     let printer = thread::spawn({
-        let seen = Arc::clone(&seen);
+        let shared = Arc::clone(&shared);
         let folder = target_folder();
-        move || print_until_over(&seen, folder.as_deref(), is_terminal)
+        move || print_until_over(&shared, folder.as_deref(), is_terminal)
     });
     if let Some(output) = child.stderr.take() {
-        pass_on(output, &seen, is_terminal);
+        pass_on(output, &shared, is_terminal);
     }
     let status = child.wait();
-    lock(&seen).is_over = true;
-    // It has nothing to say that is worth failing for.
+    lock(&shared).is_over = true;
+    // A failure of the printer must not fail the build.
     let _ = printer.join();
     match status {
         Ok(status) if status.success() => Ok(()),
@@ -78,8 +78,8 @@ pub(crate) fn target_folder() -> Option<PathBuf> {
     env::current_exe().ok()?.parent().map(Path::to_owned)
 }
 
-/// Reads cargo's output: progress bars are noted, lines about single crates are dropped, all else is passed on.
-fn pass_on(mut output: impl Read, seen: &Mutex<Seen>, is_terminal: bool) {
+/// Reads cargo's output: parses progress bars, drops lines about single crates and passes all else on.
+fn pass_on(mut output: impl Read, shared: &Mutex<Shared>, is_terminal: bool) {
     let mut rest = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(count) = output.read(&mut buffer) {
@@ -93,7 +93,7 @@ fn pass_on(mut output: impl Read, seen: &Mutex<Seen>, is_terminal: bool) {
             let line = String::from_utf8_lossy(&line[..end]).into_owned();
             let plain = without_escapes(&line);
             if let Some(crates) = crates_of_bar(&plain) {
-                lock(seen).crates = crates;
+                lock(shared).crates = crates;
             } else if !(is_bar || plain.trim().is_empty() || is_about_one_crate(&plain)) {
                 let clear = if is_terminal { "\r\x1b[K" } else { "" };
                 eprintln!("{clear}{}", line.trim_start_matches('\r'));
@@ -102,7 +102,7 @@ fn pass_on(mut output: impl Read, seen: &Mutex<Seen>, is_terminal: bool) {
     }
 }
 
-/// `Building [====>   ] 12/306: syn, ring`.
+/// Parses `Building [====>   ] 12/306: syn, ring`.
 fn crates_of_bar(line: &str) -> Option<Crates> {
     let (_, rest) = line.trim_start().strip_prefix("Building [")?.split_once(']')?;
     let (counts, now) = rest.split_once(':').unwrap_or((rest, ""));
@@ -116,7 +116,7 @@ fn is_about_one_crate(line: &str) -> bool {
         .any(|verb| line.trim_start().starts_with(verb))
 }
 
-/// The text without the terminal's colours.
+/// The text without terminal escape sequences.
 fn without_escapes(text: &str) -> String {
     let mut plain = String::new();
     let mut letters = text.chars();
@@ -131,14 +131,14 @@ fn without_escapes(text: &str) -> String {
     plain
 }
 
-fn print_until_over(seen: &Mutex<Seen>, folder: Option<&Path>, is_terminal: bool) {
+fn print_until_over(shared: &Mutex<Shared>, folder: Option<&Path>, is_terminal: bool) {
     let started = Instant::now();
     let mut printed = started;
     loop {
         thread::sleep(RENEW_EVERY);
         let (crates, is_over) = {
-            let seen = lock(seen);
-            (seen.crates.clone(), seen.is_over)
+            let shared = lock(shared);
+            (shared.crates.clone(), shared.is_over)
         };
         if is_over {
             if is_terminal {
@@ -154,7 +154,7 @@ fn print_until_over(seen: &Mutex<Seen>, folder: Option<&Path>, is_terminal: bool
         let line = progress_line(&crates, folder.and_then(llama_files), started.elapsed());
         if is_terminal {
             eprint!("\r\x1b[K{}", line.chars().take(100).collect::<String>());
-            // A line that is not shown yet is shown with the next one.
+            // If this fails, the line appears with the next one.
             let _ = std::io::stderr().flush();
         } else {
             eprintln!("{line}");
@@ -178,7 +178,7 @@ fn progress_line(crates: &Crates, llama: Option<(usize, usize)>, elapsed: Durati
     )
 }
 
-/// How many of llama.cpp's files are compiled, and how many there are; `None` before that is known.
+/// Numbers of compiled and of all files of llama.cpp; `None` before they are known.
 fn llama_files(folder: &Path) -> Option<(usize, usize)> {
     let builds = fs::read_dir(folder.join("build")).ok()?.flatten().map(|entry| entry.path());
     let of_llama = builds.filter(|path| {
@@ -194,7 +194,7 @@ fn llama_files(folder: &Path) -> Option<(usize, usize)> {
     Some((objects(&build), record.matches("\"command\":").count()))
 }
 
-/// The compiled files in a folder and those below it.
+/// Number of object files below a folder.
 fn objects(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let count = |path: &Path| match path.is_dir() {
@@ -204,8 +204,8 @@ fn objects(folder: &Path) -> usize {
     entries.flatten().map(|entry| count(&entry.path())).sum()
 }
 
-fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -213,10 +213,10 @@ mod tests {
     use super::*;
 
     fn passed_on(text: &str) -> Crates {
-        let seen = Mutex::new(Seen::default());
-        pass_on(text.as_bytes(), &seen, false);
+        let shared = Mutex::new(Shared::default());
+        pass_on(text.as_bytes(), &shared, false);
 
-        lock(&seen).crates.clone()
+        lock(&shared).crates.clone()
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Python: the interpreter that is here, and packages kept in folders of our own.
+//! Python: the installed interpreter, and packages in the project's own folders.
 //!
-//! Packages go into a plain folder (`pip install --target`), not a virtual environment: Debian's
-//! python3 cannot make one without a further package, and a folder needs only pip.
+//! Packages go into a plain folder (`pip install --target`), not a virtual environment: Debian's python3 cannot
+//! create one without another package, and a folder needs only pip.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 use crate::detect::Need;
 use crate::shell::{Failure, Shell};
 
-/// What the tests import: of the HTTP server the official client, of the solvers a peer. Pinned, so that a
-/// run means the same next year.
+/// Packages that the tests import: the official client of the HTTP API, and another solver for comparison. Pinned for
+/// reproducible runs.
 const TEST_PACKAGES: &[&str] = &["openai==3.54.0", "ortools==9.15.6755"];
 
 /// The interpreter behind `python3`.
 pub(crate) struct Python {
-    /// The program itself, not a shim that looks for it.
+    /// The interpreter itself, not a shim that looks for it.
     pub(crate) executable: PathBuf,
-    /// Names the versions whose compiled packages it can load, like `cpython-311`.
+    /// The tag of compatible compiled packages, such as `cpython-311`.
     tag: String,
     /// Whether it can install packages.
     pub(crate) has_pip: bool,
 }
 
 impl Python {
-    /// Asks `python3` about itself; `None` where there is none that runs.
+    /// Queries `python3`; `None` if there is none that runs.
     pub(crate) fn find(shell: &Shell) -> Option<Python> {
         const ASK: &str = "import sys, importlib.util as u\n\
             print(sys.executable); print(sys.implementation.cache_tag); print(u.find_spec('pip') is not None)";
@@ -39,10 +39,10 @@ impl Python {
         })
     }
 
-    /// The folder with these packages, fetched unless it is there already.
+    /// The folder with these packages, which are fetched if missing.
     ///
-    /// The folder's name holds the interpreter's version, and a file in it the packages' versions:
-    /// when either changes, the packages are fetched anew.
+    /// The folder's name contains the interpreter's version, and a file in it the packages' versions: if either
+    /// changes, the packages are fetched again.
     pub(crate) fn packages(&self, shell: &Shell, name: &str, wanted: &[&str]) -> Result<PathBuf, Failure> {
         let folder = shell.cache().join(format!("{name}-{}", self.tag));
         if is_filled(&folder, wanted) {
@@ -68,10 +68,10 @@ impl Python {
         let mut pip = shell.program(&self.executable);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
         pip.arg("--target").arg(&partial).args(wanted);
-        pip.env("PIP_USER", "0"); // Someone's own configuration may ask for it, and then `--target` fails.
+        pip.env("PIP_USER", "0"); // A user's configuration may set it, and then `--target` fails.
         shell.run_quietly(&mut pip)?;
         let written = fs::write(partial.join("fetched.txt"), record(wanted)).and_then(|()| {
-            // Another run may have filled the folder meanwhile; what is there then is as good.
+            // Another run may have filled the folder in the meantime with the same packages.
             if is_filled(&folder, wanted) { Ok(()) } else { replace(&partial, &folder) }
         });
         written.map_err(|error| {
@@ -84,7 +84,7 @@ impl Python {
         Ok(folder)
     }
 
-    /// A program that behaves like `python3` and can import what the tests need.
+    /// Writes a `python3` wrapper that can import the packages of the tests.
     pub(crate) fn for_tests(&self, shell: &Shell) -> Result<OsString, Failure> {
         let folder = self.packages(shell, "test-packages", TEST_PACKAGES)?;
         let program = folder.join("python3");
@@ -107,7 +107,7 @@ impl Python {
     }
 }
 
-/// Where the packages of [`Python::packages`] are, if any interpreter's folder has them.
+/// The folder of the packages of [`Python::packages`], if any interpreter's folder has them.
 pub(crate) fn fetched(shell: &Shell, name: &str, wanted: &[&str]) -> Option<PathBuf> {
     let entries = fs::read_dir(shell.cache()).ok()?;
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -144,14 +144,14 @@ fn remove(folder: &Path) -> Result<(), Failure> {
 
 fn write_program(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    // Written aside and renamed: a test that is running keeps the old file.
+    // Written to another file and renamed, so that a running test keeps the old file.
     let partial = path.with_extension("partial");
     fs::write(&partial, text)?;
     fs::set_permissions(&partial, fs::Permissions::from_mode(0o755))?;
     fs::rename(partial, path)
 }
 
-/// A path as one word of a shell script.
+/// Quotes a path for a shell script.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }

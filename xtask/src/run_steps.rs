@@ -1,4 +1,4 @@
-//! Runs steps one after the other, and reports each one's seconds and the way to repeat it.
+//! Runs steps one after another, and reports the duration of each and the command to repeat it.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::shell::{Failure, Shell};
 use crate::steps::{Step, Work};
 use crate::tidy;
 
-/// How one step went.
+/// The result of a step.
 struct Report {
     name: &'static str,
     seconds: f64,
@@ -24,12 +24,12 @@ struct Report {
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Passed,
-    /// Something that it needs is not here, and nothing else needs it.
+    /// A requirement of this step alone is missing.
     Skipped,
     Failed,
 }
 
-/// Prepares the machine, runs the steps, and fails if one of them failed.
+/// Prepares the machine, runs the steps, and fails if any step failed.
 pub(crate) fn run(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<(), Failure> {
     let started = Instant::now();
     let shell = prepared(shell, apt, steps)?;
@@ -45,7 +45,7 @@ pub(crate) fn run(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<(),
     summarize(&reports, steps, started.elapsed().as_secs_f64())
 }
 
-/// The shell that the steps need: with the build's tools, and with Python's packages for the tests.
+/// The shell for the steps, with the build's tools and the Python packages of the tests.
 fn prepared(shell: Shell, apt: Apt, steps: &[&'static Step]) -> Result<Shell, Failure> {
     if !steps.iter().any(|step| step.work.compiles()) {
         return Ok(shell);
@@ -65,8 +65,8 @@ fn run_one(shell: &Shell, apt: Apt, step: &Step) -> Report {
     let seconds = started.elapsed().as_secs_f64();
     let outcome = match outcome {
         Ok(outcome) => {
-            let said = if outcome == Outcome::Skipped { "SKIPPED, see above" } else { "ok" };
-            println!("== {}: {said}, {seconds:.1} s", step.name);
+            let text = if outcome == Outcome::Skipped { "SKIPPED, see above" } else { "ok" };
+            println!("== {}: {text}, {seconds:.1} s", step.name);
             outcome
         }
         Err(failure) => {
@@ -104,7 +104,7 @@ fn perform(shell: &Shell, apt: Apt, work: &Work) -> Result<Outcome, Failure> {
         Work::Package => {
             if env::var_os("HEDGEROW_CHECK_PACKAGES").is_none() {
                 println!(
-                    "set HEDGEROW_CHECK_PACKAGES=1 to make packages and try them out: it takes a quarter of an hour"
+                    "set HEDGEROW_CHECK_PACKAGES=1 to build and test packages: it takes a quarter of an hour"
                 );
                 return Ok(Outcome::Skipped);
             }
@@ -118,7 +118,7 @@ fn perform(shell: &Shell, apt: Apt, work: &Work) -> Result<Outcome, Failure> {
     Ok(Outcome::Passed)
 }
 
-/// Where the step `model` put the small model; the tests that need it say so when they find none.
+/// The path of the small model from the step `model`; tests that need it report when it is missing.
 fn small_model(shell: &Shell) -> Option<OsString> {
     let mut pull = shell.hedgerow().ok()?;
     let output = shell.run_quietly(pull.args(["pull", "--offline", "--path-only"])).ok()?;

@@ -1,4 +1,4 @@
-//! Running other programs from the repository's root, and saying why one failed.
+//! Running other programs from the repository's root and reporting their failures.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// Why a verb stopped, and the way out.
+/// Why a command failed, and how to fix it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Failure {
     what: String,
@@ -15,7 +15,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// `what` in lower case without a full stop; `hint` as an imperative.
+    /// Creates a failure; `what` is in lower case without a full stop, `hint` is an imperative.
     pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Failure {
         Failure { what: what.into(), hint: hint.into() }
     }
@@ -27,7 +27,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Where programs run, and the environment variables they get on top of ours.
+/// The folder in which programs run, and their additional environment variables.
 #[derive(Clone)]
 pub(crate) struct Shell {
     root: PathBuf,
@@ -35,9 +35,9 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    /// A shell at the folder that holds the workspace's `Cargo.toml`.
+    /// A shell in the folder of the workspace's `Cargo.toml`.
     pub(crate) fn at_repository_root() -> Result<Shell, Failure> {
-        // Cargo says where xtask lives when it runs us; without cargo we look upwards from here.
+        // Cargo sets the folder of xtask; without cargo the search starts at the current folder.
         let start = match env::var_os("CARGO_MANIFEST_DIR") {
             Some(folder) => PathBuf::from(folder),
             None => env::current_dir().map_err(|error| {
@@ -56,7 +56,7 @@ impl Shell {
         Ok(Shell { root: root.to_owned(), variables: Vec::new() })
     }
 
-    /// The same shell, with more environment variables for its programs.
+    /// The shell with more environment variables for its programs.
     pub(crate) fn with_environment(mut self, variables: Vec<(String, OsString)>) -> Shell {
         self.variables.extend(variables);
         self
@@ -67,12 +67,12 @@ impl Shell {
         &self.root
     }
 
-    /// The folder for what bootstrap fetches; git ignores it.
+    /// The folder of fetched files; git ignores it.
     pub(crate) fn cache(&self) -> PathBuf {
         self.root.join(".bootstrap")
     }
 
-    /// A program, not yet started, with this shell's folder and environment.
+    /// A command with this shell's folder and environment.
     pub(crate) fn program(&self, name: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(name);
         command.current_dir(&self.root);
@@ -82,7 +82,7 @@ impl Shell {
         command
     }
 
-    /// The cargo that runs us.
+    /// The cargo that runs this program.
     pub(crate) fn cargo(&self) -> Command {
         self.program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
@@ -92,8 +92,8 @@ impl Shell {
         self.built("hedgerow")
     }
 
-    /// A program that cargo put into the folder where this one is: so every way of naming a target
-    /// folder is honoured without asking for it.
+    /// A program that cargo built in the folder of this program, which respects every way of setting the target
+    /// folder.
     pub(crate) fn built(&self, name: &str) -> Result<Command, Failure> {
         let own = env::current_exe()
             .map_err(|error| Failure::new(format!("no path to xtask: {error}"), "run it as `cargo xtask`"))?;
@@ -107,7 +107,7 @@ impl Shell {
         Ok(self.program(program))
     }
 
-    /// Runs a program to its end, its output going where ours goes.
+    /// Runs a program to its end with inherited output.
     pub(crate) fn run(&self, command: &mut Command) -> Result<(), Failure> {
         let status = command.status().map_err(|error| could_not_start(command, &error))?;
         if status.success() {
@@ -116,7 +116,7 @@ impl Shell {
         Err(Failure::new(format!("`{}` ended with {status}", line_of(command)), "its output is above"))
     }
 
-    /// Runs a program quietly; its last lines appear only in the failure.
+    /// Runs a program and captures its output; a failure contains the last lines.
     pub(crate) fn run_quietly(&self, command: &mut Command) -> Result<Output, Failure> {
         let output =
             command.stdin(Stdio::null()).output().map_err(|error| could_not_start(command, &error))?;
@@ -132,7 +132,7 @@ impl Shell {
     }
 }
 
-/// A command as someone would type it.
+/// The command line of a command.
 pub(crate) fn line_of(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut words = vec![program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()];
@@ -140,7 +140,7 @@ pub(crate) fn line_of(command: &Command) -> String {
     words.join(" ")
 }
 
-/// A failure to start a program.
+/// The failure of a program that could not be started.
 pub(crate) fn could_not_start(command: &Command, error: &std::io::Error) -> Failure {
     Failure::new(
         format!("could not start `{}`: {error}", line_of(command)),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_lines_are_kept() {
+    fn only_the_last_lines_are_shown() {
         assert_eq!(last_lines("a\n\nb\nc\n", 2), "  | b\n  | c");
     }
 }

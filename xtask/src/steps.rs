@@ -1,44 +1,44 @@
-//! The steps of `cargo xtask test`, as data: edit this list to change what is checked.
+//! The steps of `cargo xtask test` as data: edit this list to change what is checked.
 
 use std::fmt::Write;
 
 use crate::shell::Failure;
 
-/// One step: its name, and what it does.
+/// A step of `cargo xtask test`.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) work: Work,
-    /// Whether nothing after this step can pass when it fails.
+    /// Whether no later step can pass if this one fails.
     pub(crate) is_needed_by_the_rest: bool,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// Cargo, with these arguments.
+    /// Cargo with these arguments.
     Cargo(&'static [&'static str]),
-    /// `cargo doc`, for which a warning is an error.
+    /// `cargo doc` with warnings as errors.
     Doc(&'static [&'static str]),
-    /// Cargo's tests, told where the small model and the Python packages are.
+    /// Cargo's tests, with the paths of the small model and the Python packages in the environment.
     Tests(&'static [&'static str]),
-    /// The server's own program, with these arguments.
+    /// The server's program with these arguments.
     Hedgerow(&'static [&'static str]),
     /// The checks in `tidy.rs`.
     Tidy,
-    /// The comparison in `instructions.rs`; skipped where valgrind is not here.
+    /// The comparison in `instructions.rs`; skipped without valgrind.
     Instructions,
-    /// The check in `package/check.rs`; skipped where packages cannot be tried out.
+    /// The check in `package/check.rs`; skipped where packages cannot be tested.
     Package,
 }
 
-/// How the server is built: by `demo` and by the step `build`.
+/// The cargo arguments that build the server, for `demo` and for the step `build`.
 ///
-/// Every step uses the release profile and one set of crates, because each further profile, and each
-/// smaller set whose libraries have fewer features, would compile llama.cpp once more.
+/// All steps use the release profile and one set of crates, because another profile, or a smaller set whose libraries
+/// have fewer features, would compile llama.cpp again.
 pub(crate) const BUILD_SERVER: &[&str] = &["build", "--release", "--locked", "--package", "hedgerow"];
 
-/// In the order in which they run: first what fails fast, then what needs the server and the model.
+/// The steps in their order: first those that fail fast, then those that need the server and the model.
 const STEPS: &[Step] = &[
     Step { name: "fmt", work: Work::Cargo(&["fmt", "--all", "--check"]), is_needed_by_the_rest: false },
     Step { name: "tidy", work: Work::Tidy, is_needed_by_the_rest: false },
@@ -63,7 +63,7 @@ const STEPS: &[Step] = &[
         work: Work::Tests(&["test", "--release", "--workspace", "--locked", "--no-fail-fast"]),
         is_needed_by_the_rest: false,
     },
-    // Off by default, and not to rot for it.
+    // The feature is off by default, so it needs a test of its own.
     Step {
         name: "milp",
         work: Work::Cargo(&[
@@ -90,7 +90,7 @@ const STEPS: &[Step] = &[
         work: Work::Hedgerow(&["simulate", "scenarios/paper.toml", "--requests", "200"]),
         is_needed_by_the_rest: false,
     },
-    // Compiles llama.cpp in all its variants, for the next step too.
+    // Compiles llama.cpp in all its variants, also for the next step.
     Step {
         name: "portable",
         work: Work::Tests(&[
@@ -116,17 +116,17 @@ const STEPS: &[Step] = &[
 ];
 
 impl Work {
-    /// Whether this must find a C++ compiler and its companions.
+    /// Whether this needs a C++ compiler and the other build tools.
     pub(crate) fn compiles(&self) -> bool {
         match self {
             Work::Cargo(arguments) => arguments.first() != Some(&"fmt"),
             Work::Doc(_) | Work::Tests(_) | Work::Package => true,
-            // What is counted has neither llama.cpp nor any other C in it.
+            // The counted program contains neither llama.cpp nor other C code.
             Work::Hedgerow(_) | Work::Tidy | Work::Instructions => false,
         }
     }
 
-    /// The command behind the step, as someone would type it.
+    /// The command line of the step.
     pub(crate) fn command_line(&self) -> String {
         match self {
             Work::Cargo(arguments) | Work::Tests(arguments) => format!("cargo {}", arguments.join(" ")),
@@ -135,18 +135,18 @@ impl Work {
             Work::Tidy => "the checks in xtask/src/tidy.rs".to_owned(),
             Work::Instructions => "cargo xtask instructions".to_owned(),
             Work::Package => {
-                "cargo xtask package (a --release build), and the check of what it makes".to_owned()
+                "cargo xtask package (a --release build), and the check of its packages".to_owned()
             }
         }
     }
 }
 
-/// Every step.
+/// All steps.
 pub(crate) fn all() -> Vec<&'static Step> {
     STEPS.iter().collect()
 }
 
-/// The step of that name.
+/// Finds a step by name.
 pub(crate) fn named(name: &str) -> Result<&'static Step, Failure> {
     STEPS.iter().find(|step| step.name == name).ok_or_else(|| {
         let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
@@ -154,7 +154,7 @@ pub(crate) fn named(name: &str) -> Result<&'static Step, Failure> {
     })
 }
 
-/// One line for each step.
+/// The list of steps, one line per step.
 pub(crate) fn list() -> String {
     let mut text = String::new();
     for step in STEPS {
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn one_profile_only_because_each_compiles_llama_cpp_again() {
+    fn all_steps_use_one_profile_so_that_llama_cpp_is_compiled_once() {
         for step in STEPS.iter().filter(|step| step.work.compiles()) {
             assert!(step.work.command_line().contains("--release"), "{}", step.name);
         }
     }
 
     #[test]
-    fn an_unknown_step_is_answered_with_the_known_ones() {
+    fn an_unknown_step_gets_the_list() {
         let text = named("tests").unwrap_err().to_string();
         assert!(text.contains("take one of: fmt, tidy, clippy"), "{text}");
     }

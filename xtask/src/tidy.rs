@@ -1,4 +1,4 @@
-//! Checks on the text of the repository's own files, where no compiler looks.
+//! Text checks of the repository's files that no compiler does.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ pub(crate) struct File {
     pub(crate) text: String,
 }
 
-/// Something that a person has to mend.
+/// A problem that has to be fixed by hand.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Finding {
     path: String,
@@ -32,7 +32,7 @@ impl fmt::Display for Finding {
 const LINES_MAX: usize = 600;
 const LONG_FILE_REASON: &str = "tidy: long because ";
 
-/// Runs every check and prints what each one found.
+/// Runs all checks and prints their findings.
 pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
     let files = read_files(shell)?;
     let checks = [
@@ -56,10 +56,10 @@ pub(crate) fn run(shell: &Shell) -> Result<(), Failure> {
         println!("{} files are tidy", files.len());
         return Ok(());
     }
-    Err(Failure::new(format!("{} places are untidy", findings.len()), "mend the lines above"))
+    Err(Failure::new(format!("{} places are untidy", findings.len()), "fix the lines above"))
 }
 
-/// Every text file that git tracks or would track, except those deleted from the folder.
+/// Reads all text files that git tracks or would track, except deleted ones.
 fn read_files(shell: &Shell) -> Result<Vec<File>, Failure> {
     let mut git = shell.program("git");
     let output =
@@ -73,7 +73,7 @@ fn read_files(shell: &Shell) -> Result<Vec<File>, Failure> {
     Ok(paths.into_iter().filter_map(read).collect())
 }
 
-/// No tabs, no blanks at the end of a line, and a line break at the end of the file.
+/// Finds tabs, trailing blanks, and files that do not end with a line break.
 fn blanks(files: &[File]) -> Vec<Finding> {
     const ENDINGS: [&str; 10] =
         [".rs", ".md", ".toml", ".py", ".sh", ".js", ".css", ".html", ".yml", ".service"];
@@ -94,7 +94,7 @@ fn blanks(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// No source file that takes more than a sitting to read, unless it says why.
+/// Finds source files that are too long and give no reason.
 fn long_files(files: &[File]) -> Vec<Finding> {
     let is_source = |file: &&File| [".rs", ".py", ".js"].iter().any(|ending| file.path.ends_with(ending));
     let mut findings = Vec::new();
@@ -131,13 +131,13 @@ fn model_tags(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// `## §3 Uplink`, `## 3. Uplink` and `### 3.2 Rate` are sections 3, 3 and 3.2.
+/// Parses headings: `## §3 Uplink`, `## 3. Uplink` and `### 3.2 Rate` are sections 3, 3 and 3.2.
 fn section_of_heading(line: &str) -> Option<&str> {
     let title = line.strip_prefix('#')?.trim_start_matches('#').trim_start();
     leading_number(title.strip_prefix('§').unwrap_or(title).trim_start())
 }
 
-/// The sections named by each `model.md §n` of a line, and by each further `, §n` after it.
+/// The sections cited in a line by `model.md §n` and by each following `, §n`.
 fn cited_sections(line: &str) -> Vec<&str> {
     let mut sections = Vec::new();
     for after in line.split("model.md §").skip(1) {
@@ -153,14 +153,14 @@ fn cited_sections(line: &str) -> Vec<&str> {
     sections
 }
 
-/// `3.2` of `3.2. Rate`: digits and the points between them.
+/// Parses `3.2` from `3.2. Rate`: digits and the points between them.
 fn leading_number(text: &str) -> Option<&str> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let number = text[..end].trim_end_matches('.');
     (!number.is_empty()).then_some(number)
 }
 
-/// `ARCHITECTURE.md` names every crate.
+/// Finds crates that `ARCHITECTURE.md` does not name.
 fn crate_map(files: &[File]) -> Vec<Finding> {
     let map = files.iter().find(|file| file.path == "ARCHITECTURE.md");
     let crates: BTreeSet<&str> = files
@@ -179,18 +179,18 @@ fn crate_map(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// Whether the text has this path as a whole word: `crates/hedgerow` is not in `crates/hedgerow-core`.
+/// Whether the text contains a path as a whole word: `crates/hedgerow` is not in `crates/hedgerow-core`.
 fn names_folder(text: &str, folder: &str) -> bool {
     text.split(folder)
         .skip(1)
         .any(|after| !after.starts_with(|next: char| next.is_alphanumeric() || next == '-'))
 }
 
-/// No package registry is named: what is fetched from where is the user's configuration, not ours.
+/// Finds names of package registries: the user's configuration decides from where packages are fetched.
 fn registry_hosts(files: &[File]) -> Vec<Finding> {
     let hosts = registry_host_names();
     let mut findings = Vec::new();
-    // Cargo writes the lock file, and names its index there.
+    // Cargo writes the name of its index to the lock file.
     for file in files.iter().filter(|file| !file.path.ends_with("Cargo.lock")) {
         for (number, line) in numbered(&file.text) {
             for host in &hosts {
@@ -203,7 +203,7 @@ fn registry_hosts(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// Put together from pieces, so that this file passes its own check.
+/// The names, assembled from pieces so that this file passes its own check.
 fn registry_host_names() -> Vec<String> {
     [["py", "pi.org"], ["python", "hosted.org"], ["crates", ".io"], ["npm", "js.org"], ["deb.", "debian.org"]]
         .iter()
@@ -221,8 +221,8 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split('\n').enumerate().map(|(index, line)| (index + 1, line))
 }
 
-/// `.cargo/config.toml` has the checksum of the files that say how llama.cpp is compiled, so that a change to them
-/// compiles it again.
+/// Checks that `.cargo/config.toml` has the checksum of the files that define how llama.cpp is compiled, so that a
+/// change of them compiles it again.
 fn llama_cmake(files: &[File]) -> Vec<Finding> {
     const CONFIG: &str = ".cargo/config.toml";
     let Some(config) = files.iter().find(|file| file.path == CONFIG) else { return Vec::new() };
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_is_not_named_by_its_longer_neighbour() {
+    fn a_crate_is_not_named_by_a_longer_name() {
         let map = file("ARCHITECTURE.md", "`crates/hedgerow-core` decides\n");
         let files =
             [map, file("crates/hedgerow/Cargo.toml", ""), file("crates/hedgerow-core/Cargo.toml", "")];
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_to_how_llama_cpp_is_compiled_asks_for_its_checksum() {
+    fn a_change_of_llama_cpps_build_files_requires_a_new_checksum() {
         let cmake = |text: &str| file("crates/hedgerow-llama/cmake/llama.cmake", text);
         let config =
             |sum: &str| file(".cargo/config.toml", &format!("[env]\nGGML_HEDGEROW_CMAKE = \"{sum}\"\n"));

@@ -1,11 +1,12 @@
-//! What each accelerator feature takes to be compiled, and whether this machine has it.
+//! The toolkits that accelerator features need to compile, and their detection on this machine.
 //!
 //! - takes: the search path, some environment variables and the file system
 //! - gives: what is missing, and where to get it
 //! - never: starts a program, or changes anything
 //!
-//! In two programs: `cargo xtask build` looks before cargo starts, and the server's build script (which includes this
-//! file) for whoever calls cargo. Without it a missing toolkit ends in some hundred lines of CMake.
+//! Two programs use it: `cargo xtask build` before it starts cargo, and the server's build script, which includes
+//! this file, for users who call cargo directly. Without it a missing toolkit ends in hundreds of lines of CMake
+//! output.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,39 +16,39 @@ use std::path::{Path, PathBuf};
 /// A feature of the server that compiles llama.cpp for an accelerator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accelerator {
-    /// NVIDIA's processors, by CUDA.
+    /// NVIDIA GPUs, with CUDA.
     Cuda,
-    /// Apple's, by Metal.
+    /// Apple GPUs, with Metal.
     Metal,
-    /// AMD's, by ROCm.
+    /// AMD GPUs, with ROCm.
     Rocm,
-    /// Any with a Vulkan driver.
+    /// GPUs with a Vulkan driver.
     Vulkan,
 }
 
-/// Something that is not here.
+/// A missing tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Missing {
-    /// What it is, and for what.
+    /// What it is and what it is for.
     pub(crate) what: String,
-    /// The Debian package that brings it.
+    /// The Debian package that contains it.
     pub(crate) package: Option<&'static str>,
 }
 
-/// The parts of a machine that decide what is found. A value, so that tests can make one up.
+/// The parts of a machine that determine what is found. A value, so that tests can construct one.
 pub(crate) struct Machine {
     /// The root of the file system.
     pub(crate) root: PathBuf,
     /// The folders of `PATH`.
     pub(crate) path: Vec<PathBuf>,
-    /// The environment.
+    /// The environment variables.
     pub(crate) variables: BTreeMap<String, PathBuf>,
-    /// The system that is built for: `linux`, `macos`, …
+    /// The target operating system: `linux`, `macos`, …
     pub(crate) system: String,
 }
 
 impl Machine {
-    /// This machine, seen through our environment.
+    /// This machine, from the environment variables.
     pub(crate) fn this(system: &str) -> Machine {
         let path = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
         let non_empty = env::vars_os().filter(|(_, value)| !value.is_empty());
@@ -55,12 +56,12 @@ impl Machine {
         Machine { root: PathBuf::from("/"), path, variables: variables.collect(), system: system.to_owned() }
     }
 
-    /// A program in one of these folders, or on the search path.
+    /// Whether a program is in one of these folders or on the search path.
     fn has_program(&self, name: &str, folders: &[PathBuf]) -> bool {
         folders.iter().chain(&self.path).any(|folder| folder.join(name).is_file())
     }
 
-    /// The folders that these variables name, and those under the root.
+    /// The folders named by these variables, and these folders under the root.
     fn folders(&self, variables: &[&str], under_root: &[&str]) -> Vec<PathBuf> {
         let named = variables.iter().filter_map(|name| self.variables.get(*name).cloned());
         named.chain(under_root.iter().map(|folder| self.root.join(folder))).collect()
@@ -68,7 +69,7 @@ impl Machine {
 }
 
 impl Accelerator {
-    /// In the order of their names.
+    /// All accelerators, in the order of their names.
     pub(crate) const ALL: [Accelerator; 4] =
         [Accelerator::Cuda, Accelerator::Metal, Accelerator::Rocm, Accelerator::Vulkan];
 
@@ -82,7 +83,7 @@ impl Accelerator {
         }
     }
 
-    /// What this machine lacks to compile it.
+    /// The tools that this machine lacks to compile it.
     pub(crate) fn missing(self, machine: &Machine) -> Vec<Missing> {
         let one = |is_there: bool, what: &str| {
             (!is_there).then(|| Missing { what: what.to_owned(), package: None }).into_iter().collect()
@@ -95,7 +96,7 @@ impl Accelerator {
         }
     }
 
-    /// Where to get it.
+    /// Where to get the toolkit.
     pub(crate) fn hint(self) -> &'static str {
         match self {
             Accelerator::Cuda => {
@@ -110,7 +111,7 @@ impl Accelerator {
     }
 }
 
-/// One sentence on all that is missing for a feature; `None` where nothing is.
+/// One sentence about all missing tools of a feature; `None` if nothing is missing.
 pub(crate) fn complaint(accelerator: Accelerator, missing: &[Missing]) -> Option<String> {
     let what: Vec<&str> = missing.iter().map(|missing| missing.what.as_str()).collect();
     let feature = accelerator.feature();
@@ -124,13 +125,13 @@ fn has_nvcc(machine: &Machine) -> bool {
 }
 
 fn has_rocm(machine: &Machine) -> bool {
-    // The binding's build script links with what is in the first of these.
+    // The binding's build script links with the libraries in the first of these folders.
     let homes = machine.folders(&["ROCM_PATH", "HIP_PATH"], &["opt/rocm"]);
     let Some(home) = homes.first() else { return false };
     machine.has_program("hipcc", &[home.join("bin")]) && home.join("lib").is_dir()
 }
 
-/// The extension whose types ggml's Vulkan backend uses without asking for it: headers before 1.3.272 lack it.
+/// An extension whose types ggml's Vulkan backend uses unconditionally; headers before 1.3.272 lack it.
 const HEADER_EXTENSION: &str = "VK_EXT_layer_settings";
 
 fn missing_for_vulkan(machine: &Machine) -> Vec<Missing> {
@@ -156,7 +157,7 @@ fn missing_for_vulkan(machine: &Machine) -> Vec<Missing> {
     }
     let mut libraries =
         [in_sdk("lib"), machine.folders(&[], &["usr/lib", "usr/lib64", "usr/local/lib"])].concat();
-    // Debian has a folder for each architecture.
+    // Debian has a folder per architecture.
     libraries.extend(folders_in(&machine.root.join("usr/lib")));
     let has_loader =
         |folder: &PathBuf| ["libvulkan.so", "libvulkan.dylib"].iter().any(|name| folder.join(name).exists());
@@ -177,7 +178,7 @@ fn missing_for_vulkan(machine: &Machine) -> Vec<Missing> {
     missing
 }
 
-/// `1.3.239` of `VK_HEADER_VERSION_COMPLETE VK_MAKE_API_VERSION(0, 1, 3, VK_HEADER_VERSION)` and
+/// Parses `1.3.239` from `VK_HEADER_VERSION_COMPLETE VK_MAKE_API_VERSION(0, 1, 3, VK_HEADER_VERSION)` and
 /// `VK_HEADER_VERSION 239`.
 fn header_version(text: &str) -> Option<String> {
     let after = |name: &str| text.lines().find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name));
@@ -196,7 +197,7 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    /// A machine that is nothing but the named files, with their contents, under a fresh folder.
+    /// A machine that has only the named files, with their contents, under a new folder.
     fn machine_with(name: &str, files: &[(&str, &str)]) -> Machine {
         let root = env::temp_dir().join(format!("xtask-toolkit-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_machine_lacks_all_of_them_and_says_so_in_one_sentence() {
+    fn a_bare_machine_lacks_all_toolkits_and_each_has_a_complaint() {
         let machine = machine_with("bare", &[]);
         for accelerator in Accelerator::ALL {
             let text = complaint(accelerator, &accelerator.missing(&machine)).unwrap();
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_stands_before_the_system() {
+    fn the_sdk_has_priority_over_the_system() {
         let mut files = debian(OLD);
         files.extend([("sdk/include/vulkan/vulkan.hpp", ""), ("sdk/include/vulkan/vulkan_core.h", NEW)]);
         let mut machine = machine_with("sdk", &files);
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn metal_takes_a_mac_and_nothing_else() {
+    fn metal_needs_only_macos() {
         let machine = Machine { system: "macos".to_owned(), ..machine_with("mac", &[]) };
         assert_eq!(Accelerator::Metal.missing(&machine), []);
     }

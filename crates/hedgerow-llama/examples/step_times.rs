@@ -1,9 +1,9 @@
-//! How fast this build computes a model: prefill of one prompt, and decode steps of 1 and 16 requests.
+//! Measures the speed of this build: prefill of one prompt, and decode steps of 1 and 16 requests.
 //!
 //! cargo run --release --example step_times -- model.gguf [ROUNDS]
 //!
-//! Prints `NAME TOKENS_PER_SECOND` lines, each from the median of its steps. `cargo xtask compare-builds` runs
-//! it in turns as the native and the portable build.
+//! Prints lines `NAME TOKENS_PER_SECOND`, each from the median of its steps. `cargo xtask compare-builds` runs it
+//! alternately as the native and the portable build.
 
 use std::path::Path;
 
@@ -26,8 +26,8 @@ fn main() {
         let mut engine = LlamaEngine::new(&model, &engine_options(parallel)).expect("there is memory");
         let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
         for _ in 0..=rounds {
-            let everyone: Vec<RequestId> = (0..u64::from(parallel)).map(RequestId).collect();
-            for &request in &everyone {
+            let requests: Vec<RequestId> = (0..u64::from(parallel)).map(RequestId).collect();
+            for &request in &requests {
                 let prompt = text[request.0 as usize..][..PROMPT as usize].to_vec();
                 let work = GenerationTask {
                     prompt,
@@ -42,7 +42,7 @@ fn main() {
                 prefills.push(seconds(&mut engine, &Step { prefill: vec![chunk], ..Step::default() }));
             }
             for _ in 0..STEPS {
-                decodes.push(seconds(&mut engine, &Step { decode: everyone.clone(), ..Step::default() }));
+                decodes.push(seconds(&mut engine, &Step { decode: requests.clone(), ..Step::default() }));
             }
         }
         if parallel == 1 {

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut engine = LlamaEngine::new(&model, &options)?;
 
-    // The first step works through both prompts; each gives its first token.
+    // The first step prefills both prompts and produces the first token of each answer.
     let mut step = Step::default();
     for (id, text) in (0..).zip(PROMPTS) {
         let prompt = model.tokenize(text, false, true);
@@ -45,13 +45,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         step.prefill.push(PrefillChunk { request: RequestId(id), tokens });
     }
 
-    // Every later step decodes one token for each request that has not ended.
+    // Every later step decodes one token of each request that has not ended.
     let mut answers = [String::new(), String::new()];
     while !step.is_empty() {
         let mut sink = |emission: Emission<'_>| answers[emission.request.0 as usize].push_str(emission.text);
         let report = engine.step(&step, &mut sink)?;
-        let going = report.progress.iter().filter(|progress| progress.end.is_none());
-        step = Step { decode: going.map(|progress| progress.request).collect(), ..Step::default() };
+        let open = report.progress.iter().filter(|progress| progress.end.is_none());
+        step = Step { decode: open.map(|progress| progress.request).collect(), ..Step::default() };
     }
     for (prompt, answer) in PROMPTS.iter().zip(&answers) {
         println!("{prompt} ->{answer}");

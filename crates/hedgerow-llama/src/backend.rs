@@ -1,4 +1,4 @@
-//! llama.cpp itself, started once for the whole process.
+//! Initialization of llama.cpp, once per process.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -8,25 +8,25 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 
 use crate::{LlamaError, log};
 
-/// llama.cpp, and what it logged of its devices while it started.
+/// The initialized llama.cpp, and what it logged about its devices.
 pub(crate) struct Started {
     backend: LlamaBackend,
-    /// One line for each Vulkan device: the only place where its driver is named.
+    /// One line per Vulkan device: the only place that names its driver.
     pub(crate) vulkan_lines: Vec<String>,
 }
 
-/// The running llama.cpp; starts it on the first call.
+/// The initialized backend; the first call initializes it.
 pub(crate) fn get() -> Result<&'static LlamaBackend, LlamaError> {
     started().map(|started| &started.backend)
 }
 
-/// The same with what it said.
+/// The initialized backend with its log lines.
 pub(crate) fn started() -> Result<&'static Started, LlamaError> {
     static STARTED: OnceLock<Option<Started>> = OnceLock::new();
     STARTED.get_or_init(start).as_ref().ok_or(LlamaError::Backend)
 }
 
-/// All the memory of the machine, taken or not, as its CPU sees it.
+/// The total memory of the machine.
 pub(crate) fn memory() -> Bytes {
     let devices = llama_cpp_2::list_llama_ggml_backend_devices();
     let of_cpu = devices.iter().filter(|device| device.device_type == LlamaBackendDeviceType::Cpu);
@@ -35,11 +35,11 @@ pub(crate) fn memory() -> Bytes {
 
 fn start() -> Option<Started> {
     log::install();
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let listening = Arc::clone(&heard);
+    let logged: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = Arc::clone(&logged);
     let listener = move |text: &str| {
         if text.starts_with("ggml_vulkan: ") {
-            listening.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+            sink.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
         }
     };
     let backend = log::with_listener(listener, || {
@@ -48,6 +48,6 @@ fn start() -> Option<Started> {
         LlamaBackend::init().ok()
     })?;
     let has_device = !llama_cpp_2::list_llama_ggml_backend_devices().is_empty();
-    let vulkan_lines = std::mem::take(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
+    let vulkan_lines = std::mem::take(&mut *logged.lock().unwrap_or_else(PoisonError::into_inner));
     has_device.then_some(Started { backend, vulkan_lines })
 }

@@ -1,11 +1,11 @@
-//! The devices that this build of llama.cpp can compute on: the CPU, and the accelerators it was built for.
+//! The devices of this build of llama.cpp: the CPU and the accelerators it was built for.
 
 use hedgerow_core::units::Bytes;
 use llama_cpp_2::{LlamaBackendDevice, LlamaBackendDeviceType};
 
 use crate::{LlamaError, backend};
 
-/// The accelerator features that this program was built with; none in the usual build.
+/// The accelerator features of this build; empty in the default build.
 pub const ACCELERATORS: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
@@ -17,18 +17,18 @@ pub const ACCELERATORS: &[&str] = &[
     "vulkan",
 ];
 
-/// What kind of processor a device is, in llama.cpp's terms.
+/// The kind of a device, in llama.cpp's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
     /// The CPU, with the machine's memory.
     Cpu,
-    /// A graphics processor with memory of its own.
+    /// A GPU with its own memory.
     Gpu,
-    /// A graphics processor that uses the machine's memory.
+    /// A GPU that uses the machine's memory.
     IntegratedGpu,
-    /// A processor that helps the CPU and has no memory of its own (BLAS, AMX).
+    /// A coprocessor without its own memory (BLAS, AMX).
     Accelerator,
-    /// A kind that the binding has no name for.
+    /// A kind unknown to the binding.
     Unknown,
 }
 
@@ -45,29 +45,29 @@ impl DeviceKind {
     }
 }
 
-/// One device, with its memory as it was when [`devices`] asked.
+/// A device, with its memory at the time of the call of [`devices`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// llama.cpp's number of it.
+    /// Its index in llama.cpp.
     pub(crate) index: usize,
-    /// What to call it: `CPU`, `CUDA0`, `Vulkan1`.
+    /// Its name: `CPU`, `CUDA0`, `Vulkan1`.
     pub name: String,
     /// Its kind.
     pub kind: DeviceKind,
-    /// What drives it: `CPU`, `CUDA`, `Vulkan`, `Metal`, `ROCm`.
+    /// Its backend: `CPU`, `CUDA`, `Vulkan`, `Metal`, `ROCm`.
     pub backend: String,
-    /// Its maker's name for it.
+    /// Its product name.
     pub description: String,
-    /// What is known of its driver; `None` where neither the backend nor the system says.
+    /// Its driver; `None` if neither the backend nor the system names it.
     pub driver: Option<String>,
-    /// All its memory, taken or not. 0 where the driver does not say.
+    /// Its total memory; 0 if the driver does not report it.
     pub memory_total: Bytes,
-    /// What of it is free. 0 where the driver does not say.
+    /// Its free memory; 0 if the driver does not report it.
     pub memory_free: Bytes,
 }
 
 impl Device {
-    /// Whether layers of a model can be placed on it.
+    /// Whether layers of a model can be offloaded to it.
     pub fn holds_layers(&self) -> bool {
         match self.kind {
             DeviceKind::Gpu | DeviceKind::IntegratedGpu => true,
@@ -75,9 +75,9 @@ impl Device {
         }
     }
 
-    /// Whether its memory is the machine's own, so that what it holds is missing there.
+    /// Whether it uses the machine's memory.
     pub fn shares_host_memory(&self) -> bool {
-        // llama.cpp calls Apple's processors GPUs, although their memory is the machine's.
+        // llama.cpp classifies Apple's processors as GPUs, although they use the machine's memory.
         let is_apple = ["Metal", "MTL"].contains(&self.backend.as_str());
         self.kind == DeviceKind::IntegratedGpu || (is_apple && cfg!(target_arch = "aarch64"))
     }
@@ -87,7 +87,7 @@ impl Device {
 ///
 /// # Errors
 ///
-/// When llama.cpp does not start.
+/// When llama.cpp cannot be initialized.
 pub fn devices() -> Result<Vec<Device>, LlamaError> {
     let started = backend::started()?;
     let nvidia = nvidia_version(&std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default());
@@ -95,7 +95,7 @@ pub fn devices() -> Result<Vec<Device>, LlamaError> {
     Ok(devices.into_iter().map(|device| of(device, &started.vulkan_lines, nvidia.as_deref())).collect())
 }
 
-/// The devices that llama.cpp takes when none are named: all GPUs, or the integrated ones where there are no others.
+/// The devices that llama.cpp uses by default: all GPUs, or the first integrated one if there are no others.
 pub fn default_devices(devices: &[Device]) -> Vec<Device> {
     let of_kind = |kind: DeviceKind| devices.iter().filter(move |device| device.kind == kind).cloned();
     let discrete: Vec<Device> = of_kind(DeviceKind::Gpu).collect();
@@ -127,7 +127,7 @@ fn of(device: LlamaBackendDevice, vulkan_lines: &[String], nvidia: Option<&str>)
     }
 }
 
-/// What ggml's Vulkan backend logs of a device after its description: the driver's name, and the abilities by which
+/// Parses what ggml's Vulkan backend logs after a device's description: the driver's name, and the features by which
 /// it chooses its kernels. `ggml_vulkan: 0 = llvmpipe (LLVM 15) (llvmpipe) | uma: 0 | fp16: 1 | …`
 fn vulkan_driver<'a>(line: &'a str, name: &str, description: &str) -> Option<&'a str> {
     let number = name.strip_prefix("Vulkan")?;
@@ -135,7 +135,7 @@ fn vulkan_driver<'a>(line: &'a str, name: &str, description: &str) -> Option<&'a
     Some(rest.strip_prefix(description)?.trim())
 }
 
-/// The version in `/proc/driver/nvidia/version`.
+/// Parses the driver version in `/proc/driver/nvidia/version`.
 fn nvidia_version(text: &str) -> Option<String> {
     let is_version = |word: &&str| {
         word.contains('.')
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn integrated_ones_are_taken_only_where_there_is_no_other() {
+    fn integrated_gpus_are_used_only_without_discrete_ones() {
         use DeviceKind::{Accelerator, Cpu, Gpu, IntegratedGpu};
         let names = |kinds: &[DeviceKind]| -> Vec<usize> {
             let devices: Vec<Device> = (0..).zip(kinds).map(|(index, &kind)| device(index, kind)).collect();

@@ -1,4 +1,4 @@
-//! The core's engine trait, kept by llama.cpp.
+//! The core's [`Engine`] trait, implemented with llama.cpp.
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;
@@ -25,109 +25,109 @@ use crate::prefixes::{Prefixes, SharedPrefixes};
 use crate::sampling::Chooser;
 use crate::{LlamaError, LlamaModel, backend, log};
 
-/// The most requests one engine can have open: llama.cpp's `LLAMA_MAX_SEQ`.
+/// Largest number of open requests of an engine: llama.cpp's `LLAMA_MAX_SEQ`.
 pub const PARALLEL_MAX: u32 = 256;
 
-/// The size of an engine and how it computes.
+/// Options of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Requests open at once, 1 to [`PARALLEL_MAX`].
+    /// Maximum number of open requests, 1 to [`PARALLEL_MAX`].
     pub parallel: u32,
-    /// Tokens one request may hold, prompt and output together. The cache has room for this many for
-    /// every one of `parallel`.
+    /// Maximum tokens of a request, prompt and output together. The KV cache has room for this many for each of
+    /// `parallel` requests.
     pub context: Tokens,
-    /// Ended requests whose cells are kept, besides the cache, for prompts that begin like theirs; 0 to begin
-    /// every prompt from its first token. Each takes memory for the tokens it has, `context` at most.
+    /// Number of ended requests whose cells are retained outside the KV cache for prefix caching; 0 disables it. Each
+    /// takes memory for its tokens, at most `context`.
     pub retained: u32,
-    /// Threads for a step of a single token.
+    /// Threads for steps of a single token.
     pub threads: u32,
-    /// Threads for every other step.
+    /// Threads for all other steps.
     pub threads_batch: u32,
-    /// Tokens llama.cpp works on at once (`n_ubatch`). A step of more is cut up inside llama.cpp, so
-    /// this bounds memory (the scores of so many tokens over the whole vocabulary) and not the size of a
-    /// step. On a CPU 64 is as fast as 512; 32 prefills noticeably slower.
+    /// Tokens per micro-batch (`n_ubatch`). llama.cpp splits larger steps, so this bounds memory (for the scores of
+    /// so many tokens over the whole vocabulary), not the size of a step. On a CPU 64 is as fast as 512; 32 prefills
+    /// noticeably slower.
     pub micro_batch: Tokens,
-    /// One cache for all requests instead of one for each.
+    /// Whether all requests share one KV cache, instead of one cache per request.
     ///
-    /// With one each, attention looks at a request's own cells only. The price: llama.cpp cuts a step
-    /// into passes over the weights that have the same number of tokens for each request, so what a
-    /// prompt chunk has beyond one token runs after all others. With one for all there is no such cut,
-    /// but attention goes over everybody's cells, the more the more of them are full: on a CPU slower at
-    /// every load that was measured.
+    /// With one cache per request, attention reads only the request's own cells. The price: llama.cpp splits a step
+    /// into passes over the weights with the same number of tokens per request, so the tokens of a prompt chunk
+    /// beyond the first run after all others. With one shared cache there is no such split, but attention reads the
+    /// cells of all requests, and its time grows with the number of occupied cells: on a CPU slower at every measured
+    /// load.
     pub kv_unified: bool,
-    /// Attention without a table of all its weights: less memory. On a CPU it makes no difference at 200
-    /// tokens; at 2000 it prefills faster and decodes slower.
+    /// Flash attention: does not store the attention matrix, so it needs less memory. On a CPU it makes no difference
+    /// at 200 tokens; at 2000 it prefills faster and decodes slower.
     pub flash_attention: bool,
-    /// How keys and values are stored. Less than 16 bits need flash attention, and heads of whole blocks of 32
-    /// numbers.
+    /// Type of the cached keys and values. Types of less than 16 bits need flash attention and a head size that is a
+    /// multiple of 32.
     pub kv_type: KvType,
 }
 
 impl EngineOptions {
-    /// Tokens that the cache has room for.
+    /// Capacity of the KV cache in tokens.
     pub fn cache(&self) -> Tokens {
         Tokens(self.parallel * self.context.0)
     }
 
-    /// What an engine with these options can hold.
+    /// The limits of an engine with these options.
     pub fn limits(&self) -> EngineLimits {
         EngineLimits { parallel: self.parallel, context: self.context, kv: self.cache() }
     }
 }
 
-/// An engine that runs a GGUF model through llama.cpp, at the one precision of its file.
+/// An engine that runs a GGUF model with llama.cpp, at the precision of its file.
 ///
-/// [`Step::precision`] is for whoever holds several engines and is not looked at here.
+/// [`Step::precision`] selects among several engines and is ignored here.
 pub struct LlamaEngine<'m> {
     model: &'m LlamaModel,
     context: LlamaContext<'m>,
     sequences: Sequences<Open<'m>>,
-    /// Who has which place in llama.cpp's cache.
+    /// The request at each place of llama.cpp's cache.
     holders: Vec<Option<RequestId>>,
     kv_unified: bool,
     prefixes: Prefixes,
-    /// llama.cpp copies a moved request's cells when the next step begins. Until that has succeeded, a place
-    /// cannot be read or written by anything else.
+    /// Whether cells of moved requests are still to be copied: llama.cpp copies them when the next step begins. Until
+    /// that has succeeded, no place may be read or written by anything else.
     has_copies_pending: bool,
-    // Reused by every step, so that a step allocates next to nothing.
+    // Reused by every step, so that a step allocates almost nothing.
     batch: LlamaBatch<'static>,
     rows: Vec<Row>,
     piece: Vec<u8>,
 }
 
-/// llama.cpp's id of one sequence in its cache.
+/// llama.cpp's id of a sequence in its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(pub(crate) u32);
 
-/// What the engine keeps for an open request.
+/// The state of an open request.
 struct Open<'m> {
     place: Place,
     chooser: Chooser<'m>,
     text: TextStream,
-    /// The token produced last, which the next step feeds back.
+    /// The latest token, which the next step feeds back.
     last: TokenId,
-    /// What the index of prefixes knows it by, if it shares its own.
+    /// Its id in the prefix index, if it takes part in prefix caching.
     held: Option<HeldId>,
 }
 
-/// One request's part in the step that is running.
+/// A request's part in the current step.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     request: RequestId,
     place: Place,
     held: Option<HeldId>,
-    /// Prompt tokens; none for a decode.
+    /// Prompt tokens; 0 for a decode.
     prefilled: Tokens,
-    /// Where in the batch its last token is.
+    /// Index of its last token in the batch.
     last_index: i32,
 }
 
 impl<'m> LlamaEngine<'m> {
-    /// Makes an engine with nothing open and allocates its whole cache.
+    /// Creates an engine without open requests and allocates its whole KV cache.
     ///
     /// # Errors
     ///
-    /// When an option is out of range or the cache does not fit the memory.
+    /// When an option is out of range or the KV cache does not fit the memory.
     pub fn new(model: &'m LlamaModel, options: &EngineOptions) -> Result<Self, LlamaError> {
         let kv = check(model, options)?;
         let needed = kv.bytes(kv_per_token(model, options));
@@ -147,19 +147,19 @@ impl<'m> LlamaEngine<'m> {
         })
     }
 
-    /// Tokens in the cache by llama.cpp's own count. [`Engine::kv_used`] is what the engine's books say;
-    /// tests hold the two against each other.
+    /// Number of tokens in the cache according to llama.cpp. Tests compare it with the engine's own count,
+    /// [`Engine::kv_used`].
     pub fn kv_held(&self) -> Tokens {
         let held = |place: u32| (self.context.kv_cache_seq_pos_max(place as i32) + 1).unsigned_abs();
         Tokens((0..self.limits().parallel).map(held).sum())
     }
 
-    /// What it holds, by tokens: to be asked before a request is planned.
+    /// The prefix index, to be queried before a request is planned.
     pub fn prefixes(&self) -> SharedPrefixes {
         self.prefixes.shared()
     }
 
-    /// Gives the prompts that begin in this step what is held of them.
+    /// Restores the cached prefixes of the prompts that begin in this step.
     fn recall(&mut self, step: &Step) -> Result<(), EngineError> {
         if self.has_copies_pending {
             return Ok(());
@@ -182,10 +182,10 @@ impl<'m> LlamaEngine<'m> {
         Ok(())
     }
 
-    /// Moves requests down into the places that others have left.
+    /// Moves requests into free places below them.
     ///
-    /// With a cache for each request llama.cpp runs only neighbours together: a gap between two would
-    /// cost every step another pass over the weights, a move costs one copy.
+    /// With one cache per request llama.cpp runs only adjacent places together: a gap between two requests would cost
+    /// every step another pass over the weights, a move costs one copy.
     fn close_gaps(&mut self) -> Result<(), EngineError> {
         loop {
             let gap = self.holders.iter().position(Option::is_none);
@@ -195,7 +195,7 @@ impl<'m> LlamaEngine<'m> {
                 return Ok(());
             }
             self.holders.swap(gap, last);
-            let request = self.holders[gap].expect("the last place had a holder");
+            let request = self.holders[gap].expect("the last place had a request");
             let (from, to) = (Place(last as u32), Place(gap as u32));
             let sequence = self.sequences.get_mut(request)?;
             sequence.own.place = to;
@@ -203,12 +203,12 @@ impl<'m> LlamaEngine<'m> {
                 let copied = self.context.kv_cache_seq_cp(from.0 as i32, to.0 as i32, None, None);
                 copied.expect("a whole sequence has no position that could be too large");
                 self.has_copies_pending = true;
-                self.forget(from, Tokens::ZERO);
+                self.truncate(from, Tokens::ZERO);
             }
         }
     }
 
-    /// Notes who takes part, prefill first, in the step's order.
+    /// Lists the requests of the step in its order, prefill first.
     fn list_rows(&mut self, step: &Step) -> Result<(), EngineError> {
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
         let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
@@ -216,15 +216,15 @@ impl<'m> LlamaEngine<'m> {
         for (request, prefilled) in chunks.chain(decodes) {
             let sequence = self.sequences.get(request)?;
             let Open { place, held, .. } = sequence.own;
-            // What was in the cache already shortens a prompt's first chunk.
+            // A cached prefix shortens a prompt's first chunk.
             let prefilled = prefilled.min(sequence.prompt_left());
             self.rows.push(Row { request, place, held, prefilled, last_index: 0 });
         }
         Ok(())
     }
 
-    /// Writes the step's tokens into the batch, in the order of their places: a cache for each request
-    /// needs neighbours next to each other.
+    /// Writes the step's tokens into the batch in the order of their places, because separate caches need adjacent
+    /// places next to each other.
     fn fill_batch(&mut self) -> Result<(), EngineError> {
         self.batch.clear();
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
@@ -257,7 +257,7 @@ impl<'m> LlamaEngine<'m> {
         Ok(())
     }
 
-    /// Runs the batch. If that fails, what it left in the cache is taken out again.
+    /// Runs the batch. On failure, removes the tokens that it left in the cache.
     fn decode(&mut self) -> Result<(), EngineError> {
         let Err(error) = self.context.decode(&mut self.batch) else {
             self.has_copies_pending = false;
@@ -265,8 +265,8 @@ impl<'m> LlamaEngine<'m> {
         };
         for index in 0..self.rows.len() {
             let row = self.rows[index];
-            let kept = self.sequences.get(row.request)?.kv();
-            self.forget(row.place, kept);
+            let held = self.sequences.get(row.request)?.kv();
+            self.truncate(row.place, held);
         }
         Err(match error {
             DecodeError::NoKvCacheSlot => EngineError::KvFull { kv: self.limits().kv },
@@ -277,23 +277,23 @@ impl<'m> LlamaEngine<'m> {
         })
     }
 
-    /// Drops what a place holds beyond its first `kept` tokens.
-    fn forget(&mut self, place: Place, kept: Tokens) {
-        let from = (kept > Tokens::ZERO).then_some(kept.0);
+    /// Truncates a place to its first `length` tokens.
+    fn truncate(&mut self, place: Place, length: Tokens) {
+        let from = (length > Tokens::ZERO).then_some(length.0);
         let removed = self.context.clear_kv_cache_seq(Some(place.0), from, None);
-        assert_eq!(removed, Ok(true), "llama.cpp would not drop all of {place:?} beyond {kept}");
+        assert_eq!(removed, Ok(true), "llama.cpp did not truncate {place:?} to {length}");
     }
 
-    /// Keeps what is worth it of a request that has ended, and empties its place for whoever comes next.
+    /// Retains the cells of an ended request if the prefix index selects them, and frees its place.
     fn vacate(&mut self, place: Place, held: Option<HeldId>) {
         if let Some(held) = held {
             self.prefixes.end(&self.context, held, place, !self.has_copies_pending);
         }
-        self.forget(place, Tokens::ZERO);
+        self.truncate(place, Tokens::ZERO);
         self.holders[place.0 as usize] = None;
     }
 
-    /// Chooses a token for every request that has scores now, and tells the sink.
+    /// Samples a token for every request with scores and passes it to the sink.
     fn collect(&mut self, sink: &mut dyn TokenSink) -> StepReport {
         let mut report =
             StepReport { progress: Vec::with_capacity(self.rows.len()), ..StepReport::default() };
@@ -332,7 +332,7 @@ impl Engine for LlamaEngine<'_> {
         let parallel = sequences.limits().parallel;
         sequences.open(request, work, |work| {
             if let Some(unknown) = work.prompt.iter().find(|&&token| !model.knows(token)) {
-                // llama.cpp would refuse the whole step, and with it everybody else's tokens.
+                // llama.cpp would refuse the whole step, and with it the tokens of all other requests.
                 return Err(EngineError::Backend {
                     what: "reading a prompt's tokens".into(),
                     code: unknown.0,
@@ -366,10 +366,10 @@ impl Engine for LlamaEngine<'_> {
         self.list_rows(step)?;
         self.fill_batch()?;
         self.decode()?;
-        // A device works on its own: without this it could still be at work when the time is taken.
+        // A device computes asynchronously; without this it could still be busy when the time is taken.
         self.context.synchronize();
         let mut report = self.collect(sink);
-        // Copies of prefixes before and after do not count: the cost model has no term for them.
+        // The time excludes prefix copies before and after the step: the cost model has no term for them.
         report.elapsed = Span(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         for (index, progress) in report.progress.iter().enumerate() {
             if progress.end.is_some() {
@@ -392,7 +392,7 @@ impl Engine for LlamaEngine<'_> {
     }
 }
 
-/// The text that the token just chosen makes certain, and whether it ends the answer.
+/// The text that is final after the latest token, and whether the token ends the answer.
 fn show(model: &LlamaModel, sequence: &mut Sequence<Open<'_>>, piece: &mut Vec<u8>) -> (String, bool) {
     let Open { text, last, .. } = &mut sequence.own;
     let is_end = !sequence.work.ignore_eos && model.is_end(*last);
@@ -409,7 +409,7 @@ fn show(model: &LlamaModel, sequence: &mut Sequence<Open<'_>>, piece: &mut Vec<u
     (shown, is_stopped)
 }
 
-/// The cells that the cache must have, if the options make sense.
+/// Checks the options and returns the number of cells of the cache.
 fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaError> {
     if options.parallel == 0 || options.parallel > PARALLEL_MAX {
         return Err(LlamaError::Parallel { parallel: options.parallel, most: PARALLEL_MAX });
@@ -423,22 +423,22 @@ fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaErr
     if let Some(&(field, _)) = counts.iter().find(|(_, count)| *count == 0) {
         return Err(LlamaError::Zero { field });
     }
-    // llama.cpp rounds each request's cells up to this, and counts them in 31 bits.
+    // llama.cpp rounds each request's cells up to a multiple of this, and counts them in 31 bits.
     const CELLS_STEP: u64 = 256;
     let cells = u64::from(options.context.0).next_multiple_of(CELLS_STEP) * u64::from(options.parallel);
     let retained = u64::from(options.context.0) * u64::from(options.retained);
     let per_token = kv_per_token(model, options).0;
-    // A layer's cells are where the layer is; what is retained is always in the machine's memory.
+    // A layer's cells are on the layer's device; retained cells are always in the machine's memory.
     let layers = u64::from(model.info().shape.layers).max(1);
     let offloaded = u64::from(model.gpu_layers().saturating_sub(1));
     let on_devices = Bytes(cells.saturating_mul(per_token / layers * offloaded));
     let all = cells.saturating_add(retained).saturating_mul(per_token);
     let is_shared = model.devices().iter().any(Device::shares_host_memory);
     let needed = Bytes(if is_shared { all } else { all.saturating_sub(on_devices.0) });
-    // Asked for too much, llama.cpp would begin to fill the memory, and the system would end the process.
+    // With too large a cache llama.cpp would fill the memory until the system kills the process.
     let machine = backend::memory();
     let device_memory = Bytes(model.devices().iter().map(|device| device.memory_total.0).sum());
-    // A driver may not say how much there is.
+    // A driver may not report the memory.
     if device_memory > Bytes::ZERO && on_devices > device_memory {
         let names: Vec<&str> = model.devices().iter().map(|device| device.name.as_str()).collect();
         let reason = format!("{} has {device_memory}", names.join(", "));
@@ -450,7 +450,7 @@ fn check(model: &LlamaModel, options: &EngineOptions) -> Result<Tokens, LlamaErr
     }
 }
 
-/// Makes llama.cpp's part of an engine, whose cache needs so much memory.
+/// Creates a llama.cpp context whose cache needs `needed` bytes.
 pub(crate) fn new_context<'m>(
     model: &'m LlamaModel,
     parameters: LlamaContextParams,
@@ -458,7 +458,7 @@ pub(crate) fn new_context<'m>(
 ) -> Result<LlamaContext<'m>, LlamaError> {
     let backend = backend::get()?;
     log::with_reason(|| {
-        // llama.cpp may write to the model while it makes a context.
+        // llama.cpp may write to the model while it creates a context.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock();
         model.inner.new_context(backend, parameters)
@@ -466,13 +466,13 @@ pub(crate) fn new_context<'m>(
     .map_err(|reason| LlamaError::Memory { needed, reason })
 }
 
-/// What a token takes in the cache of such an engine.
+/// Size of a token in the cache of an engine with these options.
 fn kv_per_token(model: &LlamaModel, options: &EngineOptions) -> Bytes {
     ModelShape { kv_type: options.kv_type, ..model.info().shape }.kv_per_token()
 }
 
 pub(crate) fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextParams {
-    // `llama_flash_attn_type`, which the binding passes on as a number: 0 off, 1 on.
+    // `llama_flash_attn_type`, which the binding passes as a number: 0 off, 1 on.
     let flash_attention = i32::from(options.flash_attention);
     let kv_type = match options.kv_type {
         KvType::F16 => KvCacheType::F16,
@@ -482,7 +482,7 @@ pub(crate) fn parameters(options: &EngineOptions, kv: Tokens) -> LlamaContextPar
     let threads = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(kv.0))
-        // A step may be as large as the cache: llama.cpp ends the process when a batch is larger than this.
+        // A step may be as large as the cache, and llama.cpp aborts when a batch is larger than this.
         .with_n_batch(kv.0)
         .with_n_ubatch(options.micro_batch.0)
         .with_n_seq_max(options.parallel)
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_whose_copy_is_pending_after_a_failed_step_is_not_remembered() {
+    fn a_place_with_a_pending_copy_after_a_failed_step_is_not_retained() {
         let Some((model, _turn)) = common::model() else { return };
         let options = EngineOptions { retained: 2, ..common::options(2) };
         let mut engine = LlamaEngine::new(model, &options).unwrap();
@@ -524,7 +524,7 @@ mod tests {
             engine.open(RequestId(id), work).unwrap();
             engine.step(&common::prefill(id, tokens), &mut ignore).unwrap();
         }
-        // The second request is to move into the first one's place, but has lost its latest token.
+        // The second request moves into the first one's place, but its latest token is missing in the cache.
         engine.close(RequestId(0));
         engine.context.clear_kv_cache_seq(Some(1), Some(44), None).unwrap();
         let failed = engine.step(&common::decode(&[1]), &mut ignore);
@@ -532,10 +532,10 @@ mod tests {
         engine.close(RequestId(1));
         engine.open(RequestId(2), sharing(&prompt[..40])).unwrap();
         let report = engine.step(&common::prefill(2, 40), &mut ignore).unwrap();
-        assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "what it would find was never copied");
+        assert_eq!(report.progress[0].cached, Some(Tokens::ZERO), "the cells were never copied");
         engine.open(RequestId(3), sharing(&prompt[..50])).unwrap();
         let report = engine.step(&common::prefill(3, 1), &mut ignore).unwrap();
-        assert_eq!(report.progress[0].cached, Some(Tokens(40)), "and a step that succeeds mends it");
+        assert_eq!(report.progress[0].cached, Some(Tokens(40)), "a successful step completes the copy");
     }
 
     #[test]
@@ -559,7 +559,7 @@ mod tests {
         }
         let mut ignore = |_: Emission<'_>| {};
         engine.step(&step, &mut ignore).unwrap();
-        // The second request seems to hold the first one's tokens too, so its next is out of turn.
+        // The second request's place also gets the first one's tokens, so the position of its next token is wrong.
         engine.context.kv_cache_seq_cp(0, 1, None, None).unwrap();
         let both = Step { decode: vec![RequestId(0), RequestId(1)], ..Step::default() };
         let mut produced = 0;
@@ -567,6 +567,6 @@ mod tests {
         assert_eq!(failed, Err(EngineError::Backend { what: "checking the step's tokens".into(), code: -1 }));
         assert_eq!((produced, engine.kv_used(), engine.kv_held()), (0, Tokens(15), Tokens(15)));
         let report = engine.step(&both, &mut ignore).unwrap();
-        assert_eq!((report.progress.len(), engine.kv_held()), (2, Tokens(17)), "and the same step runs now");
+        assert_eq!((report.progress.len(), engine.kv_held()), (2, Tokens(17)), "the same step runs now");
     }
 }

@@ -1,21 +1,21 @@
-//! What can go wrong between a file and a running engine.
+//! Errors of loading models and creating engines.
 
 use std::path::PathBuf;
 
 use hedgerow_core::units::Bytes;
 
-/// Why a model could not be loaded or an engine not be made.
+/// Why a model cannot be loaded or an engine cannot be created.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LlamaError {
-    /// llama.cpp did not start.
+    /// llama.cpp cannot be initialized.
     #[error("llama.cpp did not start, or found no processor that it can use")]
     Backend,
-    /// This build does not have the CPU variant, or another one was loaded already.
+    /// This build does not have the CPU variant, or another one is already loaded.
     #[error("the CPU variant `{name}` is not one that can be loaded now; there are: {}", if known.is_empty() { "none" } else { known })]
     CpuVariant {
-        /// What was asked for.
+        /// The requested variant.
         name: String,
-        /// What there is, with commas between them.
+        /// The available variants, separated by commas.
         known: String,
     },
     /// The file cannot be read.
@@ -23,35 +23,35 @@ pub enum LlamaError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error message.
         reason: String,
     },
-    /// The file is something else.
+    /// The file is not a GGUF file.
     #[error("{} is not a GGUF file", path.display())]
     NotGguf {
         /// The file.
         path: PathBuf,
     },
-    /// The file begins like a GGUF file and then breaks off or contradicts itself.
+    /// The file begins like a GGUF file, but is truncated or inconsistent.
     #[error("{} is cut short or damaged: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// llama.cpp's own words.
+        /// llama.cpp's error message.
         reason: String,
     },
-    /// The model is of a kind this llama.cpp has never heard of.
+    /// The model's architecture is unknown to this llama.cpp.
     #[error("{} holds a model of the unknown architecture `{architecture}`", path.display())]
     UnknownArchitecture {
         /// The file.
         path: PathBuf,
-        /// As the file names it.
+        /// The architecture named in the file.
         architecture: String,
     },
-    /// The model does not write text one token after another from a cache of keys and values.
+    /// The model is not an autoregressive decoder with a KV cache.
     #[error("a model of the architecture `{architecture}` is not one that hedgerow can schedule")]
     NotADecoder {
-        /// As the file names it.
+        /// The architecture named in the file.
         architecture: String,
     },
     /// A dimension that the cost model needs is missing.
@@ -60,26 +60,26 @@ pub enum LlamaError {
         /// The GGUF key.
         key: String,
     },
-    /// More sequences than llama.cpp was built for.
+    /// The number of parallel requests is out of llama.cpp's range.
     #[error("{parallel} requests at once are not possible, only 1 to {most}")]
     Parallel {
-        /// What was asked for.
+        /// The requested number.
         parallel: u32,
-        /// What is possible.
+        /// The largest possible number.
         most: u32,
     },
-    /// A number that must be at least 1.
+    /// An option that must be at least 1 is 0.
     #[error("`{field}` is 0")]
     Zero {
-        /// Which option.
+        /// The option.
         field: &'static str,
     },
-    /// The cache, or what llama.cpp needs beside it, does not fit.
+    /// The KV cache, or the other memory of llama.cpp, does not fit.
     #[error("no room for a KV cache of {needed}: {reason}")]
     Memory {
-        /// The cache alone.
+        /// The size of the cache alone.
         needed: Bytes,
-        /// llama.cpp's own words.
+        /// llama.cpp's error message.
         reason: String,
     },
     /// The offloaded layers do not fit the devices' memory.
@@ -89,13 +89,13 @@ pub enum LlamaError {
         path: PathBuf,
         /// The devices, by name.
         devices: String,
-        /// llama.cpp's own words.
+        /// llama.cpp's error message.
         reason: String,
     },
-    /// More devices than llama.cpp takes, or one that it does not have.
+    /// Too many devices for llama.cpp, or an unknown one.
     #[error("llama.cpp does not take these {count} devices")]
     Devices {
-        /// How many were given.
+        /// The number of given devices.
         count: usize,
     },
     /// The quantizer refused or failed.
@@ -103,19 +103,19 @@ pub enum LlamaError {
     Quantize {
         /// The source.
         path: PathBuf,
-        /// llama.cpp's own words.
+        /// llama.cpp's error message.
         reason: String,
     },
-    /// A text could not be read by the model.
+    /// The model could not evaluate a text.
     #[error("llama.cpp could not read the text: {reason}")]
     Read {
-        /// llama.cpp's own words.
+        /// llama.cpp's error message.
         reason: String,
     },
 }
 
 impl LlamaError {
-    /// What to do about it.
+    /// How to fix the error.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Backend => {
@@ -140,7 +140,7 @@ impl LlamaError {
         }
     }
 
-    /// A name that stays the same, for programs and metrics.
+    /// A stable name for programs and metrics.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Backend => "backend_failed",

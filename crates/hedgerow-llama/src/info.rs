@@ -1,4 +1,4 @@
-//! What a GGUF file says about its model.
+//! Metadata of a GGUF file.
 
 use hedgerow_core::node::{KvType, ModelShape};
 use hedgerow_core::units::{Bytes, Tokens};
@@ -7,32 +7,32 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::LlamaError;
 
-/// A model as its file describes it.
+/// The metadata of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
-    /// Its name; the architecture's where the file has none.
+    /// Its name; the architecture if the file has no name.
     pub name: String,
-    /// Its kind, in llama.cpp's words: `llama`, `qwen3`, …
+    /// Its architecture, as named by llama.cpp: `llama`, `qwen3`, …
     pub architecture: String,
-    /// How its weights are stored: `F16`, `Q4_1`, …; `unknown` where the file does not say.
+    /// The type of its weights: `F16`, `Q4_1`, …; `unknown` if the file does not name it.
     pub precision: String,
     /// Size of the file.
     pub file: Bytes,
     /// Size of the weights in it.
     pub weights: Bytes,
-    /// How many numbers they are.
+    /// Number of parameters.
     pub parameters: u64,
-    /// The dimensions that its cost follows from.
+    /// The dimensions from which the cost model computes.
     pub shape: ModelShape,
-    /// The longest text it was trained on.
+    /// The context length it was trained with.
     pub train_context: Tokens,
-    /// How a conversation is written down for it, as a Jinja template.
+    /// Its chat template, in Jinja.
     pub chat_template: Option<String>,
-    /// The text of the token that begins a text.
+    /// The text of its beginning-of-text token.
     pub bos: Option<String>,
-    /// The text of the token that ends one.
+    /// The text of its end-of-text token.
     pub eos: Option<String>,
-    /// Whether a text should begin with [`ModelInfo::bos`].
+    /// Whether texts should begin with [`ModelInfo::bos`].
     pub add_bos: bool,
 }
 
@@ -46,7 +46,7 @@ impl ModelInfo {
         }
         let vocabulary = model.vocab();
         let token_text = |token: LlamaToken| {
-            // −1 where the model has no such token.
+            // −1 if the model has no such token.
             let token = (token.0 >= 0).then_some(token)?;
             Some(vocabulary.text(token)?.to_string_lossy().into_owned())
         };
@@ -68,8 +68,8 @@ impl ModelInfo {
     }
 }
 
-/// Whether it writes token after token from a cache of keys and values: its memory then grows by the
-/// token and can be cut back by the token, on which every decision of hedgerow rests.
+/// Whether the model is an autoregressive decoder with a KV cache. Its memory then grows token by token and can be
+/// truncated at any token, which all decisions of hedgerow assume.
 fn is_decoder(model: &LlamaModel, architecture: &str) -> bool {
     let is_bidirectional =
         model.meta_val_str(&format!("{architecture}.attention.causal")).is_ok_and(|value| value == "false");
@@ -78,13 +78,13 @@ fn is_decoder(model: &LlamaModel, architecture: &str) -> bool {
 }
 
 fn shape(model: &LlamaModel, architecture: &str) -> Result<ModelShape, LlamaError> {
-    // Some models have a list here, one number a layer: the first stands for all.
+    // Some models have a list here, with one number per layer; the first is used for all.
     let number = |key: &str| -> Option<u32> {
         let value = model.meta_val_str(&format!("{architecture}.{key}")).ok()?;
         value.trim_start_matches('[').split([',', ']']).next()?.trim().parse().ok()
     };
     let missing = |key: &str| LlamaError::NoMetadata { key: format!("{architecture}.{key}") };
-    // With experts, the width that one token's work passes through.
+    // For a mixture of experts, the total width of the experts active per token.
     let experts = || Some(number("expert_feed_forward_length")?.saturating_mul(number("expert_used_count")?));
     let hidden = model.n_embd().unsigned_abs();
     let head_width = number("attention.key_length").unwrap_or(hidden / model.n_head().max(1));
@@ -97,13 +97,13 @@ fn shape(model: &LlamaModel, architecture: &str) -> Result<ModelShape, LlamaErro
             .ok_or_else(|| missing("feed_forward_length"))?,
         gated: !UNGATED.contains(&architecture),
         vocabulary: model.n_vocab().unsigned_abs(),
-        // Unless an engine is told otherwise.
+        // The default; an engine may override it.
         kv_type: KvType::F16,
     })
 }
 
-/// Architectures whose feed-forward part is two matrices and not three: those that llama.cpp builds
-/// with `LLM_FFN_SEQ` and an ungated activation (its `src/models`).
+/// Architectures whose feed-forward part has two matrices instead of three: those that llama.cpp builds with
+/// `LLM_FFN_SEQ` and an ungated activation (its `src/models`).
 const UNGATED: &[&str] = &[
     "arcee",
     "bloom",
@@ -120,8 +120,8 @@ const UNGATED: &[&str] = &[
     "starcoder2",
 ];
 
-/// The name of a GGUF file's `general.file_type` (`llama_ftype` in llama.cpp's `llama.h`): how most of
-/// its tensors are stored.
+/// The name of a GGUF file's `general.file_type` (`llama_ftype` in llama.cpp's `llama.h`): the type of most of its
+/// tensors.
 pub fn precision_name(file_type: u64) -> Option<&'static str> {
     Some(match file_type {
         0 => "F32",

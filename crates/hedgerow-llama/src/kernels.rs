@@ -1,11 +1,11 @@
-//! Which of llama.cpp's kernels compute: the fast ones, or the plain ones that every CPU of the build can run.
+//! The choice of llama.cpp's kernels: the fast ones, or the plain ones that every CPU of the build can run.
 //!
 //! - takes: a model file and a choice
-//! - gives: a model whose weights lie as its kernels need them, and the instruction sets that were compiled in
+//! - gives: a model with the weight layout of its kernels, and the instruction sets that were compiled in
 //! - never: decides; `hedgerow` checks the fast kernels in a child process and chooses
 //!
-//! One of the three files that may say `unsafe`, because the safe binding neither sets `use_extra_bufts` nor names
-//! instruction sets nor loads one CPU variant; everything it exports is safe.
+//! One of the three files that may contain `unsafe`, because the safe binding does not set `use_extra_bufts`, list
+//! instruction sets or load a single CPU variant; everything it exports is safe.
 #![expect(unsafe_code, reason = "the binding has no safe way to the choice of kernels")]
 
 use std::ffi::{CStr, CString, c_void};
@@ -21,19 +21,18 @@ use llama_cpp_sys_2::{
 
 use crate::{LlamaError, backend};
 
-/// The kernels that multiply by a model's weights.
+/// The kernels for products with a model's weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kernels {
-    /// The fastest that the build has: AMX tiles and repacked weights, or a graphics processor.
+    /// The fastest of the build: AMX tiles and repacked weights, or a GPU.
     #[default]
     Fast,
-    /// Weights as they lie in the file, on the CPU alone: neither AMX nor repacked layouts nor a graphics
-    /// processor take part.
+    /// Weights in the layout of the file, on the CPU alone: without AMX, repacked layouts or a GPU.
     Plain,
 }
 
 impl Kernels {
-    /// A name that stays the same, for files, metrics and flags.
+    /// A stable name for files, metrics and flags.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fast => "fast",
@@ -42,8 +41,8 @@ impl Kernels {
     }
 }
 
-/// Loads a model for [`Kernels::Plain`]. llama.cpp picks AMX and repacked kernels by the buffer type that a
-/// weight lies in, so a model that was loaded without the extra buffer types never runs them.
+/// Loads a model for [`Kernels::Plain`]. llama.cpp selects AMX and repacked kernels by the buffer type of a weight,
+/// so a model loaded without the extra buffer types never runs them.
 pub(crate) fn load_plain<F: FnMut(f32)>(
     _started: &LlamaBackend,
     path: &CStr,
@@ -58,9 +57,9 @@ pub(crate) fn load_plain<F: FnMut(f32)>(
         true
     }
 
-    // A list that ends at once: no graphics processor, not even for large batches of weights on the CPU.
+    // An empty, null-terminated list: no GPU, not even for large batches with weights on the CPU.
     let mut no_devices = [std::ptr::null_mut()];
-    // SAFETY: it takes nothing and gives plain data.
+    // SAFETY: it takes no arguments and returns plain data.
     let mut parameters = unsafe { llama_model_default_params() };
     parameters.devices = no_devices.as_mut_ptr();
     parameters.n_gpu_layers = 0;
@@ -75,7 +74,7 @@ pub(crate) fn load_plain<F: FnMut(f32)>(
     NonNull::new(model).map(adopt).ok_or(())
 }
 
-/// Gives a model that llama.cpp has just made to the binding's owner type, which frees it when dropped.
+/// Wraps a new llama.cpp model in the binding's owning type, which frees it when dropped.
 fn adopt(model: NonNull<llama_model>) -> BindingModel {
     const { assert!(size_of::<BindingModel>() == size_of::<NonNull<llama_model>>()) };
     const { assert!(align_of::<BindingModel>() == align_of::<NonNull<llama_model>>()) };
@@ -85,12 +84,12 @@ fn adopt(model: NonNull<llama_model>) -> BindingModel {
     unsafe { std::mem::transmute::<NonNull<llama_model>, BindingModel>(model) }
 }
 
-/// The instruction sets and other features that llama.cpp's CPU kernels were compiled with, as it names them:
-/// `AVX512_VNNI`, `AMX_INT8`, `REPACK`, … Starts llama.cpp, which executes instructions of these sets.
+/// The instruction sets and other features of llama.cpp's CPU kernels, as llama.cpp names them: `AVX512_VNNI`,
+/// `AMX_INT8`, `REPACK`, … Initializes llama.cpp, which executes instructions of these sets.
 ///
 /// # Errors
 ///
-/// When llama.cpp does not start.
+/// When llama.cpp cannot be initialized.
 pub fn started_instruction_sets() -> Result<Vec<String>, LlamaError> {
     backend::get()?;
     let text = {
@@ -103,7 +102,7 @@ pub fn started_instruction_sets() -> Result<Vec<String>, LlamaError> {
     Ok(features_in(&text))
 }
 
-/// `CPU : SSE3 = 1 | AVX = 1 | REPACK = 1 | ` names three.
+/// Parses `CPU : SSE3 = 1 | AVX = 1 | REPACK = 1 | ` to three names.
 fn features_in(system_info: &str) -> Vec<String> {
     let pairs = system_info.split('|').filter_map(|part| part.rsplit_once('='));
     let is_on = |value: &str| value.trim() != "0";
@@ -114,17 +113,16 @@ fn features_in(system_info: &str) -> Vec<String> {
         .collect()
 }
 
-/// The instruction sets that the CPU kernels of this build were compiled with, without starting llama.cpp:
-/// each question is a function that gives a constant. Empty in a `portable` build, whose kernels lie in
-/// libraries that are chosen at start.
+/// The instruction sets of this build's CPU kernels, without initializing llama.cpp: each query is a function that
+/// returns a constant. Empty in a `portable` build, whose kernels are in libraries chosen at start.
 pub fn compiled_instruction_sets() -> Vec<&'static str> {
     #[cfg(feature = "portable")]
     return Vec::new();
     #[cfg(not(feature = "portable"))]
     {
         use llama_cpp_sys_2 as sys;
-        type Question = unsafe extern "C" fn() -> std::ffi::c_int;
-        let questions: [(&'static str, Question); 21] = [
+        type Query = unsafe extern "C" fn() -> std::ffi::c_int;
+        let queries: [(&'static str, Query); 21] = [
             ("SSE3", sys::ggml_cpu_has_sse3),
             ("SSSE3", sys::ggml_cpu_has_ssse3),
             ("AVX", sys::ggml_cpu_has_avx),
@@ -147,17 +145,13 @@ pub fn compiled_instruction_sets() -> Vec<&'static str> {
             ("SME", sys::ggml_cpu_has_sme),
             ("RISCV_V", sys::ggml_cpu_has_riscv_v),
         ];
-        // SAFETY: each of them takes nothing and answers a constant that was fixed when it was compiled.
-        let is_compiled_in = |question: Question| unsafe { question() } != 0;
-        questions
-            .into_iter()
-            .filter(|&(_, question)| is_compiled_in(question))
-            .map(|(name, _)| name)
-            .collect()
+        // SAFETY: each of them takes no arguments and returns a compile-time constant.
+        let is_compiled_in = |query: Query| unsafe { query() } != 0;
+        queries.into_iter().filter(|&(_, query)| is_compiled_in(query)).map(|(name, _)| name).collect()
     }
 }
 
-/// Loads one library of ggml's kernels; false where it is not one, or needs a better CPU than this.
+/// Loads a library of ggml's kernels; false if it is not one, or needs instructions that this CPU lacks.
 #[cfg_attr(
     not(feature = "portable"),
     expect(dead_code, reason = "a native build has one variant, linked in")
@@ -181,11 +175,11 @@ mod tests {
 
     #[cfg(not(feature = "portable"))]
     #[test]
-    fn what_was_compiled_in_is_what_llama_cpp_says_when_it_runs() {
+    fn compiled_instruction_sets_are_those_that_llama_cpp_reports() {
         let started = started_instruction_sets().unwrap();
         let compiled = compiled_instruction_sets();
         assert!(compiled.iter().all(|&name| started.iter().any(|other| other == name)), "{started:?}");
-        // What llama.cpp names besides: libraries and layouts, and widths.
+        // Other names that llama.cpp reports: libraries, layouts and widths.
         let others = ["OPENMP", "REPACK", "LLAMAFILE", "KLEIDIAI", "SVE_CNT", "RVV_VLEN", "ACCELERATE"];
         let rest = started.iter().filter(|name| !compiled.contains(&name.as_str()));
         assert_eq!(rest.filter(|name| !others.contains(&name.as_str())).count(), 0, "{started:?}");

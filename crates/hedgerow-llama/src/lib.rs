@@ -1,12 +1,12 @@
-//! The engine of a real node: llama.cpp in this process.
+//! The inference engine of a real node: llama.cpp in-process.
 //!
 //! - takes: a GGUF file, and the core's [`Step`](hedgerow_core::engine::Step)s
 //! - gives: tokens and text, through the core's [`Engine`](hedgerow_core::engine::Engine) trait
-//! - never: decides who runs, opens a socket, or keeps work between two steps
+//! - never: schedules requests, opens a socket, or keeps work between two steps
 //!
-//! Read [`LlamaModel::load`], then [`LlamaEngine`]'s `step`: one call of llama.cpp for a ragged batch
-//! of prompt chunks and decoding requests. [`quantize`] and [`WindowReader`] are for the workbench and not for
-//! serving. Only `kernels.rs`, `log.rs` and `quantize.rs` say `unsafe`.
+//! Read [`LlamaModel::load`], then [`LlamaEngine`]'s `step`: one call of llama.cpp for a ragged batch of prompt
+//! chunks and decoding requests. [`quantize`] and [`WindowReader`] are for offline tools, not for serving. Only
+//! `kernels.rs`, `log.rs` and `quantize.rs` contain `unsafe`.
 
 mod backend;
 mod devices;
@@ -35,7 +35,7 @@ pub use quantize::{Fallback, QuantizeOptions, QuantizePlan, plan_quantization, q
 pub use variants::{cpu_variant, cpu_variant_files, cpu_variants, use_cpu_variant};
 pub use windows::{PIECE_MAX, WindowReader};
 
-/// The binding and its version: each brings one build of llama.cpp.
+/// The binding and its version, which determines the version of llama.cpp.
 pub const BINDING: &str = "llama-cpp-2 0.1.160";
 
 /// The compiler that compiled llama.cpp, with its version.
@@ -48,7 +48,7 @@ fn the_binding_is_the_one_in_cargo_toml() {
     assert!(include_str!("../../../Cargo.toml").contains(&line), "{line}");
 }
 
-// The tests inside and beside this crate share their helpers, which know it by its name.
+// Unit and integration tests share helpers that refer to this crate by its name.
 #[cfg(test)]
 extern crate self as hedgerow_llama;
 #[cfg(test)]

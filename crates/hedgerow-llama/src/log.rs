@@ -1,8 +1,8 @@
-//! llama.cpp's log: into `tracing`, and the reason of a failure out of it.
+//! llama.cpp's log: forwards it to `tracing`, and extracts the reasons of failures.
 //!
-//! One of the three files of hedgerow that may say `unsafe`; everything it exports is safe. It exists because
-//! llama.cpp answers a failed load with nothing but a null pointer and says why only in its log, which
-//! the binding's own `send_logs_to_tracing` neither gives back nor lets through at other levels.
+//! One of the three files that may contain `unsafe`; everything it exports is safe. It exists because llama.cpp
+//! returns only a null pointer for a failed load and gives the reason only in its log, which the binding's own
+//! `send_logs_to_tracing` neither returns nor forwards at other levels.
 #![expect(unsafe_code, reason = "llama.cpp calls back with a C string")]
 
 use std::cell::RefCell;
@@ -14,28 +14,28 @@ use llama_cpp_sys_2::{
 };
 
 thread_local! {
-    /// The first error logged on this thread since [`with_reason`] began: later ones only say that
-    /// something failed.
+    /// The first error logged on this thread since [`with_reason`] began: later ones only report that something
+    /// failed.
     static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
 
-    /// What hears everything that is logged on this thread: see [`with_listener`].
+    /// The listeners for everything logged on this thread: see [`with_listener`].
     static LISTENERS: RefCell<Vec<Listener>> = const { RefCell::new(Vec::new()) };
 }
 
 type Listener = Box<dyn FnMut(&str)>;
 
-/// Sends the log of llama.cpp and of ggml beneath it to `tracing` from now on: errors and warnings as
-/// they are, all else as debug.
+/// Forwards the log of llama.cpp and ggml to `tracing` from now on: errors and warnings with their level, all else
+/// as debug.
 pub(crate) fn install() {
-    // SAFETY: `receive` is a function of this program, so it lives as long as llama.cpp may call it, and
-    // it ignores the user data.
+    // SAFETY: `receive` is a function of this program, so it outlives all calls by llama.cpp, and it ignores the
+    // user data.
     unsafe {
         llama_log_set(Some(receive), std::ptr::null_mut());
         ggml_log_set(Some(receive), std::ptr::null_mut());
     }
 }
 
-/// Runs a call into llama.cpp; when it fails, the reason is what llama.cpp logged first.
+/// Runs a call into llama.cpp; if it fails, returns the first error that llama.cpp logged.
 pub(crate) fn with_reason<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     REASON.with_borrow_mut(Option::take);
     call().map_err(|_| {
@@ -43,8 +43,8 @@ pub(crate) fn with_reason<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<T
     })
 }
 
-/// Runs a call into llama.cpp whose progress or findings are nowhere but in its log: each piece of text that it
-/// logs on this thread, often a part of a line, goes to `listener` as well, and to those of the calls around this one.
+/// Runs a call into llama.cpp whose progress or results are only in its log: each piece of text logged on this
+/// thread, often a part of a line, also goes to `listener` and to the listeners of enclosing calls.
 pub(crate) fn with_listener<T>(listener: impl FnMut(&str) + 'static, call: impl FnOnce() -> T) -> T {
     LISTENERS.with_borrow_mut(|listeners| listeners.push(Box::new(listener)));
     let result = call();
@@ -53,10 +53,10 @@ pub(crate) fn with_listener<T>(listener: impl FnMut(&str) + 'static, call: impl 
 }
 
 extern "C" fn receive(level: ggml_log_level, text: *const c_char, _: *mut c_void) {
-    // SAFETY: llama.cpp passes a string that ends with a zero byte and lives until this returns.
+    // SAFETY: llama.cpp passes a string that ends with a zero byte and lives until this function returns.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let text = text.trim_end();
-    // Taken out meanwhile: one of them may itself call llama.cpp.
+    // Taken out during the calls, because a listener may itself call llama.cpp.
     let mut listeners = LISTENERS.take();
     listeners.iter_mut().for_each(|listener| listener(text));
     LISTENERS.set(listeners);
@@ -67,13 +67,13 @@ extern "C" fn receive(level: ggml_log_level, text: *const c_char, _: *mut c_void
             tracing::error!(target: "llama.cpp", "{text}");
         }
         GGML_LOG_LEVEL_WARN => tracing::warn!(target: "llama.cpp", "{text}"),
-        // The rest of a line that has begun: progress dots.
+        // The continuation of a line: progress dots.
         GGML_LOG_LEVEL_CONT => {}
         _ => tracing::debug!(target: "llama.cpp", "{text}"),
     }
 }
 
-/// `llama_model_load: error loading model: it is broken` says no more than `it is broken`.
+/// Shortens `llama_model_load: error loading model: it is broken` to `it is broken`.
 fn without_origin(line: &str) -> &str {
     let is_function =
         |name: &str| name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_:~".contains(letter));
@@ -107,25 +107,25 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_hears_what_is_logged_while_it_listens() {
-        let (heard, listening) = std::sync::mpsc::channel();
+    fn a_listener_gets_the_log_of_its_call_only() {
+        let (sender, received) = std::sync::mpsc::channel();
         with_listener(
-            move |text| heard.send(text.to_owned()).unwrap(),
+            move |text| sender.send(text.to_owned()).unwrap(),
             || receive(GGML_LOG_LEVEL_CONT, c"converting .. ".as_ptr(), std::ptr::null_mut()),
         );
         receive(GGML_LOG_LEVEL_CONT, c"later".as_ptr(), std::ptr::null_mut());
-        assert_eq!(listening.iter().collect::<Vec<_>>(), ["converting .."]);
+        assert_eq!(received.iter().collect::<Vec<_>>(), ["converting .."]);
     }
 
     #[test]
-    fn a_listener_within_another_takes_nothing_from_it() {
+    fn nested_listeners_both_get_the_log() {
         let say = |text: &std::ffi::CStr| receive(GGML_LOG_LEVEL_CONT, text.as_ptr(), std::ptr::null_mut());
-        let (heard, outer) = std::sync::mpsc::channel();
-        let (inner_heard, inner) = std::sync::mpsc::channel();
+        let (sender, outer) = std::sync::mpsc::channel();
+        let (inner_sender, inner) = std::sync::mpsc::channel();
         with_listener(
-            move |text| heard.send(text.to_owned()).unwrap(),
+            move |text| sender.send(text.to_owned()).unwrap(),
             || {
-                with_listener(move |text| inner_heard.send(text.to_owned()).unwrap(), || say(c"one"));
+                with_listener(move |text| inner_sender.send(text.to_owned()).unwrap(), || say(c"one"));
                 say(c"two");
             },
         );

@@ -1,4 +1,4 @@
-//! One model file, loaded: its weights, its vocabulary, and what it says about itself.
+//! Loading a model file: its weights, its vocabulary and its metadata.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -13,27 +13,27 @@ use llama_cpp_2::token::LlamaToken;
 use crate::devices::{Device, DeviceKind, default_devices, devices};
 use crate::{Kernels, LlamaError, ModelInfo, backend, kernels, log};
 
-/// A loaded model. Engines borrow it, any number at once, from any thread.
+/// A loaded model. Any number of engines on any threads can borrow it.
 #[derive(Debug)]
 pub struct LlamaModel {
     pub(crate) inner: llama_cpp_2::model::LlamaModel,
     info: ModelInfo,
     options: LoadOptions,
     forbidden: Forbidden,
-    /// Where the offloaded layers are; none if all are on the CPU.
+    /// The devices of the offloaded layers; empty if all layers are on the CPU.
     devices: Vec<Device>,
     gpu_layers: u32,
 }
 
-/// How to load a model.
+/// Options of loading a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Layers to place on accelerators, as llama.cpp counts them: the output first, then the model's layers from the
-    /// last to the first. 0 computes everything on the CPU; more than there are places all.
+    /// Number of layers to offload to accelerators, as llama.cpp counts them: the output first, then the model's
+    /// layers from the last to the first. 0 computes everything on the CPU; more than the model has offloads all.
     pub gpu_layers: u32,
-    /// Map the file instead of copying it: starts sooner, and shares memory between processes.
+    /// Whether to map the file instead of copying it, which starts sooner and shares memory between processes.
     pub use_mmap: bool,
-    /// What computes; [`Kernels::Plain`] keeps every layer on the CPU, whatever `gpu_layers` says.
+    /// The kernels; [`Kernels::Plain`] keeps every layer on the CPU, regardless of `gpu_layers`.
     pub kernels: Kernels,
 }
 
@@ -43,21 +43,21 @@ impl Default for LoadOptions {
     }
 }
 
-/// Tokens that no answer may hold, in ascending order.
+/// Tokens that no answer may contain, in ascending order.
 #[derive(Debug)]
 struct Forbidden {
-    /// Those the model file itself rules out.
+    /// Those that the model file excludes.
     always: Vec<LlamaToken>,
-    /// The same and every end-of-generation token.
+    /// Those and all end-of-generation tokens.
     with_ends: Vec<LlamaToken>,
 }
 
 impl LlamaModel {
-    /// As [`LlamaModel::load_on`], with llama.cpp's own choice of devices for the offloaded layers.
+    /// Loads a model like [`LlamaModel::load_on`], with llama.cpp's default devices for the offloaded layers.
     ///
     /// # Errors
     ///
-    /// As [`LlamaModel::load_on`].
+    /// As for [`LlamaModel::load_on`].
     pub fn load(
         path: &Path,
         options: &LoadOptions,
@@ -67,17 +67,16 @@ impl LlamaModel {
         Self::load_on(path, options, &devices, on_progress)
     }
 
-    /// Loads the model in the GGUF file at `path` and tells `on_progress` how much is done, from 0 to 1. The layers
-    /// that `options` offloads go to `devices`, split among them by their free memory; without devices all stay on
-    /// the CPU.
+    /// Loads the model in the GGUF file at `path` and reports its progress to `on_progress`, from 0 to 1. The layers
+    /// that `options` offloads go to `devices`, split by their free memory; without devices all stay on the CPU.
     ///
-    /// A file that llama.cpp cannot use is an error and never the end of the process, as far as
-    /// llama.cpp checks what it reads: a file made to deceive it is not safe to load.
+    /// An unusable file is an error and does not crash the process, as far as llama.cpp checks its input: a malicious
+    /// file is not safe to load.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is no GGUF file, is cut short, or holds a model that cannot be used; when the
-    /// offloaded layers do not fit the devices.
+    /// When the file cannot be read, is not a GGUF file, is truncated, or holds an unusable model; when the offloaded
+    /// layers do not fit the devices.
     pub fn load_on(
         path: &Path,
         options: &LoadOptions,
@@ -85,12 +84,12 @@ impl LlamaModel {
         mut on_progress: impl FnMut(f32) + 'static,
     ) -> Result<Self, LlamaError> {
         let size = check_file(path)?;
-        // With nothing offloaded llama.cpp would still use a device that it knows for large products.
+        // Without offloaded layers llama.cpp would still use a given device for large products.
         let is_offloaded = options.gpu_layers > 0 && options.kernels == Kernels::Fast;
         let devices = if is_offloaded { devices } else { &[] };
         let gpu_layers = if devices.is_empty() { 0 } else { options.gpu_layers };
         let indices: Vec<usize> = devices.iter().map(|device| device.index).collect();
-        // What an integrated processor computes with is copied anyway, and a mapped file would be in the same memory.
+        // Weights for an integrated GPU are copied anyway, and a mapped file would take the same memory once more.
         let is_copied = devices.iter().any(|device| device.kind == DeviceKind::IntegratedGpu);
         let backend = backend::get()?;
         let inner = match options.kernels {
@@ -119,36 +118,36 @@ impl LlamaModel {
         Ok(Self { inner, info, options: *options, forbidden, devices: devices.to_owned(), gpu_layers })
     }
 
-    /// The devices that hold its offloaded layers; none if all are on the CPU.
+    /// The devices of the offloaded layers; empty if all layers are on the CPU.
     pub fn devices(&self) -> &[Device] {
         &self.devices
     }
 
-    /// How many layers are offloaded, the output counted as one: see [`LoadOptions::gpu_layers`].
+    /// Number of offloaded layers, with the output counted as one: see [`LoadOptions::gpu_layers`].
     pub fn gpu_layers(&self) -> u32 {
         self.gpu_layers
     }
 
-    /// How it was loaded.
+    /// The options it was loaded with.
     pub fn load_options(&self) -> LoadOptions {
         self.options
     }
 
-    /// What the file says about the model.
+    /// The metadata of the file.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    /// The tokens of a text. `special` reads the text of a special token (`<|im_start|>`) as that token
-    /// and not as letters, so it is for templates and never for what a caller wrote; `add_bos` puts the
-    /// beginning-of-text token first if the model wants one.
+    /// Tokenizes a text. With `special`, the text of a special token (`<|im_start|>`) becomes that token instead of
+    /// letters, so it is for templates and never for text from callers. With `add_bos`, the beginning-of-text token
+    /// comes first if the model uses one.
     pub fn tokenize(&self, text: &str, special: bool, add_bos: bool) -> Vec<TokenId> {
         let tokens = self.inner.vocab().tokenize(text.as_bytes(), add_bos, special);
         tokens.into_iter().map(|token| TokenId(token.0)).collect()
     }
 
-    /// Appends the bytes of a token's text: perhaps only a part of a character, and nothing for a token
-    /// that is not text or not in the vocabulary.
+    /// Appends the bytes of a token's text: possibly only a part of a character, and nothing for a token without text
+    /// or outside the vocabulary.
     pub fn token_bytes(&self, token: TokenId, bytes: &mut Vec<u8>) {
         if self.knows(token) {
             self.inner.vocab().token_to_piece_into(LlamaToken(token.0), bytes, false, None);
@@ -160,7 +159,7 @@ impl LlamaModel {
         self.knows(token) && self.inner.vocab().is_eog(LlamaToken(token.0))
     }
 
-    /// Whether the vocabulary has this token: llama.cpp must not be asked about any other.
+    /// Whether the vocabulary has this token; llama.cpp must not be called with any other.
     pub fn knows(&self, token: TokenId) -> bool {
         (0..self.inner.n_vocab()).contains(&token.0)
     }
@@ -183,18 +182,18 @@ impl Forbidden {
     }
 }
 
-/// Why llama.cpp cannot be told of a file.
+/// Why a path cannot be passed to llama.cpp.
 pub(crate) const NO_C_STRING: &str = "its name is not UTF-8, or has a zero in it";
-/// The path as llama.cpp takes it; [`check_file`] has refused those that cannot be passed.
+/// The path as a C string; [`check_file`] has refused paths that cannot be converted.
 fn c_path(path: &Path) -> Result<CString, ()> {
     CString::new(path.to_str().ok_or(())?).map_err(drop)
 }
 
-/// The size of the file, if it begins like a GGUF file.
+/// Checks that the file begins like a GGUF file, and returns its size.
 pub(crate) fn check_file(path: &Path) -> Result<Bytes, LlamaError> {
     let unreadable = |reason: String| LlamaError::Unreadable { path: path.to_owned(), reason };
     if path.to_str().is_none_or(|text| text.contains('\0')) {
-        // The binding hands llama.cpp a C string in UTF-8.
+        // The binding passes a C string in UTF-8.
         return Err(unreadable(NO_C_STRING.to_owned()));
     }
     let mut file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
@@ -210,7 +209,7 @@ pub(crate) fn check_file(path: &Path) -> Result<Bytes, LlamaError> {
     }
 }
 
-/// Sorts llama.cpp's reason into one of ours.
+/// Maps llama.cpp's error message to an error.
 fn load_error(path: &Path, devices: &[Device], reason: String) -> LlamaError {
     let path = path.to_owned();
     let is_memory = ["allocat", "out of memory"].iter().any(|word| reason.to_lowercase().contains(word));

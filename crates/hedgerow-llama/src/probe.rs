@@ -1,4 +1,4 @@
-//! What a model says about a fixed text, to compare one way of computing with another.
+//! Scores of a model for a fixed text, to compare kernels.
 
 use hedgerow_core::engine::TokenId;
 use hedgerow_core::units::Tokens;
@@ -8,19 +8,19 @@ use llama_cpp_2::token::LlamaToken;
 use crate::engine::{EngineOptions, new_context, parameters};
 use crate::{LlamaError, LlamaModel};
 
-/// Tokens of the passes that [`probe`] runs, one after the other. llama.cpp has kernels for one token, for
-/// blocks of four and for whole tiles of 16 or 32; the first pass has two tiles and one token beside them.
+/// Number of tokens of each pass of [`probe`]. llama.cpp has kernels for one token, for blocks of four and for whole
+/// tiles of 16 or 32; the first pass has two tiles and one more token.
 pub const PROBE_PASSES: [usize; 3] = [33, 4, 1];
 
-/// Runs a text through the model in [`PROBE_PASSES`], set up as an engine with these options would be, and gives
-/// the scores of every token of the vocabulary at some places: after the first pass, after each token of the
-/// second, and after the third.
+/// Runs a text through the model in [`PROBE_PASSES`], with the settings of an engine with these options, and returns
+/// the scores of the whole vocabulary at some positions: after the first pass, after each token of the second, and
+/// after the third.
 ///
 /// A text that is too short is repeated.
 ///
 /// # Errors
 ///
-/// When the text is empty, when the cache does not fit the memory, or when llama.cpp fails.
+/// When the text is empty, the cache does not fit the memory, or llama.cpp fails.
 pub fn probe(
     model: &LlamaModel,
     options: &EngineOptions,
@@ -30,7 +30,7 @@ pub fn probe(
     if text.is_empty() {
         return Err(failed("there is no text".to_owned()));
     }
-    // llama.cpp rounds a cache up to this.
+    // llama.cpp rounds a cache up to this size.
     let cache = Tokens(256);
     let options = EngineOptions { parallel: 1, context: cache, retained: 0, ..*options };
     let needed = cache.bytes(model.info().shape.kv_per_token());
@@ -40,7 +40,7 @@ pub fn probe(
     let mut scores = Vec::new();
     for length in PROBE_PASSES {
         batch.clear();
-        // The output matrix is the largest: where it costs little, it runs for several tokens at once too.
+        // The output matrix is the largest, so only the short second pass runs it for several tokens at once.
         let scored_from = if length == PROBE_PASSES[1] { 0 } else { length - 1 };
         for (index, (token, position)) in tokens.by_ref().take(length).enumerate() {
             batch

@@ -1,11 +1,11 @@
-//! llama.cpp's quantizer: one model file in, another out.
+//! llama.cpp's quantizer: converts a model file to another precision.
 //!
-//! - takes: a GGUF file, the precision to store it in, and perhaps an importance matrix
-//! - gives: the file, and which tensors could not be stored as asked
-//! - never: compares the two files' answers, or touches the source
+//! - takes: a GGUF file, the target precision, and optionally an importance matrix
+//! - gives: the new file, and the tensors that could not be stored in that precision
+//! - never: compares the two files' answers, or modifies the source
 //!
-//! One of the three files that may say `unsafe`, because the safe binding does not offer
-//! `llama_model_quantize`; everything it exports is safe.
+//! One of the three files that may contain `unsafe`, because the safe binding does not offer `llama_model_quantize`;
+//! everything it exports is safe.
 #![expect(unsafe_code, reason = "the binding has no safe way to llama_model_quantize")]
 
 use std::cell::RefCell;
@@ -22,77 +22,77 @@ use crate::info::precision_name;
 use crate::model::{NO_C_STRING, check_file};
 use crate::{LlamaError, backend, log};
 
-/// How to quantize.
+/// Options of quantization.
 #[derive(Clone, Copy, Debug)]
 pub struct QuantizeOptions<'a> {
     /// The precision: a name of [`quantizable`].
     pub precision: &'static str,
-    /// How much each column of each tensor matters, by the tensor's name: an entry has a weight for each column
-    /// of each of its matrices. Empty for none.
+    /// The importance matrix: for each tensor, by name, a weight for each column of each of its matrices. Empty for
+    /// none.
     pub importance: &'a [(String, Vec<f32>)],
-    /// Threads; 0 for one for each core.
+    /// Number of threads; 0 for one per core.
     pub threads: u32,
 }
 
-/// A tensor that was stored in another type than its precision asks for, because its rows cannot be cut into
-/// that type's blocks.
+/// A tensor that is stored in another type than its precision requires, because its row size is not a multiple of
+/// that type's block size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
     /// Its name.
     pub tensor: String,
-    /// The numbers in one of its rows.
+    /// Number of values per row.
     pub columns: u64,
-    /// The type that was wanted, in upper case: `Q3_K`.
+    /// The required type, in upper case: `Q3_K`.
     pub wanted: String,
-    /// The type that it got.
+    /// The type that is used instead.
     pub got: String,
 }
 
-/// What quantizing will come to, before anything is written.
+/// The result of a quantization, computed in advance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizePlan {
     /// Size of the weights in the new file.
     pub weights: Bytes,
-    /// Whether llama.cpp refuses to do it without an importance matrix.
+    /// Whether llama.cpp requires an importance matrix.
     pub needs_importance: bool,
-    /// The tensors that cannot be stored as asked.
+    /// The tensors that cannot be stored in the required type.
     pub fallbacks: Vec<Fallback>,
 }
 
-/// The names of all precisions that a model can be quantized to, in the order of llama.cpp's numbers for them.
+/// The names of all precisions that a model can be quantized to, in the order of llama.cpp's numbers.
 pub fn quantizable() -> impl Iterator<Item = &'static str> {
-    // NVFP4 files exist, but llama.cpp does not make them.
+    // NVFP4 files exist, but llama.cpp cannot create them.
     (0..=FILE_TYPE_MAX).filter_map(precision_name).filter(|&name| name != "NVFP4")
 }
 
 /// The largest `llama_ftype` that [`precision_name`] knows.
 const FILE_TYPE_MAX: u64 = 41;
 
-/// Says what quantizing will come to: reads the file's table of tensors only.
+/// Computes the result of a quantization; reads only the file's table of tensors.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is no model, or its rows fit no type that llama.cpp could fall back to.
+/// When the file cannot be read or is not a model, or its rows fit no fallback type.
 pub fn plan_quantization(source: &Path, options: &QuantizeOptions<'_>) -> Result<QuantizePlan, LlamaError> {
-    let heard = Rc::new(RefCell::new(Heard::default()));
-    let listening = Rc::clone(&heard);
-    call(source, Path::new("not-written"), options, true, move |text| listening.borrow_mut().hear(text))?;
-    let heard = heard.take();
+    let dry_run = Rc::new(RefCell::new(DryRun::default()));
+    let shared = Rc::clone(&dry_run);
+    call(source, Path::new("not-written"), options, true, move |text| shared.borrow_mut().parse(text))?;
+    let dry_run = dry_run.take();
     Ok(QuantizePlan {
-        weights: Bytes((heard.mebibytes * f64::from(1 << 20)) as u64),
-        needs_importance: heard.needs_importance,
-        fallbacks: heard.fallbacks,
+        weights: Bytes((dry_run.mebibytes * f64::from(1 << 20)) as u64),
+        needs_importance: dry_run.needs_importance,
+        fallbacks: dry_run.fallbacks,
     })
 }
 
-/// Quantizes `source` into the new file `target` and names each tensor to `on_tensor` before it begins with it.
+/// Quantizes `source` into the new file `target`; calls `on_tensor` with the name of each tensor before it begins.
 ///
-/// Numbers that are quantized already are expanded and quantized again: what was lost before stays lost.
+/// Values that are already quantized are dequantized and quantized again; the earlier loss remains.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is no model, when it cannot be written, or when llama.cpp refuses. What is
-/// left of `target` then is not a model.
+/// When the file cannot be read or is not a model, when the target cannot be written, or when llama.cpp refuses.
+/// `target` is then not a usable model.
 pub fn quantize(
     source: &Path,
     target: &Path,
@@ -127,7 +127,7 @@ fn call(
     let file_type = (0..=FILE_TYPE_MAX).find(|&number| precision_name(number) == Some(options.precision));
     let file_type =
         file_type.ok_or_else(|| refused(format!("no precision is called {}", options.precision)))?;
-    // SAFETY: it takes nothing and gives plain data.
+    // SAFETY: it takes no arguments and returns plain data.
     let mut parameters = unsafe { llama_model_quantize_default_params() };
     parameters.nthread = i32::try_from(options.threads).unwrap_or(i32::MAX);
     parameters.ftype = file_type as llama_ftype;
@@ -138,9 +138,9 @@ fn call(
     }
     log::with_listener(listener, || {
         log::with_reason(|| {
-            // SAFETY: both strings end with a zero byte; `parameters` is whole, and what it points to
+            // SAFETY: both strings end with a zero byte; `parameters` is complete, and what it points to
             // (`importance`, whose list ends with an entry without a name) lives until after the call.
-            // llama.cpp catches its exceptions and answers 1 instead.
+            // llama.cpp catches its exceptions and returns 1 instead.
             let failed = unsafe { llama_model_quantize(from.as_ptr(), to.as_ptr(), &raw const parameters) };
             if failed == 0 { Ok(()) } else { Err(()) }
         })
@@ -148,16 +148,16 @@ fn call(
     .map_err(|reason| refused(reason.trim_start_matches("failed to quantize: ").trim().to_owned()))
 }
 
-/// An importance matrix as llama.cpp takes it: borrowed numbers and owned names.
+/// An importance matrix in llama.cpp's form: borrowed numbers and owned names.
 struct Importance<'a> {
     entries: Vec<llama_model_imatrix_data>,
-    /// What the entries point to.
+    /// The names to which the entries point.
     _names: Vec<CString>,
     _numbers: std::marker::PhantomData<&'a [f32]>,
 }
 
 impl<'a> Importance<'a> {
-    /// The name that holds a zero byte, if there is one.
+    /// Converts an importance matrix; returns the name if one contains a zero byte.
     fn new(from: &'a [(String, Vec<f32>)]) -> Result<Self, &'a str> {
         let name = |(name, _): &'a (String, Vec<f32>)| CString::new(name.as_str()).map_err(|_| name.as_str());
         let names: Vec<CString> = from.iter().map(name).collect::<Result<_, _>>()?;
@@ -175,16 +175,16 @@ impl<'a> Importance<'a> {
     }
 }
 
-/// What llama.cpp logged of a dry run, in pieces of lines.
+/// The results of a dry run, parsed from pieces of llama.cpp's log.
 #[derive(Debug, Default)]
-struct Heard {
+struct DryRun {
     mebibytes: f64,
     needs_importance: bool,
     fallbacks: Vec<Fallback>,
 }
 
-impl Heard {
-    fn hear(&mut self, text: &str) {
+impl DryRun {
+    fn parse(&mut self, text: &str) {
         if let Some(fallback) = fallback_begun(text) {
             self.fallbacks.push(fallback);
         } else if let Some((_, got)) = text.split_once("-> falling back to") {
@@ -200,7 +200,7 @@ impl Heard {
     }
 }
 
-/// `warning: blk.0.attn_q.weight - ncols 576 not divisible by 256 (required for type q3_K) `
+/// Parses `warning: blk.0.attn_q.weight - ncols 576 not divisible by 256 (required for type q3_K) `.
 fn fallback_begun(text: &str) -> Option<Fallback> {
     let (tensor, rest) = text.strip_prefix("warning: ")?.split_once("- ncols ")?;
     let (columns, rest) = rest.split_once("not divisible by")?;
@@ -213,7 +213,7 @@ fn fallback_begun(text: &str) -> Option<Fallback> {
     })
 }
 
-/// `[   3/ 272] blk.0.attn_k.weight - [  576,   192,     1,     1], type =   q4_1, `
+/// Parses the tensor's name in `[   3/ 272] blk.0.attn_k.weight - [  576,   192,     1,     1], type =   q4_1, `.
 fn tensor_begun(text: &str) -> Option<&str> {
     let (count, rest) = text.strip_prefix('[')?.split_once("] ")?;
     count.split_once('/')?;
@@ -225,21 +225,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn understands_what_llama_cpp_says_of_a_tensor() {
+    fn the_log_lines_of_a_tensor_are_parsed() {
         let line =
             "[   3/ 272] blk.0.attn_k.weight               - [  576,   192,     1,     1], type =   q4_1, ";
         assert_eq!(tensor_begun(line), Some("blk.0.attn_k.weight"));
         assert_eq!(tensor_begun("converting to q8_0 .. "), None);
-        let mut heard = Heard::default();
-        heard.hear(
+        let mut dry_run = DryRun::default();
+        dry_run.parse(
             "warning: blk.0.attn_q.weight - ncols    576 not divisible by 256 (required for type    q3_K) ",
         );
-        heard.hear("-> falling back to    q4_0\n");
-        heard.hear("llama_model_quantize_impl: quant size  =    86.59 MiB (5.40 BPW)\n");
+        dry_run.parse("-> falling back to    q4_0\n");
+        dry_run.parse("llama_model_quantize_impl: quant size  =    86.59 MiB (5.40 BPW)\n");
         let (wanted, got) = ("Q3_K".to_owned(), "Q4_0".to_owned());
         let tensor = "blk.0.attn_q.weight".to_owned();
-        assert_eq!(heard.fallbacks, [Fallback { tensor, columns: 576, wanted, got }]);
-        assert_eq!((heard.mebibytes, heard.needs_importance), (86.59, false));
+        assert_eq!(dry_run.fallbacks, [Fallback { tensor, columns: 576, wanted, got }]);
+        assert_eq!((dry_run.mebibytes, dry_run.needs_importance), (86.59, false));
     }
 
     #[test]
@@ -250,6 +250,6 @@ mod tests {
             "{names:?}"
         );
         assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
-        assert_eq!(precision_name(FILE_TYPE_MAX + 1), None, "a later one is to be offered too");
+        assert_eq!(precision_name(FILE_TYPE_MAX + 1), None, "newer file types must be offered too");
     }
 }

@@ -1,4 +1,4 @@
-//! From the scores of a vocabulary to one token.
+//! Sampling: chooses a token from the scores of the vocabulary.
 
 use hedgerow_core::engine::{GenerationTask, Sampling, TokenId};
 use llama_cpp_2::context::LlamaContext;
@@ -8,24 +8,24 @@ use llama_cpp_2::token::logit_bias::LlamaLogitBias;
 
 use crate::LlamaModel;
 
-/// How one request's next token is chosen.
+/// The sampler of a request.
 pub(crate) enum Chooser<'m> {
-    /// The likeliest token, straight from the scores. llama.cpp's samplers would first make a list of
-    /// every token of the vocabulary, which takes longer than finding the largest.
+    /// Greedy: the most probable token, directly from the scores. llama.cpp's samplers would first build a list of
+    /// all tokens of the vocabulary, which takes longer than finding the largest score.
     Likeliest {
-        /// In ascending order.
+        /// Forbidden tokens, in ascending order.
         forbidden: &'m [LlamaToken],
     },
     /// llama.cpp's samplers, in llama-server's order.
     Chain(LlamaSampler),
 }
 
-/// Temperatures below this are taken as 0: scores divided by less could grow past what a number holds,
-/// and at this one the likeliest token already wins unless the next is within a hundredth of a percent.
+/// Temperatures below this are taken as 0: scores divided by less could overflow, and at this temperature the most
+/// probable token already wins unless the next is within a hundredth of a percent.
 const TEMPERATURE_MIN: f32 = 1e-4;
 
 impl<'m> Chooser<'m> {
-    /// What `work` asks for. A setting that is not a number counts as its neutral value.
+    /// Creates the sampler of a task. A setting that is not a number is replaced by its neutral value.
     pub(crate) fn new(model: &'m LlamaModel, work: &GenerationTask) -> Self {
         let forbidden = model.forbidden(work.ignore_eos);
         let sampling = neutral_where_not_a_number(work.sampling);
@@ -35,13 +35,13 @@ impl<'m> Chooser<'m> {
             return Self::Likeliest { forbidden };
         }
         let mut chain = LlamaSampler::chain(samplers(model, &sampling, forbidden, window, is_greedy), true);
-        // As llama-server does: what the prompt says counts as said.
+        // Like llama-server, penalties also count the prompt's tokens.
         let first = work.prompt.len().saturating_sub(window as usize);
         chain.accept_many(work.prompt[first..].iter().map(|token| LlamaToken(token.0)));
         Self::Chain(chain)
     }
 
-    /// Chooses from the scores of the batch's token at `row`, and remembers the choice.
+    /// Chooses a token from the scores of the batch's token at `row`, and records it for the penalties.
     pub(crate) fn choose(&mut self, context: &LlamaContext<'_>, row: i32) -> TokenId {
         let token = match self {
             Self::Likeliest { forbidden } => likeliest(context.get_logits_ith(row), forbidden),
@@ -51,8 +51,8 @@ impl<'m> Chooser<'m> {
     }
 }
 
-/// How many tokens the penalties look back on; 0 when they do nothing. Never more than the request can
-/// come to hold, because llama.cpp allocates the whole window.
+/// Length of the penalty window in tokens; 0 if all penalties are neutral. At most the request's maximum length,
+/// because llama.cpp allocates the whole window.
 fn penalty_window(sampling: &Sampling, work: &GenerationTask) -> u32 {
     let is_neutral = sampling.repeat_penalty == 1.0
         && sampling.frequency_penalty == 0.0
@@ -99,7 +99,7 @@ fn samplers(
         samplers.push(LlamaSampler::min_p(sampling.min_p, 1));
     }
     samplers.push(LlamaSampler::temp(sampling.temperature));
-    // llama.cpp reads the largest seed as "draw one": ours are always what they say.
+    // llama.cpp takes the largest seed as a request for a random one, so it is avoided.
     samplers.push(LlamaSampler::dist(sampling.seed.min(u32::MAX - 1)));
     samplers
 }
@@ -110,7 +110,7 @@ fn neutral_where_not_a_number(sampling: Sampling) -> Sampling {
         temperature: or(sampling.temperature, 1.0),
         top_p: or(sampling.top_p, 1.0),
         min_p: or(sampling.min_p, 0.0),
-        // llama.cpp divides by it.
+        // llama.cpp divides by the penalty, so it must be positive.
         repeat_penalty: if sampling.repeat_penalty > 0.0 { or(sampling.repeat_penalty, 1.0) } else { 1.0 },
         frequency_penalty: or(sampling.frequency_penalty, 0.0),
         presence_penalty: or(sampling.presence_penalty, 0.0),
@@ -118,12 +118,12 @@ fn neutral_where_not_a_number(sampling: Sampling) -> Sampling {
     }
 }
 
-/// The token with the largest score that is not forbidden; the first of equals, as llama.cpp has it.
+/// The allowed token with the largest score; the first of equal ones, like llama.cpp.
 fn likeliest(scores: &[f32], forbidden: &[LlamaToken]) -> LlamaToken {
     let allowed = |index: usize| forbidden.binary_search(&LlamaToken(index as i32)).is_err();
     let mut best = index_of_largest(scores);
     if !allowed(best) {
-        // Rare: the model wants to end and may not.
+        // Rare: the model would end the answer, but the request ignores ends.
         let others = (0..scores.len()).filter(|&index| allowed(index));
         best = others
             .fold(None, |best: Option<usize>, index| match best {
@@ -135,10 +135,9 @@ fn likeliest(scores: &[f32], forbidden: &[LlamaToken]) -> LlamaToken {
     LlamaToken(best as i32)
 }
 
-/// The first index of the largest number; 0 if there is none.
+/// The first index of the largest number; 0 if the slice is empty.
 ///
-/// Looks for the block with the largest number and only then for the number, because the first can be
-/// done many numbers at a time.
+/// Finds the block with the largest number first and then the number, because the first search can be vectorized.
 fn index_of_largest(numbers: &[f32]) -> usize {
     const BLOCK: usize = 1024;
     let mut best = f32::NEG_INFINITY;

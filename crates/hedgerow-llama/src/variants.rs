@@ -1,20 +1,20 @@
-//! The variants of ggml's CPU kernels: in a `portable` build one shared library each, of which one is loaded at
-//! start; in a native build there is one, linked into the program.
+//! The variants of ggml's CPU kernels. In a `portable` build each is a shared library, of which one is loaded at
+//! start; a native build has one variant, linked into the program.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::LlamaError;
 
-/// The variant that was asked for, until llama.cpp starts and after.
-static ASKED: OnceLock<String> = OnceLock::new();
+/// The requested variant.
+static REQUESTED: OnceLock<String> = OnceLock::new();
 
-/// The variant that was loaded.
+/// The loaded variant.
 #[cfg(feature = "portable")]
 static LOADED: OnceLock<String> = OnceLock::new();
 
-/// Names of the variants that can be loaded, the most demanding first; none in a native build. Not each of them
-/// runs on this CPU.
+/// Names of the available variants, the most demanding first; empty in a native build. This CPU may not support all
+/// of them.
 pub fn cpu_variants() -> Vec<String> {
     let files = cpu_variant_files();
     let names = files.iter().filter_map(|file| variant_in(file.file_name()?.to_str()?));
@@ -23,7 +23,7 @@ pub fn cpu_variants() -> Vec<String> {
     names
 }
 
-/// The libraries of these variants, in no order.
+/// The libraries of the variants, in arbitrary order.
 pub fn cpu_variant_files() -> Vec<PathBuf> {
     let files = folder().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
     files
@@ -32,23 +32,23 @@ pub fn cpu_variant_files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Has llama.cpp load this variant instead of the one that suits the CPU best. To be called before anything else
-/// here that starts llama.cpp; once it has started, only the variant that it has can be asked for.
+/// Makes llama.cpp load this variant instead of the best one for the CPU. To be called before llama.cpp is
+/// initialized; afterwards only the loaded variant is accepted.
 ///
 /// # Errors
 ///
-/// When there is no such variant, as in every native build, or another one was chosen before.
+/// When the variant does not exist, as in every native build, or another one was chosen before.
 pub fn use_cpu_variant(name: &str) -> Result<(), LlamaError> {
     let known = cpu_variants();
     let fail = || LlamaError::CpuVariant { name: name.to_owned(), known: known.join(", ") };
     if !known.iter().any(|known| known == name) || cpu_variant().is_some_and(|loaded| loaded != name) {
         return Err(fail());
     }
-    let asked = ASKED.get_or_init(|| name.to_owned());
-    if asked == name { Ok(()) } else { Err(fail()) }
+    let requested = REQUESTED.get_or_init(|| name.to_owned());
+    if requested == name { Ok(()) } else { Err(fail()) }
 }
 
-/// The variant that was loaded; `None` in a native build, and before llama.cpp has started.
+/// The loaded variant; `None` in a native build, and before llama.cpp is initialized.
 pub fn cpu_variant() -> Option<&'static str> {
     #[cfg(feature = "portable")]
     return LOADED.get().map(String::as_str);
@@ -56,14 +56,14 @@ pub fn cpu_variant() -> Option<&'static str> {
     None
 }
 
-/// `icelake` of `libggml-cpu-icelake.so`.
+/// Parses `icelake` from `libggml-cpu-icelake.so`.
 fn variant_in(file_name: &str) -> Option<&str> {
     let (_, name) = file_name.rsplit_once("ggml-cpu-")?;
     name.strip_suffix(std::env::consts::DLL_SUFFIX).filter(|name| !name.is_empty())
 }
 
-/// Sorts variants by what they ask of a CPU. For x86 in the order of what CMakeLists.txt of ggml gives them; the
-/// names of the other architectures sort by themselves.
+/// The sort key of a variant by its requirements: for x86 the order in ggml's CMakeLists.txt, for other architectures
+/// the name.
 fn demand(name: &str) -> (Option<usize>, &str) {
     const X86: [&str; 14] = [
         "x64",
@@ -84,7 +84,7 @@ fn demand(name: &str) -> (Option<usize>, &str) {
     (X86.iter().position(|known| *known == name), name)
 }
 
-/// Where the variants are: beside the executable, where a release puts them, or else where the build left them.
+/// The folder of the variants: next to the executable, as in a release, or else the build folder.
 #[cfg(feature = "portable")]
 fn folder() -> Option<PathBuf> {
     let has_variants = |folder: &PathBuf| {
@@ -102,11 +102,11 @@ fn folder() -> Option<PathBuf> {
     None
 }
 
-/// Loads the variant that was asked for, or the one that suits this CPU best.
+/// Loads the requested variant, or the best one for this CPU.
 #[cfg(feature = "portable")]
 pub(crate) fn load() {
     let Some(folder) = folder() else { return };
-    if let Some(name) = ASKED.get() {
+    if let Some(name) = REQUESTED.get() {
         let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         let library = folder.join(format!("{prefix}ggml-cpu-{name}{suffix}"));
         if crate::kernels::load_variant(&library) {
@@ -114,7 +114,7 @@ pub(crate) fn load() {
         }
         return;
     }
-    // Which one it chose is nowhere but in the log: `loaded CPU backend from /some/where/libggml-cpu-icelake.so`.
+    // Only the log names the choice: `loaded CPU backend from /some/where/libggml-cpu-icelake.so`.
     crate::log::with_listener(
         |text| {
             if let Some(name) = text.split_once("backend from ").and_then(|(_, path)| variant_in(path)) {
@@ -150,7 +150,7 @@ mod tests {
 
     #[cfg(not(feature = "portable"))]
     #[test]
-    fn a_native_build_has_no_variant_to_ask_for() {
+    fn a_native_build_has_no_variants() {
         assert!(cpu_variants().is_empty());
         let error = use_cpu_variant("x64").unwrap_err();
         assert_eq!(error.code(), "cpu_variant_unknown");

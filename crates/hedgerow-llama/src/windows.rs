@@ -1,6 +1,6 @@
-//! Reading a given text instead of writing one: the scores of every possible next token, place by place.
+//! Evaluation of a given text: the scores of all next tokens at each position.
 //!
-//! What they come to (perplexity, divergence) is for whoever asked.
+//! The caller computes perplexity or divergence from them.
 
 use std::num::NonZeroU32;
 
@@ -14,23 +14,23 @@ use llama_cpp_2::token::LlamaToken;
 use crate::engine::new_context;
 use crate::{LlamaError, LlamaModel};
 
-/// The most tokens that one call of [`WindowReader::read`] takes: bounds the memory for scores.
+/// Largest number of tokens per call of [`WindowReader::read`]; it bounds the memory for scores.
 pub const PIECE_MAX: usize = 512;
 
-/// A model that reads windows of text, one after the other, each from an empty cache.
+/// Evaluates windows of text one after another, each from an empty cache.
 pub struct WindowReader<'m> {
     context: LlamaContext<'m>,
     batch: LlamaBatch<'static>,
-    /// Tokens of this window that were read.
+    /// Number of tokens of the current window that were read.
     done: usize,
     window: usize,
-    /// Where in the piece scores begin.
+    /// Index in the piece from which scores are kept.
     scored_from: usize,
     piece: usize,
 }
 
 impl<'m> WindowReader<'m> {
-    /// Makes a reader for windows of so many tokens; 0 threads are one for each core.
+    /// Creates a reader for windows of `window` tokens; 0 threads mean one per core.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl<'m> WindowReader<'m> {
         Ok(Self { context, batch, done: 0, window: window.0 as usize, scored_from: 0, piece: 0 })
     }
 
-    /// Begins a window: forgets what was read.
+    /// Begins a new window with an empty cache.
     pub fn begin(&mut self) {
         self.context.clear_kv_cache();
         (self.done, self.piece) = (0, 0);
@@ -68,7 +68,7 @@ impl<'m> WindowReader<'m> {
     ///
     /// # Panics
     ///
-    /// If the piece is empty, longer than [`PIECE_MAX`] or than what is left of the window.
+    /// If the piece is empty, or longer than [`PIECE_MAX`] or the rest of the window.
     pub fn read(&mut self, piece: &[TokenId], scored_from: usize) -> Result<(), LlamaError> {
         assert!(
             (1..=PIECE_MAX).contains(&piece.len()) && self.done + piece.len() <= self.window,
@@ -91,8 +91,8 @@ impl<'m> WindowReader<'m> {
         Ok(())
     }
 
-    /// What every token of the vocabulary scores as the one after the `index`th token of the piece read last:
-    /// logarithms of unnormalized probabilities.
+    /// The scores of the whole vocabulary after the `index`th token of the latest piece: logarithms of unnormalized
+    /// probabilities (logits).
     ///
     /// # Panics
     ///

@@ -1,18 +1,18 @@
-//! The AMX kernels get the tiles they were written for, whatever the compiler's own intrinsics say.
+//! Tests that the AMX kernels get correct tiles even if the compiler's own intrinsics are wrong.
 //!
-//! The probe is compiled as llama.cpp was, with AMX switched on. In its assembly the two AMX instructions
-//! that read memory are replaced by copies of what they would read, so that it runs on any x86-64 processor.
+//! The probe is compiled like llama.cpp, with AMX enabled. In its assembly the two AMX instructions that read memory
+//! are replaced by copies of what they would read, so that it runs on any x86-64 processor.
 #![cfg(target_arch = "x86_64")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the binding compiled llama.cpp; set by this crate's build script.
+/// The folder in which the binding compiled llama.cpp; set by this crate's build script.
 const BUILD: &str = env!("HEDGEROW_LLAMA_BUILD");
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/amx");
 
-/// What `configure` in `probe.cpp` writes: palette 1, then bytes per row and rows of eight tiles.
+/// The bytes that `configure` in `probe.cpp` writes: palette 1, then bytes per row and rows of eight tiles.
 fn configuration() -> Vec<u8> {
     let mut bytes = vec![0; 64];
     bytes[0] = 1;
@@ -29,34 +29,31 @@ fn first_row() -> Vec<u8> {
 }
 
 #[test]
-fn amx_instructions_read_all_that_was_written_for_them() {
+fn amx_instructions_read_everything_written_for_them() {
     let seen = run_probe("with", &compiler_and_flags());
     assert_eq!(seen, [configuration(), first_row()]);
 }
 
 #[test]
-fn the_probe_sees_a_compiler_that_drops_what_amx_instructions_read() {
+fn the_probe_detects_a_compiler_that_drops_writes_for_amx_instructions() {
     let (compiler, mut flags) = compiler_and_flags();
     let version = Command::new(&compiler).arg("--version").output().unwrap();
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let header = flags.iter().position(|flag| flag == "-include");
     let Some(header) = header.filter(|_| version.contains(" 12.2.")) else {
-        println!(
-            "skipped: only of GCC 12.2 is it known that its own intrinsics are wrong, and this is {version}"
-        );
+        println!("skipped: only GCC 12.2 is known to have wrong intrinsics, and this is {version}");
         return;
     };
     flags.drain(header..header + 2);
     let seen = run_probe("without", &(compiler, flags));
-    assert_ne!(seen[0], configuration(), "what GCC 12 makes of its own intrinsics");
+    assert_ne!(seen[0], configuration(), "GCC 12's own intrinsics are wrong");
 }
 
-/// The compiler and the flags that llama.cpp's AMX kernels were compiled with, where they were, by CMake's own
-/// record; without input and output.
+/// The compiler and the flags of llama.cpp's AMX kernels from CMake's compilation database, without input and output.
 fn compiler_and_flags() -> (PathBuf, Vec<String>) {
     let record = Path::new(BUILD).join("compile_commands.json");
     let text = fs::read_to_string(&record).unwrap_or_else(|error| panic!("{}: {error}", record.display()));
-    // One string a line, with its quotes escaped: no JSON library is needed to take it apart.
+    // One string per line with escaped quotes, so no JSON library is needed.
     let command = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("\"command\": \""))
@@ -75,7 +72,7 @@ fn compiler_and_flags() -> (PathBuf, Vec<String>) {
     (compiler, flags)
 }
 
-/// What the probe's AMX instructions read.
+/// Runs the probe and returns what its AMX instructions read.
 fn run_probe(name: &str, (compiler, flags): &(PathBuf, Vec<String>)) -> Vec<Vec<u8>> {
     let folder = std::env::temp_dir().join(format!("hedgerow-amx-{}-{name}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -85,7 +82,7 @@ fn run_probe(name: &str, (compiler, flags): &(PathBuf, Vec<String>)) -> Vec<Vec<
         assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    // Nothing but AMX beyond what every x86-64 processor has: the probe itself must run here.
+    // Only baseline x86-64 instructions besides AMX, because the probe itself must run here.
     let portable = flags.iter().filter(|flag| !flag.starts_with("-march=") && !flag.starts_with("-mtune="));
     run(Command::new(compiler)
         .args(portable)
@@ -104,7 +101,7 @@ fn run_probe(name: &str, (compiler, flags): &(PathBuf, Vec<String>)) -> Vec<Vec<
     printed.lines().map(bytes).collect()
 }
 
-/// The assembly with a copy of 64 bytes in place of each AMX instruction that reads memory.
+/// Replaces each AMX instruction that reads memory by a copy of 64 bytes.
 fn copy_instead(assembly: &str) -> String {
     let mut text = String::new();
     let mut copies = 0;
@@ -112,7 +109,7 @@ fn copy_instead(assembly: &str) -> String {
         let (from, to) = match line.trim().split_once(char::is_whitespace) {
             Some(("ldtilecfg", operand)) => (operand.trim().to_owned(), "seen_config"),
             Some(("tileloadd", operands)) => {
-                // `(base,stride,1), %tmm0`: the first row lies at the base.
+                // `(base,stride,1), %tmm0`: the first row is at the base.
                 let base = operands.trim_start_matches('(').split(',').next().unwrap();
                 (format!("({base})"), "seen_tile")
             }
@@ -126,7 +123,7 @@ fn copy_instead(assembly: &str) -> String {
         let (offset, registers) = from.split_at(from.find('(').unwrap());
         let offset: i64 = if offset.is_empty() { 0 } else { offset.parse().unwrap() };
         for part in [0, 16, 32, 48] {
-            // A register that so small a probe leaves alone.
+            // The small probe does not use this register.
             text.push_str(&format!("\tmovups\t{}{registers}, %xmm15\n", offset + part));
             text.push_str(&format!("\tmovups\t%xmm15, {part}+{to}(%rip)\n"));
         }

@@ -1,7 +1,7 @@
-//! A model on an accelerator computes what it computes on the CPU, and the engine's rules hold there too.
+//! Tests that a model on an accelerator gives the results of the CPU, and that the engine's rules hold there too.
 //!
-//! Skipped, with the reason, where no accelerator is here. ggml leaves Vulkan's software drivers out unless
-//! `GGML_VK_VISIBLE_DEVICES=0` asks for them.
+//! Skipped, with the reason, on a machine without an accelerator. ggml ignores Vulkan's software drivers unless
+//! `GGML_VK_VISIBLE_DEVICES=0` is set.
 
 mod common;
 
@@ -15,7 +15,7 @@ use hedgerow_llama::{
     devices,
 };
 
-/// Beginnings, and how a model goes on that computes as it should.
+/// Prompts and the continuations of a model that computes correctly.
 const FACTS: [(&str, &str); 3] = [
     ("The capital of France is", " Paris"),
     ("The capital of Italy is", " Rome"),
@@ -36,7 +36,7 @@ fn on(device: &Device, gpu_layers: u32) -> LlamaModel {
     LlamaModel::load_on(&model_path().unwrap(), &options, std::slice::from_ref(device), |_| {}).unwrap()
 }
 
-/// None, half and all of a model's layers.
+/// No, half and all of a model's layers.
 fn parts(model: &LlamaModel) -> [u32; 3] {
     let layers = model.info().shape.layers;
     [0, layers / 2, layers + 1]
@@ -70,7 +70,7 @@ fn log_probabilities(scores: &[f32]) -> Vec<f64> {
     scores.iter().map(|&score| f64::from(score - most) - sum.ln()).collect()
 }
 
-/// What the model gives each next token of a text, after each token of it.
+/// The log-probabilities of the next token after each token of a text.
 fn distributions(model: &LlamaModel, text: &[TokenId]) -> Vec<Vec<f64>> {
     let mut reader = WindowReader::new(model, Tokens(256), 1).unwrap();
     reader.begin();
@@ -94,15 +94,15 @@ fn scores_differ_from_the_cpu_s_by_rounding_alone() {
         let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
         let most = divergences.iter().copied().fold(0.0, f64::max);
         println!("{layers} layers on {}: divergence {mean:.2e} on average, {most:.2e} at most", device.name);
-        // A CPU rounds the vectors that it multiplies by quantized weights to 8 bits, a device to 16: that alone makes
-        // some hundredths. A wrong kernel makes whole numbers.
+        // A CPU rounds activations to 8 bits for products with quantized weights, a device to 16: that alone
+        // causes a divergence of some hundredths. A wrong kernel causes values above 1.
         let limit = if layers == 0 { 1e-9 } else { 0.1 };
         assert!(mean.is_finite() && mean < limit, "{layers} layers: {divergences:?}");
     }
 }
 
 #[test]
-fn an_engine_on_a_device_keeps_the_rules() {
+fn an_engine_on_a_device_passes_the_conformance_suite() {
     let Some(device) = device() else { return };
     let Some((cpu, _turn)) = model() else { return };
     let text = cpu.tokenize(&"The hedge grew along the lane. ".repeat(40), false, false);
@@ -118,7 +118,7 @@ fn an_engine_on_a_device_keeps_the_rules() {
 }
 
 #[test]
-fn a_prefix_that_was_computed_on_a_device_is_used_again() {
+fn a_prefix_computed_on_a_device_is_reused() {
     let Some(device) = device() else { return };
     let Some((cpu, _turn)) = model() else { return };
     let [one, other] = ["Where do wrens nest?", "What eats sloes?"].map(|question| chat(cpu, question));
@@ -136,7 +136,7 @@ fn a_prefix_that_was_computed_on_a_device_is_used_again() {
         };
         let (fresh, other_fresh) = (ask(0, &one, false), ask(1, &other, false));
         assert_eq!((fresh.1, other_fresh.1), (Tokens::ZERO, Tokens::ZERO));
-        assert_eq!(ask(2, &one, true), fresh, "nothing is held yet");
+        assert_eq!(ask(2, &one, true), fresh, "nothing is cached yet");
         assert_eq!(ask(3, &one, true), (fresh.0, Tokens(one.len() as u32 - 1)), "{layers} layers");
         let shared = one.iter().zip(&other).take_while(|(a, b)| a == b).count() as u32;
         let (token, cached) = ask(4, &other, true);
@@ -149,7 +149,7 @@ fn a_cache_that_no_device_could_hold_is_refused_before_it_is_made() {
     let Some(device) = device() else { return };
     let Some((cpu, _turn)) = model() else { return };
     let placed = on(&device, u32::MAX);
-    assert_eq!(placed.gpu_layers(), cpu.info().shape.layers + 1, "more than there are is all");
+    assert_eq!(placed.gpu_layers(), cpu.info().shape.layers + 1, "more than the model has means all");
     let options = EngineOptions { context: Tokens(100_000_000), ..options(16) };
     let refused = LlamaEngine::new(&placed, &options).err().unwrap();
     assert!(

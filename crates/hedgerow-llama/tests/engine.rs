@@ -1,4 +1,4 @@
-//! The engine's rules, on a real model.
+//! Tests of the engine's rules on a real model.
 
 mod common;
 
@@ -17,7 +17,7 @@ fn text_of(model: &LlamaModel, length: u32) -> Vec<TokenId> {
 }
 
 #[test]
-fn keeps_the_rules_of_an_engine() {
+fn passes_the_conformance_suite() {
     let Some((model, _turn)) = model() else { return };
     for (kv_unified, flash_attention, retained) in [(false, false, 0), (false, false, 3), (true, true, 1)] {
         let context = Tokens(64);
@@ -28,7 +28,7 @@ fn keeps_the_rules_of_an_engine() {
 }
 
 #[test]
-fn keeps_them_with_a_quantized_cache() {
+fn passes_the_conformance_suite_with_a_quantized_cache() {
     let Some((model, _turn)) = model() else { return };
     for kv_type in [KvType::Q8_0, KvType::Q4_0] {
         let options =
@@ -58,11 +58,11 @@ fn runs_sixteen_ragged_requests_to_their_ends() {
             run(engine, step, |emission| answers.get_mut(&emission.request.0).unwrap().take(emission));
             answers.iter().filter(|(_, answer)| answer.end.is_none()).map(|(id, _)| *id).collect::<Vec<_>>()
         };
-        let mut going = take(&mut engine, &all);
-        while !going.is_empty() {
-            // Backwards, so that the order of a step is not the order of the cache.
-            going.reverse();
-            going = take(&mut engine, &decode(&going));
+        let mut open = take(&mut engine, &all);
+        while !open.is_empty() {
+            // Reversed, so that the order of a step differs from the order of the cache.
+            open.reverse();
+            open = take(&mut engine, &decode(&open));
         }
         for (id, answer) in &answers {
             assert_eq!((answer.tokens.len() as u32, answer.end), (output(*id), Some(EndReason::Length)));
@@ -72,7 +72,7 @@ fn runs_sixteen_ragged_requests_to_their_ends() {
 }
 
 #[test]
-fn a_request_gets_its_own_answer_whatever_runs_beside_it() {
+fn answers_do_not_depend_on_the_other_requests_of_a_step() {
     let Some((model, _turn)) = model() else { return };
     for kv_unified in [true, false] {
         let mut engine = LlamaEngine::new(model, &EngineOptions { kv_unified, ..options(4) }).unwrap();
@@ -103,7 +103,7 @@ fn a_request_gets_its_own_answer_whatever_runs_beside_it() {
 }
 
 #[test]
-fn cancelling_one_request_leaves_the_others_alone() {
+fn cancelling_a_request_does_not_affect_the_others() {
     let Some((model, _turn)) = model() else { return };
     let mut engine = engine(model, 4);
     let mut produced = [0; 4];
@@ -133,10 +133,10 @@ fn cancelling_one_request_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_request_that_moves_into_a_gap_goes_on_as_if_it_had_not() {
+fn moving_a_request_into_a_gap_does_not_change_its_answer() {
     let Some((model, _turn)) = model() else { return };
     let mut engine = LlamaEngine::new(model, &EngineOptions { kv_unified: false, ..options(3) }).unwrap();
-    // The second request's tokens, after `cancelled` of the first's have run beside it.
+    // The second request's tokens, after the first request ran `cancelled` tokens in the same step and was closed.
     let mut write = |cancelled: usize| {
         let mut written = Answer::default();
         for id in 0..3 {

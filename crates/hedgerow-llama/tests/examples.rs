@@ -1,11 +1,11 @@
-//! The examples are the tutorial, so they must work.
+//! Tests that the examples work, because they are the tutorial.
 
 mod common;
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Where cargo puts the examples when it builds them with the tests.
+/// The path of an example that cargo built with the tests.
 fn example(name: &str) -> Option<PathBuf> {
     let tests = std::env::current_exe().ok()?;
     let program = tests.parent()?.parent()?.join("examples").join(name);

@@ -1,5 +1,4 @@
-//! Model files that are not what they should be, and engines that do not fit: each is an error, and the
-//! process lives.
+//! Tests that invalid model files and engines that do not fit are errors and do not crash the process.
 
 mod common;
 
@@ -11,7 +10,7 @@ use common::{model, model_path, options};
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaError, LlamaModel, LoadOptions};
 
-/// A file in the tests' own folder that is gone when this is.
+/// A file in the tests' own folder that is removed when this is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -37,7 +36,7 @@ fn code_of(path: &Path) -> &'static str {
 }
 
 #[test]
-fn names_what_is_wrong_with_a_file_that_is_no_model() {
+fn a_file_that_is_not_a_model_has_a_specific_error() {
     let file = Scratch::new("no-model.gguf");
     assert_eq!(code_of(&file.0), "model_unreadable", "missing");
     assert_eq!(code_of(Path::new(env!("CARGO_TARGET_TMPDIR"))), "model_unreadable", "a folder");
@@ -68,7 +67,7 @@ fn a_model_file_cut_short_anywhere_is_damaged() {
 }
 
 #[test]
-fn says_which_architecture_it_does_not_know() {
+fn an_unknown_architecture_is_named() {
     let Some((_, _turn)) = model() else { return };
     let file = Scratch::new("unknown.gguf");
     let mut bytes = fs::read(model_path().unwrap()).unwrap();
@@ -92,7 +91,7 @@ fn says_which_architecture_it_does_not_know() {
 }
 
 #[test]
-fn an_engine_that_cannot_be_made_says_why() {
+fn an_engine_that_cannot_be_created_has_a_specific_error() {
     let Some((model, _turn)) = model() else { return };
     let code = |options: EngineOptions| {
         LlamaEngine::new(model, &options).err().map(|error| {
@@ -113,7 +112,7 @@ fn an_engine_that_cannot_be_made_says_why() {
 }
 
 #[test]
-fn a_model_says_what_it_is_and_how_far_its_loading_has_come() {
+fn a_model_has_metadata_and_reports_its_loading_progress() {
     let Some((model, _turn)) = model() else { return };
     let info = model.info();
     assert_eq!(info.file.0, fs::metadata(model_path().unwrap()).unwrap().len());

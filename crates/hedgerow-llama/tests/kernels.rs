@@ -1,4 +1,4 @@
-//! Plain kernels: the same model, the same errors, and nearly the same scores as by the fast ones.
+//! Tests that plain kernels give the same model, the same errors and nearly the same scores as fast ones.
 
 mod common;
 
@@ -17,7 +17,7 @@ fn plain() -> LoadOptions {
 }
 
 #[test]
-fn plain_kernels_say_what_fast_ones_say_at_every_place() {
+fn plain_and_fast_kernels_agree_at_every_position() {
     let Some((fast, _turn)) = model() else { return };
     let slow = LlamaModel::load(&model_path().unwrap(), &plain(), |_| {}).unwrap();
     assert_eq!(slow.info(), fast.info());
@@ -31,11 +31,11 @@ fn plain_kernels_say_what_fast_ones_say_at_every_place() {
         assert!(fast.iter().chain(slow).all(|score| score.is_finite()));
         assert_eq!(first(fast), first(slow), "the first choice");
     }
-    assert!(slow.windows(2).all(|rows| rows[0] != rows[1]), "each place has scores of its own");
+    assert!(slow.windows(2).all(|rows| rows[0] != rows[1]), "each position has its own scores");
 }
 
 #[test]
-fn a_plain_model_can_be_loaded_often_and_says_how_far_it_is() {
+fn a_plain_model_can_be_loaded_repeatedly_and_reports_progress() {
     let Some((_, _turn)) = model() else { return };
     for use_mmap in [true, false, true] {
         let (sender, progress) = channel();
@@ -50,7 +50,7 @@ fn a_plain_model_can_be_loaded_often_and_says_how_far_it_is() {
 }
 
 #[test]
-fn a_file_that_is_no_model_has_a_reason_by_plain_kernels_too() {
+fn an_invalid_file_has_the_same_error_with_plain_kernels() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-model-for-plain-kernels.gguf");
     std::fs::write(&path, b"GGUF\x03\0\0\0and then something else entirely, for a while").unwrap();
     let reason = |options: &LoadOptions| LlamaModel::load(&path, options, |_| {}).unwrap_err();
@@ -61,8 +61,8 @@ fn a_file_that_is_no_model_has_a_reason_by_plain_kernels_too() {
 }
 
 #[test]
-fn there_is_nothing_to_say_of_no_text() {
+fn an_empty_text_is_an_error() {
     let Some((model, _turn)) = model() else { return };
     assert_eq!(probe(model, &options(1), &[]).unwrap_err().code(), "text_not_read");
-    assert!(probe(model, &options(1), &[TokenId(1)]).is_ok(), "a short one is repeated");
+    assert!(probe(model, &options(1), &[TokenId(1)]).is_ok(), "a short text is repeated");
 }

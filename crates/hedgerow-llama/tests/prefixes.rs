@@ -1,4 +1,4 @@
-//! What an engine remembers of requests that have ended or run beside, on a real model.
+//! Tests of prefix caching across ended and running requests, on a real model.
 
 mod common;
 
@@ -31,7 +31,7 @@ fn sharing(prompt: Vec<TokenId>, max_output: u32) -> GenerationTask {
     GenerationTask { cache_prompt: true, ignore_eos: true, ..greedy(prompt, max_output) }
 }
 
-/// Runs a request to its end; what it wrote, and how much of its prompt the cache had.
+/// Runs a request to its end; returns its tokens and the number of cached prompt tokens.
 fn ask(engine: &mut LlamaEngine<'_>, id: u64, work: GenerationTask) -> (Vec<TokenId>, u32) {
     let length = work.prompt.len() as u32;
     engine.open(RequestId(id), work).unwrap();
@@ -61,14 +61,14 @@ fn the_same_prompt_again_runs_only_its_last_token_and_gives_the_same_answer() {
         assert_eq!(
             ask(&mut engine, 1, sharing(prompt.clone(), 16)),
             (alone.clone(), 0),
-            "nobody left anything"
+            "nothing is cached yet"
         );
         let last = prompt.len() as u32 - 1;
         for id in [2, 3] {
             assert_eq!(ask(&mut engine, id, sharing(prompt.clone(), 16)), (alone.clone(), last));
         }
         let apart = GenerationTask { cache_prompt: false, ..sharing(prompt, 16) };
-        assert_eq!(ask(&mut engine, 4, apart), (alone, 0), "who does not share takes nothing");
+        assert_eq!(ask(&mut engine, 4, apart), (alone, 0), "without prefix caching nothing is reused");
     }
 }
 
@@ -84,30 +84,30 @@ fn a_shared_system_prompt_is_computed_once() {
     let system = shared(&prompts[0], &prompts[1]);
     assert!(system > 40, "the prompts share {system} tokens");
     let first = shared(&prompts[0], &prompts[2]);
-    assert!(first > system, "two questions begin alike, so the better match is not the latest");
+    assert!(first > system, "two questions have the same beginning, so the best match is not the latest");
     assert_eq!(answers.iter().map(|(_, cached)| *cached).collect::<Vec<_>>(), [0, system, first]);
     assert_eq!(answers.into_iter().map(|(tokens, _)| tokens).collect::<Vec<_>>(), alone);
 }
 
 #[test]
-fn a_conversation_goes_on_where_it_was() {
+fn a_conversation_continues_from_its_cached_history() {
     let Some((model, _turn)) = model() else { return };
     let first = prompt(model, "What is a hedge laid with?");
     let mut engine = engine(model, 1);
     let (answer, _) = ask(&mut engine, 0, sharing(first.clone(), 12));
     let more = model.tokenize("<|im_end|>\n<|im_start|>user\nAnd when?<|im_end|>\n", true, false);
-    // The last token of an answer was not fed back.
+    // The last token of an answer is not in the cache.
     let known = (first.len() + answer.len() - 1) as u32;
     let history = [first, answer, more].concat();
     let alone = ask(&mut self::engine(model, 0), 0, sharing(history.clone(), 8)).0;
     assert_eq!(ask(&mut engine, 1, sharing(history.clone(), 8)), (alone, known));
-    // It was kept instead of the shorter one, though there is room for only one.
+    // The longer history replaced the shorter one, since only one can be retained.
     let longer = [history.clone(), model.tokenize(" It depends.", false, false)].concat();
     assert_eq!(ask(&mut engine, 2, sharing(longer, 1)).1, history.len() as u32);
 }
 
 #[test]
-fn the_prompt_of_a_request_that_still_runs_is_shared() {
+fn the_prompt_of_a_running_request_is_shared() {
     let Some((model, _turn)) = model() else { return };
     let [one, other] =
         ["Where do hedgehogs sleep?", "Is ivy good for a hedge?"].map(|question| prompt(model, question));
@@ -120,9 +120,9 @@ fn the_prompt_of_a_request_that_still_runs_is_shared() {
     let mut answer = Answer::default();
     let report = run(&mut engine, &prefill(1, other.len()), |emission| answer.take(emission));
     let system = shared(&one, &other);
-    assert_eq!(report.progress[0].cached, Some(Tokens(system)), "though it was opened before that was there");
+    assert_eq!(report.progress[0].cached, Some(Tokens(system)), "although it was opened earlier");
     assert_eq!(report.progress[0].prefilled, Tokens(other.len() as u32 - system));
-    // The first one ends, so that the second moves into its place.
+    // The first request ends, so the second moves into its place.
     engine.close(RequestId(0));
     while answer.end.is_none() {
         run(&mut engine, &decode(&[1]), |emission| answer.take(emission));
@@ -131,7 +131,7 @@ fn the_prompt_of_a_request_that_still_runs_is_shared() {
 }
 
 #[test]
-fn a_prompt_that_was_cancelled_is_kept_as_far_as_it_came() {
+fn the_computed_part_of_a_cancelled_prompt_is_retained() {
     let Some((model, _turn)) = model() else { return };
     let prompt = prompt(model, "How tall should it be?");
     let mut engine = engine(model, 1);
@@ -156,12 +156,12 @@ fn the_least_recently_used_is_dropped_first() {
     let all = |prompt: &[TokenId]| prompt.len() as u32 - 1;
     assert_eq!([cached_of(0, &a), cached_of(1, &b)], [0, 0]);
     assert_eq!(cached_of(2, &a), all(&a), "used again");
-    assert_eq!(cached_of(3, &c), 0, "takes the place of the second");
+    assert_eq!(cached_of(3, &c), 0, "replaces the second");
     assert_eq!([cached_of(4, &a), cached_of(5, &b)], [all(&a), 0]);
 }
 
 #[test]
-fn a_claim_says_beforehand_what_a_prompt_will_find() {
+fn a_claim_predicts_the_cached_prefix_of_a_prompt() {
     let Some((model, _turn)) = model() else { return };
     let [one, other] = ["Where do wrens nest?", "What eats sloes?"].map(|question| prompt(model, question));
     let mut engine = engine(model, 1);
@@ -171,10 +171,10 @@ fn a_claim_says_beforehand_what_a_prompt_will_find() {
     ask(&mut engine, 0, sharing(one.clone(), 1));
     let claimed = claim(1, &other);
     assert_eq!(claimed, shared(&one, &other));
-    // Claimed, it stays, whoever else comes and goes.
+    // A claimed prefix is retained while other requests end.
     let unrelated = model.tokenize(&"Seven grey geese graze. ".repeat(20), false, false);
     ask(&mut engine, 2, sharing(unrelated.clone(), 1));
     assert_eq!(ask(&mut engine, 1, sharing(other, 1)).1, claimed);
     ask(&mut engine, 3, sharing(unrelated.clone(), 1));
-    assert_eq!(claim(4, &unrelated), unrelated.len() as u32 - 1, "and goes when the claimant has begun");
+    assert_eq!(claim(4, &unrelated), unrelated.len() as u32 - 1, "a begun request releases its claim");
 }

@@ -1,4 +1,4 @@
-//! How tokens are chosen.
+//! Tests of sampling.
 
 mod common;
 
@@ -24,11 +24,11 @@ fn the_seed_decides_the_text() {
     };
     assert_eq!(with_seed(1), with_seed(1));
     assert_ne!(with_seed(1), with_seed(2));
-    assert_eq!(with_seed(u32::MAX), with_seed(u32::MAX), "no seed means a random one");
+    assert_eq!(with_seed(u32::MAX), with_seed(u32::MAX), "no seed value means a random seed");
 }
 
 #[test]
-fn every_way_to_leave_only_the_likeliest_token_is_greedy() {
+fn settings_that_leave_only_the_most_probable_token_are_greedy() {
     let Some((model, _turn)) = model() else { return };
     let mut engine = engine(model, 1);
     let prompt = "The hedgehog crossed the road because";
@@ -38,7 +38,7 @@ fn every_way_to_leave_only_the_likeliest_token_is_greedy() {
         Sampling { temperature: -1.0, ..CHAT },
         Sampling { temperature: 1e-30, ..CHAT },
         Sampling { top_k: 1, ..CHAT },
-        // These go through llama.cpp's samplers.
+        // These use llama.cpp's samplers.
         Sampling { top_k: 0, top_p: 1e-6, ..CHAT },
         Sampling { top_k: 0, top_p: 1.0, min_p: 1.0, ..CHAT },
     ];
@@ -68,7 +68,7 @@ fn a_penalty_breaks_a_loop_and_counts_the_prompt() {
 }
 
 #[test]
-fn settings_that_make_no_sense_do_no_harm() {
+fn invalid_settings_do_no_harm() {
     let Some((model, _turn)) = model() else { return };
     let mut engine = engine(model, 1);
     let (nan, huge) = (f32::NAN, f32::INFINITY);

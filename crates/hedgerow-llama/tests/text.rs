@@ -1,4 +1,4 @@
-//! Tokens become text: whole characters, nothing of a stop text, nothing of a special token.
+//! Tests of detokenization: whole characters, without stop texts and special tokens.
 
 mod common;
 
@@ -7,7 +7,7 @@ use hedgerow_core::engine::{EndReason, TokenId};
 use hedgerow_core::output::TextStream;
 use hedgerow_llama::LlamaModel;
 
-/// Answered in one sentence.
+/// A question with an answer of one sentence.
 const QUESTION: &str = "What is the capital of France?";
 
 fn bytes_of(model: &LlamaModel, token: TokenId) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn characters_that_span_tokens_come_out_whole() {
 fn the_model_writes_characters_that_span_tokens() {
     let Some((model, _turn)) = model() else { return };
     let mut engine = engine(model, 1);
-    // Short patterns, which even a small model goes on with.
+    // Short patterns, which even a small model continues.
     for (pattern, tokens) in [("😊", 12), ("东京 北京 ", 20)] {
         let prompt = model.tokenize(pattern.repeat(18).trim_end(), false, false);
         let answer = answer(&mut engine, greedy(prompt, tokens));
@@ -76,7 +76,7 @@ fn an_answer_ends_with_the_end_token_and_does_not_show_it() {
 }
 
 #[test]
-fn an_answer_that_ignores_the_end_goes_on_and_never_holds_an_end_token() {
+fn an_answer_that_ignores_ends_continues_without_end_tokens() {
     let Some((model, _turn)) = model() else { return };
     let mut engine = engine(model, 1);
     for temperature in [0.0, 1.0] {
@@ -90,11 +90,11 @@ fn an_answer_that_ignores_the_end_goes_on_and_never_holds_an_end_token() {
 }
 
 #[test]
-fn special_tokens_are_read_only_where_they_are_meant() {
+fn special_tokens_are_parsed_only_on_request() {
     let Some((model, _turn)) = model() else { return };
     let eos = model.info().eos.clone().unwrap();
     let [token] = model.tokenize(&eos, true, false)[..] else { panic!("{eos} is not one token") };
     assert!(model.is_end(token) && bytes_of(model, token).is_empty());
-    assert!(model.tokenize(&eos, false, false).len() > 1, "what a caller writes stays letters");
+    assert!(model.tokenize(&eos, false, false).len() > 1, "text from a caller stays text");
     assert!(bytes_of(model, TokenId(-1)).is_empty() && !model.is_end(TokenId(i32::MAX)));
 }

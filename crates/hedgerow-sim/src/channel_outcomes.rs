@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_granted_too_little_is_late_by_what_is_missing() {
+    fn too_small_a_grant_delays_the_answer_by_the_missing_part() {
         for text in [PAPER, CONTINUOUS] {
             let exact = records(&scenario(text, ""));
             let record = exact.into_iter().find(Record::is_met).expect("some request is met");
@@ -182,15 +182,15 @@ mod tests {
             let rough = records(&scenario(text, "[knowledge]\nchannel_error_db = 3.0"));
             let left = if text == PAPER { 0.8 } else { 1.0 };
             assert!((met(&rough) as f64) < left * met(&exact) as f64, "{} of {}", met(&rough), met(&exact));
-            let asked = |records: &[Record]| {
-                let mut asked: Vec<_> = records
+            let requests = |records: &[Record]| {
+                let mut requests: Vec<_> = records
                     .iter()
                     .map(|record| (record.request.id, record.request.arrived, record.request.prompt))
                     .collect();
-                asked.sort();
-                asked
+                requests.sort();
+                requests
             };
-            assert_eq!(asked(&rough), asked(&exact));
+            assert_eq!(requests(&rough), requests(&exact));
         }
     }
 }

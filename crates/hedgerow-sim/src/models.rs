@@ -121,11 +121,11 @@ mod tests {
         assert_eq!(weights("OPT-13B"), 12_840_304_640);
         // Names that state the number of weights: within 9 % of the count.
         for model in MODELS.iter() {
-            let said = model.name.rsplit('-').next().unwrap();
-            let (number, unit) = said.split_at(said.len() - 1);
-            let said = number.parse::<f64>().unwrap() * if unit == "M" { 1e6 } else { 1e9 };
+            let stated = model.name.rsplit('-').next().unwrap();
+            let (number, unit) = stated.split_at(stated.len() - 1);
+            let stated = number.parse::<f64>().unwrap() * if unit == "M" { 1e6 } else { 1e9 };
             let counted = model.weights_16_bit().0 as f64 / 2.0;
-            assert!((counted / said - 1.0).abs() < 0.09, "{}: {counted} weights", model.name);
+            assert!((counted / stated - 1.0).abs() < 0.09, "{}: {counted} weights", model.name);
         }
     }
 

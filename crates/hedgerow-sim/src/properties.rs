@@ -137,12 +137,12 @@ proptest! {
     fn streamed_output_has_the_same_bytes(scenario in scenarios()) {
         let run = play(&scenario);
         let report = Report::of(&scenario, &run);
-        let kept = folder("kept");
-        write_files(&kept, &scenario, &run, &report).unwrap();
+        let whole = folder("whole");
+        write_files(&whole, &scenario, &run, &report).unwrap();
         let (streamed_report, mut files) = streamed(&scenario, "streamed");
         files.retain(|(name, _)| name != "trace.json");
         prop_assert_eq!(streamed_report, report);
-        prop_assert_eq!(files, taken(&kept));
+        prop_assert_eq!(files, taken(&whole));
     }
 
     #[test]

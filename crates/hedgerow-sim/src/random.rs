@@ -34,11 +34,11 @@ pub(crate) enum Purpose {
     /// Headings of moving users.
     Headings = 11,
     /// Shadowing.
-    Shadows = 12,
+    Shadowing = 12,
     /// Line of sight.
     Sight = 13,
     /// Change of the channel between an estimate and its use.
-    Meanwhile = 14,
+    EstimateAging = 14,
     /// Errors of the channel estimates.
     Estimates = 15,
     /// Classes of requests.

@@ -76,7 +76,7 @@ fn early_ends_and_cancellations_break_no_invariant() {
 }
 
 #[test]
-fn several_precisions_a_margin_and_no_padding_break_nothing() {
+fn several_precisions_a_margin_and_paddings_break_no_invariant() {
     for text in [PAPER, CONTINUOUS] {
         let text = text
             .replace("resident = [\"W8A16\"]", "resident = [\"W4A16-GPTQ\", \"W16\", \"W8A16\"]")
@@ -260,7 +260,7 @@ fn a_floor_above_the_resident_precision_is_refused() {
 }
 
 #[test]
-fn who_is_admitted_by_a_policy_that_knows_deadlines_is_in_time() {
+fn deadline_aware_policies_serve_all_admitted_requests_in_time() {
     for policy in ["brute-force", "dftsp", "greedy", "edf"] {
         for seed in 0..5 {
             let scenario = scenario(PAPER, policy, seed, 100);
@@ -316,7 +316,7 @@ fn plays_of_prompts(scenario: &Scenario, prompts: &[u32]) -> Run {
 }
 
 #[test]
-fn a_long_prompt_that_waits_is_no_reason_to_pad_those_that_are_served() {
+fn a_waiting_long_prompt_does_not_pad_the_served_ones() {
     let mut scenario = scenario(PAPER, "exact", 1, 0);
     scenario.node.radio = None;
     let short = Request::new(RequestId(0), hedgerow_core::time::Instant::START, Tokens(128), Tokens(128));
@@ -338,7 +338,7 @@ fn shared_decodes() -> String {
 }
 
 #[test]
-fn an_epochs_batch_is_no_larger_than_its_slot_also_where_decodes_share_steps() {
+fn an_epochs_batch_fits_its_slot_with_shared_decode_steps() {
     for policy in ["dftsp", "exact", "greedy", "edf"] {
         for seed in 0..3 {
             let mut scenario = scenario(&shared_decodes(), policy, seed, 200);
@@ -462,7 +462,7 @@ proptest! {
 }
 
 #[test]
-fn a_new_promise_breaks_no_older_one() {
+fn a_new_admission_delays_no_admitted_request() {
     let mut scenario = scenario(CONTINUOUS, "greedy", 0, 0);
     (scenario.cell, scenario.node.radio) = (None, None);
     let arrival = |id, at_ms, prompt, output, latency_ms| {

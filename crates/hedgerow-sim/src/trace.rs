@@ -365,20 +365,20 @@ mod tests {
 
     #[test]
     fn invalid_traces_are_refused_with_the_place() {
-        let said = |text: &str| Trace::parse(text).unwrap_err().to_string();
-        assert_eq!(said(""), "it is empty");
+        let message = |text: &str| Trace::parse(text).unwrap_err().to_string();
+        assert_eq!(message(""), "it is empty");
         let header = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
         assert_eq!(
-            said(&format!("{header}yesterday,1,2\n")),
+            message(&format!("{header}yesterday,1,2\n")),
             "line 2: `yesterday` is not a time like 2023-11-16 18:15:46.68 or 2024-05-10 00:00:00.009930+00:00"
         );
-        assert!(said("time,prompt\n1,2\n").contains("missing field"), "{}", said("time,prompt\n1,2\n"));
-        assert!(said("{\"timestamp\": 1}\n").starts_with("line 1: missing field"));
+        assert!(message("time,prompt\n1,2\n").contains("missing field"), "{}", message("time,prompt\n1,2\n"));
+        assert!(message("{\"timestamp\": 1}\n").starts_with("line 1: missing field"));
         for number in ["nan", "inf", "1e308"] {
             let text = format!("arrival_timestamp,prompt_size,token_size\n0,1,2\n{number},1,2\n");
-            assert!(said(&text).starts_with("line 3: the time"), "{}", said(&text));
+            assert!(message(&text).starts_with("line 3: the time"), "{}", message(&text));
         }
         let line = "2023-11-16 18:15:46,1,2\n";
-        assert_eq!(said(&format!("{header}{line}{line}")), "all its requests come at once");
+        assert_eq!(message(&format!("{header}{line}{line}")), "all its requests come at once");
     }
 }

@@ -108,7 +108,7 @@ fn below_capacity_reserving_rejects_hardly_any_request() {
 }
 
 #[test]
-fn who_names_no_deadline_is_served_within_the_share_that_is_kept() {
+fn best_effort_requests_are_served_with_their_reserved_share() {
     let best_effort = (0.1, [76, 196], [32, 96], None);
     let load =
         arrivals(&[(0.7, VOICE.1, VOICE.2, VOICE.3), (0.2, CHAT.1, CHAT.2, CHAT.3), best_effort], 8.0, 1);

@@ -1,4 +1,4 @@
-//! The step `package`: makes the packages and tries them out.
+//! The step `package`: builds the packages and tests them.
 //!
 //! Read [`run`] first. Everything is installed into a Debian system in a folder (`rootfs.rs`), never on this machine.
 
@@ -11,7 +11,7 @@ use super::{Kind, Options, Release, files, make};
 use crate::install::{self, Apt};
 use crate::shell::{Failure, Shell};
 
-/// Programs that the check calls, each with the Debian package that has it.
+/// Programs that the check calls, each with its Debian package.
 const PROGRAMS: [(&str, &str); 7] = [
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("strip", "binutils"),
@@ -22,16 +22,16 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("unshare", "util-linux"),
 ];
 
-/// `systemd-analyze security` calls this exposure "OK"; the unit is to stay far below 10.0, which has no hardening.
+/// Largest exposure in tenths; `systemd-analyze security` calls it "OK", and 10.0 is a unit without hardening.
 const EXPOSURE_MAX_TENTHS: &str = "25";
 
-/// Says why packages cannot be tried out on this machine, after installing what is missing if that is allowed.
+/// Returns why packages cannot be tested on this machine, after installing missing programs if that is allowed.
 pub(crate) fn cannot_check(shell: &Shell, apt: Apt) -> Option<String> {
     if !install::is_root(shell) {
-        return Some("packages are tried out in a system of their own, which takes root".to_owned());
+        return Some("packages are tested in a system of their own, which needs root".to_owned());
     }
     if suite().is_none() {
-        return Some("packages are tried out on Debian, which this machine does not run".to_owned());
+        return Some("packages are tested on Debian, which this machine does not run".to_owned());
     }
     let missing = missing_packages();
     if missing.is_empty() {
@@ -53,7 +53,7 @@ fn missing_packages() -> Vec<&'static str> {
     PROGRAMS.iter().filter(|(program, _)| !is_here(program)).map(|(_, package)| *package).collect()
 }
 
-/// The release of Debian that this machine runs: packages built here need its libraries.
+/// The Debian release of this machine, because packages built here need its libraries.
 fn suite() -> Option<String> {
     let text = fs::read_to_string("/etc/os-release").ok()?;
     let value = |name: &str| {
@@ -63,7 +63,7 @@ fn suite() -> Option<String> {
     (value("ID")? == "debian").then(|| value("VERSION_CODENAME")).flatten()
 }
 
-/// Makes every package, twice; checks what is in them; installs, uses and removes them.
+/// Builds all packages twice, checks their contents, and installs, uses and removes them.
 pub(crate) fn run(shell: &Shell, apt: Apt) -> Result<(), Failure> {
     let out = PathBuf::from("target/package");
     let made = make(shell.clone(), apt, &Options { kinds: Kind::ALL.to_vec(), out: out.clone() })?;
@@ -92,7 +92,7 @@ pub(crate) fn run(shell: &Shell, apt: Apt) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the packages once more and compares: the same sources must give the same bytes.
+/// Builds the packages again and compares them: the same sources must give the same bytes (reproducible build).
 fn same_bytes_again(shell: &Shell, apt: Apt, release: &Release, made: &[&PathBuf]) -> Result<(), Failure> {
     let out = release.work.join("again");
     super::fresh_folder(&out)?;
@@ -110,7 +110,7 @@ fn same_bytes_again(shell: &Shell, apt: Apt, release: &Release, made: &[&PathBuf
     Ok(())
 }
 
-/// Debian's own checks; what is accepted has its reason in packaging/debian/lintian-overrides.
+/// Runs lintian; packaging/debian/lintian-overrides gives the reasons for accepted findings.
 fn lint(shell: &Shell, deb: &Path) -> Result<(), Failure> {
     let mut lintian = shell.program("lintian");
     lintian.args(["--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0"]);
@@ -119,7 +119,7 @@ fn lint(shell: &Shell, deb: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How much of the system the service could reach, as systemd counts it.
+/// Checks the exposure of the service with `systemd-analyze security`.
 fn exposure(shell: &Shell) -> Result<(), Failure> {
     let mut analyze = shell.program("systemd-analyze");
     analyze.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE_MAX_TENTHS]);
@@ -130,7 +130,7 @@ fn exposure(shell: &Shell) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The small model, fetched if it is not here.
+/// The path of the small model, which is fetched if missing.
 fn model(shell: &Shell, release: &Release) -> Result<PathBuf, Failure> {
     let program = release.work.join("debian/hedgerow/usr/bin/hedgerow");
     let output = shell.run_quietly(shell.program(program).args(["pull", "--path-only"]))?;

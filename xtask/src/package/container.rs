@@ -1,11 +1,11 @@
-//! What `podman build` or `docker build` takes: a folder with a Containerfile and the .deb that it installs.
+//! The context of `podman build` or `docker build`: a folder with a Containerfile and the .deb that it installs.
 
 use std::path::{Path, PathBuf};
 
 use super::{Release, files};
 use crate::shell::{Failure, Shell};
 
-/// Fills the folder `container` with this .deb and the Containerfile.
+/// Creates the folder `container` with the .deb and the Containerfile.
 pub(super) fn make(shell: &Shell, release: &Release, package: &Path) -> Result<PathBuf, Failure> {
     let folder = release.out.join("container");
     super::fresh_folder(&folder)?;

@@ -7,7 +7,7 @@ use super::stage::{self, Stage};
 use super::{Release, files};
 use crate::shell::{Failure, Shell};
 
-/// The revision of the package among those of one version.
+/// The package's revision within a version.
 const REVISION: &str = "1";
 
 /// Builds `hedgerow_VERSION_ARCHITECTURE.deb` in a folder.
@@ -34,14 +34,14 @@ pub(super) fn make(
     files::set_modes(&copied, &|path| path == program || is_script(path))?;
     let package = folder.join(format!("hedgerow_{version}_{architecture}.deb"));
     let mut build = shell.program("dpkg-deb");
-    // Of one thread: the bytes depend on how many there are. Versions of dpkg before 1.21.9 do not know the variable.
+    // One thread, because the bytes depend on their number. dpkg before 1.21.9 ignores the variable.
     build.env("DPKG_DEB_THREADS_MAX", "1").env("SOURCE_DATE_EPOCH", release.epoch.to_string());
     build.args(["--root-owner-group", "-Zxz", "--build"]).arg(&copied).arg(&package);
     shell.run_quietly(&mut build)?;
     Ok(package)
 }
 
-/// What only Debian asks for: a changelog of the package and the reasons for what lintian finds.
+/// Writes Debian's own documents: the package's changelog and the lintian overrides.
 fn put_debian_documents(shell: &Shell, release: &Release, version: &str, root: &Path) -> Result<(), Failure> {
     let date = one_line(shell, "date", &["--utc", "--rfc-email", "--date", &format!("@{}", release.epoch)])?;
     let changelog = root.join("usr/share/doc/hedgerow/changelog.Debian");
@@ -79,8 +79,8 @@ fn put_control(
     let mut sums = shell.program("md5sum");
     sums.current_dir(root);
     for path in files::below(root)? {
-        let relative = path.strip_prefix(root).expect("it lies below");
-        // The settings are not listed: they are the administrator's to change.
+        let relative = path.strip_prefix(root).expect("it is below the root");
+        // Settings are not listed, because administrators change them.
         let is_listed = !relative.starts_with("DEBIAN") && !relative.starts_with("etc");
         if is_listed && path.symlink_metadata().is_ok_and(|found| found.is_file()) {
             sums.arg(relative);
@@ -90,9 +90,9 @@ fn put_control(
     files::write(&folder.join("md5sums"), output.stdout)
 }
 
-/// The packages whose libraries the program and its own libraries need, with the versions they need.
+/// The packages, with versions, whose libraries the program and its own libraries need.
 fn dependencies(shell: &Shell, release: &Release, stage: &Stage) -> Result<String, Failure> {
-    // dpkg-shlibdeps reads a source package's control file and takes debian/hedgerow for the package's own tree.
+    // dpkg-shlibdeps reads a source package's control file and expects the package's tree in debian/hedgerow.
     files::write(
         &release.work.join("debian/control"),
         "Source: hedgerow\n\nPackage: hedgerow\nArchitecture: any\n",
@@ -114,11 +114,11 @@ fn dependencies(shell: &Shell, release: &Release, stage: &Stage) -> Result<Strin
     })
 }
 
-/// Who answers for the package: whoever builds it says so by Debian's usual variables.
+/// The maintainer, from Debian's usual environment variables.
 fn maintainer() -> String {
     let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
     let name = set("DEBFULLNAME").unwrap_or_else(|| "hedgerow contributors".to_owned());
-    // The domain `invalid` cannot be anybody's.
+    // The domain `invalid` is reserved and cannot exist.
     let address = set("DEBEMAIL").unwrap_or_else(|| "contributors@hedgerow.invalid".to_owned());
     format!("{name} <{address}>")
 }

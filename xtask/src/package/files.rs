@@ -1,4 +1,4 @@
-//! File operations whose failures name the file.
+//! File operations with errors that name the file.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::shell::{Failure, Shell};
 
-/// Turns an error into a failure that says what was done to which file.
+/// Converts an I/O error to a failure that names the operation and the file.
 pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Failure {
     let path = path.to_owned();
     move |error| {
@@ -18,12 +18,12 @@ pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> 
     }
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 pub(crate) fn create_folder(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(failed("making the folder", folder))
 }
 
-/// Writes a text file and the folders above it.
+/// Writes a text file and creates its parent folders.
 pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Failure> {
     create_folder(path.parent().unwrap_or(Path::new("/")))?;
     fs::write(path, text).map_err(failed("writing", path))
@@ -34,7 +34,7 @@ pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(failed("reading", path))
 }
 
-/// Copies a file and makes the folders above the copy.
+/// Copies a file and creates the parent folders of the copy.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     create_folder(to.parent().unwrap_or(Path::new("/")))?;
     fs::copy(from, to).map(drop).map_err(failed("copying", from))
@@ -45,7 +45,7 @@ pub(crate) fn copy_ours(shell: &Shell, from: &str, to: &Path) -> Result<(), Fail
     copy(&shell.root().join(from), to)
 }
 
-/// Every file and link below a folder, sorted by path; folders are not among them.
+/// All files and links below a folder, sorted by path, without folders.
 pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -69,7 +69,7 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Gives every folder the mode 0755 and every file 0644, or 0755 if `is_program` says so, whatever the umask was.
+/// Sets the mode of folders to 0755 and of files to 0644, or 0755 if `is_program`, independent of the umask.
 pub(crate) fn set_modes(folder: &Path, is_program: &dyn Fn(&Path) -> bool) -> Result<(), Failure> {
     set_mode(folder, 0o755)?;
     for path in entries(folder)? {
@@ -87,12 +87,12 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Failure> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("setting the mode of", path))
 }
 
-/// Compresses a file to `FILE.gz`, the same bytes each time.
+/// Compresses a file to `FILE.gz` reproducibly.
 pub(crate) fn gzip(shell: &Shell, path: &Path) -> Result<(), Failure> {
     shell.run_quietly(shell.program("gzip").args(["-9nf"]).arg(path)).map(drop)
 }
 
-/// Replaces each `@NAME@` of a template; a name without a value is a mistake in the template.
+/// Replaces each `@NAME@` of a template; panics if a name has no value.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut text = template.to_owned();
     for (name, value) in values {
@@ -105,7 +105,7 @@ pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     text
 }
 
-/// The file's name as text.
+/// The file name of a path as text.
 pub(crate) fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }

@@ -1,9 +1,9 @@
-//! `cargo xtask package`: a .deb, an archive with an install script, and what a container is built from, all of one
-//! portable build.
+//! `cargo xtask package`: a .deb, an archive with an install script, and a container context, all from one portable
+//! build.
 //!
-//! Read [`make`] first. The .deb is made by `dpkg-deb` from the tree that `stage` lays out and that the archive holds
-//! as well: with cargo-deb there would be a second description of the same files, which would have to name each CPU
-//! variant, and another program to compile.
+//! Read [`make`] first. `dpkg-deb` builds the .deb from the tree of `stage`, which the archive contains too:
+//! cargo-deb would need a second description of the same files, with each CPU variant, and be another program to
+//! compile.
 
 pub(crate) mod check;
 mod container;
@@ -26,11 +26,11 @@ use crate::shell::{Failure, Shell};
 /// A kind of package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// For Debian and its relatives.
+    /// A Debian package.
     Deb,
-    /// For any Linux.
+    /// An archive for any Linux.
     Tar,
-    /// A folder for `podman build`; holds a .deb.
+    /// A folder for `podman build`, with a .deb.
     ContainerContext,
 }
 
@@ -46,7 +46,7 @@ impl Kind {
     }
 }
 
-/// What the command line asks for.
+/// The command line options.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options {
     kinds: Vec<Kind>,
@@ -54,7 +54,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads `[--only KIND]... [--out DIR]`.
+    /// Parses `[--only KIND]... [--out DIR]`.
     pub(crate) fn parse(arguments: &[String]) -> Result<Options, Failure> {
         let mut options = Options { kinds: Vec::new(), out: PathBuf::from("target/package") };
         let mut words = arguments.iter();
@@ -87,16 +87,16 @@ fn kind(name: &str) -> Result<Kind, Failure> {
     })
 }
 
-/// What all packages of one run share.
+/// The common properties of all packages of a run.
 #[derive(Debug)]
 pub(crate) struct Release {
     /// The version in `Cargo.toml`.
     version: &'static str,
-    /// Seconds since 1970 that every file in a package is dated with, so that the same sources give the same bytes.
+    /// The date of all files in a package in seconds since 1970, for reproducible builds.
     epoch: u64,
-    /// Where intermediate files lie.
+    /// The folder of intermediate files.
     work: PathBuf,
-    /// Where packages go.
+    /// The folder of the packages.
     out: PathBuf,
 }
 
@@ -111,7 +111,7 @@ impl Release {
     }
 }
 
-/// Makes the packages and says where each one is.
+/// Builds the packages and prints and returns their paths.
 pub(crate) fn make(shell: Shell, apt: Apt, options: &Options) -> Result<Vec<PathBuf>, Failure> {
     let ready = Bootstrap::new(&shell, apt).prepare()?;
     let shell = shell.with_environment(ready.variables);
@@ -158,7 +158,7 @@ fn source_date(shell: &Shell) -> Result<u64, Failure> {
     text.trim().parse().map_err(|_| unknown(format!("`{}` is no number of seconds", text.trim())))
 }
 
-/// Empties a folder, or makes it.
+/// Creates an empty folder; removes an existing one first.
 fn fresh_folder(folder: &Path) -> Result<(), Failure> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(files::failed("removing", folder))?;
@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn all_kinds_are_made_unless_some_are_named() {
+    fn all_kinds_are_built_unless_some_are_named() {
         assert_eq!(parse(&[]).unwrap().kinds, Kind::ALL);
         let options = parse(&["--only", "tar", "--only", "deb", "--out", "/tmp/x"]).unwrap();
         assert_eq!(options, Options { kinds: vec![Kind::Tar, Kind::Deb], out: "/tmp/x".into() });
     }
 
     #[test]
-    fn a_wrong_word_is_answered_with_the_right_ones() {
+    fn an_invalid_argument_gets_the_valid_ones() {
         let text = parse(&["--only", "rpm"]).unwrap_err().to_string();
         assert!(text.contains("take one of: deb, tar, container-context"), "{text}");
         assert!(parse(&["--only"]).unwrap_err().to_string().contains("lacks its value"));

@@ -1,4 +1,4 @@
-//! The build that packages hold: one program for every CPU of its architecture, with llama.cpp's libraries beside it.
+//! The portable build in the packages: one program for every CPU of its architecture, with llama.cpp's libraries.
 
 use std::path::{Path, PathBuf};
 
@@ -6,16 +6,18 @@ use super::files;
 use crate::shell::{Failure, Shell};
 use crate::{progress, steps};
 
-/// What the build left.
+/// The results of the build.
 #[derive(Debug)]
 pub(crate) struct Portable {
     /// The server's program.
     pub(crate) program: PathBuf,
-    /// The libraries that it is linked with, and the variants of ggml's arithmetic, one of which it loads. Some are links.
+    /// The libraries that it is linked with, and the variants of ggml's kernels, one of which it loads. Some are
+    /// links.
     pub(crate) libraries: Vec<PathBuf>,
 }
 
-/// Builds it beside the machine's own build, with which it shares all but llama.cpp, and puts that one's program back.
+/// Builds it in the folder of the native build, with which it shares everything but llama.cpp, and restores the
+/// native program.
 pub(crate) fn build(shell: &Shell) -> Result<Portable, Failure> {
     println!(
         "package: building for every CPU (the first time compiles llama.cpp in all its variants: minutes)"
@@ -30,11 +32,11 @@ pub(crate) fn build(shell: &Shell) -> Result<Portable, Failure> {
     Ok(Portable { program, libraries })
 }
 
-/// The libraries that a portable program needs, and the variants, of the latest build below a folder.
+/// The libraries and variants of a portable program, from the latest build below a folder.
 pub(crate) fn libraries(shell: &Shell, program: &Path, builds: &Path) -> Result<Vec<PathBuf>, Failure> {
     let out = latest_build(builds)?;
     let variants = existing(&out.join("backends"), &|name| name.contains(".so"))?;
-    // Debian's name for the folder, or Fedora's.
+    // The folder's name on Debian or on Fedora.
     let folder = ["lib", "lib64"].map(|name| out.join(name)).into_iter().find(|folder| folder.is_dir());
     let others = existing(&folder.unwrap_or(out), &|name| is_soname(name))?;
     let mut libraries = needed(shell, program, &others)?;
@@ -42,7 +44,7 @@ pub(crate) fn libraries(shell: &Shell, program: &Path, builds: &Path) -> Result<
     Ok(libraries)
 }
 
-/// Where the latest build of llama.cpp left its files: builds with other settings have folders of their own.
+/// The output folder of the latest build of llama.cpp; builds with other settings have their own folders.
 fn latest_build(builds: &Path) -> Result<PathBuf, Failure> {
     let modified = |out: &PathBuf| out.join("backends").metadata().and_then(|found| found.modified()).ok();
     let latest = files::entries(builds)?
@@ -54,7 +56,7 @@ fn latest_build(builds: &Path) -> Result<PathBuf, Failure> {
     latest.ok_or_else(|| left_nothing("libggml-cpu-*.so", builds))
 }
 
-/// The files of a folder whose names fit; it is a failure if there are none.
+/// The files of a folder whose names match; fails if there are none.
 fn existing(folder: &Path, fits: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>, Failure> {
     let found: Vec<PathBuf> =
         files::entries(folder)?.into_iter().filter(|path| fits(files::name_of(path))).collect();
@@ -68,14 +70,14 @@ fn left_nothing(what: &str, folder: &Path) -> Failure {
     )
 }
 
-/// `libllama.so.0`: the name by which programs ask for a library, not that for compilers (`libllama.so`) nor the whole
-/// version (`libllama.so.0.6.0`).
+/// Whether a name is a soname, by which programs load a library (`libllama.so.0`), in contrast to the linker name
+/// (`libllama.so`) and the full version (`libllama.so.0.6.0`).
 fn is_soname(name: &str) -> bool {
     name.split_once(".so.")
         .is_some_and(|(_, version)| !version.is_empty() && version.chars().all(|c| c.is_ascii_digit()))
 }
 
-/// Those of the libraries that the program needs, and those that they need in turn.
+/// The libraries that the program needs, directly or indirectly.
 fn needed(shell: &Shell, program: &Path, libraries: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut to_read = vec![program.to_owned()];
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_of_a_library_s_three_names_is_the_one_that_programs_ask_for() {
+    fn only_one_of_a_librarys_names_is_its_soname() {
         let names = ["libllama.so", "libllama.so.0", "libllama.so.0.6.0", "libllama.a"];
         assert_eq!(names.map(is_soname), [false, true, false, false]);
     }

@@ -1,5 +1,4 @@
-//! A Debian system in a folder, in which packages are installed, used and removed, so that nothing of it touches this
-//! machine.
+//! A Debian system in a folder, in which packages are installed, used and removed without affecting this machine.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,18 +7,18 @@ use std::path::{Path, PathBuf};
 use super::files;
 use crate::shell::{Failure, Shell};
 
-/// What the check needs besides the smallest system: its service manager, the libraries that the package depends on,
+/// Packages for the check besides the minimal system: its service manager, the libraries that the package depends on,
 /// and the programs that `run.sh` calls.
 const INCLUDED: &str = "systemd,systemd-sysv,init-system-helpers,libgomp1,libstdc++6,curl,iproute2,procps";
 
-/// A system that is removed when it is dropped.
+/// A Debian system in a folder that is removed on drop.
 #[derive(Debug)]
 pub(super) struct Rootfs {
     folder: PathBuf,
 }
 
 impl Rootfs {
-    /// A copy of a freshly installed system of this release of Debian, with `/check` as the check expects it.
+    /// Copies a freshly installed system of a Debian release and adds the inputs of the check in `/check`.
     pub(super) fn new(
         shell: &Shell,
         work: &Path,
@@ -39,16 +38,16 @@ impl Rootfs {
         Ok(rootfs)
     }
 
-    /// Runs the check without a service manager: changed root, with processes and network of its own.
+    /// Runs the check without a service manager, in a chroot with its own namespaces for processes and network.
     pub(super) fn check_by_hand(&self, shell: &Shell) -> Result<(), Failure> {
         let mut command = shell.program("unshare");
         command.args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "sh", "-c"]);
-        // The mount ends with its namespace.
+        // The mount is removed with its namespace.
         command.arg("mount -t proc proc \"$0/proc\" && exec chroot \"$0\" /check/run.sh by-hand");
         shell.run(command.arg(&self.folder).env_clear().env("PATH", SEARCH_PATH))
     }
 
-    /// Boots the system with systemd and runs the check in it; `false` where a system cannot be booted here.
+    /// Boots the system with systemd and runs the check in it; `false` if a system cannot be booted on this machine.
     pub(super) fn check_with_systemd(&self, shell: &Shell) -> Result<bool, Failure> {
         let units = self.folder.join("etc/systemd/system");
         let wants = units.join("multi-user.target.wants");
@@ -67,10 +66,10 @@ impl Rootfs {
         match outcome {
             Ok(()) if passed => Ok(true),
             _ if !started.exists() => {
-                let said = files::read(&log).unwrap_or_default();
-                let last: Vec<&str> = said.lines().rev().take(5).collect();
+                let console = files::read(&log).unwrap_or_default();
+                let last: Vec<&str> = console.lines().rev().take(5).collect();
                 println!(
-                    "a system with systemd cannot be booted here; systemd-nspawn said, last line first:"
+                    "a system with systemd cannot be booted here; systemd-nspawn's console, last line first:"
                 );
                 last.iter().for_each(|line| println!("  | {line}"));
                 Ok(false)
@@ -100,15 +99,14 @@ impl Drop for Rootfs {
 
 const SEARCH_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Boots the system in the folder `$0`, what its console says going to `$1`.
+/// Boots the system in the folder `$0` with its console output in `$1`.
 ///
-/// Where systemd runs the machine, nspawn asks it for what it needs. Elsewhere (a container, or a machine with another
-/// first process) it gets control groups of its own, which are removed afterwards, and a /run/systemd of its own in
-/// memory, which nspawn insists on.
+/// On a machine with systemd, nspawn uses that. Elsewhere (in a container, or with another init process) it gets its
+/// own control groups, which are removed afterwards, and its own /run/systemd in memory, which nspawn requires.
 const BOOT: &str = r#"
 set -eu
 root=$0 log=$1
-# A system that never ends must not hold up the checks for ever.
+# A system that never shuts down must not block the checks.
 limit_s=2400
 boot() {
     timeout --kill-after=20 "$limit_s" \
@@ -139,7 +137,7 @@ done
 exit "$status"
 "#;
 
-/// A freshly installed system, made once and kept among the build's files.
+/// A freshly installed system, which is created once and stored with the build's files.
 fn base(shell: &Shell, work: &Path, suite: &str) -> Result<PathBuf, Failure> {
     let folder = work.join(format!("base-{suite}"));
     let complete = work.join(format!("base-{suite}.complete"));
@@ -155,7 +153,7 @@ fn base(shell: &Shell, work: &Path, suite: &str) -> Result<PathBuf, Failure> {
     let mut debootstrap = shell.program("debootstrap");
     debootstrap.args(["--variant=minbase", &format!("--include={INCLUDED}"), suite]);
     shell.run_quietly(debootstrap.arg(&folder))?;
-    // Packages that were fetched are not needed again.
+    // The downloaded packages are no longer needed.
     let _ = fs::remove_dir_all(folder.join("var/cache/apt/archives"));
     files::write(&complete, INCLUDED)?;
     Ok(folder)

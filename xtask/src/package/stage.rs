@@ -1,4 +1,4 @@
-//! The tree that a package installs, laid out once for all kinds of packages.
+//! The tree of installed files, created once for all kinds of packages.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,31 +8,31 @@ use super::portable::Portable;
 use super::{Release, files, third_party};
 use crate::shell::{Failure, Shell};
 
-/// The tree, as it lies below `/`.
+/// The tree below `/`.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) root: PathBuf,
 }
 
 impl Stage {
-    /// Where the program, its libraries and the variants lie: the program looks for variants beside itself.
+    /// The folder of the program, its libraries and the variants: the program looks for variants in its own folder.
     pub(super) fn libraries(&self) -> PathBuf {
         self.root.join("usr/lib/hedgerow")
     }
 
-    /// Where documents lie.
+    /// The folder of the documents.
     pub(super) fn documents(&self) -> PathBuf {
         self.root.join("usr/share/doc/hedgerow")
     }
 }
 
-/// Puts every file in its place.
+/// Creates the tree.
 pub(super) fn lay_out(shell: &Shell, release: &Release, build: &Portable) -> Result<Stage, Failure> {
-    // The name that dpkg-shlibdeps takes for the tree of the package hedgerow.
+    // dpkg-shlibdeps expects the tree of the package hedgerow under this name.
     let stage = Stage { root: release.work.join("debian/hedgerow") };
     super::fresh_folder(&stage.root)?;
     put_programs(shell, &stage, build)?;
-    put_what_the_program_writes(shell, &stage)?;
+    put_generated_files(shell, &stage)?;
     put_service(shell, &stage)?;
     put_documents(shell, release, &stage)?;
     let programs = stage.libraries().join("hedgerow");
@@ -40,7 +40,7 @@ pub(super) fn lay_out(shell: &Shell, release: &Release, build: &Portable) -> Res
     Ok(stage)
 }
 
-/// The program and its libraries, without the symbols that only debuggers read.
+/// Copies the program and its libraries, stripped of debug symbols.
 fn put_programs(shell: &Shell, stage: &Stage, build: &Portable) -> Result<(), Failure> {
     let folder = stage.libraries();
     let program = folder.join("hedgerow");
@@ -58,8 +58,8 @@ fn put_programs(shell: &Shell, stage: &Stage, build: &Portable) -> Result<(), Fa
     symlink("../lib/hedgerow/hedgerow", &link).map_err(files::failed("linking", &link))
 }
 
-/// Manual pages and completions: the program knows its own options.
-fn put_what_the_program_writes(shell: &Shell, stage: &Stage) -> Result<(), Failure> {
+/// Writes manual pages and completions, which the program generates.
+fn put_generated_files(shell: &Shell, stage: &Stage) -> Result<(), Failure> {
     let program = stage.libraries().join("hedgerow");
     let share = stage.root.join("usr/share");
     let pages = share.join("man/man1");
@@ -117,7 +117,7 @@ fn put_documents(shell: &Shell, release: &Release, stage: &Stage) -> Result<(), 
     Ok(())
 }
 
-/// The size of the tree in KiB, each file rounded up, as Debian counts it.
+/// The size of the tree in KiB with each file rounded up, like Debian's `Installed-Size`.
 pub(super) fn installed_kib(root: &Path) -> Result<u64, Failure> {
     let sizes = files::below(root)?;
     Ok(sizes

@@ -1,4 +1,4 @@
-//! The archive: the same tree below a folder of its own, with a script that installs it anywhere.
+//! The archive: the same tree in its own folder, with a script that installs it under any prefix.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::stage::Stage;
 use super::{Release, files};
 use crate::shell::{Failure, Shell};
 
-/// Writes `hedgerow-VERSION-ARCHITECTURE-linux.tar.gz`. gzip, because every system can unpack it.
+/// Writes `hedgerow-VERSION-ARCHITECTURE-linux.tar.gz`; every system can unpack gzip.
 pub(super) fn make(shell: &Shell, release: &Release, stage: &Stage) -> Result<PathBuf, Failure> {
     let target = format!("{}-linux", std::env::consts::ARCH);
     let name = format!("hedgerow-{}-{target}", release.version);
@@ -18,7 +18,7 @@ pub(super) fn make(shell: &Shell, release: &Release, stage: &Stage) -> Result<Pa
         shell
             .run_quietly(shell.program("cp").arg("-a").arg(stage.root.join("usr").join(part)).arg(&folder))?;
     }
-    // The user of the service is made by the script, where there is no package manager to know of it.
+    // The script creates the service's user, because no package manager does.
     std::fs::remove_dir_all(folder.join("lib/sysusers.d")).map_err(files::failed("removing", &folder))?;
     files::copy_ours(shell, "packaging/hedgerow.service", &folder.join("service/hedgerow.service"))?;
     files::copy_ours(shell, "packaging/hedgerow.toml", &folder.join("service/hedgerow.toml"))?;
@@ -36,7 +36,7 @@ pub(super) fn make(shell: &Shell, release: &Release, stage: &Stage) -> Result<Pa
     pack(shell, release, &above, &name)
 }
 
-/// SHA256SUMS: every file of the archive, in the form that `sha256sum --check` reads.
+/// Writes SHA256SUMS with all files of the archive, for `sha256sum --check`.
 fn put_checksums(shell: &Shell, folder: &Path) -> Result<(), Failure> {
     let mut sums = shell.program("sha256sum");
     sums.current_dir(folder);
@@ -49,7 +49,7 @@ fn put_checksums(shell: &Shell, folder: &Path) -> Result<(), Failure> {
     files::write(&folder.join("SHA256SUMS"), output.stdout)
 }
 
-/// Packs with names in order, one date and no names of users, so that the same files give the same bytes.
+/// Packs the archive reproducibly: sorted names, one date, numeric owners.
 fn pack(shell: &Shell, release: &Release, above: &Path, name: &str) -> Result<PathBuf, Failure> {
     let archive = above.join(format!("{name}.tar"));
     let mut tar = shell.program("tar");
@@ -62,7 +62,7 @@ fn pack(shell: &Shell, release: &Release, above: &Path, name: &str) -> Result<Pa
     Ok(package)
 }
 
-/// The newest version of glibc whose symbols the programs use: the least that a machine must have.
+/// The newest glibc version whose symbols the programs use: the minimum for a machine.
 fn newest_glibc(shell: &Shell, stage: &Stage) -> Result<String, Failure> {
     let mut objdump = shell.program("objdump");
     let output = shell.run_quietly(objdump.arg("-T").args(files::entries(&stage.libraries())?))?;

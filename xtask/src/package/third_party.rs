@@ -1,4 +1,4 @@
-//! The licences of the Rust crates and of llama.cpp that the program contains, with their texts.
+//! The licences, with their texts, of the Rust crates and of llama.cpp in the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::files;
 use crate::shell::{Failure, Shell};
 
-/// A crate of others that the program contains.
+/// A third-party crate in the program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Crate {
     name: String,
@@ -14,7 +14,7 @@ struct Crate {
     license: String,
 }
 
-/// A list of the crates, and after it each licence's text once, with the crates that have it.
+/// A list of the crates, followed by each licence text once with its crates.
 pub(super) fn text(shell: &Shell) -> Result<String, Failure> {
     let crates = linked_crates(shell)?;
     let folders = crate_folders(shell)?;
@@ -35,7 +35,7 @@ pub(super) fn text(shell: &Shell) -> Result<String, Failure> {
     }
     let mut whole = format!(
         "hedgerow contains these Rust crates, under these licences:\n\n{list}\nIt also contains the Rust standard \
-         library (MIT OR Apache-2.0, the Rust project\ncontributors). What their authors say in full follows; a crate \
+         library (MIT OR Apache-2.0, the Rust project\ncontributors). The licence texts follow; a crate \
          without a file of its own is\nunder the standard text of the licence named above.\n"
     );
     let mut in_order: Vec<_> = texts.into_iter().map(|(text, titles)| (titles, text)).collect();
@@ -47,7 +47,7 @@ pub(super) fn text(shell: &Shell) -> Result<String, Failure> {
     Ok(whole)
 }
 
-/// The crates that end in the program; macros and build scripts do not.
+/// The crates linked into the program, without macros and build scripts.
 fn linked_crates(shell: &Shell) -> Result<BTreeSet<Crate>, Failure> {
     let mut cargo = shell.cargo();
     cargo.args(["tree", "--locked", "--package", "hedgerow", "--features", "portable"]);
@@ -61,7 +61,7 @@ fn linked_crates(shell: &Shell) -> Result<BTreeSet<Crate>, Failure> {
     Ok(crates)
 }
 
-/// `serde v1.0.229\tMIT OR Apache-2.0`; our own crates, which have a path, are not of others.
+/// Parses `serde v1.0.229\tMIT OR Apache-2.0`; ignores the workspace's own crates, which have a path.
 fn parse_crate(line: &str) -> Option<Crate> {
     let (package, license) = line.split_once('\t')?;
     let (name, rest) = package.split_once(" v")?;
@@ -69,12 +69,12 @@ fn parse_crate(line: &str) -> Option<Crate> {
         return None;
     }
     let version = rest.split(' ').next()?.to_owned();
-    // cargo marks what it has shown already.
+    // cargo marks repeated entries.
     let license = license.trim_end_matches(" (*)").trim().to_owned();
     Some(Crate { name: name.to_owned(), version, license })
 }
 
-/// Where the sources of each crate lie, by `NAME VERSION`: what cargo unpacked, as `cargo metadata` says.
+/// The source folder of each crate by `NAME VERSION`, from `cargo metadata`.
 fn crate_folders(shell: &Shell) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut cargo = shell.cargo();
     let output = shell.run_quietly(cargo.args([
@@ -103,7 +103,7 @@ fn crate_folders(shell: &Shell) -> Result<BTreeMap<String, PathBuf>, Failure> {
     Ok(folders)
 }
 
-/// The files of a crate that say what its licence is, and those of llama.cpp in the crate that holds its sources.
+/// The licence files of a crate, and those of llama.cpp in the crate with its sources.
 fn license_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for folder in [folder.to_owned(), folder.join("llama.cpp"), folder.join("llama.cpp/licenses")] {
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crates_of_others_are_told_from_our_own() {
+    fn third_party_crates_are_distinguished_from_own_ones() {
         let serde = parse_crate("serde v1.0.229\tMIT OR Apache-2.0").unwrap();
         assert_eq!(
             (serde.name.as_str(), serde.version.as_str(), serde.license.as_str()),

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_for_those_who_cost_less_what_they_took_lately() {
+    fn reserves_the_recent_share_of_denser_requests() {
         let (demand, now) = demand(400);
         // 25 short requests took 5 of 10 seconds; those that arrive in the last half second of the 30 can wait.
         let reserved = 0.5 * 29.5 / 30.0;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_less_for_those_who_can_be_served_after_the_newcomer() {
+    fn reserves_less_for_requests_that_can_be_served_later() {
         let (demand, now) = demand(400);
         let reserved = |slack| demand.reserve(now, &request(now, slack), LONG);
         assert!((reserved(SOON) - 0.5 * 0.5).abs() < 1e-9, "the same slack as theirs: {}", reserved(SOON));

@@ -1,10 +1,10 @@
-// Runs the probe and prints what its two AMX instructions read, a line of hexadecimal bytes each.
+// Runs the probe and prints what its two AMX instructions read, as one line of hexadecimal bytes each.
 #include <cstdio>
 
 extern "C" void configure();
 extern "C" void load(int first);
 extern "C" {
-// The probe's instructions were replaced by copies to these.
+// The probe's AMX instructions are replaced by copies to these arrays.
 alignas(64) unsigned char seen_config[64];
 alignas(64) unsigned char seen_tile[64];
 }

@@ -1,5 +1,5 @@
-// What a compiler makes of the AMX intrinsics, in the two ways in which llama.cpp's kernels use them: a tile
-// configuration and a tile are written to the stack, and only the intrinsic reads them.
+// Uses the AMX intrinsics in the two ways of llama.cpp's kernels: a tile configuration and a tile are written to
+// the stack, and only the intrinsic reads them.
 #include <immintrin.h>
 
 #include <cstdint>

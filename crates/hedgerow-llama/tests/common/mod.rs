@@ -1,4 +1,4 @@
-//! What the tests share: the model, an engine on it, and a way to run one request to its end.
+//! Helpers of the tests: the model, an engine, and a way to run a request to its end.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::PathBuf;
@@ -11,8 +11,7 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, LlamaEngine, LlamaModel, LoadOptions};
 
-/// The test model's file: what `HEDGEROW_TEST_MODEL` names, or else the built-in one in the cache, whatever was
-/// quantized from it since.
+/// The test model's file: the one that `HEDGEROW_TEST_MODEL` names, or else the built-in one in the cache.
 pub(crate) fn model_path() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("HEDGEROW_TEST_MODEL") {
         return Some(path.into());
@@ -24,14 +23,14 @@ pub(crate) fn model_path() -> Option<PathBuf> {
     Some(cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf")).filter(|path| path.exists())
 }
 
-/// The test model and the turn to use it: engines of two tests at once would only slow each other
-/// down. Prints why when there is none.
+/// The test model and a lock for its exclusive use, because engines of two tests at once would slow each other down.
+/// Prints the reason if there is no model.
 pub(crate) fn model() -> Option<(&'static LlamaModel, MutexGuard<'static, ()>)> {
     static MODEL: OnceLock<Option<LlamaModel>> = OnceLock::new();
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let model = MODEL.get_or_init(|| {
-        // To run the tests of the engine on an accelerator: so many layers go there.
+        // Number of layers to offload, for tests of the engine on an accelerator.
         let layers = std::env::var("HEDGEROW_TEST_GPU_LAYERS").ok();
         let gpu_layers =
             layers.map_or(0, |layers| layers.parse().expect("HEDGEROW_TEST_GPU_LAYERS is a number"));
@@ -44,8 +43,8 @@ pub(crate) fn model() -> Option<(&'static LlamaModel, MutexGuard<'static, ()>)> 
     Some((model.as_ref()?, turn))
 }
 
-/// A small engine. One thread, because two wait for each other by spinning: beside other work on the
-/// machine they take many times as long as one.
+/// Options of a small engine. It has one thread, because two wait for each other by spinning and would be many times
+/// slower than one on a busy machine.
 pub(crate) fn options(parallel: u32) -> EngineOptions {
     EngineOptions {
         parallel,
@@ -92,7 +91,7 @@ pub(crate) fn decode(requests: &[u64]) -> Step {
     Step { decode: requests.iter().copied().map(RequestId).collect(), ..Step::default() }
 }
 
-/// What one request came to.
+/// The answer of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) tokens: Vec<TokenId>,
@@ -113,7 +112,7 @@ impl Answer {
     }
 }
 
-/// Runs a step and holds the engine's books against llama.cpp's.
+/// Runs a step and compares the engine's count of cached tokens with llama.cpp's.
 pub(crate) fn run(
     engine: &mut LlamaEngine<'_>,
     step: &Step,
@@ -124,7 +123,7 @@ pub(crate) fn run(
     report
 }
 
-/// Opens one request in an idle engine and runs it to its end.
+/// Opens a request in an idle engine and runs it to its end.
 pub(crate) fn answer(engine: &mut LlamaEngine<'_>, work: GenerationTask) -> Answer {
     let prompt = work.prompt.len();
     engine.open(RequestId(0), work).expect("the request fits");

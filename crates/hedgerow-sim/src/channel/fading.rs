@@ -105,10 +105,10 @@ impl Fader {
         if self.delay == Span::ZERO {
             return Faded { truth: [truth; 2], measured: [truth; 2] };
         }
-        let kept = correlation(self.doppler_hz, self.delay);
-        let fresh = (1.0 - kept * kept).sqrt();
+        let rho = correlation(self.doppler_hz, self.delay);
+        let independent = (1.0 - rho * rho).sqrt();
         let (other_x, other_y) = gaussian(&mut self.later);
-        let measured = power(kept * echo_x + fresh * other_x, kept * echo_y + fresh * other_y);
+        let measured = power(rho * echo_x + independent * other_x, rho * echo_y + independent * other_y);
         Faded { truth: [truth; 2], measured: [measured; 2] }
     }
 }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn echoes_forget_as_the_bessel_function_says() {
+    fn the_autocorrelation_is_the_bessel_function() {
         // At 9.73 Hz: J0 of 0.0611, 0.611, 1.528 and 3.057.
         for (apart_ms, expected) in [(1, 0.9991), (10, 0.9087), (25, 0.4969), (50, -0.2787)] {
             let apart = Span::from_millis(apart_ms);

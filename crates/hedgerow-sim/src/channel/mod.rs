@@ -122,7 +122,7 @@ impl GainDraws {
         let Propagation { path_loss, sight, .. } = cell.propagation;
         let is_drawn = sight == Sight::Drawn && path_loss != PathLoss::Macro;
         let correlation_m = SIGHT_CORRELATION_M[usize::from(path_loss == PathLoss::Inh)];
-        let mut maps = stream(Purpose::Shadows);
+        let mut maps = stream(Purpose::Shadowing);
         let mut shadow =
             |Shadowing { sigma_db, correlation_m }| (sigma_db, Field::new(correlation_m, &mut maps));
         Self {
@@ -132,7 +132,7 @@ impl GainDraws {
             places: Places::new(cell, seed),
             sight: is_drawn.then(|| Field::new(correlation_m, &mut stream(Purpose::Sight))),
             shadows: cell.shadowing.map(|both| both.map(&mut shadow)),
-            fader: Fader::new(cell, knowledge.delay, stream(Purpose::Fading), stream(Purpose::Meanwhile)),
+            fader: Fader::new(cell, knowledge.delay, stream(Purpose::Fading), stream(Purpose::EstimateAging)),
             errors: stream(Purpose::Estimates),
         }
     }

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn street_canyons_lose_what_table_7_4_1_1_says() {
+    fn the_street_canyon_loss_is_that_of_table_7_4_1_1() {
         // By hand; the breakpoint at 3.5 GHz is 210 m, so the last two lie beyond it.
         let losses = [(50.0, 79.1, 94.2), (100.0, 85.3, 104.6), (200.0, 91.6, 115.2)];
         check_losses(PathLoss::Umi, &losses);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chance_of_sight_is_that_of_table_7_4_2_1() {
+    fn the_line_of_sight_probability_is_that_of_table_7_4_2_1() {
         let check = |path_loss, distance_m, expected: f64| {
             let probability = at_3_5_ghz(path_loss).sight_probability(distance_m);
             assert!((probability - expected).abs() < 5e-4, "{path_loss:?}, {distance_m} m: {probability}");

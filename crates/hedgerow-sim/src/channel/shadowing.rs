@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn shadows_are_alike_over_13_m_and_strangers_over_100() {
+    fn shadows_correlate_over_13_m_and_not_over_100() {
         // Four standard deviations of a mean of 6,000 products are less than 0.075.
         for (apart_m, expected) in [(0.0, 1.0), (4.0, 0.735), (13.0, 0.368), (26.0, 0.135), (100.0, 0.0005)] {
             let measured = correlation(apart_m);

@@ -358,16 +358,16 @@ fn lines_after_an_invalid_line_are_ignored() {
 fn a_file_of_another_kind_is_refused() {
     let (_, header, _) = record(&scenario(CONTINUOUS, "dftsp", 0));
     let text = String::from_utf8(text_of(&header, &[])).unwrap();
-    let said = |text: &str| Recording::read(text.as_bytes()).unwrap_err().to_string();
+    let message = |text: &str| Recording::read(text.as_bytes()).unwrap_err().to_string();
     let other = "it is not a recording of the format hedgerow-record/1: ";
-    assert_eq!(said("name = \"paper\"\n"), format!("{other}its first line names no format"));
-    assert_eq!(said(&text.replace("record/1", "record/2")), format!("{other}it says `hedgerow-record/2`"));
-    assert!(said("").contains("cut off") && said(&text[..text.len() / 2]).contains("cut off"));
+    assert_eq!(message("name = \"paper\"\n"), format!("{other}its first line names no format"));
+    assert_eq!(message(&text.replace("record/1", "record/2")), format!("{other}it says `hedgerow-record/2`"));
+    assert!(message("").contains("cut off") && message(&text[..text.len() / 2]).contains("cut off"));
     let no_policy = text.replace("\"dftsp\"", "\"best\"");
-    assert!(said(&no_policy).contains("unknown policy `best`"), "{}", said(&no_policy));
+    assert!(message(&no_policy).contains("unknown policy `best`"), "{}", message(&no_policy));
     let parallel = header.node.max_parallel;
     let no_place = text.replace(&format!("\"max_parallel\":{parallel}"), "\"max_parallel\":0");
-    assert!(said(&no_place).contains("runs no request at once"));
+    assert!(message(&no_place).contains("runs no request at once"));
 }
 
 #[test]

@@ -118,7 +118,7 @@ pub(super) struct Files {
     folder: PathBuf,
     requests: Table,
     plans: Table,
-    /// The latest plan, the number of requests it started and their total grant; its row is written with the next one.
+    /// The latest plan, the number of requests it started and their total grant; its row is written with the next.
     plan: Option<(PlanReport, u64, Grant)>,
     uplink_slot: Span,
     precisions: Vec<String>,

@@ -150,8 +150,8 @@ impl<W: Write> Trace<W> {
         Ok(self.to)
     }
 
-    /// Assigns a lane that is free from a request's arrival to its end. Requests are added in the order of their ends,
-    /// so the lane that became free last before the arrival wastes least (best fit).
+    /// Assigns a lane that is free from a request's arrival to its end. Requests are added in the order of their
+    /// ends, so the lane that became free last before the arrival wastes least (best fit).
     fn lane(&mut self, arrived: Instant, ended: Instant) -> io::Result<usize> {
         let free = self.lanes.iter().enumerate().filter(|(_, until)| **until <= arrived);
         let index = match free.max_by_key(|(_, until)| **until) {

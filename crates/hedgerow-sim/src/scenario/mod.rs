@@ -161,7 +161,7 @@ impl Scenario {
         if let Some(rate_per_s) = overrides.rate_per_s {
             self.users.rate_per_s = check::rate("users.rate_per_s", rate_per_s)?;
             self.classes.iter_mut().for_each(|class| class.users.rate_per_s = class.part * rate_per_s);
-            check::rate_can_be_had(&self)?;
+            check::check_trace_rate(&self)?;
         }
         Ok(self)
     }

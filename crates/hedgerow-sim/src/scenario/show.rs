@@ -120,8 +120,8 @@ impl Scenario {
         values.push(("channel_delay_ms", json!(knowledge.channel.delay.as_millis())));
         if let Some(cell) = &self.cell {
             let doppler_hz = cell.propagation.doppler_hz(cell.speed_m_per_s);
-            let kept = correlation(doppler_hz, knowledge.channel.delay);
-            values.push(("channel_correlation_after_delay", json!(kept)));
+            let rho = correlation(doppler_hz, knowledge.channel.delay);
+            values.push(("channel_correlation_after_delay", json!(rho)));
         }
         values
     }

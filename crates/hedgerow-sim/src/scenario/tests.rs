@@ -32,7 +32,7 @@ fn check_refused(passage: &str, by: &str, expected: Expect) {
 }
 
 #[test]
-fn the_papers_scenario_says_what_the_model_assumes() {
+fn the_papers_scenario_has_the_values_of_the_model() {
     let scenario = Scenario::parse(PAPER).unwrap();
     let Node { memory, precisions, radio, .. } = &scenario.node;
     assert_eq!(*memory, Bytes(32_000_000_000));

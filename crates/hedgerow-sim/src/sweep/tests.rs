@@ -108,19 +108,19 @@ fn a_conflicting_key_can_be_removed() {
 
 #[test]
 fn errors_name_their_place() {
-    let says = |text: &str, expected: &str| {
+    let check_error = |text: &str, expected: &str| {
         let error = sweep(text).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!error.hint().is_empty());
     };
-    says("seeds = 2", "`scenario` is missing");
-    says("scenario = 'p'\npolicy = 'edf'", "unknown field `policy`");
-    says("scenario = 'p'\nseeds = 0", "`seeds` is none");
-    says("scenario = 'p'\n[grid]\n'users.rate_per_s' = 5", "`grid.users.rate_per_s` is no list");
-    says("scenario = 'p'\n[grid]\n'users.rate' = [5]", "where users.rate = 5: unknown key `rate`");
-    says("scenario = 'p'\n[set]\n'seed.rate' = 5", "`seed` is no table");
-    says("scenario = 'p'\n[set]\n'precision.W2.alpha' = 5", "`W2` is no table");
-    says("scenario = 'p'\npolicies = ['best']", "unknown policy `best`");
+    check_error("seeds = 2", "`scenario` is missing");
+    check_error("scenario = 'p'\npolicy = 'edf'", "unknown field `policy`");
+    check_error("scenario = 'p'\nseeds = 0", "`seeds` is none");
+    check_error("scenario = 'p'\n[grid]\n'users.rate_per_s' = 5", "`grid.users.rate_per_s` is no list");
+    check_error("scenario = 'p'\n[grid]\n'users.rate' = [5]", "where users.rate = 5: unknown key `rate`");
+    check_error("scenario = 'p'\n[set]\n'seed.rate' = 5", "`seed` is no table");
+    check_error("scenario = 'p'\n[set]\n'precision.W2.alpha' = 5", "`W2` is no table");
+    check_error("scenario = 'p'\npolicies = ['best']", "unknown policy `best`");
 }
 
 #[test]

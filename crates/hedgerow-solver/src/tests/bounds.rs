@@ -5,7 +5,7 @@ use super::instances::*;
 use super::*;
 
 #[test]
-fn no_batch_is_worth_more_than_the_bound() {
+fn no_batch_exceeds_the_bound() {
     some_arbitrary_instances(3_000, 9, |instance| {
         assert!(best_value(instance) <= upper_bound(instance), "{instance:#?}");
     });

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_epoch_serves_those_who_came_before_it_together() {
+fn an_epoch_serves_the_requests_that_arrived_before_it_together() {
     check(
         epochs(Policy::Dftsp),
         [request(1, 10, 3, None), request(2, 20, 1, None), request(3, 105, 1, None)],

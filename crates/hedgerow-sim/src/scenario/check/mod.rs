@@ -14,7 +14,7 @@ use hedgerow_core::units::Tokens;
 use hedgerow_solver::Policy;
 
 pub use node::PROFILE_FORMAT;
-pub(super) use users::rate_can_be_had;
+pub(super) use users::check_trace_rate;
 pub(super) use values::rate;
 
 use super::raw::{Raw, RawPadding, RawPlanning, RawProtocol, RawProtocolKind};
@@ -67,7 +67,7 @@ pub(super) fn scenario(raw: Raw, folder: &Path) -> Checked<Scenario> {
         users,
     };
     padded_prompts_fit(&scenario)?;
-    rate_can_be_had(&scenario)?;
+    check_trace_rate(&scenario)?;
     Ok(scenario)
 }
 

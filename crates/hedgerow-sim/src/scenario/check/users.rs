@@ -120,7 +120,7 @@ fn correlation(key: &str, number: f64) -> Checked<f64> {
 
 pub(super) fn process(raw: Option<&RawArrivals>, folder: &Path) -> Checked<Process> {
     let Some(raw) = raw else { return Ok(Process::Poisson) };
-    nothing_unused(raw)?;
+    check_no_unused_keys(raw)?;
     let number = |key: &'static str, number: Option<f64>| {
         number.ok_or_else(|| missing(key, "the process in `arrivals.process` needs it"))
     };
@@ -175,7 +175,7 @@ fn replay(raw: &RawArrivals, folder: &Path) -> Checked<Replay> {
 }
 
 /// Rejects keys of other processes, which would have no effect.
-fn nothing_unused(raw: &RawArrivals) -> Checked<()> {
+fn check_no_unused_keys(raw: &RawArrivals) -> Checked<()> {
     let of = |process: RawProcess, because: &'static str, keys: &[(&'static str, bool)]| {
         let given = keys.iter().find(|(_, is_given)| *is_given && raw.process != process);
         given.map_or(Ok(()), |(key, _)| Err(unused(*key, because)))
@@ -202,7 +202,7 @@ fn nothing_unused(raw: &RawArrivals) -> Checked<()> {
 }
 
 /// Checks that a thinned trace has at least the configured rate.
-pub(in crate::scenario) fn rate_can_be_had(scenario: &Scenario) -> Checked<()> {
+pub(in crate::scenario) fn check_trace_rate(scenario: &Scenario) -> Checked<()> {
     let Process::Trace(Replay { trace, rate_by: RateBy::Thinning, .. }) = &scenario.process else {
         return Ok(());
     };
