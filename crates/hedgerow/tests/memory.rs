@@ -135,14 +135,17 @@ fn a_setup_too_large_for_a_control_group_is_refused_before_loading_and_the_propo
     let context = proposed_context(&refused(&group));
     let flags = ["--max-queue", "16", "--ctx-size", &context];
     let server = Server::start_by(group.hedgerow(), &flags, &[]).expect("the model is here");
-    // Every slot in use, each with the longest context.
-    let tokens = context.parse::<u64>().expect("a number") / 16;
-    let body = json!({
-        "messages": [{ "role": "user", "content": "Tell a long story." }],
-        "max_tokens": tokens - 64, "ignore_eos": true,
-    });
-    let body = body.to_string();
-    let callers: Vec<_> = (0..20).map(|_| server.open("POST", "/v1/chat/completions", &[], &body)).collect();
+    // Every slot in use, each with nearly the longest context, most of it prompt, which takes least time; each prompt
+    // begins differently, so that none is read from the cache.
+    let tokens = context.parse::<usize>().expect("a number") / 16;
+    let ask = |caller: u32| {
+        let content = format!("{caller}{}", " and".repeat(tokens - 96));
+        let body = json!({
+            "messages": [{ "role": "user", "content": content }], "max_tokens": 32, "ignore_eos": true,
+        });
+        server.open("POST", "/v1/chat/completions", &[], &body.to_string())
+    };
+    let callers: Vec<_> = (0..20).map(ask).collect();
     let statuses: Vec<u16> = callers.into_iter().map(|caller| support::Answer::read(caller).status).collect();
     // A few may find the queue full; every one is answered.
     assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");

@@ -87,7 +87,7 @@ fn every_file_is_checked_and_every_mistake_reported() {
         error: c.toml: unknown device `Jetson AGX Orin` in `node.device`
 
         hint: did you mean `Jetson AGX Orin 64GB`?
-        error: cannot read scenario d.toml: entity not found
+        error: cannot read the scenario d.toml: No such file or directory (os error 2)
 
         hint: name a scenario file, such as `scenarios/paper.toml`
     "#]]
