@@ -226,8 +226,8 @@ impl Node {
         answers(&self.commands).await
     }
 
-    /// Shuts down: admits no new requests, lets those that can finish within `grace` finish, ends the others with an
-    /// error, and waits for the threads.
+    /// Shuts down: admits no new requests, lets those that can finish within `grace` finish, ends and notifies the
+    /// others, and waits for the threads.
     pub(crate) fn shut_down(&self, grace: Span) {
         // If the driver has ended, the node is shut down already.
         let _ = self.commands.send(Command::Drain { by: self.clock.now() + grace });
