@@ -100,7 +100,7 @@ pub(crate) struct EngineArgs {
     /// How the KV cache is stored: f16, q8_0 or q4_0
     #[arg(long, value_name = "TYPE", env = "HEDGEROW_KV_TYPE")]
     kv_type: Option<String>,
-    /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
+    /// Kernels to use: auto (the fast ones if a correctness check passes, else the plain ones), fast or plain
     #[arg(long, value_name = "NAME", env = "HEDGEROW_KERNELS")]
     kernels: Option<String>,
     /// The variant of the CPU kernels, in a build that has several; else the one that suits the CPU best
