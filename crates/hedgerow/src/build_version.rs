@@ -1,6 +1,6 @@
-//! Which build this is.
+//! The version of this build.
 
-/// This build: one without optimizations is another machine, as far as speed goes.
+/// The version with the build variant: a debug build differs in speed like a different machine.
 pub(crate) fn version() -> String {
     let build = if cfg!(debug_assertions) { ", debug" } else { "" };
     let variants = if cfg!(feature = "portable") { ", portable" } else { "" };

@@ -1,4 +1,4 @@
-//! The engine that a configuration asks for, on this host.
+//! The engine options for a configuration on this host.
 
 use std::sync::OnceLock;
 
@@ -8,14 +8,14 @@ use hedgerow_llama::EngineOptions;
 use crate::config::Config;
 use crate::host::{Cpus, Root, Threads, pin_this_thread};
 
-/// How many threads the engine has, and why. The host is looked at once, so that all who ask get the same answer.
+/// The number of engine threads and the reason. The host is inspected once, so that every call agrees.
 pub(crate) fn engine_threads(config: &Config) -> Threads {
     static CPUS: OnceLock<Cpus> = OnceLock::new();
     CPUS.get_or_init(|| Cpus::read(&Root::system())).threads(config.engine.threads)
 }
 
-/// Puts this thread, and the engine threads that it will start, on the CPUs that the engine should use, and says how many
-/// threads there will be. To be called before an engine is made.
+/// Pins this thread, and the engine threads that it will start, to the CPUs that the engine should use, and logs the
+/// number of threads. Must be called before an engine is created.
 pub(crate) fn settle_engine_thread(config: &Config) {
     let Threads { count, reason, pin_to } = engine_threads(config);
     tracing::info!("engine threads: {count}, {reason}");
@@ -24,7 +24,7 @@ pub(crate) fn settle_engine_thread(config: &Config) {
     }
 }
 
-/// The engine that a configuration asks for.
+/// The engine options for a configuration.
 pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     let threads = engine_threads(config).count;
     EngineOptions {

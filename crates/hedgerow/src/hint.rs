@@ -1,4 +1,4 @@
-//! Errors that say the way out.
+//! Errors with a hint on how to fix them.
 
 use std::fmt;
 
@@ -19,12 +19,12 @@ impl fmt::Display for Hinted {
 
 impl std::error::Error for Hinted {}
 
-/// An error that will be printed with a hint beneath it.
+/// Creates an error that is printed with a hint below it.
 pub(crate) fn hinted(message: impl fmt::Display, hint: impl fmt::Display) -> anyhow::Error {
     Hinted { message: message.to_string(), hint: hint.to_string() }.into()
 }
 
-/// Prints an error as users see it: what is wrong, where, and the way out.
+/// Prints an error for users: what is wrong, where, and the hint.
 pub(crate) fn print(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
     if let Some(hint) = of(error) {
@@ -32,7 +32,7 @@ pub(crate) fn print(error: &anyhow::Error) {
     }
 }
 
-/// The way out of an error, if it says one.
+/// The hint of an error, if it has one.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(hint_of)
 }

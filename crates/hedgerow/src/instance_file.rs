@@ -1,5 +1,5 @@
-//! Files of the format `hedgerow-instance/1` (`model.md §2`): read strictly, with the place of each mistake,
-//! and written so that people can read them.
+//! Files of the format `hedgerow-instance/1` (`model.md §2`): strict parsing that reports the position of an error,
+//! and human-readable output.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -19,14 +19,14 @@ const FORMAT: &str = "hedgerow-instance/1";
 const HINT: &str =
     "the format is described in docs/design/model.md §2; examples/instances/ has files that can be solved";
 
-/// An instance with the names that its file gives.
+/// An instance with the names from its file.
 #[derive(Debug, PartialEq)]
 pub(crate) struct InstanceFile {
-    /// The file's own name for it.
+    /// The instance's name in the file.
     pub(crate) name: Option<String>,
     /// The requests' names, in the order of [`Instance::items`].
     pub(crate) ids: Vec<String>,
-    /// What is to be solved.
+    /// The instance to solve.
     pub(crate) instance: Instance,
 }
 
@@ -35,8 +35,8 @@ impl InstanceFile {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it: a mistake in the JSON with line and column, anything else
-    /// with its key, like `requests[3].memory`.
+    /// The first error in the file: a JSON syntax error with line and column, any other with its key, like
+    /// `requests[3].memory`.
     pub(crate) fn parse(json: &[u8]) -> anyhow::Result<Self> {
         let mut input = serde_json::Deserializer::from_slice(json);
         let Object(raw): Object<RawFile> = serde_path_to_error::deserialize(&mut input)
@@ -55,11 +55,11 @@ impl InstanceFile {
         Ok(Self { name: raw.name, ids, instance: Instance { capacity, items, timing: Timing::Together } })
     }
 
-    /// The text that [`Self::parse`] reads as this: one line for each request.
+    /// Serializes the instance, one line per request; [`Self::parse`] reads it back unchanged.
     ///
     /// # Panics
     ///
-    /// When the batch does not finish together: no file can say that.
+    /// When the batch does not finish together, which the format cannot express.
     pub(crate) fn to_json(&self) -> String {
         let Self { name, ids, instance: Instance { capacity, items, timing } } = self;
         assert_eq!(*timing, Timing::Together, "an instance file means one epoch");
@@ -91,12 +91,12 @@ impl InstanceFile {
     }
 }
 
-/// A text as JSON has it.
+/// Encodes a text as a JSON string.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Key first, where there is one; the line and column only where the text is no JSON at all.
+/// Formats an error: the key first, where there is one; line and column only where the text is not valid JSON.
 pub(crate) fn place_and_mistake(path: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
     match error.classify() {
@@ -109,7 +109,7 @@ pub(crate) fn place_and_mistake(path: &str, error: &serde_json::Error) -> String
     }
 }
 
-/// Answers name requests by their ids, so no two may share one.
+/// Checks that ids are unique, because answers refer to requests by id.
 fn check_ids(ids: &[String]) -> anyhow::Result<()> {
     let mut seen = BTreeMap::new();
     for (index, id) in ids.iter().enumerate() {
@@ -172,7 +172,7 @@ impl RawRequest {
     }
 }
 
-/// A JSON object, and nothing else: serde by itself would also take an array of its values.
+/// A JSON object only: serde by itself would also accept an array of the values.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -195,7 +195,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The only format there is.
+/// The value of `format`, which must be [`FORMAT`].
 struct Format;
 
 impl<'de> Deserialize<'de> for Format {

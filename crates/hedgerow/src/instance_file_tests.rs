@@ -19,7 +19,7 @@ fn good() -> Value {
     serde_json::from_str(GOOD).unwrap()
 }
 
-/// What is said about the good file once something in it has been changed.
+/// Checks the error message for the valid file after a change.
 fn check_change(change: impl FnOnce(&mut Value), message: Expect) {
     let mut file = good();
     change(&mut file);

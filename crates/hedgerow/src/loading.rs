@@ -1,4 +1,4 @@
-//! From the name of a model to the model in memory: fetched, checked, placed and loaded.
+//! Fetches, checks, places and loads a model by name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,36 +18,36 @@ use crate::models::{self, Bar, FetchOptions, FetchedModel, ModelSource};
 use crate::placement::{Placement, Placer};
 use crate::service_manager;
 
-/// A model in memory.
+/// A loaded model.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadedModel {
     pub(crate) model: Arc<LlamaModel>,
-    /// What to call it.
+    /// The model's name.
     pub(crate) name: String,
-    /// Its file.
+    /// The model file.
     pub(crate) path: PathBuf,
-    /// What computes, and why.
+    /// The chosen kernels and the reason.
     pub(crate) kernels: Chosen,
-    /// How long loading took, with the file on this disk.
+    /// Load time in ms, with the file on the local disk.
     pub(crate) load_ms: u64,
-    /// Before and after.
+    /// Memory before and after loading.
     pub(crate) memory: Memory,
 }
 
-/// Memory of this process that is resident, in bytes; `None` where the system does not say.
+/// Resident memory of this process, in bytes; `None` where the system does not report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) before_load: Option<u64>,
     pub(crate) loaded: Option<u64>,
-    /// With the engine's cache, and everything touched that a step touches.
+    /// After measurement, with the engine's KV cache and all memory that a step touches.
     pub(crate) measured: Option<u64>,
 }
 
-/// Fetches a model, with a bar while it takes, and checks that its file is whole.
+/// Fetches a model, shows a progress bar, and checks that its file is complete.
 ///
 /// # Errors
 ///
-/// When it cannot be fetched or is damaged.
+/// When the model cannot be fetched or its file is damaged.
 pub(crate) fn fetch_model(name: &str, options: &FetchOptions) -> anyhow::Result<FetchedModel> {
     let source: ModelSource = name.parse()?;
     let bar = Bar::new();
@@ -62,18 +62,18 @@ pub(crate) fn fetch_model(name: &str, options: &FetchOptions) -> anyhow::Result<
     Ok(fetched)
 }
 
-/// A model file that is here, and where its layers are to go.
+/// A local model file and the placement of its layers.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) fetched: FetchedModel,
     pub(crate) placement: Placement,
 }
 
-/// Fetches the models that are to be served together and places their layers.
+/// Fetches the models to serve together and places their layers.
 ///
 /// # Errors
 ///
-/// When one cannot be fetched or is damaged, and when they do not fit the memory together.
+/// When a model cannot be fetched or is damaged, or when the models together do not fit the memory.
 pub(crate) fn prepare<'a>(
     names: impl Iterator<Item = &'a str>,
     options: &FetchOptions,
@@ -92,7 +92,7 @@ pub(crate) fn prepare<'a>(
     Ok(prepared)
 }
 
-/// Fetches and loads a model for something else than serving it: on the CPU alone.
+/// Fetches and loads a model for a purpose other than serving, on the CPU only.
 ///
 /// # Errors
 ///
@@ -106,7 +106,7 @@ pub(crate) fn load_model(
     load_prepared(Prepared { fetched, placement: Placement::default() }, wanted)
 }
 
-/// Fetches and loads a model that an engine will be made for as the configuration says.
+/// Fetches and loads a model for an engine with the given configuration.
 ///
 /// # Errors
 ///
@@ -120,16 +120,16 @@ pub(crate) fn load_model_to_run(
     load_prepared(one, &kernels::Wanted::of(config))
 }
 
-/// Loads a model file that is here, by the kernels that are right for it here.
+/// Loads a local model file with the kernels that suit it on this machine.
 ///
 /// # Errors
 ///
-/// When it is not one that the engine runs, or no kernels compute on this machine.
+/// When the engine does not support the model, or no kernels work on this machine.
 pub(crate) fn load_prepared(prepared: Prepared, wanted: &kernels::Wanted) -> anyhow::Result<LoadedModel> {
     let Prepared { fetched, placement } = prepared;
     service_manager::starting(&format!("checking the kernels for {}", fetched.name));
     let kernels = kernels::choose(&fetched.path, wanted)?;
-    // Plain kernels compute on the CPU alone.
+    // Plain kernels compute on the CPU only.
     let is_placed = kernels.kernels == Kernels::Fast;
     let Placement { devices, gpu_layers, .. } = if is_placed { placement } else { Placement::default() };
     let before_load = host::resident_bytes();

@@ -7,15 +7,15 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogConfig, LogFormat};
 use crate::hint::hinted;
 
-/// Starts logging; `RUST_LOG` stands above the configuration.
+/// Starts logging; `RUST_LOG` overrides the configuration.
 ///
 /// # Errors
 ///
-/// When the level is not a filter.
+/// When the level is not a valid filter.
 pub(crate) fn start(config: &LogConfig) -> anyhow::Result<()> {
     let mut filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
     if !filter.contains("llama.cpp") {
-        // It warns of a cache that is longer than the model was trained for, though no request is.
+        // llama.cpp warns when the KV cache exceeds the model's training context, although no request does.
         filter += ",llama.cpp=error";
     }
     let parsed = EnvFilter::try_new(&filter).map_err(|error| {

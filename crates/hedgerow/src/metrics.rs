@@ -1,4 +1,4 @@
-//! What Prometheus reads at `/metrics`. Names follow vLLM's, with our own prefix; each is defined in
+//! The Prometheus metrics at `/metrics`. Names follow vLLM's, with hedgerow's prefix; each is defined in
 //! `docs/reference/metrics.md`.
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::kernels::Chosen;
 
-/// vLLM's buckets for times to first token, in seconds.
+/// vLLM's histogram buckets for TTFT, in seconds.
 const TTFT_S: [f64; 22] = [
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
     80.0, 160.0, 640.0, 2560.0,
@@ -48,10 +48,10 @@ struct KernelLabels {
     reason: &'static str,
 }
 
-/// Tokens in the KV cache: kept up to date by the engine's thread itself.
+/// Tokens in the KV cache; updated by the engine thread.
 pub(crate) type KvGauge = Gauge<u32, AtomicU32>;
 
-/// Everything that is counted.
+/// All metrics of the server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -87,7 +87,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates the metrics, all at zero.
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("hedgerow");
         let histogram = |buckets: &[f64]| Histogram::new(buckets.iter().copied());
@@ -194,7 +194,7 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Everything, in a format that the reader takes.
+    /// Encodes all metrics in a format.
     pub(crate) fn encode(&self, format: Format) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -204,25 +204,25 @@ impl Metrics {
         })
     }
 
-    /// Notes whether a precision is in memory.
+    /// Records whether a precision is in memory.
     pub(crate) fn resident(&self, precision: &str, is_there: bool) {
         let labels = PrecisionLabels { precision: precision.to_owned() };
         self.resident.get_or_create(&labels).set(i64::from(is_there));
     }
 
-    /// Notes what computes a precision.
+    /// Records the kernels of a precision.
     pub(crate) fn kernels(&self, precision: &str, chosen: &Chosen) {
         let precision = precision.to_owned();
         let labels = KernelLabels { precision, kernels: chosen.kernels.name(), reason: chosen.reason };
         self.kernels.get_or_create(&labels).set(1);
     }
 
-    /// Notes that a precision was loaded while serving.
+    /// Counts a precision that was loaded while serving.
     pub(crate) fn loaded(&self, precision: &str) {
         self.loads.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
     }
 
-    /// Notes that a request starts at a precision.
+    /// Counts a request that starts at a precision.
     pub(crate) fn started(&self, precision: &str) {
         self.starts.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
     }
@@ -232,12 +232,12 @@ impl Metrics {
         self.kv_tokens.clone()
     }
 
-    /// How much the KV cache holds in all.
+    /// Sets the capacity of the KV cache in tokens.
     pub(crate) fn set_kv_capacity(&self, tokens: u32) {
         self.kv_capacity.set(tokens);
     }
 
-    /// A request has ended.
+    /// Records an ended request.
     pub(crate) fn request(&self, record: &Record) {
         let labels = OutcomeLabels { outcome: record.outcome.name(), reason: reason(&record.outcome) };
         self.requests.get_or_create(&labels).inc();
@@ -257,13 +257,13 @@ impl Metrics {
         }
     }
 
-    /// A request that started had its prompt looked for in what the engine holds.
+    /// Records a prefix cache lookup of a request that started.
     pub(crate) fn prefix(&self, prompt: Tokens, cached: Tokens) {
         self.prefix_queries.inc_by(u64::from(prompt.0));
         self.prefix_hits.inc_by(u64::from(cached.0));
     }
 
-    /// A token was produced, so long after the one before.
+    /// Records a token and its inter-token latency.
     pub(crate) fn token(&self, gap: Option<Span>) {
         self.generation_tokens.inc();
         if let Some(gap) = gap {
@@ -271,7 +271,7 @@ impl Metrics {
         }
     }
 
-    /// How many wait and run now, and how the engine keeps up with its cost model.
+    /// Sets the numbers of waiting and running requests, and the calibration of the cost model.
     pub(crate) fn state(&self, waiting: usize, running: usize, calibration: &StepTimeCalibration) {
         self.calibration.set(calibration.factor());
         self.margin.set(calibration.margin());
@@ -279,18 +279,18 @@ impl Metrics {
         self.running.set(running as i64);
     }
 
-    /// A decision took this long.
+    /// Records the duration of a scheduling decision.
     pub(crate) fn planning(&self, duration: Span) {
         self.plan_duration.observe(duration.as_seconds());
     }
 
-    /// A plan was made.
+    /// Records a plan.
     pub(crate) fn plan(&self, report: &PlanReport) {
         self.plan_nodes.inc_by(report.nodes);
         self.predicted_wait.set(report.retry_after.as_seconds());
     }
 
-    /// A step of so many requests was ordered.
+    /// Records the batch size of a step.
     pub(crate) fn step(&self, requests: usize) {
         self.batch_size.observe(requests as f64);
     }
@@ -300,7 +300,7 @@ impl Metrics {
         self.downlink_bytes.clone()
     }
 
-    /// A body has come, or as much of it as came in time, and made the uplink look so fast.
+    /// Records the upload of a body, complete or timed out, and the estimated uplink rate.
     pub(crate) fn upload(&self, bytes: usize, took: Span, rate: Option<BitsPerSecond>) {
         self.uplink_bytes.inc_by(bytes as u64);
         self.uplink.observe(took.as_seconds());
@@ -309,12 +309,12 @@ impl Metrics {
         }
     }
 
-    /// What the requests that run hold of the downlink.
+    /// Sets the share of the downlink allocated to running requests.
     pub(crate) fn downlink(&self, held: Share) {
         self.downlink_share.set(held.fraction());
     }
 
-    /// When a refused request may try again, by the latest plan.
+    /// Time in seconds after which a refused request may retry, by the latest plan.
     pub(crate) fn predicted_wait_s(&self) -> f64 {
         self.predicted_wait.get()
     }
@@ -323,19 +323,19 @@ impl Metrics {
 /// A format of `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// OpenMetrics 1.0, for readers that ask for it, as Prometheus itself does.
+    /// OpenMetrics 1.0, for clients that accept it, as Prometheus does.
     OpenMetrics,
-    /// Prometheus' text format 0.0.4, for all others.
+    /// Prometheus' text format 0.0.4, for all other clients.
     Text,
 }
 
 impl Format {
-    /// The one to answer a reader with that sends this `accept` header.
+    /// Selects the format for an `accept` header.
     pub(crate) fn for_reader(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
     }
 
-    /// Its content type.
+    /// The content type of the format.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -344,8 +344,8 @@ impl Format {
     }
 }
 
-/// The older format, which `promtool` reads: there a counter is described by its whole name, `_total` included, and
-/// there are neither units nor a mark at the end.
+/// Converts OpenMetrics to the older text format, which `promtool` reads: a counter is described by its full name,
+/// `_total` included, and there are neither units nor an end mark.
 fn as_text_format(open_metrics: &str) -> String {
     let counters: BTreeSet<&str> = open_metrics
         .lines()
@@ -365,7 +365,7 @@ fn as_text_format(open_metrics: &str) -> String {
     text
 }
 
-/// Why it ended so: the rejection's code, or the engine's reason; empty where the outcome says it all.
+/// The reason of an outcome: the rejection's code or the engine's reason; empty where the outcome needs none.
 pub(crate) fn reason(outcome: &Outcome) -> &'static str {
     use hedgerow_core::engine::EndReason;
     match outcome {
@@ -385,7 +385,7 @@ mod tests {
 
     use super::*;
 
-    /// Each metric with its type, from the text format.
+    /// Parses each metric with its type from the text format.
     fn described(text: &str) -> Vec<(&str, &str)> {
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
     }

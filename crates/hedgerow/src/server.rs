@@ -1,4 +1,4 @@
-//! The server as a whole: it listens, loads, serves and shuts down.
+//! The server's life cycle: it listens, loads, serves and shuts down.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::link::{Connection, PacedListener};
 use crate::metrics::Metrics;
 use crate::serve::{self, NewRecording, Variant};
 
-/// A server that listens; it answers 503 until [`Server::serve`].
+/// A listening server; it responds with 503 until [`Server::serve`] succeeds.
 pub(crate) struct Server {
     config: Config,
     clock: Clock,
@@ -30,11 +30,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
     ///
-    /// When the port is taken or the address is not this machine's.
+    /// When the port is in use or the address does not belong to this machine.
     pub(crate) async fn listen(config: Config) -> anyhow::Result<Self> {
         let listener = bind(&config.server.host, config.server.port).await?;
         let address = listener.local_addr().context("asking for the port that was taken")?;
@@ -45,24 +45,24 @@ impl Server {
         let door = PacedListener::new(listener, metrics.downlink_bytes());
         let service = api::router(app.clone()).into_make_service_with_connect_info::<Connection>();
         let serving = axum::serve(door, service).with_graceful_shutdown(async {
-            // Dropped without a word counts as well.
+            // A dropped sender also ends the listening.
             let _ = stopped.await;
         });
         let listening = tokio::spawn(async move { serving.await });
         Ok(Self { config, clock, metrics, app, address, stop_listening, listening })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Starts a node with the precisions of a model and serves requests. Blocks meanwhile: ten seconds to
-    /// minutes if the engine has to be measured. What happens goes to `record`, if that is given.
+    /// Starts a node with the precisions of a model, and serves requests. Blocks until the node has started: ten
+    /// seconds to minutes if the engine has to be measured. Events are recorded to `record`, if given.
     ///
     /// # Errors
     ///
-    /// When the engine cannot be made or measured.
+    /// When the engine cannot be created or measured.
     pub(crate) fn serve(
         &self,
         variants: Vec<Variant>,
@@ -85,21 +85,22 @@ impl Server {
         Ok(())
     }
 
-    /// What it was started with.
+    /// The server's configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What serves, once [`Server::serve`] has succeeded.
+    /// The HTTP application, which serves once [`Server::serve`] has succeeded.
     pub(crate) fn app(&self) -> &App {
         &self.app
     }
 
-    /// Admits nobody new, lets end what can end in the grace, tells the rest, and stops listening.
+    /// Admits no new requests, lets those that can finish within the grace period finish, ends and notifies the
+    /// others, and stops listening.
     ///
     /// # Errors
     ///
-    /// When listening had failed.
+    /// When listening has failed.
     pub(crate) async fn shut_down(self) -> anyhow::Result<()> {
         let Self { config, app, stop_listening, listening, .. } = self;
         app.drain();
@@ -111,13 +112,13 @@ impl Server {
         })
         .await
         .context("shutting the node down")?;
-        // If nobody listens any more, there is nothing to stop.
+        // If the listener has ended, there is nothing to stop.
         let _ = stop_listening.send(());
         listening.await.context("closing the connections")?.context("listening")
     }
 }
 
-/// Listens on an address, or on the first of a name's addresses that can be listened on.
+/// Listens on an address, or on the first usable address of a name.
 async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await

@@ -28,8 +28,8 @@ pub(crate) fn starting(status: &str) {
     send(&[NotifyState::Status(status), extended_by(PROGRESS_TIMEOUT)]);
 }
 
-/// Reports progress within a stage of the start, at most every two seconds: so a start that takes long is not cut
-/// off, and one that is stuck is.
+/// Reports progress within a stage of the start, at most every two seconds, so that the service manager ends a stuck
+/// start but not a slow one.
 pub(crate) fn still_starting(status: impl FnOnce() -> String) {
     {
         let last = LAST_REPORT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ pub(crate) fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Reports that the process works; systemd restarts it when this stays away for `WatchdogSec`.
+/// Reports that the process is alive; systemd restarts it after `WatchdogSec` without such a report.
 pub(crate) fn alive() {
     send(&[NotifyState::Watchdog]);
 }

@@ -1,4 +1,4 @@
-//! From a prompt to an answer: the node is asked, and its story told, whole or as a stream.
+//! Submits a prompt to the node and returns the response, whole or as a stream.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use super::{ApiError, App, Serving, sampling, unix_s};
 use crate::link::{Connection, Form, TokenSizeEstimator};
 use crate::serve::{RequestHandle, Update};
 
-/// What is sent around an event: `data: `, two line ends, and the chunk's own size and line ends.
+/// Overhead bytes per event: `data: `, two line ends, and the HTTP chunk's size and line ends.
 const AROUND_EVENT_BYTES: usize = 14;
 
-/// Which of the two APIs is being answered.
+/// The API of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Chat,
     Completion,
 }
 
-/// Hands a prompt to the node and answers once it is known whether it will be served.
+/// Submits a prompt to the node and responds once the request is admitted or refused.
 pub(super) async fn answer(
     app: &App,
     intake: Intake<'_>,
@@ -106,32 +106,32 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// The precision to which the model asked for is pinned; `None` where any will do.
+/// The precision pinned by the requested model name; `None` if the name allows any.
 fn precision_asked(serving: &Serving, asked: Option<&str>) -> Result<Option<PrecisionIndex>, ApiError> {
     let names = serving.names();
     let Some(asked) = asked else { return Ok(None) };
     let place = names.iter().position(|name| name == asked);
     let place = place.ok_or_else(|| ApiError::no_such_model(asked, &names))?;
-    // The bare name comes first, then one for each precision.
+    // The plain model name is first, followed by one name per precision.
     Ok(place.checked_sub(1).map(PrecisionIndex))
 }
 
-/// A request's story on its way to the caller. Dropping it cancels the request.
+/// A request's response stream. Dropping it before the end cancels the request.
 struct ResponseStream {
     handle: RequestHandle,
     words: ResponseEncoder,
     connection: Connection,
-    /// How it is sent, where the downlink is shared out.
+    /// The pacing of the response, if the downlink is managed.
     sending: Option<PacedResponse>,
     token_sizes: Arc<TokenSizeEstimator>,
-    /// What its tokens came to so far.
+    /// Bytes of the tokens sent so far.
     token_bytes: usize,
     has_begun: bool,
     wants_usage: bool,
 }
 
 impl ResponseStream {
-    /// Waits until the request has started, so that a refusal is an honest status and not a broken stream.
+    /// Waits until the request starts, so that a refusal is an HTTP error status and not a broken stream.
     async fn wait_for_promise(&mut self) -> Result<(), ApiError> {
         match self.handle.next().await {
             Some(Update::Started { rate }) => {
@@ -186,7 +186,7 @@ impl ResponseStream {
         })
     }
 
-    /// Waits for the next part of the story and puts it into words.
+    /// Waits for the next update and encodes it as events.
     async fn more(&mut self, events: &mut Vec<String>) {
         if !self.has_begun {
             self.has_begun = true;
@@ -221,7 +221,7 @@ impl ResponseStream {
     }
 }
 
-/// Why an answer ended, in OpenAI's words where there are any. A missed deadline is never `length`.
+/// The `finish_reason` of an answer, OpenAI's value where there is one. A missed deadline is never `length`.
 fn finish_reason(outcome: &Outcome) -> Option<&'static str> {
     match outcome {
         Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => Some("stop"),
@@ -232,7 +232,7 @@ fn finish_reason(outcome: &Outcome) -> Option<&'static str> {
     }
 }
 
-/// The error of a request that gave no answer.
+/// The error of a request that produced no answer.
 fn refusal(record: &Record) -> ApiError {
     match &record.outcome {
         Outcome::Rejected(rejection) => ApiError::from(rejection),
@@ -244,7 +244,7 @@ fn refusal(record: &Record) -> ApiError {
     }
 }
 
-/// The wire's objects, in the words of either API.
+/// Encodes the response objects of either API.
 struct ResponseEncoder {
     kind: Kind,
     id: String,
@@ -290,7 +290,7 @@ impl ResponseEncoder {
         self.with_usage(self.object(false, json!([choice])), record)
     }
 
-    /// What it took, and the precision that answered.
+    /// Adds the token usage and the precision used.
     fn with_usage(&self, mut object: Value, record: &Record) -> Value {
         object["usage"] = usage(record);
         let precision = record.precision.and_then(|precision| self.precisions.get(precision.0));
@@ -298,7 +298,7 @@ impl ResponseEncoder {
         object
     }
 
-    /// A chat's stream begins by saying who speaks.
+    /// The first object of a stream: for a chat, a delta with the assistant role.
     fn beginning(&self) -> Option<Value> {
         match self.kind {
             Kind::Chat => Some(self.delta(json!({ "role": "assistant", "content": "" }), None)),

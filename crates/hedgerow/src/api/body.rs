@@ -1,11 +1,11 @@
-//! The fields that chat and plain completions share. Unknown fields are let through, as OpenAI does.
+//! The fields that chat and plain completions share. Unknown fields are ignored, as OpenAI does.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::ApiError;
 
-/// What both kinds of completion may say.
+/// The fields of both kinds of completion.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct CommonBody {
@@ -33,20 +33,20 @@ pub(super) struct CommonBody {
 }
 
 impl CommonBody {
-    /// Tokens that the caller expects of the answer: a hint, where `max_tokens` is a limit.
+    /// Expected output length in tokens: a hint, whereas `max_tokens` is a limit.
     pub(super) fn expected_output(&self) -> Option<u32> {
         self.nvext.as_ref()?.agent_hints.as_ref()?.osl.filter(|&tokens| tokens > 0)
     }
 }
 
-/// NVIDIA Dynamo's extensions, as far as they are understood.
+/// NVIDIA Dynamo's extensions, as far as they are supported.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Nvext {
     pub(super) agent_hints: Option<AgentHints>,
 }
 
-/// What an agent knows of its own request.
+/// An agent's hints about its request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AgentHints {
@@ -54,14 +54,14 @@ pub(super) struct AgentHints {
     pub(super) osl: Option<u32>,
 }
 
-/// How a stream is to be told.
+/// Options of a stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
 }
 
-/// What only hedgerow understands.
+/// Hedgerow's own extensions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct HedgerowBody {
@@ -73,11 +73,11 @@ pub(super) struct HedgerowBody {
     pub(super) ttft_ms: Option<f64>,
     /// Target for the time per token after the first, ms.
     pub(super) tpot_ms: Option<f64>,
-    /// What serving it is worth, against 1 for others.
+    /// Value of serving the request; the default is 1.
     pub(super) value: Option<f64>,
 }
 
-/// One stop text or several.
+/// One stop sequence or several.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Stop {
@@ -94,7 +94,7 @@ impl Stop {
     }
 }
 
-/// Reads one view of a body; a wrong type is an error that names the field.
+/// Deserializes a subset of a body's fields; a wrong type is an error that names the field.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(body).map_err(|error| {
         let path = error.path().to_string();
@@ -103,7 +103,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a Value) -> Result<T, ApiErro
     })
 }
 
-/// Fields that would change the answer's meaning, and that this server cannot honour.
+/// Refuses fields that would change the meaning of the answer and that this server does not support.
 pub(super) fn refuse_unsupported(body: &Value, fields: &[&str]) -> Result<(), ApiError> {
     let is_asked_for = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,

@@ -13,7 +13,7 @@ use super::template::{ChatTemplate, Message};
 use super::{ApiError, App, body, intake};
 use crate::link::Connection;
 
-/// What the conversation may consist of.
+/// The chat's own fields.
 #[derive(Debug, Deserialize)]
 struct ChatBody {
     messages: Vec<WireMessage>,
@@ -42,11 +42,11 @@ struct Part {
     text: Option<String>,
 }
 
-/// Fields that would change the answer's meaning, and that are not supported.
+/// Unsupported fields that would change the meaning of the answer.
 const UNSUPPORTED: [&str; 8] =
     ["tools", "functions", "logprobs", "top_logprobs", "logit_bias", "audio", "grammar", "json_schema"];
 
-/// Answers a conversation.
+/// Handles a chat completion.
 pub(super) async fn handle(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Connection>,
@@ -65,18 +65,18 @@ pub(super) async fn handle(
     answer::answer(&app, intake, tokens, Kind::Chat).await
 }
 
-/// The prompt that a conversation is.
+/// Renders a conversation as a tokenized prompt.
 ///
 /// # Errors
 ///
-/// When the template refuses it.
+/// When the chat template rejects the conversation.
 pub(crate) fn tokens(
     model: &LlamaModel,
     template: &ChatTemplate,
     messages: &[Message],
 ) -> Result<Vec<TokenId>, ApiError> {
     let prompt = template.render(messages)?;
-    // Most templates write the beginning-of-text token themselves.
+    // Most templates emit the beginning-of-text token themselves.
     let info = model.info();
     let has_bos = info.bos.as_deref().is_some_and(|bos| prompt.starts_with(bos));
     Ok(model.tokenize(&prompt, true, info.add_bos && !has_bos))

@@ -16,7 +16,7 @@ struct CompletionBody {
     prompt: Prompt,
 }
 
-/// A text, or token numbers; or a list of one text, as some clients send it.
+/// A text, or token ids; or a list of one text, as some clients send it.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Prompt {
@@ -25,10 +25,10 @@ enum Prompt {
     Texts(Vec<String>),
 }
 
-/// Fields that would change the answer's meaning, and that are not supported.
+/// Unsupported fields that would change the meaning of the answer.
 const UNSUPPORTED: [&str; 6] = ["suffix", "echo", "logprobs", "logit_bias", "grammar", "json_schema"];
 
-/// Continues a text.
+/// Handles a text completion.
 pub(super) async fn handle(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Connection>,

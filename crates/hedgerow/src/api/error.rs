@@ -1,5 +1,5 @@
-//! Errors as clients see them: OpenAI's error object, with a hint, and headers that keep official
-//! clients from retrying what cannot succeed.
+//! Errors as clients see them: OpenAI's error object with a hint, and headers that keep official clients from
+//! retrying requests that cannot succeed.
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -9,13 +9,13 @@ use hedgerow_core::time::Span;
 use hedgerow_solver::Limit;
 use serde_json::{Value, json};
 
-/// One answer that is an error.
+/// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: Box<str>,
-    /// The field to change.
+    /// The request field to change.
     param: Option<Box<str>>,
     hint: Box<str>,
     retry_after: Option<Span>,
@@ -41,12 +41,12 @@ impl ApiError {
         }
     }
 
-    /// 400: something about the request is wrong.
+    /// 400: the request is invalid.
     pub(crate) fn bad(code: &'static str, message: impl Into<Box<str>>, hint: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message, hint)
     }
 
-    /// 400: a field has a value that it cannot have.
+    /// 400: a field has an invalid value.
     pub(crate) fn bad_value(param: &str, value: impl std::fmt::Display, limit: &str) -> Self {
         Self::bad("invalid_value", format!("`{param}` is {value}, but {limit}"), format!("change `{param}`"))
             .at(param)
@@ -68,12 +68,12 @@ impl ApiError {
         )
     }
 
-    /// 408: the body did not come in time. Not to be tried again as it was.
+    /// 408: the body did not arrive in time. Retrying the same request does not help.
     pub(crate) fn body_timeout(message: impl Into<Box<str>>, hint: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message, hint)
     }
 
-    /// 422: not even the whole link carries it in time.
+    /// 422: the link's full capacity is too low to transfer it in time.
     pub(crate) fn band_exceeded(
         limit: Limit,
         message: impl Into<Box<str>>,
@@ -107,7 +107,7 @@ impl ApiError {
         )
     }
 
-    /// 503: the model is being loaded.
+    /// 503: the model is still loading.
     pub(crate) fn loading() -> Self {
         let error = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -118,17 +118,17 @@ impl ApiError {
         Self { retry_after: Some(Span::from_millis(1000)), dropped: Some("rejected-no-endpoints"), ..error }
     }
 
-    /// 503: the node shuts down.
+    /// 503: the node is shutting down.
     pub(crate) fn shutting_down() -> Self {
         Self::from(&Rejection::ShuttingDown)
     }
 
-    /// 429 before anything was spent on the request.
+    /// 429: the queue is full; returned before any work is done for the request.
     pub(crate) fn queue_full(capacity: usize, retry_after: Span) -> Self {
         Self::from(&Rejection::QueueFull { capacity, retry_after })
     }
 
-    /// 404: nobody remembers that request.
+    /// 404: the request is neither live nor among the recently ended ones.
     pub(crate) fn no_such_request(id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -138,7 +138,7 @@ impl ApiError {
         )
     }
 
-    /// 500: our fault.
+    /// 500: an internal error.
     pub(crate) fn internal(message: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_error", message, "see the server's log")
     }
@@ -186,7 +186,7 @@ impl From<&Rejection> for ApiError {
             }
         };
         let error = Self::new(status, rejection.code(), rejection.to_string(), rejection.hint());
-        // Another node, or this one after its restart.
+        // By then another node, or this one restarted, can serve the request.
         let restart = matches!(rejection, Rejection::ShuttingDown).then_some(Span::from_millis(5000));
         let retry_after = rejection.retry_after().or(restart);
         Self { param: param.map(Into::into), retry_after, dropped, ..error }
@@ -201,7 +201,7 @@ impl IntoResponse for ApiError {
             headers.insert(HeaderName::from_static(name), value);
         };
         if let Some(after) = self.retry_after {
-            // Whole seconds for everybody, milliseconds for those who understand them.
+            // `retry-after` is standard and in whole seconds; some clients also support `retry-after-ms`.
             set("retry-after", after.as_seconds().ceil().max(1.0).to_string());
             set("retry-after-ms", after.as_millis().ceil().max(1.0).to_string());
         } else {

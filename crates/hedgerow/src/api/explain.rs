@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{ApiError, App};
 use crate::serve::RequestStatus;
 
-/// Answers with a sentence and the numbers behind it.
+/// Responds with a one-sentence explanation and the numbers behind it.
 pub(super) async fn handle(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let serving = app.serving()?;
     let digits = id.trim_start_matches(|letter: char| !letter.is_ascii_digit());

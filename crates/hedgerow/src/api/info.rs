@@ -1,4 +1,4 @@
-//! What the server says about itself.
+//! Endpoints that report on the server: health, version, models and metrics.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -11,7 +11,7 @@ use crate::catalogue::{self, Entry};
 use crate::metrics::Format;
 
 impl Serving {
-    /// What clients may call the model: its name, and its name pinned to each precision it has.
+    /// The model names that clients may use: the plain name, and one name pinned to each precision.
     pub(crate) fn names(&self) -> Vec<String> {
         let pinned =
             self.node.precisions().iter().map(|precision| format!("{}:{}", self.name, precision.name));
@@ -19,8 +19,8 @@ impl Serving {
     }
 }
 
-/// `/health`, `/readyz`: 200 once requests are served, 503 before and during a shutdown. Says which kernels compute,
-/// and what stands against the fast ones where they do not.
+/// `/health`, `/readyz`: 200 once requests are served, 503 before that and during a shutdown. Reports the kernels in
+/// use and, where they are not the fast ones, the reason.
 pub(super) async fn health(State(app): State<App>) -> Response {
     match app.serving() {
         Ok(serving) => {
@@ -35,7 +35,7 @@ pub(super) async fn health(State(app): State<App>) -> Response {
     }
 }
 
-/// `/livez`: 200 as long as the server answers at all.
+/// `/livez`: 200 as long as the server responds.
 pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
@@ -83,7 +83,7 @@ async fn describe(app: &App, serving: &Serving) -> Value {
     })
 }
 
-/// An entry without what is nobody's business outside this machine.
+/// An entry without the fields that must not be exposed outside this machine: the file's path and modification time.
 fn without_places(entry: &Entry) -> Value {
     let mut entry = json!(entry);
     if let Some(fields) = entry.as_object_mut() {
@@ -100,12 +100,12 @@ pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Resul
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
-/// Everything else.
+/// Handles unknown paths: 404.
 pub(super) async fn no_such_path(uri: Uri) -> ApiError {
     ApiError::no_such_path(uri.path())
 }
 
-/// A path that exists, asked in the wrong way.
+/// Handles a known path with an unsupported method: 405.
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError::wrong_method(method.as_str(), uri.path())
 }

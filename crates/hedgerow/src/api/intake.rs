@@ -1,4 +1,4 @@
-//! The first steps of every request, before anything is spent on it.
+//! Request intake: the checks and the body upload that precede all other work for a request.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use super::requirements::Requirements;
 use super::{ApiError, App, Serving};
 use crate::link::{Connection, Upload};
 
-/// A request that has a place in the queue, and its body.
+/// A request with a reserved queue slot, and its body.
 pub(super) struct Intake<'a> {
     pub(super) serving: &'a Serving,
-    /// How its answer goes.
+    /// The connection that carries the answer.
     pub(super) connection: Connection,
     pub(super) id: RequestId,
-    /// When it came; its deadline counts from here.
+    /// Arrival time; the deadline counts from here.
     pub(super) arrived: Instant,
     pub(super) place: OwnedSemaphorePermit,
     pub(super) headers: HeaderMap,
     pub(super) body: Value,
 }
 
-/// Stamps the arrival, reserves a place, and only then reads and parses the body.
+/// Stamps the arrival, reserves a queue slot, and only then reads and parses the body.
 pub(super) async fn take_in(
     app: &App,
     connection: Connection,
@@ -58,7 +58,7 @@ pub(super) async fn take_in(
     Ok(Intake { serving, connection, id: serving.node.new_id(), arrived, place, headers, body })
 }
 
-/// Refuses a body that cannot be here by its deadline even if it had the whole uplink.
+/// Refuses a body that would miss its deadline even with the full uplink capacity.
 fn refuse_hopeless(
     uplink: Option<BitsPerSecond>,
     deadline: Option<Span>,
@@ -81,8 +81,7 @@ fn refuse_hopeless(
     ))
 }
 
-/// Reads the body, but waits no longer for it than its deadline allows: whoever sends it slowly holds a
-/// place that others could have.
+/// Reads the body, with the deadline as timeout: a slow upload occupies a queue slot that other requests could use.
 async fn read(app: &App, body: Body, arrived: Instant, deadline: Option<Span>) -> Result<Vec<u8>, ApiError> {
     let limits = &app.0.config.server;
     let patience = deadline.unwrap_or(Span::MAX).min(limits.body_timeout);
@@ -121,7 +120,7 @@ async fn parts(body: Body, limit: usize, upload: &mut Upload<'_>) -> Result<Vec<
                 ApiError::bad("unreadable_body", message, "send it again")
             }
         })?;
-        // What is not data is trailers, which say nothing here.
+        // Frames without data are trailers, which are ignored.
         if let Ok(part) = part.into_data() {
             upload.part(part.len());
             bytes.extend_from_slice(&part);

@@ -1,8 +1,8 @@
 //! The OpenAI-compatible HTTP API.
 //!
-//! A request's way: its arrival is stamped and its place in the queue reserved before its body is read
-//! ([`intake`]); `chat` or `completions` turns the body into a prompt; [`answer`] hands it to the node and
-//! tells its story back, whole or as a stream.
+//! Request path: [`intake`] stamps the arrival and reserves a queue slot before it reads the body; `chat` or
+//! `completions` turns the body into a prompt; [`answer`] submits it to the node and returns the response, whole or
+//! as a stream.
 
 mod answer;
 mod body;
@@ -37,7 +37,7 @@ use crate::link::{Connection, TokenSizeEstimator, Uplink};
 use crate::metrics::Metrics;
 use crate::serve::Node;
 
-/// What every handler sees.
+/// The state shared by all handlers.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Inner>);
 
@@ -53,19 +53,19 @@ struct Inner {
     is_draining: AtomicBool,
 }
 
-/// What exists once the model is loaded.
+/// The state that exists once the model is loaded.
 pub(crate) struct Serving {
     pub(crate) node: Node,
-    /// What clients call the model.
+    /// The model name that clients use.
     pub(crate) name: String,
-    /// How conversations are written down for it; the reason if that is not possible.
+    /// The chat template, or the reason why there is none.
     pub(crate) template: Result<ChatTemplate, String>,
-    /// What computes each precision, and why.
+    /// The kernels chosen for each precision, with the reason.
     pub(crate) kernels: Vec<(String, Chosen)>,
 }
 
 impl App {
-    /// An application that is still loading its model.
+    /// Creates an application whose model is not loaded yet.
     pub(crate) fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
             uplink: Uplink::new(clock),
@@ -79,17 +79,17 @@ impl App {
         }))
     }
 
-    /// From here on requests are served.
+    /// Starts to serve requests.
     pub(crate) fn is_ready(&self, serving: Serving) {
         assert!(self.0.serving.set(serving).is_ok(), "a server is made ready once");
     }
 
-    /// From here on nobody new is admitted.
+    /// Stops admitting new requests.
     pub(crate) fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// What serves, once the model is loaded.
+    /// The serving state; an error until the model is loaded and during a shutdown.
     pub(crate) fn serving(&self) -> Result<&Serving, ApiError> {
         if self.0.is_draining.load(Ordering::Relaxed) {
             return Err(ApiError::shutting_down());
@@ -97,13 +97,13 @@ impl App {
         self.0.serving.get().ok_or_else(ApiError::loading)
     }
 
-    /// What serves, even during a shutdown.
+    /// The serving state, also during a shutdown.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.0.serving.get().map(|serving| &serving.node)
     }
 }
 
-/// Every route.
+/// Every endpoint: path, method and handler.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::handle))
@@ -125,7 +125,7 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// A connection that is kept alive may still have the pace of the answer before; only answers have one.
+/// Resets the pacing rate: a keep-alive connection may still have the rate of the previous answer.
 async fn unpace(ConnectInfo(connection): ConnectInfo<Connection>, request: Request, next: Next) -> Response {
     connection.unpace();
     next.run(request).await

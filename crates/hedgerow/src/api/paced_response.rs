@@ -1,4 +1,4 @@
-//! What an answer takes of a downlink that is shared out, and what its caller is told about that.
+//! The share of the managed downlink that an answer needs, and the errors when it does not fit.
 
 use hedgerow_core::allocator::{Payload, Wire};
 use hedgerow_core::output::{Outcome, Record, Rejection};
@@ -10,21 +10,21 @@ use hedgerow_solver::Limit;
 use super::{ApiError, App, Serving};
 use crate::link::Form;
 
-/// One answer on its way to be promised.
+/// The downlink needs of one answer that awaits admission.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PacedResponse {
     wire: Wire,
     payload: Payload,
-    /// The most tokens that it may have.
+    /// Maximum output length.
     output: Tokens,
-    /// From its arrival to its deadline.
+    /// Time from arrival to deadline.
     time: Option<Span>,
-    /// The longest answer that the whole link carries in that time.
+    /// The longest answer that the full downlink can carry in that time.
     output_max: Tokens,
 }
 
 impl PacedResponse {
-    /// `None` where the downlink is not shared out.
+    /// Estimates the payload; `None` where the downlink is not managed.
     pub(super) fn new(
         app: &App,
         serving: &Serving,
@@ -40,17 +40,17 @@ impl PacedResponse {
         Some(Self { wire, payload, output, time, output_max: sizes.tokens_in(form, Bits::new(room)) })
     }
 
-    /// The rate that it is to have.
+    /// The downlink rate that the answer needs.
     pub(super) fn link(&self) -> Link {
         Link::Wire { downlink: self.wire.rate(&self.payload, self.time) }
     }
 
-    /// From its arrival to when its last token has to be there, so that all of it is sent in time.
+    /// Time from arrival by which the last token must be produced, so that the answer is sent by the deadline.
     pub(super) fn time_for_tokens(&self) -> Option<Span> {
         self.time.map(|time| self.wire.time_for_tokens(&self.payload, time))
     }
 
-    /// A refusal in terms of the deadline that its caller knows, where sending has a part in it.
+    /// The error of a refusal that depends on the downlink, in terms of the caller's deadline; `None` for any other.
     pub(super) fn refusal(&self, record: &Record) -> Option<ApiError> {
         let Outcome::Rejected(rejection) = &record.outcome else { return None };
         match (rejection, self.time) {

@@ -1,4 +1,4 @@
-//! By when and how well: a request's deadline and quality floor, from headers and body.
+//! A request's service requirements, from headers and body: deadline, TTFT and TPOT targets, quality floor and value.
 
 use axum::http::HeaderMap;
 use hedgerow_core::time::{Instant, Span};
@@ -7,15 +7,15 @@ use hedgerow_core::units::Quality;
 use super::ApiError;
 use super::body::HedgerowBody;
 
-/// A day: longer deadlines are mistakes.
+/// One day; a longer deadline is rejected as a mistake.
 const DEADLINE_MS_MAX: f64 = 86_400_000.0;
 
 const DEADLINE_HEADER: &str = "x-slo-e2e-ms";
 
-/// The most that one request may be worth.
+/// Maximum value of a request.
 const VALUE_MAX: f64 = 1000.0;
 
-/// What a request demands.
+/// A request's service requirements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Requirements {
     pub(super) deadline: Option<Instant>,
@@ -26,12 +26,12 @@ pub(super) struct Requirements {
 }
 
 impl Requirements {
-    /// The deadline that a header names: what is known before the body is here.
+    /// The deadline from the headers, which is known before the body is read.
     pub(super) fn header_deadline(headers: &HeaderMap) -> Result<Option<Span>, ApiError> {
         shortest("a deadline", [number(headers, DEADLINE_HEADER)?, None])
     }
 
-    /// Reads them. Where header and body both speak, the stricter counts.
+    /// Reads the requirements. If header and body both set one, the stricter applies.
     pub(super) fn read(
         headers: &HeaderMap,
         body: Option<&HedgerowBody>,
@@ -80,7 +80,7 @@ impl Requirements {
     }
 }
 
-/// The shortest of some times, each in milliseconds with the name of its field.
+/// The shortest of several times, each in milliseconds with the name of its field.
 fn shortest(what: &str, named: [Option<(&'static str, f64)>; 2]) -> Result<Option<Span>, ApiError> {
     let mut shortest: Option<Span> = None;
     for (name, value_ms) in named.into_iter().flatten() {

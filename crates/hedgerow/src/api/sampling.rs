@@ -1,4 +1,4 @@
-//! How tokens are chosen, from a request's body and the server's defaults.
+//! Sampling parameters and output limits, from a request's body and the server's defaults.
 
 use hedgerow_core::engine::Sampling;
 use hedgerow_core::units::Tokens;
@@ -7,10 +7,10 @@ use super::ApiError;
 use super::body::CommonBody;
 use crate::config::SamplingDefaults;
 
-/// Stop texts that one request may name; the engine looks for each in every token.
+/// Maximum number of stop sequences per request; the engine searches for each one at every token.
 const STOPS_MAX: usize = 16;
 
-/// Reads a request's sampling.
+/// Reads a request's sampling parameters.
 pub(super) fn sampling(body: &CommonBody, defaults: &SamplingDefaults) -> Result<Sampling, ApiError> {
     let number = |param, value: Option<f64>, default: f32, least: f64, most: f64| match value {
         None => Ok(default),
@@ -45,13 +45,12 @@ pub(super) fn sampling(body: &CommonBody, defaults: &SamplingDefaults) -> Result
             2.0,
         )?,
         penalty_window: whole("repeat_last_n", body.repeat_last_n, defaults.penalty_window)?,
-        // The low 32 bits: any integer is a seed.
+        // Any integer is accepted as a seed; its low 32 bits are used.
         seed: body.seed.map_or_else(rand::random, |seed| seed as u32),
     })
 }
 
-/// Reads the most tokens that the answer may have: what was asked for, or the default, or whatever the
-/// context has room for.
+/// Reads the maximum output length: the requested one, else the default, else what fits the context.
 pub(super) fn max_output(
     body: &CommonBody,
     defaults: &SamplingDefaults,
@@ -81,7 +80,7 @@ pub(super) fn max_output(
     }
 }
 
-/// Reads the stop texts.
+/// Reads the stop sequences.
 pub(super) fn stops(body: &CommonBody) -> Result<Vec<String>, ApiError> {
     let texts = body.stop.clone().map(super::body::Stop::into_texts).unwrap_or_default();
     if texts.len() > STOPS_MAX {

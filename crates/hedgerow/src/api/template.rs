@@ -26,22 +26,22 @@ pub(crate) struct ChatTemplate {
 const NAME: &str = "chat";
 
 impl ChatTemplate {
-    /// A model's own.
+    /// Compiles the model's own chat template.
     ///
     /// # Errors
     ///
-    /// When it has none, or one that is wrong.
+    /// When the model has no template or an invalid one.
     pub(crate) fn of(info: &ModelInfo) -> Result<Self, String> {
         let source = info.chat_template.as_deref().ok_or("its file has no chat template")?;
         Self::new(source, info.bos.as_deref().unwrap_or(""), info.eos.as_deref().unwrap_or(""))
     }
 
-    /// Compiles a template as Hugging Face's libraries would: with Python's string methods, and blocks
-    /// that leave no blank lines.
+    /// Compiles a template as Hugging Face's libraries do: with Python's string methods, and blocks that leave no
+    /// blank lines.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// When the template is invalid; the error says why.
     pub(crate) fn new(source: &str, bos: &str, eos: &str) -> Result<Self, String> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -54,11 +54,11 @@ impl ChatTemplate {
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
     }
 
-    /// Writes a conversation down, up to where the answer begins.
+    /// Renders a conversation, up to where the answer begins.
     ///
     /// # Errors
     ///
-    /// When the template refuses it, as many do for unknown or misplaced roles.
+    /// When the template rejects the conversation, as many do for unknown or misplaced roles.
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, ApiError> {
         let template = self.environment.get_template(NAME).expect("it was added when it was compiled");
         let values = context! {

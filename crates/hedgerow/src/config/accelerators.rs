@@ -1,31 +1,31 @@
-//! What the operator may say of accelerators.
+//! Settings for accelerators.
 
 use std::str::FromStr;
 
-/// How many layers go to accelerators.
+/// Number of layers to place on accelerators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GpuLayers {
     /// As many as fit.
     Auto,
-    /// All, and an error where they do not fit.
+    /// All; an error if they do not fit.
     All,
-    /// So many, the output counted as one.
+    /// This many; the output layer counts as one.
     Count(u32),
 }
 
-/// Which accelerators are used.
+/// The accelerators to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceChoice {
-    /// Those that llama.cpp takes by itself.
+    /// llama.cpp's default selection.
     Default,
-    /// None: the CPU computes alone.
+    /// None: the CPU only.
     None,
-    /// Those with these names.
+    /// The accelerators with these names.
     Named(Vec<String>),
 }
 
 impl GpuLayers {
-    /// Whether it cannot be met without an accelerator.
+    /// Whether the setting requires an accelerator.
     pub(crate) fn asks_for_some(self) -> bool {
         match self {
             Self::Auto | Self::Count(0) => false,

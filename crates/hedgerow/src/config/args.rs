@@ -1,11 +1,11 @@
-//! The flags that stand above the configuration file, and the environment variables of the same names, in groups: a
-//! command takes those that have an effect on it.
+//! The flags that override the configuration file, and the environment variables of the same names, in groups: each
+//! command accepts the groups that affect it.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// All that can be said by flag or environment, for commands that start a server. Defaults are in
+/// All settings by flag or environment variable, for commands that start a server. Defaults are in
 /// `config/default.toml`; see `hedgerow config`.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ConfigArgs {
@@ -19,88 +19,88 @@ pub(crate) struct ConfigArgs {
     pub(crate) common: CommonArgs,
 }
 
-/// What only a server does.
+/// Settings of a server only.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Address to listen on: an IP address, or a name, of whose addresses the first that can be listened on is taken
+    /// Address to listen on: an IP address, or a name, of which the first usable address is taken
     #[arg(long, env = "HEDGEROW_HOST")]
     host: Option<String>,
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "HEDGEROW_PORT")]
     port: Option<String>,
-    /// What clients call the model
+    /// Model name that clients use
     #[arg(long, value_name = "NAME", env = "HEDGEROW_ALIAS")]
     alias: Option<String>,
     /// Other precisions of the model to serve: files after the flag, or with commas between them, each as FILE or
     /// FILE=QUALITY; without a quality, what `hedgerow evaluate` measured. Name the model before this flag
     #[arg(long, value_name = "FILES", value_delimiter = ',', env = "HEDGEROW_ALSO")]
     also: Vec<String>,
-    /// Deadline of requests that name none, in ms from arrival; 0: none
+    /// Default deadline of requests without one, in ms from arrival; 0: none
     #[arg(long, value_name = "MS", env = "HEDGEROW_DEFAULT_DEADLINE")]
     default_deadline: Option<String>,
-    /// What the link carries from the callers, in kbit/s; 0: not known
+    /// Capacity of the link from the callers, in kbit/s; 0: not known
     #[arg(long, value_name = "KBPS", env = "HEDGEROW_UPLINK_KBPS")]
     uplink_kbps: Option<String>,
 }
 
-/// How requests are chosen.
+/// Settings of the scheduler.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Planning")]
 pub(crate) struct PlanningArgs {
-    /// How batches are chosen: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
+    /// Scheduling policy: dftsp, exact, greedy, edf, fifo, static:SIZE, none:ACCELERATORS, brute-force
     #[arg(long, value_name = "NAME", env = "HEDGEROW_POLICY")]
     policy: Option<String>,
     /// When batches are planned: continuous or epoch
     #[arg(long, value_name = "NAME", env = "HEDGEROW_PROTOCOL")]
     protocol: Option<String>,
-    /// Requests that may wait at once
+    /// Maximum number of waiting requests
     #[arg(long, value_name = "N", env = "HEDGEROW_MAX_QUEUE")]
     max_queue: Option<String>,
-    /// Part added to every predicted time
+    /// Safety margin: fraction added to every predicted time
     #[arg(long, value_name = "FRACTION", env = "HEDGEROW_MARGIN")]
     margin: Option<String>,
-    /// Part of the answers that may be expected to be no longer than planned; 1 plans with `max_tokens`
+    /// Fraction of the answers expected to be no longer than planned; 1 plans with `max_tokens`
     #[arg(long, value_name = "FRACTION", env = "HEDGEROW_CONFIDENCE")]
     confidence: Option<String>,
-    /// Part of the node's time that is kept for requests without a deadline
+    /// Fraction of the node's time reserved for best-effort requests, those without a deadline
     #[arg(long, value_name = "FRACTION", env = "HEDGEROW_BEST_EFFORT_SHARE")]
     best_effort_share: Option<String>,
-    /// Memory for the weights and caches of all precisions, in GB: what does not fit is loaded when it is worth it;
+    /// Memory for the weights and caches of all precisions, in GB: precisions that do not fit are loaded on demand;
     /// 0: all stay in memory
     #[arg(long, value_name = "GB", env = "HEDGEROW_WEIGHTS_GB")]
     weights_gb: Option<String>,
-    /// What the link carries to the callers, in kbit/s; 0: answers are not paced
+    /// Capacity of the link to the callers, in kbit/s; 0: answers are not paced
     #[arg(long, value_name = "KBPS", env = "HEDGEROW_DOWNLINK_KBPS")]
     downlink_kbps: Option<String>,
 }
 
-/// How the engine is set up, which decides what is measured.
+/// Settings of the engine, which determine what a profile measures.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Engine")]
 pub(crate) struct EngineArgs {
-    /// Requests that run at once
+    /// Maximum number of requests that run at once
     #[arg(long, visible_alias = "np", value_name = "N", env = "HEDGEROW_PARALLEL")]
     parallel: Option<String>,
     /// Tokens of KV cache for all of them together; each may hold this divided by --parallel
     #[arg(short = 'c', long, value_name = "TOKENS", env = "HEDGEROW_CTX_SIZE")]
     ctx_size: Option<String>,
-    /// Ended requests kept for prompts that begin like theirs; 0: every prompt runs whole
+    /// Prefix caching: number of ended requests whose KV cache is retained; 0: every prompt is prefilled whole
     #[arg(long, value_name = "N", env = "HEDGEROW_RETAINED")]
     retained: Option<String>,
     /// Threads; 0: one for each fast physical core that affinity and CPU quota allow
     #[arg(short = 't', long, value_name = "N", env = "HEDGEROW_THREADS")]
     threads: Option<String>,
-    /// Most tokens of one pass through the model
+    /// Maximum tokens of one pass through the model
     #[arg(long, value_name = "TOKENS", env = "HEDGEROW_UBATCH_SIZE")]
     ubatch_size: Option<String>,
-    /// Most prompt tokens that one step prefills
+    /// Chunked prefill: maximum prompt tokens that one step prefills
     #[arg(long, value_name = "TOKENS", env = "HEDGEROW_PREFILL_CHUNK")]
     prefill_chunk: Option<String>,
     /// How the KV cache is stored: f16, q8_0 or q4_0
     #[arg(long, value_name = "TYPE", env = "HEDGEROW_KV_TYPE")]
     kv_type: Option<String>,
-    /// What computes: auto (the fast kernels if a check finds them right, else the plain ones), fast or plain
+    /// Kernels to use: auto (the fast ones if a correctness check passes, else the plain ones), fast or plain
     #[arg(long, value_name = "NAME", env = "HEDGEROW_KERNELS")]
     kernels: Option<String>,
     /// The variant of the CPU kernels, in a build that has several; else the one that suits the CPU best
@@ -114,7 +114,7 @@ pub(crate) struct EngineArgs {
     device: Option<String>,
 }
 
-/// What every command has that reads a configuration.
+/// Settings of every command that reads a configuration.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Configuration and log")]
 pub(crate) struct CommonArgs {
@@ -129,7 +129,7 @@ pub(crate) struct CommonArgs {
     log_format: Option<String>,
 }
 
-/// Which key each flag sets.
+/// The configuration key of each flag.
 pub(super) const KEYS: [(&str, &str, &str); 29] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),

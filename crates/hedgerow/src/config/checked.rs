@@ -12,7 +12,7 @@ use super::accelerators::{DeviceChoice, GpuLayers};
 use super::raw::RawConfig;
 use crate::hint::hinted;
 
-/// What the configuration asks for: `engine.kernels`.
+/// The requested kernels: `engine.kernels`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum KernelChoice {
     /// The fast ones if the check passes, the plain ones if not.
@@ -24,40 +24,40 @@ pub(crate) enum KernelChoice {
     Plain,
 }
 
-/// What the server runs by.
+/// The checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) server: ServerConfig,
     pub(crate) model: ModelConfig,
     pub(crate) engine: EngineConfig,
     pub(crate) settings: Settings,
-    /// Deadline of requests that name none, from arrival.
+    /// Default deadline of requests without one, from arrival.
     pub(crate) default_deadline: Option<Span>,
     pub(crate) link: LinkConfig,
     pub(crate) sampling: SamplingDefaults,
     pub(crate) log: LogConfig,
 }
 
-/// Where and how it listens.
+/// The settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ServerConfig {
     /// An IP address or a name.
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) max_body_bytes: usize,
-    /// The longest that a body may take to come.
+    /// Maximum time for a request body to arrive.
     pub(crate) body_timeout: Span,
     pub(crate) shutdown_grace: Span,
 }
 
-/// What it serves.
+/// The settings of the served model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ModelConfig {
     pub(crate) name: String,
-    /// What clients call it, if not by its own name.
+    /// The model name that clients use, if not the model's own.
     pub(crate) alias: Option<String>,
     pub(crate) quality: Quality,
-    /// Other precisions of it.
+    /// Other precisions of the model to serve.
     pub(crate) also: Vec<AlsoServed>,
     /// Memory for weights; `None`: all precisions stay in memory.
     pub(crate) weights_limit: Option<Bytes>,
@@ -68,17 +68,17 @@ pub(crate) struct ModelConfig {
 pub(crate) struct AlsoServed {
     /// As [`ModelConfig::name`].
     pub(crate) name: String,
-    /// `None`: what was measured.
+    /// `None`: the measured quality.
     pub(crate) quality: Option<Quality>,
 }
 
-/// How the engine is set up.
+/// The settings of the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EngineConfig {
     pub(crate) parallel: u32,
-    /// Tokens one request may hold.
+    /// Maximum tokens of one request.
     pub(crate) context: Tokens,
-    /// Ended requests whose tokens are kept for prompts that begin alike.
+    /// Prefix caching: number of ended requests whose KV cache is retained.
     pub(crate) retained: u32,
     /// `None`: as many as [`crate::host::Cpus::threads`] says.
     pub(crate) threads: Option<u32>,
@@ -92,21 +92,21 @@ pub(crate) struct EngineConfig {
     pub(crate) cpu_variant: Option<String>,
 }
 
-/// What the link to the callers carries, as far as it is to be looked after.
+/// The capacity of the link to the callers, as far as it is managed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LinkConfig {
     /// `None`: answers are not paced.
     pub(crate) wire: Option<Wire>,
     /// `None`: not known.
     pub(crate) uplink: Option<BitsPerSecond>,
-    /// What a streamed token is taken to be until some were measured.
+    /// Assumed bytes of a streamed token until measured.
     pub(crate) bytes_per_token: f64,
 }
 
-/// What a request gets that does not say otherwise.
+/// The default sampling parameters of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SamplingDefaults {
-    /// `None`: as many as the context has room for.
+    /// `None`: as many as fit the context.
     pub(crate) max_tokens: Option<Tokens>,
     pub(crate) temperature: f32,
     pub(crate) top_k: u32,
@@ -118,25 +118,25 @@ pub(crate) struct SamplingDefaults {
     pub(crate) penalty_window: u32,
 }
 
-/// How it logs.
+/// The settings of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogConfig {
     pub(crate) filter: String,
     pub(crate) format: LogFormat,
 }
 
-/// What a line of the log looks like.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     Text,
     Json,
 }
 
-/// Says where a key's value came from.
+/// Returns the source of a key's value, for error messages.
 type SourceOf<'a> = &'a dyn Fn(&str, &str) -> String;
 
 impl Config {
-    /// Checks every value against its limits.
+    /// Checks every value and converts it to SI units.
     pub(super) fn check(raw: &RawConfig, source_of: SourceOf<'_>) -> anyhow::Result<Self> {
         let check = Check { source_of };
         let (server, model, engine) = (&raw.server, &raw.model, &raw.engine);
@@ -236,9 +236,9 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// An address or a name; whether the name is known is found out when it is listened on.
+    /// Checks an address or a name; the name is resolved later, when the server starts to listen.
     fn host(&self, host: &str) -> anyhow::Result<String> {
-        // As URLs have an IPv6 address.
+        // An IPv6 address in brackets, as in a URL.
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let is_usual = |letter: char| letter.is_ascii_alphanumeric() || ".-_:%".contains(letter);
         if bare.is_empty() || !bare.chars().all(is_usual) {
@@ -290,7 +290,7 @@ impl Check<'_> {
         Ok(Settings {
             protocol: match text(&planning.protocol).as_str() {
                 "continuous" => Protocol::Continuous,
-                // A wired node needs no time for the air: the whole epoch is for computing.
+                // A wired node needs no time for radio transmission: the compute slot is the whole epoch.
                 "epoch" => Protocol::Epoch { length, compute_slot: length },
                 other => {
                     return Err(self.wrong("planning", "protocol", other, "must be continuous or epoch"));

@@ -1,4 +1,4 @@
-//! The layers, laid over each other; each value remembers where it came from.
+//! Merges the configuration layers; each value is stored with its source.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::hint::hinted;
 /// `config/default.toml`: every key, with its default.
 const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 
-/// A configuration and, for each `section.key`, its value and where that came from.
+/// A configuration and, for each `section.key`, its value and source.
 #[derive(Debug)]
 pub(crate) struct Layered {
-    /// What is in force.
+    /// The effective configuration.
     pub(crate) config: Config,
     /// The configuration file that was read.
     pub(crate) file: Option<PathBuf>,
@@ -31,8 +31,8 @@ pub(crate) struct Layered {
 ///
 /// # Errors
 ///
-/// When a file cannot be read, has a key that does not exist or a value that cannot be; the message
-/// names the key, the value and where it came from.
+/// When a file cannot be read, or has an unknown key or an invalid value; the message names the key, the value and
+/// its source.
 pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<Layered> {
     let mut values = BTreeMap::new();
     let defaults: Table = toml::from_str(DEFAULTS).context("reading the embedded config/default.toml")?;
@@ -60,7 +60,7 @@ pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<
     Ok(Layered { config, file, values })
 }
 
-/// The file that is read when none is named, if it is there.
+/// The default configuration file, if it exists.
 fn usual_file() -> Option<PathBuf> {
     let of_user = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
@@ -70,7 +70,7 @@ fn usual_file() -> Option<PathBuf> {
     of_user.into_iter().chain([of_system]).find(|path| path.is_file())
 }
 
-/// Parses a file by itself first, so that a mistake is shown with its line.
+/// Parses a file separately first, so that an error is reported with its line.
 fn parse_file(text: &str, path: &Path) -> anyhow::Result<Table> {
     let wrong = |error: toml::de::Error| {
         let message = error.to_string();
@@ -92,11 +92,11 @@ fn lay(values: &mut BTreeMap<(String, String), (Value, String)>, table: Table, s
     }
 }
 
-/// What a flag or its environment variable says.
+/// The value of a flag or its environment variable, and its source.
 fn said(matches: &ArgMatches, flag: &str) -> Option<(String, String)> {
-    // A verb without this flag (`demo` has no model of its own) simply does not say it.
+    // A command without this flag (`demo` has no model of its own) gives no value.
     let source = matches.try_contains_id(flag).ok().and_then(|_| matches.value_source(flag))?;
-    // Of a list all values, as the file would have them.
+    // All values of a list, joined with commas as in the file.
     let values: Vec<_> = matches.get_raw(flag)?.map(|value| value.to_string_lossy()).collect();
     let value = values.join(",");
     match source {
@@ -106,7 +106,7 @@ fn said(matches: &ArgMatches, flag: &str) -> Option<(String, String)> {
     }
 }
 
-/// Reads a flag's text as the type its key has.
+/// Parses a flag's text as the type of its key.
 fn like(default: &Value, text: &str, source: &str) -> anyhow::Result<Value> {
     let value = match default {
         Value::Integer(_) => text.parse().ok().map(Value::Integer),

@@ -1,7 +1,7 @@
-//! What the operator says: flag > environment > file > `config/default.toml`.
+//! The operator's configuration, by precedence: flag > environment > file > `config/default.toml`.
 //!
-//! There are no defaults in code: the file of defaults is embedded and read like any other layer. The
-//! rest of the program sees only [`Config`], checked and in SI units.
+//! There are no defaults in code: the file of defaults is embedded and read like any other layer. The rest of the
+//! program uses only [`Config`], checked and in SI units.
 
 mod accelerators;
 mod args;

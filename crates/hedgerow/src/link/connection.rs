@@ -1,4 +1,4 @@
-//! Connections that count what they send and can be told how fast.
+//! Connections that count the bytes sent and support a pacing rate.
 
 use std::io::{IoSlice, Result};
 use std::net::SocketAddr;
@@ -16,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::pacing::{self, UNLIMITED};
 
-/// Where connections come in.
+/// A listener that accepts paced connections.
 pub(crate) struct PacedListener {
     listener: TcpListener,
     sent_bytes: Counter,
 }
 
 impl PacedListener {
-    /// A door whose connections count what they send in `sent_bytes`.
+    /// Creates a listener whose connections count the bytes sent in `sent_bytes`.
     pub(crate) fn new(listener: TcpListener, sent_bytes: Counter) -> Self {
         Self { listener, sent_bytes }
     }
@@ -35,7 +35,7 @@ impl Listener for PacedListener {
 
     async fn accept(&mut self) -> (Stream, SocketAddr) {
         let (socket, address) = Listener::accept(&mut self.listener).await;
-        // A token is a small packet that must not wait for the next one.
+        // A token is a small packet that must not be delayed by Nagle's algorithm.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
@@ -48,21 +48,21 @@ impl Listener for PacedListener {
     }
 }
 
-/// A handler's hold on the connection that its request came by.
+/// A handler's handle to the connection of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    /// Bytes a second.
+    /// The requested pacing rate in bytes per second.
     wanted: Arc<AtomicU32>,
 }
 
 impl Connection {
-    /// What is written from now on goes no faster than this.
+    /// Limits the rate of later writes.
     pub(crate) fn pace(&self, rate: BitsPerSecond) {
-        // `as` saturates at the rate that means none. At 0 nothing would ever be sent.
+        // `as` saturates at `u32::MAX`, which means no limit. At 0 nothing would ever be sent.
         self.wanted.store(((rate.get() / 8.0).ceil() as u32).max(1), Ordering::Relaxed);
     }
 
-    /// What is written from now on goes as fast as the network takes it.
+    /// Removes the rate limit for later writes.
     pub(crate) fn unpace(&self) {
         self.wanted.store(UNLIMITED, Ordering::Relaxed);
     }
@@ -74,8 +74,8 @@ impl Connected<IncomingStream<'_, PacedListener>> for Connection {
     }
 }
 
-/// A connection as hyper sees it. It sets its socket's rate itself, just before it writes: so no handler
-/// holds a descriptor that may have become somebody else's.
+/// A connection as hyper sees it. It sets its socket's pacing rate itself, just before a write, so that no handler
+/// holds a file descriptor that may have been reused for another connection.
 pub(crate) struct Stream {
     socket: TcpStream,
     connection: Connection,
@@ -149,7 +149,7 @@ mod tests {
     const BODY_BYTES: usize = 512 * 1024;
     const A_MINUTE: Duration = Duration::from_secs(60);
 
-    /// Serves `/paced` at 512 kbit/s and `/free` unpaced, with large bodies; where, and what was sent.
+    /// Serves `/paced` at 512 kbit/s and `/free` unpaced, with large bodies; returns the address and byte counter.
     async fn serve() -> (SocketAddr, Counter) {
         let body = || vec![b'a'; BODY_BYTES];
         let paced = move |ConnectInfo(connection): ConnectInfo<Connection>| async move {
@@ -174,7 +174,7 @@ mod tests {
         write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
     }
 
-    /// How many bytes come until so many are there or the time is over.
+    /// Reads until the given number of bytes or the timeout is reached; returns the number of bytes read.
     fn read(stream: &mut std::net::TcpStream, bytes: usize, within: Duration) -> usize {
         let until = Instant::now() + within;
         let mut buffer = vec![0; 64 * 1024];
@@ -195,14 +195,14 @@ mod tests {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (address, sent) = runtime.block_on(serve());
         let mut stream = std::net::TcpStream::connect(address).unwrap();
-        // Linux lets the first ten packets of a connection go as they are, and here each holds 64 kB.
+        // Linux does not pace the first ten packets of a connection, and here each holds 64 kB.
         for _ in 0..2 {
             ask(&mut stream, "/free");
             read(&mut stream, BODY_BYTES, A_MINUTE);
         }
         let began = Instant::now();
         ask(&mut stream, "/paced");
-        // 64,000 bytes a second, in packets of about as many.
+        // 64,000 bytes per second, in packets of about the same size.
         let soon = read(&mut stream, BODY_BYTES, Duration::from_secs(1));
         assert!(soon < BODY_BYTES / 2, "{soon} bytes in {:?}", began.elapsed());
         let rest = read(&mut stream, BODY_BYTES - soon, A_MINUTE);
@@ -212,7 +212,7 @@ mod tests {
         ask(&mut stream, "/free");
         let free = read(&mut stream, BODY_BYTES, A_MINUTE);
         assert!(free >= BODY_BYTES && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-        // What has come may not be counted yet: that happens after it was written.
+        // Received bytes may not be counted yet, because the counter is updated after the write.
         let until = Instant::now() + A_MINUTE;
         while sent.get() < 4 * BODY_BYTES as u64 && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! The link to the callers: what comes and goes over each connection, how fast it may go, and what was
-//! learnt of both.
+//! The link to the callers: counts and paces the bytes of each connection, and estimates the uplink rate and the
+//! bytes per token.
 
 mod connection;
 mod pacing;

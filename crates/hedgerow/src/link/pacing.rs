@@ -1,14 +1,13 @@
-//! How fast the kernel sends what is written to a socket: `SO_MAX_PACING_RATE`, which needs no privilege
-//! and no queueing discipline.
+//! Socket pacing by the kernel: `SO_MAX_PACING_RATE`, which needs no privilege and no queueing discipline.
 
 use std::sync::Once;
 
 use tokio::net::TcpStream;
 
-/// As fast as the network takes it.
+/// No rate limit.
 pub(super) const UNLIMITED: u32 = u32::MAX;
 
-/// Sets a socket's rate in bytes a second. A kernel that refuses is told of once, and sends unpaced.
+/// Sets a socket's pacing rate in bytes per second. If the kernel refuses, logs once and leaves the socket unpaced.
 pub(super) fn set(socket: &TcpStream, bytes_per_s: u32) {
     static REFUSED: Once = Once::new();
     if let Err(error) = option::set(socket, bytes_per_s) {
@@ -28,7 +27,7 @@ mod option {
     #[derive(Clone, Copy)]
     struct MaxPacingRate;
 
-    // 32 bits, which every kernel takes: to those before 4.20 and on 32-bit machines it is the only size.
+    // 32 bits, which every kernel accepts: before 4.20 and on 32-bit machines it is the only size.
     nix::setsockopt_impl!(MaxPacingRate, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, u32, SetStruct<'_, u32>);
 
     pub(super) fn set(socket: &TcpStream, bytes_per_s: u32) -> std::io::Result<()> {

@@ -1,4 +1,4 @@
-//! How large answers are: what a token of output is on the wire, learnt from answers that were given.
+//! Estimates answer sizes: the mean bytes per output token on the wire, measured on completed answers.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,27 +6,27 @@ use hedgerow_core::allocator::Payload;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, BitsPerSecond, Tokens};
 
-/// Before the first token: the answer's head and, in a stream, who speaks.
+/// Bytes before the first token: the HTTP head and, in a stream, the chunk with the role.
 const HEAD_BYTES: f64 = 640.0;
-/// After the last token: why it ended, the usage, `[DONE]`.
+/// Bytes after the last token: the finish reason, the usage, `[DONE]`.
 const END_BYTES: f64 = 640.0;
-/// A token of an answer that is sent whole is text alone; so much until measured.
+/// Assumed bytes per token of an answer sent whole, which is plain text, until measured.
 const TEXT_BYTES: f64 = 8.0;
-/// As many tokens as the assumed size counts for, before it is outweighed by measured ones.
+/// Weight of the assumed size, in tokens, against measured sizes.
 const ASSUMED_TOKENS: f64 = 256.0;
-/// What is left of an answer's weight after each later one.
+/// Exponential smoothing: factor on the weight of all earlier answers at each new answer.
 const DECAY: f64 = 0.95;
 
-/// How an answer is sent.
+/// The form in which an answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Each token by itself, as a server-sent event.
+    /// One server-sent event per token.
     Streamed,
-    /// In one piece when it is complete.
+    /// One response when the answer is complete.
     Whole,
 }
 
-/// Mean bytes of a token in either form.
+/// Estimates the mean bytes per token in either form.
 #[derive(Debug)]
 pub(crate) struct TokenSizeEstimator {
     streamed: Mutex<Mean>,
@@ -40,27 +40,27 @@ struct Mean {
 }
 
 impl TokenSizeEstimator {
-    /// Nothing measured yet: a streamed token is assumed to be this large.
+    /// Creates an estimator without measurements that assumes this size of a streamed token.
     pub(crate) fn assume(streamed_bytes_per_token: f64) -> Self {
         let mean = |bytes| Mutex::new(Mean { bytes: bytes * ASSUMED_TOKENS, tokens: ASSUMED_TOKENS });
         Self { streamed: mean(streamed_bytes_per_token), whole: mean(TEXT_BYTES) }
     }
 
-    /// Notes an answer: the bytes of its tokens, and how many those were.
+    /// Records an answer: the bytes and the number of its tokens.
     pub(crate) fn note(&self, form: Form, bytes: usize, tokens: Tokens) {
         let mut mean = self.mean(form).lock().unwrap_or_else(PoisonError::into_inner);
         mean.bytes = DECAY * mean.bytes + bytes as f64;
         mean.tokens = DECAY * mean.tokens + f64::from(tokens.0);
     }
 
-    /// Mean bytes of a token.
+    /// Mean bytes per token.
     pub(crate) fn bytes_per_token(&self, form: Form) -> f64 {
         let mean = self.mean(form).lock().unwrap_or_else(PoisonError::into_inner);
         mean.bytes / mean.tokens
     }
 
-    /// An answer of so many tokens, the last of which comes at least `decoding` after the first, and each at
-    /// most `tpot` after the one before, if that was asked.
+    /// The payload of an answer of `tokens` tokens whose last token is produced at least `decoding` after the first.
+    /// `tpot` is the TPOT target, if the request has one.
     pub(crate) fn payload(&self, form: Form, tokens: Tokens, decoding: Span, tpot: Option<Span>) -> Payload {
         let each = self.bytes_per_token(form);
         let bits = |bytes: f64| Bits::new(8.0 * bytes);
@@ -77,10 +77,10 @@ impl TokenSizeEstimator {
         }
     }
 
-    /// The longest answer in so much.
+    /// Length of the longest answer that fits in `room`.
     pub(crate) fn tokens_in(&self, form: Form, room: Bits) -> Tokens {
         let for_tokens = room.get() / 8.0 - HEAD_BYTES - END_BYTES;
-        // `as` turns what is negative into no tokens.
+        // `as` saturates a negative value at 0 tokens.
         Tokens((for_tokens / self.bytes_per_token(form)) as u32)
     }
 

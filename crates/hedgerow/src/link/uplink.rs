@@ -1,4 +1,4 @@
-//! What comes in: how large request bodies are, how long they take and how fast that makes the uplink.
+//! Estimates the uplink rate from the size and duration of request body uploads.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,13 +7,14 @@ use hedgerow_core::units::BitsPerSecond;
 
 use crate::clock::Clock;
 
-/// What is left of an upload's weight after each later one.
+/// Exponential smoothing: factor on the weight of all earlier uploads at each new upload.
 const DECAY: f64 = 0.95;
 
-/// Measures the uplink by the bodies of all callers together.
+/// Measures the uplink rate over the request bodies of all callers together.
 ///
-/// A body's first part often comes with its head and says nothing about the rate. So what counts is what
-/// comes after the first part of some body and before its last, and the time in which there is such a body.
+/// A body's first part often arrives with the HTTP head and carries no information about the rate. The estimate is
+/// therefore the bytes after each body's first part, divided by the time in which at least one body is between its
+/// first and its last part.
 #[derive(Debug)]
 pub(crate) struct Uplink {
     clock: Clock,
@@ -22,25 +23,25 @@ pub(crate) struct Uplink {
 
 #[derive(Debug)]
 struct State {
-    /// The busy time is counted up to here.
+    /// The instant up to which busy time is counted.
     counted_until: Instant,
     bytes: f64,
     busy_s: f64,
 }
 
 impl Uplink {
-    /// Nothing measured yet.
+    /// Creates an estimator without measurements.
     pub(crate) fn new(clock: Clock) -> Self {
         let state = State { counted_until: clock.now(), bytes: 0.0, busy_s: 0.0 };
         Self { clock, state: Mutex::new(state) }
     }
 
-    /// A body begins to come. It has ended when what this returns is dropped.
+    /// Starts the measurement of one body's upload, which ends when the returned value is dropped.
     pub(crate) fn begin(&self) -> Upload<'_> {
         Upload { uplink: self, first: None, came_in_parts: false, bytes: 0 }
     }
 
-    /// The rate at which bodies come in while some do; `None` until one came in parts.
+    /// The measured rate while uploads are in progress; `None` until a body has arrived in several parts.
     pub(crate) fn rate(&self) -> Option<BitsPerSecond> {
         let state = self.lock();
         (state.busy_s > 0.0).then(|| BitsPerSecond::new(8.0 * state.bytes / state.busy_s))
@@ -52,26 +53,26 @@ impl Uplink {
 }
 
 impl State {
-    /// Counts the time since `since` as busy, as far as it is not counted yet.
+    /// Adds the time from `since` to `now` to the busy time, without counting any time twice.
     fn count_busy(&mut self, since: Instant, now: Instant) {
         self.busy_s += now.since(self.counted_until.max(since)).as_seconds();
         self.counted_until = self.counted_until.max(now);
     }
 }
 
-/// One body on its way.
+/// One body upload in progress.
 #[derive(Debug)]
 pub(crate) struct Upload<'a> {
     uplink: &'a Uplink,
-    /// When its first part was here.
+    /// When the first part arrived.
     first: Option<Instant>,
-    /// Whether a second part was.
+    /// Whether a second part arrived.
     came_in_parts: bool,
     bytes: usize,
 }
 
 impl Upload<'_> {
-    /// A part of it is here.
+    /// Records the arrival of a part.
     pub(crate) fn part(&mut self, bytes: usize) {
         let now = self.uplink.clock.now();
         self.bytes += bytes;
@@ -85,7 +86,7 @@ impl Upload<'_> {
         self.came_in_parts = true;
     }
 
-    /// What is here of it.
+    /// Bytes received so far.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

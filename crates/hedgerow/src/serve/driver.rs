@@ -1,5 +1,5 @@
-//! The driver of the core's pipeline in wall time: one thread that turns arrivals, cancellations and the
-//! engine's reports into events, and orders into deeds.
+//! The driver that runs the core's pipeline in wall time: one thread that turns arrivals, cancellations and engine
+//! reports into pipeline events, and carries out the pipeline's orders.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Add;
@@ -27,37 +27,37 @@ use super::recorder::Recorder;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// What happens to the node.
+/// A message to the driver thread.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A request has arrived.
     Submit(Box<Submission>),
-    /// Its caller went away.
+    /// The caller disconnected.
     Cancel(RequestId),
     /// The engine could not open a request.
     OpenFailed { request: RequestId, error: EngineError },
-    /// The engine has run a step, or could not.
+    /// The engine ran a step or failed to.
     StepEnded(Result<StepReport, EngineError>),
-    /// The engine has loaded a precision, or could not.
+    /// The engine loaded a precision or failed to.
     Loaded { precision: PrecisionIndex, is_there: bool },
-    /// The node is to shut down.
+    /// Shut the node down by the given time.
     Drain { by: Instant },
-    /// Somebody asks how a request stands.
+    /// Query the status of a request.
     Explain { request: RequestId, answer: oneshot::Sender<Option<RequestStatus>> },
-    /// Asks for an answer, to show that decisions are still made.
+    /// Liveness check: the driver replies to show that it still processes commands.
     Ping { answer: oneshot::Sender<()> },
 }
 
-/// How a request stands, or how it ended.
+/// The status of a live request, or the record of an ended one.
 #[derive(Clone, Debug)]
 pub(crate) enum RequestStatus {
-    /// It has not ended.
+    /// The request has not ended.
     Live { status: LiveStatus, now: Instant },
-    /// It has ended.
+    /// The request has ended.
     Ended(Box<Record>),
 }
 
-/// So many ended requests can be asked about.
+/// Number of ended requests whose status can still be queried.
 const REMEMBERED: usize = 1_000;
 
 /// A request on its way into the pipeline.
@@ -65,47 +65,47 @@ const REMEMBERED: usize = 1_000;
 pub(crate) struct Submission {
     pub(crate) request: Request,
     pub(crate) work: GenerationTask,
-    /// Where its story is told.
+    /// The channel that receives the request's updates.
     pub(crate) updates: UnboundedSender<Update>,
-    /// Its place in the queue, reserved before its body was read; given back when it starts or ends.
+    /// The queue slot, reserved before the body was read; released when the request starts or ends.
     pub(crate) place: OwnedSemaphorePermit,
 }
 
-/// One request's story, as its caller hears it.
+/// One event in a request's response stream.
 #[derive(Debug)]
 pub(crate) enum Update {
-    /// It was chosen: from here on it is promised.
+    /// The request was scheduled; from here on it is admitted.
     Started {
-        /// How fast its answer is to be sent; `None` where the downlink is not managed.
+        /// The rate at which to send the answer; `None` where the downlink is not managed.
         rate: Option<BitsPerSecond>,
     },
     /// One more token; its text may be empty.
     Token(String),
-    /// It has ended; nothing follows.
+    /// The request has ended; no update follows.
     Ended(Box<Record>),
 }
 
-/// The driver's state: the pipeline, and what the core must not know about requests.
+/// The driver's state: the pipeline, and the per-request data that the core does not handle.
 pub(crate) struct Driver {
     pub(crate) pipeline: Pipeline,
     pub(crate) clock: Clock,
     pub(crate) engine: Sender<EngineCommand>,
-    /// What the engine holds, to be claimed before it is planned with.
+    /// The engine's prefix cache; a cached prefix is claimed before the scheduler plans with it.
     prefixes: SharedPrefixes,
     pub(crate) metrics: Arc<Metrics>,
     recorder: Recorder,
     waiting: BTreeMap<RequestId, (GenerationTask, OwnedSemaphorePermit)>,
     readers: BTreeMap<RequestId, Reader>,
     wake: Option<Instant>,
-    /// The latest requests that ended, for those who ask about them.
+    /// Records of the most recently ended requests, for status queries.
     ended: VecDeque<Record>,
 }
 
 struct Reader {
     updates: UnboundedSender<Update>,
-    /// Whether its prompt was looked for in what the engine holds.
+    /// Whether the prompt was looked up in the prefix cache.
     is_looked_up: bool,
-    /// When its latest token came.
+    /// When the latest token was produced.
     last_token: Option<Instant>,
 }
 
@@ -133,7 +133,7 @@ impl Driver {
         }
     }
 
-    /// Runs until nobody can send a command any more, or until a shutdown has left the node idle.
+    /// Runs until all command senders are dropped, or until a shutdown has drained the node.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         let mut is_draining = false;
         while !(is_draining && self.pipeline.is_idle()) {
@@ -166,14 +166,14 @@ impl Driver {
         }
     }
 
-    /// What a command means to the pipeline; nothing if it only asks.
+    /// Converts a command to a pipeline event; `None` for a query.
     fn event_of(&mut self, command: Command) -> Option<Event> {
         Some(match command {
             Command::Submit(submission) => {
                 let Submission { mut request, work, updates, place } = *submission;
                 let is_looked_up = work.cache_prompt && self.prefixes().is_enabled();
-                // What one precision has computed is nothing to another, and which one it will run at is not known
-                // yet: with several nothing is promised, and the engine uses what it finds.
+                // A KV cache computed at one precision cannot be reused at another, and the request's precision is
+                // not known yet. With several precisions, no prefix is claimed here; the engine uses what it finds.
                 if is_looked_up && self.pipeline.node().precisions.len() == 1 {
                     request.cached = self.prefixes().claim(request.id, &work.prompt);
                 }
@@ -198,12 +198,12 @@ impl Driver {
             }
             Command::Drain { by } => Event::Drain { by },
             Command::Explain { request, answer } => {
-                // Whoever asked may have gone.
+                // The receiver may have been dropped.
                 let _ = answer.send(self.explain(request));
                 return None;
             }
             Command::Ping { answer } => {
-                // The sender of the question may have stopped waiting.
+                // The receiver may have been dropped.
                 let _ = answer.send(());
                 return None;
             }
@@ -221,7 +221,7 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = self.clock.now();
-        // First, so that also an event at which the pipeline panics can be replayed.
+        // Record first, so that an event that makes the pipeline panic can be replayed.
         self.recorder.told(now, &event);
         let orders = self.pipeline.on_event(now, event);
         self.metrics.planning(self.clock.now().since(now));
@@ -248,7 +248,7 @@ impl Driver {
                 let Some(reader) = self.readers.get(&id) else { return };
                 let wire = self.pipeline.node().wire.as_ref();
                 let rate = wire.map(|wire| wire.rate_of(running.grant.downlink));
-                // A reader who is gone has cancelled, which will be heard of in a moment.
+                // If the receiver was dropped, the cancellation is already in the command queue.
                 let _ = reader.updates.send(Update::Started { rate });
                 let updates = reader.updates.clone();
                 let precision = running.precision;
@@ -278,7 +278,7 @@ impl Driver {
     fn end(&mut self, now: Instant, record: Record) {
         self.recorder.ended(now, &record);
         self.waiting.remove(&record.request.id);
-        // The engine has settled its claim if it began.
+        // If the request started, the engine has already settled the claim on its cached prefix.
         self.prefixes().release(record.request.id);
         self.metrics.request(&record);
         tracing::info!(
@@ -320,12 +320,12 @@ impl Driver {
     }
 
     fn prefixes(&self) -> MutexGuard<'_, PrefixIndex> {
-        // The engine's thread reports its own panic; the index is whole after it.
+        // The engine thread reports its own panic; the index is consistent after it.
         self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_engine(&self, command: EngineCommand) {
-        // The engine's thread ends only after this one; if it died, its panic has been reported.
+        // The engine thread ends only after this one; if it panicked, that has been reported.
         let _ = self.engine.send(command);
     }
 }
@@ -333,6 +333,6 @@ impl Driver {
 enum Next {
     Command(Command),
     Wake,
-    /// Nobody can send commands any more.
+    /// All command senders are dropped.
     Gone,
 }

@@ -1,6 +1,6 @@
-//! The thread that runs the engine, and nothing else.
+//! The thread that runs the engine and does nothing else.
 //!
-//! Tokens go from here straight to whoever waits for them; only counts go back to the driver.
+//! It sends tokens directly to each request's update channel; only step reports with counts go to the driver.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
@@ -14,27 +14,27 @@ use super::driver::{Command, Update};
 use super::engines::Engines;
 use crate::metrics::KvGauge;
 
-/// What the driver asks of the engine, in order.
+/// A command from the driver to the engine; the engine executes them in order.
 #[derive(Debug)]
 pub(crate) enum EngineCommand {
-    /// Open a request at a precision; its tokens go to `updates`.
+    /// Open a request at a precision and send its tokens to `updates`.
     Open {
         request: RequestId,
         precision: PrecisionIndex,
         work: GenerationTask,
         updates: UnboundedSender<Update>,
     },
-    /// Close it.
+    /// Close a request.
     Close(RequestId),
     /// Run a step and report it.
     Step(Step),
     /// Load a precision and report it.
     Load(PrecisionIndex),
-    /// Drop one.
+    /// Unload a precision.
     Unload(PrecisionIndex),
 }
 
-/// Serves commands until the driver is gone. `kv_tokens` shows the cache's use after each.
+/// Executes commands until the driver's channel closes; updates `kv_tokens` with the KV cache use after each one.
 pub(crate) fn run(
     engines: &mut Engines,
     commands: &Receiver<EngineCommand>,
@@ -78,14 +78,14 @@ pub(crate) fn run(
     }
 }
 
-/// Who reads each open request's tokens.
+/// The update channel of each open request.
 #[derive(Default)]
 struct Readers(BTreeMap<RequestId, UnboundedSender<Update>>);
 
 impl TokenSink for Readers {
     fn token(&mut self, emission: Emission<'_>) {
         if let Some(updates) = self.0.get(&emission.request) {
-            // A reader who is gone has cancelled; the driver will say so.
+            // If the receiver was dropped, the request is cancelled; the driver will close it.
             let _ = updates.send(Update::Token(emission.text.to_owned()));
         }
         if emission.end.is_some() {

@@ -1,4 +1,4 @@
-//! The engines of a node that holds several precisions: one each, and every request in one of them.
+//! The engines of a node with several precisions: one engine per precision; each request runs in one of them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,11 +27,11 @@ self_cell!(
 /// One precision: its file, and its engine while it is in memory.
 struct Seat {
     path: PathBuf,
-    /// Where its offloaded layers are, and go again.
+    /// The devices that hold the offloaded layers, now and after a reload.
     devices: Vec<Device>,
-    /// How it was loaded at the start, and will be again.
+    /// The options of the first load, reused for a reload.
     load: LoadOptions,
-    /// What the file was at the start, if it may be loaded again: its speed and quality are that one's.
+    /// The file's fingerprint at the start, if it may be reloaded: speed and quality are known for that file only.
     fingerprint: Option<String>,
     engine: Option<Seated>,
 }
@@ -40,12 +40,12 @@ struct Seat {
 pub(crate) struct Engines {
     seats: Vec<Seat>,
     options: EngineOptions,
-    /// Who is open, and where.
+    /// The precision of each open request.
     open: BTreeMap<RequestId, PrecisionIndex>,
 }
 
 impl Engines {
-    /// No engine yet, each to be made with these options.
+    /// Creates an empty set; each engine will be created with these options.
     pub(crate) fn new(options: EngineOptions) -> Self {
         Self { seats: Vec::new(), options, open: BTreeMap::new() }
     }
@@ -54,7 +54,7 @@ impl Engines {
     ///
     /// # Errors
     ///
-    /// When its cache does not fit the memory.
+    /// When the KV cache does not fit the memory.
     pub(crate) fn add(&mut self, path: PathBuf, model: Arc<LlamaModel>) -> anyhow::Result<PrecisionIndex> {
         let (devices, load) = (model.devices().to_vec(), model.load_options());
         let engine = Some(self.seat(model)?);
@@ -62,11 +62,11 @@ impl Engines {
         Ok(PrecisionIndex(self.seats.len() - 1))
     }
 
-    /// Notes what a precision's file is now: another one will not be loaded in its place.
+    /// Stores the fingerprint of a precision's file, so that a changed file is rejected on reload.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub(crate) fn note_file(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
         let seat = &mut self.seats[precision.0];
         seat.fingerprint = Some(fingerprint(&seat.path)?);
@@ -82,7 +82,7 @@ impl Engines {
     ///
     /// # Errors
     ///
-    /// When the file is not as it was, or the memory does not suffice.
+    /// When the file has changed since the start, or memory is insufficient.
     pub(crate) fn load(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
         let Seat { path, devices, load, fingerprint: known, .. } = &self.seats[precision.0];
         if Some(fingerprint(path)?) != *known {
@@ -98,16 +98,16 @@ impl Engines {
         Ok(())
     }
 
-    /// Drops a precision's weights and cache.
+    /// Frees a precision's weights and KV cache.
     pub(crate) fn unload(&mut self, precision: PrecisionIndex) {
         self.seats[precision.0].engine = None;
     }
 
-    /// Gives one engine to whoever measures it.
+    /// Runs `work` on the engine of one precision, to measure it.
     ///
     /// # Errors
     ///
-    /// What `work` says.
+    /// When the precision is not in memory, and the errors of `work`.
     pub(crate) fn with<T>(
         &mut self,
         precision: PrecisionIndex,
@@ -118,13 +118,13 @@ impl Engines {
         seated.with_dependent_mut(|_, engine| work(engine))
     }
 
-    /// What each of them can hold; they are all alike.
+    /// The limits of each engine; they are the same for all.
     pub(crate) fn limits(&self) -> EngineLimits {
         let limits = |seat: &Seat| Some(seat.engine.as_ref()?.with_dependent(|_, engine| engine.limits()));
         self.seats.iter().find_map(limits).expect("a node starts with an engine")
     }
 
-    /// What the first of them keeps of ended requests.
+    /// The prefix cache of the first engine in memory.
     pub(crate) fn prefixes(&self) -> SharedPrefixes {
         let prefixes =
             |seat: &Seat| Some(seat.engine.as_ref()?.with_dependent(|_, engine| engine.prefixes()));
@@ -172,7 +172,7 @@ impl Engines {
         }
     }
 
-    /// Tokens held in all caches.
+    /// Tokens in the KV caches of all engines.
     pub(crate) fn kv_used(&self) -> Tokens {
         let engines = self.seats.iter().filter_map(|seat| seat.engine.as_ref());
         engines.map(|seated| seated.with_dependent(|_, engine| engine.kv_used())).sum()

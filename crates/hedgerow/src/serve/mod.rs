@@ -1,7 +1,7 @@
-//! The node in wall time: a thread for decisions, a thread for the engine, and the way in and out.
+//! The node in wall time: a driver thread that decides, an engine thread, and the channels to and from them.
 //!
-//! [`start`] builds it from the loaded precisions of a model; the HTTP side hands requests to [`Node::submit`] and hears
-//! their response streams from a [`RequestHandle`].
+//! [`start`] builds it from the loaded precisions of a model. The HTTP side passes requests to [`Node::submit`] and
+//! receives their updates from a [`RequestHandle`].
 
 mod driver;
 mod engine_thread;
@@ -56,28 +56,28 @@ pub(crate) struct Node {
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// A recording to make.
+/// A new recording to write.
 pub(crate) struct NewRecording {
-    /// Where to.
+    /// The file to write to.
     pub(crate) file: File,
-    /// What the model is called.
+    /// The model's name.
     pub(crate) model: String,
 }
 
-/// Where a node has its step times from.
+/// The source of a node's step times.
 #[derive(Debug)]
 pub(crate) enum Speed {
-    /// They are known.
+    /// A known cost model.
     Known(Box<MeasuredCost>),
-    /// From a profile: the saved one, or one that is measured now.
+    /// A profile: the saved one, or one measured at the start.
     Profile(Box<Profiler>),
 }
 
-/// Starts a node: makes an engine for each precision, finds out how fast it is, and begins to serve.
+/// Starts a node: creates an engine for each precision, determines its step times, and starts to serve.
 ///
 /// # Errors
 ///
-/// When an engine cannot be made in the configured size, or fails while it is measured.
+/// When an engine cannot be created in the configured size, or fails while it is measured.
 pub(crate) fn start(
     variants: Vec<Variant>,
     config: &Config,
@@ -97,7 +97,7 @@ pub(crate) fn start(
             settle_engine_thread(&config);
             match variants::prepare(variants, options, limit) {
                 Ok((mut engines, ready)) => {
-                    // The starter waits for this; if it is gone there is nobody to serve.
+                    // `start` waits for this message; if its receiver was dropped, there is nothing to serve.
                     if ready_sender.send(Ok((engines.limits(), engines.prefixes(), ready))).is_ok() {
                         engine_thread::run(&mut engines, &engine_commands, &driver, &kv_tokens);
                     }
@@ -149,29 +149,29 @@ fn start_recorder(
     Ok((recorder, Some(writer)))
 }
 
-/// Asks the driver that receives these commands for an answer.
+/// Pings the driver that receives these commands; returns whether it replied.
 async fn answers(commands: &mpsc::Sender<Command>) -> bool {
     let (answer, answered) = tokio::sync::oneshot::channel();
     commands.send(Command::Ping { answer }).is_ok() && answered.await.is_ok()
 }
 
 impl Node {
-    /// The model it serves.
+    /// The served model.
     pub(crate) fn model(&self) -> &Arc<LlamaModel> {
         &self.model
     }
 
-    /// What its engine can hold.
+    /// The limits of the engine.
     pub(crate) fn limits(&self) -> EngineLimits {
         self.limits
     }
 
-    /// The precisions that it serves.
+    /// The served precisions.
     pub(crate) fn precisions(&self) -> &[Precision] {
         &self.shape.precisions
     }
 
-    /// How fast its engine was measured to be, at the first precision.
+    /// The measured cost model of the first precision.
     pub(crate) fn cost(&self) -> &MeasuredCost {
         match &self.shape.cost {
             CostModel::Measured(cost) => cost,
@@ -179,27 +179,27 @@ impl Node {
         }
     }
 
-    /// The link it shares out, if it is to.
+    /// The managed link, if link management is configured.
     pub(crate) fn wire(&self) -> Option<Wire> {
         self.shape.wire
     }
 
-    /// The least time between the first and the last token of an answer.
+    /// The minimum time between the first and the last token of an answer.
     pub(crate) fn least_decoding(&self, prompt: Tokens, output: Tokens) -> Span {
         self.shape.least_decoding(prompt, output)
     }
 
-    /// Reserves a place in the queue, before anything is spent on the request; `None` if none is left.
+    /// Reserves a queue slot before any work is done for the request; `None` if the queue is full.
     pub(crate) fn reserve_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// A name for a new request.
+    /// Returns a new request id.
     pub(crate) fn new_id(&self) -> RequestId {
         RequestId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Hands a request in. Dropping the handle before the request has ended cancels it.
+    /// Submits a request. Dropping the returned handle before the request has ended cancels the request.
     pub(crate) fn submit(
         &self,
         request: Request,
@@ -209,26 +209,27 @@ impl Node {
         let (updates, story) = tokio::sync::mpsc::unbounded_channel();
         let id = request.id;
         let submission = Submission { request, work, updates, place };
-        // If the driver is gone, the story's channel is closed and the handle says so.
+        // If the driver has ended, the update channel is closed and the handle reports that.
         let _ = self.commands.send(Command::Submit(Box::new(submission)));
         RequestHandle::new(id, story, self.commands.clone())
     }
 
-    /// How a request stands or ended; `None` when nobody remembers it.
+    /// The status of a live or recently ended request; `None` for any other id.
     pub(crate) async fn explain(&self, request: RequestId) -> Option<RequestStatus> {
         let (answer, explanation) = tokio::sync::oneshot::channel();
         self.commands.send(Command::Explain { request, answer }).ok()?;
         explanation.await.ok().flatten()
     }
 
-    /// Whether the thread for decisions answers. Waits for as long as that thread is stuck.
+    /// Whether the driver thread replies to a ping. Waits as long as that thread is blocked.
     pub(crate) async fn answers(&self) -> bool {
         answers(&self.commands).await
     }
 
-    /// Shuts down: admits nobody, lets end what can end within `grace`, tells the rest, and waits for it.
+    /// Shuts down: admits no new requests, lets those that can finish within `grace` finish, ends and notifies the
+    /// others, and waits for the threads.
     pub(crate) fn shut_down(&self, grace: Span) {
-        // If the driver is gone, it is shut down already.
+        // If the driver has ended, the node is shut down already.
         let _ = self.commands.send(Command::Drain { by: self.clock.now() + grace });
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner));

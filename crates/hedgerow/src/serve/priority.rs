@@ -1,29 +1,29 @@
-//! Who runs first when the engine's threads keep every core busy.
+//! Thread priorities: keeps latency-critical threads responsive while the engine's threads occupy every core.
 //!
-//! A refusal passes several threads, each of which would wait for the system to interrupt the engine. A better nice
-//! value shortens that, but one wait in fifty still lasts until the next tick: 4 ms. A real-time thread never waits for
-//! one that is not, and these run for fractions of a millisecond. So does `bench serve`, whose callers would otherwise
-//! measure how long they themselves wait for a core.
+//! A refusal passes through several threads, and each would wait for the kernel to preempt the engine. A lower nice
+//! value shortens that wait, but one in fifty still lasts until the next tick (4 ms). A real-time thread always
+//! preempts a normal one, and these threads run for fractions of a millisecond. `bench serve` uses the same priority
+//! for its clients, which would otherwise measure their own wait for a core.
 
 use rustix::process;
 use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
-/// How far ahead of the engine where real time is not allowed, in the system's unit (nice).
+/// Difference in nice value to the engine, used where real-time scheduling is not permitted.
 const AHEAD: i32 = 5;
 
 const ROUND_ROBIN: ThreadSchedulePolicy =
     ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
 
-/// Lets this thread run before the engine's, in real time if it may, at a better nice value otherwise. Both take a
-/// right (root, CAP_SYS_NICE or limits on `rtprio` and `nice`); without any nothing changes. Threads that it starts
-/// inherit it: none that computes for long may be among them.
+/// Gives this thread priority over the engine's threads: real-time scheduling if permitted, else a lower nice value.
+/// Both need a privilege (root, CAP_SYS_NICE or limits on `rtprio` and `nice`); without one nothing changes. Threads
+/// started by this one inherit the priority, so none of them may compute for long.
 pub(crate) fn run_before_the_engine() {
     let thread = thread_priority::thread_native_id();
     let least = ThreadPriority::Min;
     if thread_priority::set_thread_priority_and_policy(thread, least, ROUND_ROBIN).is_ok() {
         return;
     }
-    // The process's id is its first thread's, whose nice value nobody here changes; `None` is this thread.
+    // The process id is that of its first thread, whose nice value is never changed; `None` means this thread.
     let Ok(usual) = process::getpriority_process(Some(process::getpid())) else { return };
     let _ = process::setpriority_process(None, usual - AHEAD);
 }

@@ -1,5 +1,5 @@
-//! Writes down what the driver is told and whom it ends, on a thread of its own: decisions never wait for
-//! the disk. Whatever goes wrong is logged once and ends the recording, not the service.
+//! Records the driver's events and ended requests on a separate thread, so that decisions never wait for the disk.
+//! An error is logged once and ends the recording, not the service.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -15,13 +15,13 @@ use hedgerow_sim::{Header, Line, What};
 
 use crate::hint::hinted;
 
-/// A server that is killed loses no more than this.
+/// Flush interval: the most that a killed server loses of its recording.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
-/// Lines that may wait for the disk: some seconds' worth. One more ends the recording, because a recording
-/// with a hole could not be replayed.
+/// Capacity of the queue of lines to write, enough for some seconds. Overflow ends the recording, because a recording
+/// with a gap cannot be replayed.
 const LINES_WAITING_MAX: usize = 8192;
 
-/// The file of a recording that is about to begin.
+/// The file of a new recording.
 #[derive(Debug)]
 pub(crate) struct RecordingFile {
     pub(crate) path: PathBuf,
@@ -29,12 +29,12 @@ pub(crate) struct RecordingFile {
 }
 
 impl RecordingFile {
-    /// Makes it. In a folder, one that is there or whose name ends in `/`, it is named by the time; a file that has
-    /// something in it is left as it is.
+    /// Creates the file. If `path` is an existing folder or ends in `/`, the file is created in it and named by the
+    /// time; a file that is not empty is left unchanged.
     ///
     /// # Errors
     ///
-    /// When it cannot be written, or is not empty.
+    /// When the file cannot be written, or is not empty.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let failed = |error: io::Error| {
             hinted(
@@ -56,14 +56,14 @@ impl RecordingFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Removes it again: the server did not come to write anything.
+    /// Removes the file, for a server that fails before it records anything.
     pub(crate) fn discard(self) {
-        // An empty file that stays behind is no harm.
+        // A leftover empty file is harmless.
         let _ = std::fs::remove_file(self.path);
     }
 }
 
-/// A new file named by the time, to the second; of two in one second, the later one has a number too.
+/// Creates a file named by the time, to the second; a second file within one second gets a number appended.
 fn in_folder(folder: &Path) -> io::Result<RecordingFile> {
     let start = chrono::Utc::now().format("%Y%m%dT%H%M%SZ");
     let mut number = 1;
@@ -78,14 +78,14 @@ fn in_folder(folder: &Path) -> io::Result<RecordingFile> {
     }
 }
 
-/// The driver's end of a recording; without one, it does nothing.
+/// The driver's side of a recording; does nothing if no recording is made.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     lines: Option<SyncSender<Line>>,
 }
 
 impl Recorder {
-    /// Begins a recording. The thread ends, with everything written, once the recorder is gone.
+    /// Starts a recording. After the recorder is dropped, the thread writes the remaining lines and ends.
     ///
     /// # Errors
     ///
@@ -100,14 +100,14 @@ impl Recorder {
         Ok((Self { lines: Some(sender) }, thread))
     }
 
-    /// Notes an event that the pipeline is about to be told.
+    /// Records an event before the pipeline handles it.
     pub(super) fn told(&mut self, at: Instant, event: &Event) {
         if self.lines.is_some() {
             self.note(Line { at, what: What::Event(event.clone()) });
         }
     }
 
-    /// Notes a request that the event told last has ended.
+    /// Records a request that was ended by the latest event.
     pub(super) fn ended(&mut self, at: Instant, record: &Record) {
         if self.lines.is_some() {
             self.note(Line { at, what: What::End(Box::new(record.clone())) });
@@ -121,7 +121,7 @@ impl Recorder {
             Err(TrySendError::Full(_)) => {
                 tracing::error!("the disk is too slow: the recording ends here; serving goes on");
             }
-            // The thread has said why it ended.
+            // The thread has logged why it ended.
             Err(TrySendError::Disconnected(_)) => {}
         }
         self.lines = None;
@@ -164,7 +164,7 @@ mod tests {
         Header { version: "0".into(), started_unix_ms: 0, model: "small".into(), node, settings }
     }
 
-    /// Waits until something holds; panics if it never does.
+    /// Waits until a condition holds; panics after about 10 s.
     fn wait_until(condition: impl Fn() -> bool) {
         for _ in 0..1000 {
             if condition() {
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_was_told_is_in_the_file_soon_and_whole_at_the_end() {
         let path = std::env::temp_dir().join(format!("hedgerow-recorder-{}.jsonl", std::process::id()));
-        // Another run may have been killed here.
+        // A killed earlier run may have left the file.
         let _ = std::fs::remove_file(&path);
         let read = || Recording::read(std::fs::read(&path).expect("it is there").as_slice());
         let (mut recorder, thread) =

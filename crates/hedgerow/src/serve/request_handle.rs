@@ -1,4 +1,4 @@
-//! A caller's hold on its request.
+//! The caller's handle to a submitted request.
 
 use std::sync::mpsc;
 
@@ -8,7 +8,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::driver::Command;
 pub(crate) use super::driver::Update;
 
-/// Tells a request's story; dropping it before the end cancels the request, wherever it is.
+/// Receives a request's updates. Dropping the handle before the end (client disconnect) cancels the request, whether
+/// it is queued or running.
 #[derive(Debug)]
 pub(crate) struct RequestHandle {
     id: RequestId,
@@ -26,12 +27,12 @@ impl RequestHandle {
         Self { id, story, commands, has_ended: false }
     }
 
-    /// Whether the whole story has been told.
+    /// Whether the last update has been received.
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
     }
 
-    /// The next part of the story; `None` when the node is gone or the story has been told.
+    /// The next update; `None` after the last one or when the node has ended.
     pub(crate) async fn next(&mut self) -> Option<Update> {
         let update = self.story.recv().await;
         self.has_ended |= matches!(update, None | Some(Update::Ended(_)));
@@ -42,7 +43,7 @@ impl RequestHandle {
 impl Drop for RequestHandle {
     fn drop(&mut self) {
         if !self.has_ended {
-            // If the driver is gone, so is the request.
+            // If the driver has ended, the request has ended too.
             let _ = self.commands.send(Command::Cancel(self.id));
         }
     }

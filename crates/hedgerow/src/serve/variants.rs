@@ -1,4 +1,4 @@
-//! The precisions that a node is to serve, and the node that the core plans for.
+//! The precisions of a node, and the node description that the core plans with.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,29 +21,29 @@ use crate::kernels::Chosen;
 use crate::loading::LoadedModel;
 use crate::profile::Known;
 
-/// One precision to serve, in memory.
+/// One loaded precision to serve.
 #[derive(Debug)]
 pub(crate) struct Variant {
     pub(crate) model: Arc<LlamaModel>,
-    /// Its file, to load it from again.
+    /// The model file, for a reload.
     pub(crate) path: PathBuf,
-    /// What computes, and why.
+    /// The chosen kernels and the reason.
     pub(crate) kernels: Chosen,
-    /// How long loading its weights took.
+    /// Time that loading the weights took.
     pub(crate) load: Span,
     pub(crate) speed: Speed,
     pub(crate) quality: Quality,
 }
 
 impl Variant {
-    /// Makes a loaded model a precision to serve.
+    /// Creates a variant from a loaded model.
     pub(crate) fn of(loaded: LoadedModel, speed: Speed, quality: Quality) -> Self {
         let load = Span::from_millis(loaded.load_ms);
         Self { model: loaded.model, path: loaded.path, kernels: loaded.kernels, load, speed, quality }
     }
 }
 
-/// A precision whose engine was made and measured.
+/// A precision whose engine has been created and measured.
 #[derive(Debug)]
 pub(crate) struct Ready {
     name: String,
@@ -51,17 +51,17 @@ pub(crate) struct Ready {
     quality: Quality,
     cost: MeasuredCost,
     load: Span,
-    /// Whether there was room to keep it in memory.
+    /// Whether the weights fit and stay in memory at the start.
     at_start: bool,
 }
 
-/// Makes an engine for each precision and finds out how fast it is. Those that do not fit the memory for weights
-/// beside the ones before them are dropped again, until they are worth loading.
+/// Creates an engine for each precision and determines its step times. A precision that does not fit the weights
+/// memory beside the earlier ones is unloaded again; the scheduler loads it on demand.
 ///
 /// # Errors
 ///
-/// When an engine cannot be made in the configured size or fails while it is measured, or when the memory for
-/// weights does not suffice for the first precision, or for another beside it.
+/// When an engine cannot be created in the configured size or fails while it is measured, or when the weights memory
+/// is too small for the first precision, or for the first and one other together.
 pub(super) fn prepare(
     variants: Vec<Variant>,
     options: EngineOptions,
@@ -87,10 +87,10 @@ pub(super) fn prepare(
     Ok((engines, ready))
 }
 
-/// Memory for weights, as precisions are put into it one after the other.
+/// The weights memory, filled with one precision after the other.
 struct Room {
     limit: Option<Bytes>,
-    /// What the first one takes, which always stays.
+    /// Memory of the first precision, which always stays loaded.
     first: Option<Bytes>,
     held: Bytes,
 }
@@ -100,9 +100,9 @@ impl Room {
         Self { limit, first: None, held: Bytes::ZERO }
     }
 
-    /// What the next precision takes, and whether there is room to keep it beside those before it.
+    /// Returns the memory of the next precision, and whether it fits beside the earlier ones.
     fn take(&mut self, info: &ModelInfo, options: &EngineOptions) -> anyhow::Result<(Bytes, bool)> {
-        // The first one's cache is what requests are given shares of; the others' come on top.
+        // The first precision's KV cache is the memory that the scheduler allocates; those of the others are added.
         let shape = ModelShape { kv_type: options.kv_type, ..info.shape };
         let cache = options.cache().bytes(shape.kv_per_token());
         let weights = if self.first.is_none() { info.weights } else { info.weights + cache };
@@ -125,21 +125,21 @@ impl Room {
     }
 }
 
-/// A precision of which everything is known that a node has to know.
+/// The properties of a precision that a node description needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Foreseen {
     pub(crate) info: ModelInfo,
     pub(crate) quality: Quality,
     pub(crate) cost: MeasuredCost,
-    /// How long loading its weights takes.
+    /// Time to load the weights.
     pub(crate) load: Span,
 }
 
-/// The node that would serve these precisions, without making an engine.
+/// Describes the node that would serve these precisions, without creating an engine.
 ///
 /// # Errors
 ///
-/// When there are none, or the memory for weights does not suffice.
+/// When there is no precision, or the weights memory is too small.
 pub(crate) fn foresee(precisions: &[Foreseen], config: &Config) -> anyhow::Result<Node> {
     let options = crate::engine_setup::engine_options(config);
     let first = precisions.first().context("there is no precision")?;
@@ -168,7 +168,7 @@ fn measured(speed: Speed, engines: &mut Engines, precision: PrecisionIndex) -> a
     Ok(known.profile.cost)
 }
 
-/// The node as the core sees it.
+/// Builds the core's description of the node.
 pub(super) fn describe(info: &ModelInfo, ready: &[Ready], config: &Config, limits: EngineLimits) -> Node {
     let shape = ModelShape { kv_type: config.engine.kv_type, ..info.shape };
     let limit = config.model.weights_limit;
@@ -194,7 +194,7 @@ pub(super) fn describe(info: &ModelInfo, ready: &[Ready], config: &Config, limit
         model: shape,
         precisions,
         weights_limit: limit,
-        // Whoever has a place in llama.cpp's cache has all of it.
+        // llama.cpp's KV cache is allocated per token.
         kv_block: Tokens(1),
         cost: CostModel::Measured(ready[0].cost.clone()),
         max_parallel: limits.parallel,
@@ -203,7 +203,7 @@ pub(super) fn describe(info: &ModelInfo, ready: &[Ready], config: &Config, limit
         radio: None,
         wire: config.link.wire,
     };
-    // The cache of running requests only: what is retained of ended ones lies beside it and is nobody's.
+    // The KV cache of running requests only; retained prefixes of ended requests lie outside it.
     node.memory = node.weights_memory() + limits.kv.bytes(shape.kv_per_token());
     node
 }
