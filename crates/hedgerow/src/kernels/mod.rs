@@ -5,8 +5,8 @@
 //! - never: runs kernels in this process that have not run in a child process before, unless configured to
 //!
 //! Read [`choose`] first. A miscompiled program, or one built for another CPU, causes a signal, NaN or wrong numbers
-//! when a model computes for the first time. So the first computation happens in a child process: `hedgerow
-//! kernel-check` reads a short text ([`trial`]), once with plain kernels and once with fast ones, and [`compare`]
+//! when a model computes for the first time. So the first computation happens in a child process:
+//! `hedgerow kernel-check` reads a short text ([`trial`]), once with plain kernels and once with fast ones, and [`compare`]
 //! compares the scores of both. The [`Verdict`] is saved for each machine, build, kind of model and setup.
 
 mod check;
