@@ -119,7 +119,7 @@ fn by_the_standard_library() -> u32 {
 
 /// Returns the fast CPUs among the given ones.
 fn fast(root: &Root, allowed: &[u32]) -> Vec<u32> {
-    // Intel's processors with two kinds of cores list each kind.
+    // Intel processors with two kinds of cores list each kind.
     let of_intel = root.read("/sys/devices/cpu_core/cpus").and_then(|text| number_list(&text));
     if let Some(listed) = of_intel {
         let performance: Vec<u32> = allowed.iter().copied().filter(|cpu| listed.contains(cpu)).collect();
