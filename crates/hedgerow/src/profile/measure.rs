@@ -62,8 +62,8 @@ const RUNS: usize = 3;
 /// Chunk sizes below the largest one. A chunk of one token takes as long as a decode, far from its proportional
 /// share.
 const CHUNKS: [u32; 8] = [1, 4, 16, 32, 64, 128, 256, 512];
-/// How much a request holds while decodes are measured: each in the middle of a block of 256 cells, the
-/// step in which llama.cpp's attention grows, so that lines through them are right on average.
+/// Tokens that the deepest request holds while decodes are measured: each in the middle of a block of 256 cells, the
+/// unit in which llama.cpp's attention grows, so that lines through these points are right on average.
 const DEPTHS: [u32; 3] = [128, 384, 1152];
 /// Prompt length of the requests other than the deepest one.
 const SHORT_PROMPT: u32 = 8;
