@@ -1,13 +1,14 @@
 //! Selects the kernels that a model is loaded with: the fast ones, if they compute correctly on this machine.
 //!
 //! - takes: a model file, what the configuration asks for, and how the engine will be set up
-//! - gives: a [`Chosen`]: the kernels to load the model with, and why it is these
+//! - gives: a [`Chosen`]: the kernels to load the model with, and the reason for the choice
 //! - never: runs kernels in this process that have not run in a child process before, unless configured to
 //!
 //! Read [`choose`] first. A miscompiled program, or one built for another CPU, causes a signal, NaN or wrong numbers
 //! when a model computes for the first time. So the first computation happens in a child process:
 //! `hedgerow kernel-check` reads a short text ([`trial`]), once with plain kernels and once with fast ones, and
-//! [`compare`] compares the scores of both. The [`Verdict`] is saved for each machine, build, kind of model and setup.
+//! [`compare`] compares the scores of both. The [`Verdict`] is saved for each machine, build, kind of model and
+//! setup.
 
 mod check;
 mod child;
