@@ -1,4 +1,4 @@
-//! What a model file is by itself, before anybody measures it.
+//! Reads the properties of a model file that need no measurement.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,39 +9,40 @@ use serde::{Deserialize, Serialize};
 use crate::models::{self, ModelError};
 use crate::quantize::Origin;
 
-/// A model file.
+/// Properties of a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Facts {
-    /// The file.
+    /// Path of the file.
     pub(crate) file: PathBuf,
     pub(crate) bytes: u64,
-    /// When it was changed last, in nanoseconds since 1970: while this and the size stay, so does all else.
+    /// Modification time in nanoseconds since 1970: while it and the size are unchanged, the other properties are
+    /// valid.
     pub(super) modified_ns: u64,
-    /// What profiles and evaluations know it by: `models::fingerprint`.
+    /// Key in profiles and evaluations: `models::fingerprint`.
     pub(crate) fingerprint: String,
     /// Its checksum, if it was ever compared with the expected one.
     pub(crate) sha256: Option<String>,
-    /// How most of its tensors are stored.
+    /// Storage type of most of its tensors.
     pub(crate) precision: String,
-    /// What it calls its model: the same in all precisions, and in many finetunes.
+    /// Model name in the file: the same in all precisions, and in many finetunes.
     pub(crate) says_name: Option<String>,
     pub(crate) architecture: Option<String>,
     pub(crate) parameters: u64,
     pub(crate) weights_bytes: u64,
-    /// How many tensors have each type.
+    /// Number of tensors of each type.
     pub(crate) tensor_types: BTreeMap<String, u64>,
-    /// Numbers in the cache for each token, keys and values of all layers.
+    /// Values in the KV cache per token, keys and values of all layers.
     pub(crate) cache_numbers: Option<u64>,
-    /// The quantized file that it was made from, which it is no better than.
+    /// The quantized file that it was made from, which bounds its quality from above.
     pub(crate) no_better_than: Option<String>,
 }
 
 impl Facts {
-    /// Reads the file's header and table of tensors; or takes over `known`, if that is still true of the file.
+    /// Reads the file's header and table of tensors, or reuses `known` if it is still valid for the file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or is no whole GGUF file.
+    /// When the file cannot be read, or is not a complete GGUF file.
     pub(super) fn of(path: &Path, known: Option<&Facts>) -> Result<Self, ModelError> {
         let failed = || ModelError::io("reading", path);
         let about = std::fs::metadata(path).map_err(failed())?;
@@ -74,7 +75,7 @@ impl Facts {
         })
     }
 
-    /// What users call its model: the built-in name, or the file's name without its ending and its precision.
+    /// Returns the model's name for users: the built-in name, or the file's name without extension and precision.
     pub(super) fn model_name(&self) -> String {
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
         let is_precision =
@@ -85,7 +86,7 @@ impl Facts {
         built_in.map_or(name, |model| model.name).to_owned()
     }
 
-    /// What its weights take in 16 bits: `α = 1` (`model.md §1`).
+    /// Returns the size of its weights in 16 bits: `α = 1` (`model.md §1`).
     pub(super) fn weights_16_bit(&self) -> f64 {
         2.0 * self.parameters as f64
     }

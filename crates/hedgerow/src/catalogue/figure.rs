@@ -1,20 +1,20 @@
-//! A number, and where it is from.
+//! A number with its source.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a number is from. The least reliable comes first.
+/// Kind of source of a number, in ascending order of reliability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// By a rule of thumb, which the source names.
     Assumed,
-    /// By others, of a model like this one.
+    /// Published by others, for a model like this one.
     Published,
-    /// On this machine, with this file.
+    /// Measured on this machine with this file.
     Measured,
 }
 
-/// Where a number is from, in words.
+/// The source of a number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Source {
     pub(crate) kind: Kind,
@@ -49,13 +49,13 @@ impl Source {
         Self { kind: Kind::Measured, what, when_unix_s: Some(when_unix_s) }
     }
 
-    /// The figure that it is the source of.
+    /// Builds a figure with this source.
     pub(crate) fn of<T>(&self, value: T) -> Figure<T> {
         Figure { value, low: None, high: None, source: self.clone() }
     }
 }
 
-/// The one of two figures to believe: measured here before published before assumed. The first of two alike.
+/// Returns the more reliable of two figures: measured here before published before assumed; the first one on a tie.
 pub(super) fn better<T>(one: Option<Figure<T>>, other: Option<Figure<T>>) -> Option<Figure<T>> {
     match (one, other) {
         (Some(one), Some(other)) if other.source.kind > one.source.kind => Some(other),

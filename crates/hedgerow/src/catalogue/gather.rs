@@ -1,4 +1,4 @@
-//! From files and measurements to the entries of the catalogue.
+//! Builds the entries of the catalogue from files and measurements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use super::{Cache, Entry, Facts, Model, Throughput};
 use crate::profile::{EngineSetup, Profile};
 use crate::quality::{self, Estimate, Quality};
 
-/// Tokens of a chunk at which prefill is listed, as far as they were measured.
+/// Chunk sizes at which prefill is listed, as far as they were measured.
 const CHUNKS: [u32; 3] = [32, 128, 512];
-/// Requests at which decode is listed, as far as they were measured.
+/// Batch sizes at which decode is listed, as far as they were measured.
 const BATCHES: [u32; 7] = [1, 4, 8, 16, 32, 64, 128];
-/// Tokens that each request holds meanwhile.
+/// Tokens that each request of such a batch holds.
 const HELD: u64 = 128;
 
-/// All files by model: files of one name, architecture and number of weights.
+/// Groups all files by model: files with the same name, architecture and number of weights.
 pub(super) fn models(files: Vec<Facts>, profiles: &[Profile], losses: &[Quality]) -> Vec<Model> {
     let mut groups: BTreeMap<_, Vec<Facts>> = BTreeMap::new();
     for facts in files {
@@ -44,10 +44,10 @@ fn model(mut files: Vec<Facts>, profiles: &[Profile], losses: &[Quality]) -> Mod
 /// The profiles of one model's files.
 struct Speeds<'a> {
     profiles: Vec<&'a Profile>,
-    /// The setup in which most of the files were measured; of several, the one used last. Times compare only
-    /// within one setup.
+    /// The setup in which most of the files were measured; on a tie, the most recently used one. Times are comparable
+    /// only within one setup.
     setup: Option<&'a EngineSetup>,
-    /// What `β` is against: of those measured in that setup F16, or else the one with the most bits.
+    /// The reference of `β`: of the files measured in that setup F16, or else the one with the most bits.
     reference: Option<(&'a Facts, &'a Profile)>,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Speeds<'a> {
         profiles.sort_by_key(|profile| std::cmp::Reverse(profile.measured_unix_s));
         let alike =
             |setup: &EngineSetup| profiles.iter().filter(|other| other.subject.engine == *setup).count();
-        // The last of the greatest wins, so the newest has to come last.
+        // On a tie the last maximum wins, so the newest has to come last.
         let newest_last = profiles.iter().rev().map(|profile| &profile.subject.engine);
         let setup = newest_last.max_by_key(|setup| alike(setup));
         let mut speeds = Self { profiles, setup, reference: None };
@@ -78,7 +78,7 @@ impl<'a> Speeds<'a> {
         self.all_of(facts).find(|profile| Some(&profile.subject.engine) == self.setup)
     }
 
-    /// The newest first.
+    /// Returns the profiles of a file, the newest first.
     fn all_of(&self, facts: &Facts) -> impl Iterator<Item = &'a Profile> {
         self.profiles.iter().copied().filter(|profile| profile.subject.model.fingerprint == facts.fingerprint)
     }
@@ -113,7 +113,7 @@ fn of_profile(profile: &Profile, what: &str) -> Source {
 }
 
 fn resident(profile: &Profile) -> Option<Figure<u64>> {
-    // What is on a device is no resident memory of the process.
+    // Memory on a device is not part of the process's resident memory.
     if profile.subject.engine.accelerators.is_some() {
         return None;
     }
@@ -173,7 +173,7 @@ fn decode(
     })
 }
 
-/// The listed sizes up to the largest that was measured; that one alone if it is below all of them.
+/// Returns the listed sizes up to the largest measured one, or only that one if it is below all of them.
 fn paces(
     profile: &Profile,
     surface: &Surface,
@@ -199,8 +199,8 @@ fn paces(
     counts.into_iter().map(pace).collect()
 }
 
-/// The file that qualities are told against: the reference that most of the files were compared with, the last
-/// used of several; if none was, the best of those that are not made from a worse one.
+/// Returns the reference file for quality: the one that most of the files were compared with, the most recently used
+/// one on a tie; if none was, the best of those that are not made from a worse one.
 fn judge<'a>(files: &'a [Facts], losses: &'a [Quality]) -> Option<&'a str> {
     let is_own = |fingerprint: &str| files.iter().any(|facts| facts.fingerprint == fingerprint);
     let mut judged: BTreeMap<&str, (BTreeSet<&str>, u64)> = BTreeMap::new();
@@ -231,7 +231,7 @@ fn qualities(
         loss.subject.model.fingerprint == facts.fingerprint
             && Some(loss.subject.reference.fingerprint.as_str()) == judge
     });
-    // A quick look does not replace what was read of more text.
+    // A quick evaluation does not replace one that read more text.
     let Some(loss) = own.max_by_key(|loss| (loss.counted, loss.measured_unix_s)) else {
         return (published.quality_by_perplexity.clone(), published.quality_by_agreement.clone());
     };
@@ -242,7 +242,7 @@ fn qualities(
         Source::measured(what, loss.measured_unix_s)
     };
     let figure = |source: Source, estimate: Estimate| Figure {
-        // A quantized model is never called better than its reference.
+        // A quantized model is never rated better than its reference.
         value: estimate.value.min(1.0),
         low: Some(estimate.low.min(1.0)),
         high: Some(estimate.high.min(1.0)),

@@ -1,9 +1,8 @@
-//! What this node knows of each model and precision: the numbers that a choice between them rests on.
+//! Catalogue of the models and precisions on this node: the data for choosing between them.
 //!
-//! - takes: the model files here, and what `profile` and `evaluate` have saved of them
+//! - takes: the model files here, and the saved results of `profile` and `evaluate`
 //! - gives: a [`Catalogue`]: memory, speed, load time and quality (`model.md §1`), each with its [`Source`]
-//! - never: measures, or reads a file's weights; and never stands above what it was made from: it can always be
-//!   made again
+//! - never: measures, or reads a file's weights; never takes precedence over its inputs: it can always be regenerated
 //!
 //! Read [`refresh`] first, then `gather.rs`.
 
@@ -30,18 +29,18 @@ use crate::models::{self, ModelError};
 use crate::profile::{self, EngineSetup};
 use crate::quality;
 
-/// The format of the file; another number means that older programs must not read it.
+/// The format of the file; it changes when older programs must not read it.
 const FORMAT: &str = "hedgerow-catalogue/1";
 
-/// Everything that is known of the models on this node.
+/// All known data of the models on this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Catalogue {
     format: String,
-    /// The machine that "measured" is about.
+    /// The machine of the measured figures.
     pub(crate) machine: Machine,
-    /// By name.
+    /// Models, sorted by name.
     pub(crate) models: Vec<Model>,
-    /// Files that are called models and cannot be used.
+    /// Files named like models that are unusable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unusable: Vec<Unusable>,
 }
@@ -49,49 +48,49 @@ pub(crate) struct Catalogue {
 /// One model in all its precisions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Model {
-    /// What to call it.
+    /// Display name.
     pub(crate) name: String,
-    /// The precision that `β` is against; `None` if none was measured.
+    /// The reference precision of `β`; `None` if none was measured.
     pub(crate) reference: Option<String>,
-    /// The one with the most bits first.
+    /// Its precisions, the one with the most bits first.
     pub(crate) precisions: Vec<Entry>,
 }
 
-/// One precision of a model: a file, what it costs and what it loses.
+/// One precision of a model: a file, its costs and its quality.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     #[serde(flatten)]
     pub(crate) facts: Facts,
-    /// How the engine was set up that its times were measured with.
+    /// Engine setup in which its times were measured.
     pub(crate) setup: Option<EngineSetup>,
-    /// Memory that its weights and vocabulary take once loaded, without any cache.
+    /// Memory of its weights and vocabulary when loaded, without any cache.
     pub(crate) resident_bytes: Figure<u64>,
-    /// That over what the weights take in 16 bits, `α` (`model.md §1`).
+    /// `resident_bytes` divided by the size of the weights in 16 bits, `α` (`model.md §1`).
     pub(crate) alpha: Figure,
     pub(crate) load_ms: Option<Figure<u64>>,
-    /// By tokens of a chunk, with nothing before it.
+    /// Prefill throughput by chunk size, at an empty context.
     pub(crate) prefill: Vec<Throughput>,
-    /// By requests that answer at once.
+    /// Decode throughput by batch size.
     pub(crate) decode: Vec<Throughput>,
     /// `f = PPL_ref/PPL_q`, at most 1 (`model.md §1`).
     pub(crate) quality_by_perplexity: Option<Figure>,
-    /// `f` = share of tokens on which its first choice is the reference's (`model.md §1`).
+    /// `f` = share of tokens for which its first choice equals the reference's (`model.md §1`).
     pub(crate) quality_by_agreement: Option<Figure>,
-    /// What a token takes in the cache, by how that is stored.
+    /// Cache size per token, by storage type.
     pub(crate) kv_types: Vec<Cache>,
 }
 
-/// How fast steps of one size are.
+/// Speed of steps of one size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Throughput {
     /// Tokens of a chunk, or requests of a decode step.
     pub(crate) count: u32,
     pub(crate) tokens_per_s: Option<Figure>,
-    /// The time factor against the model's reference, `β` (`model.md §1`).
+    /// Time factor relative to the model's reference, `β` (`model.md §1`).
     pub(crate) beta: Option<Figure>,
 }
 
-/// A way to store the cache.
+/// A storage type of the cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cache {
     #[serde(rename = "name")]
@@ -99,17 +98,17 @@ pub(crate) struct Cache {
     pub(crate) bytes_per_token: u64,
 }
 
-/// A file that is called a model and cannot be used.
+/// A file named like a model that is unusable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Unusable {
     pub(crate) file: PathBuf,
     pub(crate) why: String,
 }
 
-/// Brings the catalogue up to date with the model files and with all that was measured, saves it, and gives it.
+/// Updates the catalogue from the model files and from all measurements, saves it, and returns it.
 ///
-/// Model files are those of the models folder, those that the catalogue knew before, and `seen`: files elsewhere
-/// that a verb was given.
+/// Model files are those of the models folder, those already in the catalogue, and `seen`: files elsewhere that a
+/// command was given.
 ///
 /// # Errors
 ///
@@ -118,14 +117,14 @@ pub(crate) fn refresh(seen: &[&Path]) -> Result<Catalogue, ModelError> {
     refresh_in(&models::cache_folder()?, &Machine::this(), seen)
 }
 
-/// The same for a verb that has its own work: what goes wrong is said and no more.
+/// Does the same for a command with another purpose: an error is only logged.
 pub(crate) fn note(seen: &[&Path]) {
     if let Err(error) = refresh(seen) {
         eprintln!("warning: the catalogue is not brought up to date: {error}");
     }
 }
 
-/// The catalogue as it was saved last; `None` if it never was, or not by a program like this.
+/// Returns the catalogue as it was last saved; `None` if there is none, or none in this program's format.
 ///
 /// # Errors
 ///
@@ -136,7 +135,7 @@ pub(crate) fn saved() -> Result<Option<Catalogue>, ModelError> {
 
 fn refresh_in(cache: &Path, machine: &Machine, seen: &[&Path]) -> Result<Catalogue, ModelError> {
     let place = place(cache);
-    // What two write at once would be true either way, but one of them may not know the other's `seen`.
+    // Either of two simultaneous writes would be correct, but one could miss the other's `seen`.
     let _lock = models::lock(&models::with_suffix(&place, ".lock"))?;
     let before = read(&place);
     let known: Vec<&Facts> = before.iter().flat_map(Catalogue::entries).map(|entry| &entry.facts).collect();
@@ -150,7 +149,7 @@ fn refresh_in(cache: &Path, machine: &Machine, seen: &[&Path]) -> Result<Catalog
             Err(error) => unusable.push(Unusable { why: error.to_string(), file }),
         }
     }
-    // Times count only on the machine where they were taken; what a model loses is the same on all.
+    // Times are valid only on the machine where they were measured; quality losses are the same on all.
     let mut profiles = profile::Shelf::new(cache.join("profiles")).all();
     profiles.retain(|profile| profile.subject.machine == *machine);
     let qualities = quality::Shelf::new(cache.join("quality")).all();
@@ -163,17 +162,17 @@ fn refresh_in(cache: &Path, machine: &Machine, seen: &[&Path]) -> Result<Catalog
 }
 
 impl Catalogue {
-    /// Every precision of every model.
+    /// Iterates over every precision of every model.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.models.iter().flat_map(|model| &model.precisions)
     }
 
-    /// The model of that name in any case, with all its precisions and their files.
+    /// Finds a model by name, ignoring case, with all its precisions and their files.
     pub(crate) fn find(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name.eq_ignore_ascii_case(name))
     }
 
-    /// What is known of a model that is loaded, told by what it still knows of its file.
+    /// Finds the entry of a loaded model, identified by what it retains of its file's header.
     pub(crate) fn entry_of(&self, loaded: &ModelInfo) -> Option<&Entry> {
         self.entries().find(|Entry { facts, .. }| {
             facts.bytes == loaded.file.0
@@ -183,7 +182,7 @@ impl Catalogue {
         })
     }
 
-    /// What is known of a model file.
+    /// Finds the entry of a model file.
     pub(crate) fn entry(&self, file: &Path) -> Option<&Entry> {
         let file = std::path::absolute(file).ok()?;
         self.entries().find(|entry| entry.facts.file == file)
@@ -191,24 +190,24 @@ impl Catalogue {
 }
 
 impl Model {
-    /// The precision of that name in any case.
+    /// Finds a precision by name, ignoring case.
     pub(crate) fn precision(&self, name: &str) -> Option<&Entry> {
         self.precisions.iter().find(|entry| entry.facts.precision.eq_ignore_ascii_case(name))
     }
 }
 
-/// Where the catalogue lies in a cache folder.
+/// Path of the catalogue in a cache folder.
 fn place(cache: &Path) -> PathBuf {
     cache.join("catalogue.json")
 }
 
-/// A file that cannot be read is as good as none: all that it says can be found out again.
+/// Reads the catalogue; an unreadable file counts as absent, because its content can be regenerated.
 fn read(place: &Path) -> Option<Catalogue> {
     let text = fs::read_to_string(place).ok()?;
     serde_json::from_str::<Catalogue>(&text).ok().filter(|catalogue| catalogue.format == FORMAT)
 }
 
-/// Whole or not at all.
+/// Writes the catalogue atomically.
 fn write(place: &Path, catalogue: &Catalogue) -> Result<(), ModelError> {
     let text = serde_json::to_string_pretty(catalogue).expect("a catalogue is plain data") + "\n";
     let partial = models::with_suffix(place, ".partial");
@@ -216,13 +215,13 @@ fn write(place: &Path, catalogue: &Catalogue) -> Result<(), ModelError> {
     let put =
         written.map_err(ModelError::io("writing", &partial)).and_then(|()| models::put(&partial, place));
     if put.is_err() {
-        // It may not even exist; the first error is the one to tell.
+        // The file may not exist; the first error is the one to report.
         let _ = fs::remove_file(&partial);
     }
     put
 }
 
-/// The model files of a folder; none where there is no folder.
+/// Lists the model files of a folder; empty if the folder does not exist.
 fn gguf_files(folder: &Path) -> BTreeSet<PathBuf> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
     let models = files.filter(|path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")));

@@ -1,4 +1,4 @@
-//! What others have published of precisions, for models that nobody has measured here.
+//! Published figures of precisions, for models that were not measured here.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ struct Speed {
 #[derive(Debug, Deserialize)]
 struct Loss {
     precision: String,
-    /// Over that of the unquantized model.
+    /// Perplexity divided by that of the unquantized model.
     ppl_ratio: f64,
     same_top_percent: Option<f64>,
     importance_matrix: bool,
@@ -40,19 +40,19 @@ fn rows<T: for<'de> Deserialize<'de>>(text: &str) -> Vec<T> {
     reader.deserialize().collect::<Result<_, _>>().expect("the tables are part of the program")
 }
 
-/// What is published of a model like this one.
+/// Published figures of a model like this one.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Published {
-    /// Of one request's prompt.
+    /// For the prompt of a single request.
     pub(super) beta_prefill: Option<Figure>,
-    /// Of one request's answer.
+    /// For the output of a single request.
     pub(super) beta_decode: Option<Figure>,
     pub(super) quality_by_perplexity: Option<Figure>,
     pub(super) quality_by_agreement: Option<Figure>,
 }
 
-/// All figures are of models of the Llama 3 family with 8 billion weights. How much a precision loses
-/// depends on the model's size more than on anything else, so they are given to no other.
+/// Returns the published figures, all of models of the Llama 3 family with 8 billion weights. The loss of a precision
+/// depends mainly on the model's size, so they are not applied to other sizes.
 pub(super) fn of(facts: &Facts) -> Published {
     if !is_llama_3_of_8b(facts) {
         return Published::default();
@@ -71,7 +71,7 @@ pub(super) fn of(facts: &Facts) -> Published {
     }
 }
 
-/// The quality by perplexity that is published of a precision of Llama 3 with 8 billion weights.
+/// Returns the published quality by perplexity of a precision of Llama 3 with 8 billion weights.
 pub(crate) fn quality_of_llama_3_8b(precision: &str) -> Option<Figure> {
     let row = TABLES.loss.iter().find(|row| row.precision == precision)?;
     Some(of_loss(row).of((1.0 / row.ppl_ratio).min(1.0)))

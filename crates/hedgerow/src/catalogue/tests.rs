@@ -1,4 +1,4 @@
-//! The catalogue of small model files written by hand.
+//! Tests the catalogue with small hand-written model files.
 
 use hedgerow_core::engine::cost::{MeasuredCost, Surface};
 use serde_json::json;
@@ -6,10 +6,10 @@ use serde_json::json;
 use super::*;
 use crate::profile::Profile;
 
-/// A cache folder of its own for a test, with an empty models folder.
+/// Makes a separate cache folder for a test, with an empty models folder.
 pub(super) fn fresh_cache(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("hedgerow-catalogue-{}-{name}", std::process::id()));
-    // It is there only if an earlier process of that number left it.
+    // It exists only if an earlier process with the same id left it.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(folder.join("models")).unwrap();
     folder
@@ -19,9 +19,9 @@ pub(super) fn fresh_cache(name: &str) -> PathBuf {
 pub(super) struct Gguf {
     /// `general.file_type`, the first tensor's type, and the bytes of 32 of its numbers.
     pub(super) precision: (u32, u32, u64),
-    /// How many numbers the first tensor has, a multiple of 32.
+    /// Number of values in the first tensor, a multiple of 32.
     pub(super) numbers: u64,
-    /// Makes this file another than one that is otherwise the same.
+    /// Distinguishes this file from an otherwise identical one.
     pub(super) filling: u8,
 }
 
@@ -36,7 +36,7 @@ impl Default for Gguf {
 }
 
 impl Gguf {
-    /// Writes the file and gives its content.
+    /// Writes the file and returns its content.
     pub(super) fn write(&self, path: &Path) -> Vec<u8> {
         let (file_type, tensor_type, block_bytes) = self.precision;
         let mut bytes = b"GGUF".to_vec();
@@ -82,7 +82,7 @@ impl Gguf {
     }
 }
 
-/// What a file of that name and precision would be.
+/// Returns the facts of a file with this name and precision.
 pub(super) fn facts(name: &str, precision: &str) -> Facts {
     serde_json::from_value(json!({
         "file": format!("/models/{name}.{precision}.gguf"), "bytes": 1000, "modified_ns": 1, "fingerprint": "0",
@@ -93,7 +93,7 @@ pub(super) fn facts(name: &str, precision: &str) -> Facts {
     .unwrap()
 }
 
-/// Notes beside a file, as `hedgerow quantize` does, that it was made from that quantized one.
+/// Records beside a file, as `hedgerow quantize` does, that it was made from the given quantized file.
 pub(super) fn made_from(ancestor: &str, file: &Path) {
     let ancestor = json!({"name": ancestor, "precision": "Q4_1", "sha256": "00"});
     let origin = json!({
@@ -107,7 +107,7 @@ fn machine() -> Machine {
     Machine { cpu: "Test CPU".into(), cores: 2 }
 }
 
-/// Saves a profile of a file by which a step of so many takes so many milliseconds.
+/// Saves a profile of a file with the given step times: pairs of size and milliseconds.
 fn profiled(cache: &Path, file: &str, parallel: u32, step_ms: &[(u32, u64)]) {
     let points: Vec<_> =
         step_ms.iter().map(|&(count, ms)| (count, hedgerow_core::time::Span::from_millis(ms))).collect();
@@ -147,7 +147,7 @@ fn evaluated(cache: &Path, file: &str, reference: &str, at: u64, ratio: f64) {
     fs::write(cache.join(format!("quality/{file}-{at}.json")), loss.to_string()).unwrap();
 }
 
-/// A cache with one model in three precisions.
+/// Makes a cache with one model in three precisions.
 fn three_precisions(name: &str) -> PathBuf {
     let cache = fresh_cache(name);
     for (file, precision) in [("Tiny.F16.gguf", F16), ("Tiny.Q8_0.gguf", Q8_0), ("Tiny.Q4_1.gguf", Q4_1)] {
@@ -286,7 +286,7 @@ fn what_is_saved_is_read_again_and_a_damaged_catalogue_is_made_anew() {
         assert_eq!(refresh_in(&cache, &machine(), &[]).unwrap(), made);
         assert_eq!(read(&place(&cache)), Some(made.clone()));
     }
-    // A writer that was killed left half of it behind.
+    // Left behind by a writer that was killed.
     fs::write(cache.join("catalogue.json.partial"), "{").unwrap();
     assert_eq!(refresh_in(&cache, &machine(), &[]).unwrap(), made);
 }

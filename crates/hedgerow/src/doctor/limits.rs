@@ -1,4 +1,4 @@
-//! What the system allows: open files, priority, the disk, the port, the clock.
+//! Checks the system's limits: open files, priority, the disk, the port, the clock.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use super::{Finding, Patient, mb};
 use crate::models;
 
-/// Every check of this kind.
+/// Runs all checks of this kind.
 pub(super) fn all(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = vec![descriptors(patient), priority(), locked_memory(), cgroup(patient)];
     findings.extend(cache());
@@ -17,7 +17,7 @@ pub(super) fn all(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Open files besides one for each connection: libraries, the log, models, recordings.
+/// Open files in addition to one for each connection: libraries, the log, models, recordings.
 const OTHER_FILES: u64 = 64;
 
 fn descriptors(patient: &Patient<'_>) -> Finding {
@@ -61,7 +61,7 @@ fn cgroup(patient: &Patient<'_>) -> Finding {
     Finding::ok("control group", format!("{path}: {quota}"))
 }
 
-/// Less than this is little beside a model.
+/// Free disk space below this is little compared with a model.
 const DISK_LOW: u64 = 1_000_000_000;
 
 fn cache() -> Vec<Finding> {
@@ -69,7 +69,7 @@ fn cache() -> Vec<Finding> {
     let place = folder.display();
     let probe = folder.join(format!(".doctor-{}", std::process::id()));
     let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&probe, b"doctor"));
-    // It may not even have been made.
+    // The file may not have been created.
     let _ = fs::remove_file(&probe);
     if let Err(error) = written {
         return vec![Finding::warning(
@@ -103,7 +103,7 @@ fn port(patient: &Patient<'_>) -> Finding {
     }
 }
 
-/// The first of January 2026: this program is younger.
+/// January 1, 2026: this program is newer.
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 
 fn clock() -> Finding {

@@ -1,4 +1,4 @@
-//! The program and the machine: what was built, and what there is to compute on.
+//! Checks the program and the machine: the build, the processor and the devices.
 
 use std::thread;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::build_version::version;
 use crate::host::Snapshot;
 use crate::kernels;
 
-/// Other processes that take more of the CPUs' time than this disturb step times.
+/// Other processes that use more CPU time than this disturb step times.
 const BUSY_PERCENT: u32 = 15;
-/// How long the machine is watched for other work.
+/// How long the machine is observed for other work.
 const WATCHED: Duration = Duration::from_millis(500);
 
-/// The program, the compiler of its kernels and what they were compiled for.
+/// Reports the program, the compiler of its kernels and the instruction sets they were compiled for.
 pub(super) fn build() -> Finding {
     let sets = compiled_instruction_sets();
     let sets = match sets.as_slice() {
@@ -25,7 +25,7 @@ pub(super) fn build() -> Finding {
     Finding::ok("build", format!("{}, {COMPILER}; kernels for {sets}", version()))
 }
 
-/// The processor, and whether it has what the kernels were compiled for.
+/// Checks whether the processor has the instruction sets that the kernels were compiled for.
 pub(super) fn cpu(patient: &Patient<'_>) -> Finding {
     let name = patient.cpus.model.as_deref().unwrap_or("unknown");
     let lacks = kernels::lacking(&compiled_instruction_sets().join(" "), &patient.cpus.features.join(" "));
@@ -39,7 +39,7 @@ pub(super) fn cpu(patient: &Patient<'_>) -> Finding {
     )
 }
 
-/// How many threads the engine will have, and what decides that.
+/// Reports the number of engine threads and the reason for it.
 pub(super) fn threads(patient: &Patient<'_>) -> Finding {
     let threads = patient.cpus.threads(patient.config.engine.threads);
     let quota = patient.cpus.quota.as_ref().map_or(f64::INFINITY, |quota| quota.cpus);
@@ -55,12 +55,12 @@ pub(super) fn threads(patient: &Patient<'_>) -> Finding {
     Finding::ok("threads", found)
 }
 
-/// Whether other work takes the processor now.
+/// Checks whether other work uses the processor now.
 pub(super) fn noise(patient: &Patient<'_>) -> Finding {
     let before = Snapshot::take(&patient.root, &patient.cpus.allowed);
     thread::sleep(WATCHED);
     let noise = Snapshot::take(&patient.root, &patient.cpus.allowed).since(&before);
-    // This process only slept, so that its threads did not have to wait.
+    // This process only slept, so its own threads' waiting time shows nothing.
     if noise.is_loud() || noise.others_percent.is_some_and(|percent| percent > BUSY_PERCENT) {
         return Finding::warning(
             "other work",
@@ -71,7 +71,7 @@ pub(super) fn noise(patient: &Patient<'_>) -> Finding {
     Finding::ok("other work", noise.to_string())
 }
 
-/// The devices besides the CPU.
+/// Lists the devices other than the CPU.
 pub(super) fn devices() -> Finding {
     if ACCELERATORS.is_empty() {
         return Finding::ok("devices", "the CPU alone, as this program was built");

@@ -1,7 +1,7 @@
-//! What stands in the way of serving on this machine, looked for before anything is loaded.
+//! Finds problems that prevent or impair serving on this machine, before anything is loaded.
 //!
-//! - takes: a configuration, or the error that reading one gave
-//! - gives: a [`Finding`] for each check: ok, a warning or an error, with the way out
+//! - takes: a configuration, or the error from reading one
+//! - gives: a [`Finding`] for each check: ok, a warning or an error, with a remedy
 //! - never: changes anything, except that the check of the kernels saves its verdict as `serve` does
 //!
 //! Read [`examine`] first: a check is a function of the [`Patient`], in `machine`, `limits` or `model`.
@@ -19,20 +19,20 @@ use crate::hint;
 use crate::host::{Cpus, Root};
 use crate::models::{FetchOptions, FetchedModel, ModelSource, fetch};
 
-/// How much a finding matters.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// The server runs, but slower or with less than it could.
+    /// The server runs, but more slowly or with fewer capabilities than possible.
     Warning,
     /// The server does not start or does not serve.
     Error,
 }
 
 impl State {
-    /// As it is printed.
+    /// The printed name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -42,15 +42,15 @@ impl State {
     }
 }
 
-/// What one check came to.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// A name that does not change.
+    /// A stable name.
     pub(crate) check: &'static str,
     pub(crate) state: State,
-    /// What was found, in one line.
+    /// The result, in one line.
     pub(crate) found: String,
-    /// What to do about a warning or an error.
+    /// The remedy for a warning or an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) way_out: Option<String>,
 }
@@ -74,16 +74,16 @@ impl Finding {
     }
 }
 
-/// What the checks look at.
+/// Input of the checks.
 struct Patient<'a> {
     config: &'a Config,
     root: Root,
     cpus: Cpus,
-    /// The configured model and its other precisions, as far as they are on this disk.
+    /// The configured model and its other precisions, where they are on this disk.
     models: Vec<FetchedModel>,
 }
 
-/// Runs every check that a configuration allows; without one, those that need none.
+/// Runs every check that the configuration allows; without a configuration, those that need none.
 pub(crate) fn examine(config: anyhow::Result<(Config, Option<PathBuf>)>, verify: bool) -> Vec<Finding> {
     let mut findings = vec![machine::build()];
     let (config, file) = match config {
@@ -113,7 +113,7 @@ pub(crate) fn examine(config: anyhow::Result<(Config, Option<PathBuf>)>, verify:
     findings.extend([machine::cpu(&patient), machine::threads(&patient), machine::noise(&patient)]);
     findings.extend(found);
     findings.extend(model::kernels(&patient));
-    // After the kernels were checked in a child process: this starts llama.cpp.
+    // Only after the kernels were checked in a child process: this starts llama.cpp.
     findings.push(machine::devices());
     findings.extend(model::memory(&patient));
     findings.extend(model::speed(&patient));
@@ -121,13 +121,13 @@ pub(crate) fn examine(config: anyhow::Result<(Config, Option<PathBuf>)>, verify:
     findings
 }
 
-/// Looks for a model on this disk, without the network.
+/// Finds a model on this disk, without the network.
 fn find(name: &str, options: &FetchOptions) -> anyhow::Result<FetchedModel> {
     let source: ModelSource = name.parse()?;
     Ok(fetch(&source, options, &|_| {})?)
 }
 
-/// Bytes as users read them.
+/// Formats bytes for users.
 fn mb(bytes: u64) -> String {
     format!("{} MB", bytes / 1_000_000)
 }

@@ -1,4 +1,4 @@
-//! The model files: whether they are here and whole, what computes them, whether they fit, how fast they are.
+//! Checks the model files: presence and integrity, kernels, memory and measured speed.
 
 use super::{Finding, Patient, find};
 use crate::config::Config;
@@ -9,7 +9,7 @@ use crate::models::fingerprint;
 use crate::models::{self, FetchOptions, FetchedModel, known_sha256};
 use crate::profile::Shelf;
 
-/// Looks for the configured model and its other precisions.
+/// Finds the configured model and its other precisions.
 pub(super) fn files(config: &Config, options: &FetchOptions) -> (Vec<Finding>, Vec<FetchedModel>) {
     let names = [&config.model.name].into_iter().chain(config.model.also.iter().map(|also| &also.name));
     let (mut findings, mut models) = (Vec::new(), Vec::new());
@@ -41,7 +41,7 @@ fn file(model: &FetchedModel, is_verified: bool) -> Finding {
     Finding::ok("model", found)
 }
 
-/// Whether the fast kernels compute rightly here: by the saved verdict, or a check now.
+/// Checks whether the fast kernels compute correctly here: by the saved verdict, or a check now.
 pub(super) fn kernels(patient: &Patient<'_>) -> Vec<Finding> {
     let wanted = Wanted::of(patient.config);
     let one = |model: &FetchedModel| {
@@ -62,14 +62,14 @@ pub(super) fn kernels(patient: &Patient<'_>) -> Vec<Finding> {
     patient.models.iter().map(one).collect()
 }
 
-/// Whether all models fit the memory that is left.
+/// Checks whether all models fit the available memory.
 pub(super) fn memory(patient: &Patient<'_>) -> Vec<Finding> {
     let Some(room) = MemoryRoom::read(&patient.root) else {
         return vec![Finding::ok("memory", "this system does not say how much is left")];
     };
     let left = format!("{} left: {}", super::mb(room.bytes), room.limit);
     let files: Vec<_> = patient.models.iter().map(|model| model.path.clone()).collect();
-    // What accelerators would take of it is known only when the model is placed.
+    // The part in the memory of accelerators is known only when the model is placed.
     vec![match footprint::fitting(&files, patient.config, 0, &room) {
         Ok(_) if files.is_empty() => Finding::ok("memory", left),
         Ok(parts) => Finding::ok(
@@ -80,7 +80,7 @@ pub(super) fn memory(patient: &Patient<'_>) -> Vec<Finding> {
     }]
 }
 
-/// Whether each model's speed was measured, and on a quiet machine.
+/// Checks whether each model's speed was measured, and on a quiet machine.
 pub(super) fn speed(patient: &Patient<'_>) -> Vec<Finding> {
     let Ok(folder) = models::cache_folder() else { return Vec::new() };
     let saved = Shelf::new(folder.join("profiles")).all();

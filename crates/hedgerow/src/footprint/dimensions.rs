@@ -1,27 +1,27 @@
-//! What a model file's header says about the memory that the model takes.
+//! Reads the numbers that determine a model's memory from its file's header.
 
 use std::path::Path;
 
 use crate::models::{self, GgufSummary, GgufTensor, ModelError};
 
-/// The numbers that a model's memory follows from.
+/// The numbers that determine a model's memory.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dimensions {
-    /// How its weights are stored.
+    /// Storage format of its weights.
     pub(crate) precision: String,
-    /// Numbers in all tensors.
+    /// Number of parameters in all tensors.
     pub(crate) parameters: u64,
     /// Bytes of all tensors in the file.
     pub(crate) weights: u64,
-    /// Bytes that llama.cpp's faster layouts of the weights may take beyond the file's own.
+    /// Bytes that llama.cpp's repacked layouts of the weights may take in addition to the file's own.
     pub(crate) repacking: u64,
     /// Bytes before the tensors: vocabulary, merges and the template.
     pub(crate) metadata: u64,
-    /// Numbers in the KV cache for each token.
+    /// Values in the KV cache per token.
     pub(crate) cache_numbers: u64,
-    /// Numbers that pass from layer to layer for each token.
+    /// Width of the hidden state: values that pass from layer to layer per token.
     pub(crate) hidden: u64,
-    /// The most numbers that a part of a layer makes of a token.
+    /// The largest number of values that a part of a layer produces per token.
     pub(crate) widest: u64,
     pub(crate) vocabulary: u64,
 }
@@ -31,7 +31,7 @@ impl Dimensions {
     ///
     /// # Errors
     ///
-    /// When the file is not a whole GGUF file.
+    /// When the file is not a complete GGUF file.
     pub(crate) fn read(file: &Path, features: &[String]) -> Result<Self, ModelError> {
         let summary = models::validate_gguf(file)?;
         let tensors = models::read_tensors(file)?;
@@ -44,13 +44,13 @@ impl Dimensions {
         let length =
             |index: usize| embedding.and_then(|tensor| tensor.lengths.get(index)).copied().unwrap_or(0);
         let experts = summary.experts_used.unwrap_or(1);
-        // What each matrix of a layer makes of a token; with experts, all those that work on it.
+        // Outputs of each matrix of a layer per token; with experts, those of all active ones.
         let outputs = tensors.iter().filter(|tensor| tensor.name.starts_with("blk.")).map(|tensor| {
             let rows = tensor.lengths.get(1).copied().unwrap_or(1);
             if tensor.lengths.len() > 2 { rows.saturating_mul(experts) } else { rows }
         });
         let growth: u64 = tensors.iter().map(|tensor| growth(tensor, features)).sum();
-        // A model without a last matrix of its own uses the embedding again: as it is, or as a repacked copy.
+        // A model without an output matrix reuses the embedding: as it is, or as a repacked copy.
         let is_shared = named("output.weight").is_none();
         let copy = embedding.filter(|tensor| is_shared && may_be_repacked(&tensor.kind, features));
         let numbers = |tensor: &GgufTensor| tensor.lengths.iter().copied().fold(1, u64::saturating_mul);
@@ -68,8 +68,8 @@ impl Dimensions {
     }
 }
 
-/// Numbers in the cache for each token where the header has no single numbers for that: what the key and value
-/// matrices of all layers make.
+/// Values in the cache per token where the header has no single numbers for it: the outputs of all layers' key and
+/// value matrices.
 fn by_tensors(tensors: &[GgufTensor]) -> u64 {
     let is_kept = |tensor: &&GgufTensor| {
         tensor.name.ends_with(".attn_k.weight") || tensor.name.ends_with(".attn_v.weight")
@@ -77,8 +77,8 @@ fn by_tensors(tensors: &[GgufTensor]) -> u64 {
     tensors.iter().filter(is_kept).filter_map(|tensor| tensor.lengths.get(1)).sum()
 }
 
-/// Whether llama.cpp has a faster layout of such a tensor for such a processor (`ggml-cpu/repack.cpp`, `amx/common.h`).
-/// It then copies the tensor, and the file's pages can be dropped.
+/// Whether llama.cpp has a repacked layout of such a tensor for such a processor (`ggml-cpu/repack.cpp`,
+/// `amx/common.h`). It then copies the tensor, and the system can drop the file's pages.
 fn may_be_repacked(kind: &str, features: &[String]) -> bool {
     let has = |name: &str| features.iter().any(|feature| feature == name);
     let of_avx = has("avx2") && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4"].contains(&kind);
@@ -87,10 +87,10 @@ fn may_be_repacked(kind: &str, features: &[String]) -> bool {
     of_avx || of_arm || (has("amx_int8") && of_amx(kind).is_some())
 }
 
-/// Bytes that a block of so many takes more in the layout for AMX, where there is one (`amx/mmq.cpp`).
+/// Size of a block and the bytes that the AMX layout adds to it, where there is such a layout (`amx/mmq.cpp`).
 fn of_amx(kind: &str) -> Option<(u64, u64)> {
     match kind {
-        // The sum of each block, for the compensation of unsigned products.
+        // The sum of each block, to compensate for unsigned products.
         "Q4_0" => Some((18, 4)),
         "Q8_0" => Some((34, 4)),
         "Q4_1" => Some((20, 0)),

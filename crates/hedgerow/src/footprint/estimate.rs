@@ -1,4 +1,4 @@
-//! The formulas: what each part of serving takes, at most.
+//! Formulas for an upper bound on the memory of each part of serving.
 
 use std::fmt;
 
@@ -7,26 +7,26 @@ use hedgerow_core::node::KvType;
 use super::{Dimensions, mb};
 use crate::config::Config;
 
-/// The settings that memory follows from.
+/// The settings that determine memory use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Setup {
     pub(crate) parallel: u64,
-    /// Tokens that each request may hold.
+    /// Maximum tokens per request.
     pub(crate) context: u64,
-    /// Ended requests whose tokens are kept.
+    /// Number of ended requests whose tokens are retained (prefix caching).
     pub(crate) retained: u64,
     pub(crate) micro_batch: u64,
     pub(crate) kv_type: KvType,
-    /// Requests that may wait.
+    /// Maximum number of queued requests.
     pub(crate) queue: u64,
-    /// Memory for weights, as `model.weights_gb` has it.
+    /// Memory limit for weights, from `model.weights_gb`.
     pub(crate) weights_limit: Option<u64>,
-    /// Bytes of weights and cache that lie on another device and not in this memory.
+    /// Bytes of weights and cache that are on another device and not in this memory.
     pub(crate) on_device: u64,
 }
 
 impl Setup {
-    /// What a configuration asks for.
+    /// Reads the settings from a configuration.
     pub(crate) fn of(config: &Config) -> Self {
         let engine = &config.engine;
         Self {
@@ -41,45 +41,45 @@ impl Setup {
         }
     }
 
-    /// Tokens that the cache has room for; llama.cpp rounds each request's part up.
+    /// Tokens that the KV cache has room for; llama.cpp rounds each request's share up.
     fn cells(&self) -> u64 {
         self.context.next_multiple_of(CELLS_STEP).saturating_mul(self.parallel)
     }
 }
 
-/// llama.cpp rounds each request's cells up to this.
+/// llama.cpp rounds each request's cells up to a multiple of this.
 pub(super) const CELLS_STEP: u64 = 256;
 
 /// Bytes of each part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
-    /// Each tensor once, as the engine computes with it. Pages of the file that were copied into another layout can be
-    /// dropped by the system and do not count.
+    /// Each tensor once, in the layout that the engine computes with. Pages of the file that were copied into another
+    /// layout can be dropped by the system and do not count.
     pub(crate) weights: u64,
-    /// The KV caches of running requests.
+    /// KV caches of running requests.
     pub(crate) cache: u64,
-    /// The tokens kept of ended requests.
+    /// Retained tokens of ended requests.
     pub(crate) retained: u64,
-    /// What a step computes in, and the scores that it leaves.
+    /// Compute buffer of a step, and the scores it outputs.
     pub(crate) compute: u64,
-    /// Prompts that wait and answers on their way out.
+    /// Prompts of queued requests and output that is not yet sent.
     pub(crate) queue: u64,
-    /// The vocabulary, the books of the cache, threads.
+    /// The vocabulary, the cache's metadata, and threads.
     pub(crate) other: u64,
 }
 
 impl Parts {
-    /// What some precisions of a model take when they are served together.
+    /// Estimates the memory of some precisions of a model that are served together.
     ///
-    /// The weights of all are in memory at the start. Engines are made one after the other, and those that
-    /// `model.weights_gb` has no room for are dropped after they were measured: of those the largest counts.
+    /// The weights of all are in memory at the start. Engines are created one after the other, and those that exceed
+    /// `model.weights_gb` are dropped after they were measured: only the largest of those counts.
     pub(crate) fn of(models: &[Dimensions], setup: &Setup) -> Self {
         let mut held = 0_u64;
         let (mut parts, mut largest_dropped) = (Self::default(), Self::default());
         for (index, model) in models.iter().enumerate() {
             let engine = Self::of_engine(model, setup);
             parts.weights = parts.weights.saturating_add(model.weights).saturating_add(model.repacking);
-            // As the node counts them: the first one's cache is not part of the limit.
+            // As the node counts them: the first engine's cache does not count towards the limit.
             let cache =
                 setup.kv_type.bytes(model.cache_numbers).0.saturating_mul(setup.parallel * setup.context);
             let counted = model.weights + if index > 0 { cache } else { 0 };
@@ -98,11 +98,11 @@ impl Parts {
         parts
     }
 
-    /// An engine and its vocabulary, without its weights.
+    /// Estimates an engine and its vocabulary, without its weights.
     fn of_engine(model: &Dimensions, setup: &Setup) -> Self {
         let per_token = setup.kv_type.bytes(model.cache_numbers).0;
         let cells = setup.cells();
-        // One more than are kept: a copy is made before another is dropped.
+        // One more than are retained: a copy is made before another is dropped.
         let kept = if setup.retained > 0 { setup.retained + 1 } else { 0 };
         Self {
             weights: 0,
@@ -130,7 +130,7 @@ impl Parts {
         }
     }
 
-    /// Each part with its name, the ones that are there.
+    /// Returns each nonzero part with its name.
     pub(super) fn named(&self) -> Vec<(&'static str, u64)> {
         let all = [
             ("weights", self.weights),
@@ -152,23 +152,23 @@ impl fmt::Display for Parts {
     }
 }
 
-/// Books of one cell of the cache and of one token of the batch: position, requests, llama.cpp's maps.
+/// Metadata of one cell of the cache and of one token of the batch: position, requests, llama.cpp's maps.
 const CELL: u64 = 200;
-/// A vocabulary in memory over its size in the file: every token and every merge in maps with an entry each.
+/// Ratio of a vocabulary's size in memory to its size in the file: each token and each merge is an entry in a map.
 const VOCABULARY: u64 = 10;
 /// Threads, connections and the program itself.
 const PROCESS: u64 = 16_000_000;
-/// Numbers are computed in 32 bits.
+/// Bytes per value: computations use 32 bits.
 const NUMBER: u64 = 4;
 /// The attention mask has 16 bits for each token of the pass and each cell of one request.
 const MASK: u64 = 2;
 
-/// llama.cpp's compute buffer and its output buffer.
+/// Estimates llama.cpp's compute buffer and its output buffer.
 ///
-/// The graph allocator reuses memory of tensors whose last reader is done. The scores of a whole pass over the vocabulary
-/// come last and are the largest, except where the mask over a long context is larger: then they take its place. A layer
-/// needs some copies of what passes from layer to layer, and two of the widest part. Measured for llama.cpp of
-/// `llama-cpp-2` 0.1.160; `tests/memory.rs` holds it against llama.cpp's report.
+/// The graph allocator reuses memory of tensors after their last reader. The scores of a whole pass over the
+/// vocabulary come last and are the largest tensor, unless the mask over a long context is larger: then the mask
+/// determines the size. A layer needs some copies of the hidden state, and two of its widest part. Measured for
+/// llama.cpp of `llama-cpp-2` 0.1.160; `tests/memory.rs` compares the estimate with llama.cpp's report.
 fn compute(model: &Dimensions, setup: &Setup) -> u64 {
     let pass = setup.micro_batch.max(setup.parallel);
     let context = setup.context.next_multiple_of(CELLS_STEP);
@@ -180,14 +180,14 @@ fn compute(model: &Dimensions, setup: &Setup) -> u64 {
     graph.saturating_add(layer).saturating_add(outputs)
 }
 
-/// A token id of a prompt that waits.
+/// A token id in a queued prompt.
 const PROMPT_TOKEN: u64 = 4;
-/// A token of an answer that its caller has not read: an entry of a channel and a short text.
+/// An output token that its caller has not read: an entry of a channel and a short text.
 const ANSWER_TOKEN: u64 = 100;
-/// A request itself, and its connection.
+/// The request itself, and its connection.
 const REQUEST: u64 = 16_384;
 
-/// Requests that wait, each with the longest prompt, and answers that nobody reads.
+/// Memory of queued requests, each with the longest prompt, and of output that is never read.
 fn queue(setup: &Setup) -> u64 {
     let waiting = setup.queue.saturating_mul(REQUEST + setup.context * PROMPT_TOKEN);
     waiting.saturating_add(setup.parallel.saturating_mul(setup.context * ANSWER_TOKEN))
@@ -197,7 +197,7 @@ fn queue(setup: &Setup) -> u64 {
 pub(super) mod tests {
     use super::*;
 
-    /// As the small model is.
+    /// Dimensions of the small model.
     pub(in crate::footprint) fn small() -> Dimensions {
         Dimensions {
             precision: "Q4_1".into(),
@@ -225,7 +225,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What llama.cpp reported for the small model, in MiB: KV, compute and output buffer.
+    /// llama.cpp's report for the small model, in MiB: KV, compute and output buffer.
     #[test]
     fn buffers_are_bounded_by_their_formulas_as_llama_cpp_reported_them() {
         let reported = [
@@ -254,7 +254,7 @@ pub(super) mod tests {
         let three = Parts::of(&all, &usual());
         assert_eq!(three.weights, 3 * one.weights);
         assert_eq!((three.cache, three.queue), (3 * one.cache, one.queue));
-        // Room for the weights of the first and nothing else.
+        // Room for the weights of the first only.
         let limited = Setup { weights_limit: Some(100_000_000), ..usual() };
         let of_limited = Parts::of(&all, &limited);
         assert_eq!((of_limited.weights, of_limited.cache), (three.weights, 2 * one.cache));

@@ -1,11 +1,11 @@
-//! How much memory serving takes, worked out before anything is loaded.
+//! Estimates how much memory serving takes, before anything is loaded.
 //!
-//! - takes: the headers of the model files, the engine's settings, and the memory that is left
-//! - gives: the size of each part, or a refusal that says what would fit
+//! - takes: the headers of the model files, the engine's settings, and the available memory
+//! - gives: the size of each part, or an error with settings that would fit
 //! - never: loads or allocates
 //!
-//! `estimate` has the formulas, each an upper bound that is tested against llama.cpp's own report of its buffers;
-//! `refusal` looks for settings that fit.
+//! `estimate` contains the formulas, each an upper bound that is tested against llama.cpp's own report of its
+//! buffers; `refusal` searches for settings that fit.
 
 mod dimensions;
 mod estimate;
@@ -19,12 +19,12 @@ pub(crate) use estimate::{Parts, Setup};
 use crate::config::Config;
 use crate::host::{Cpus, MemoryRoom, Root};
 
-/// Refuses models that would not fit the memory together; logs what they take if they do. `on_devices` is what of
-/// them lies in the memory of accelerators, in bytes.
+/// Returns an error if models do not fit the memory together; logs their size if they do. `on_devices` is the part of
+/// them in the memory of accelerators, in bytes.
 ///
 /// # Errors
 ///
-/// When they do not fit, with what would; when a header cannot be read.
+/// When they do not fit, with settings that would; when a header cannot be read.
 pub(crate) fn ensure_fits(files: &[PathBuf], config: &Config, on_devices: u64) -> anyhow::Result<()> {
     let Some(room) = MemoryRoom::read(&Root::system()) else {
         tracing::debug!("this system does not say how much memory is available, so no limit is checked");
@@ -42,7 +42,7 @@ pub(crate) fn ensure_fits(files: &[PathBuf], config: &Config, on_devices: u64) -
     Ok(())
 }
 
-/// What models take together, if they fit the memory that is left.
+/// Returns the memory that models take together, if they fit the available memory.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub(crate) fn fitting(
     Ok(parts)
 }
 
-/// Bytes as users read them, rounded up.
+/// Formats bytes for users, rounded up.
 fn mb(bytes: u64) -> String {
     format!("{} MB", bytes.div_ceil(1_000_000))
 }

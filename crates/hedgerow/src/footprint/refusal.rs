@@ -1,4 +1,4 @@
-//! What to say when the memory does not suffice, and what would fit.
+//! Builds the error for insufficient memory, with settings that would fit.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use crate::models::bits_per_number;
 /// Precisions to propose, the most exact first.
 const PRECISIONS: [&str; 5] = ["Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"];
 
-/// The error: each part, the limit, and settings that fit.
+/// Returns the error: each part, the limit, and settings that fit.
 pub(super) fn refuse(models: &[Dimensions], setup: &Setup, room: &MemoryRoom) -> anyhow::Error {
     let parts = Parts::of(models, setup);
     let names: Vec<&str> = models.iter().map(|model| model.precision.as_str()).collect();
@@ -70,19 +70,20 @@ fn ways_out(models: &[Dimensions], setup: &Setup, left: u64) -> String {
     format!("any one of these fits: {}", ways.join("; "))
 }
 
-/// The most tokens for each request at this number of requests.
+/// Returns the largest context per request for this number of requests.
 fn largest_context(setup: &Setup, fits: &dyn Fn(&Setup) -> bool) -> Option<u64> {
     let steps = setup.context.div_ceil(CELLS_STEP);
     let at = |step: u64| Setup { context: step * CELLS_STEP, ..*setup };
     last_that_fits(steps, &|step| fits(&at(step))).map(|step| step * CELLS_STEP)
 }
 
-/// The most requests at this number of tokens for each.
+/// Returns the largest number of requests for this context per request.
 fn largest_parallel(setup: &Setup, fits: &dyn Fn(&Setup) -> bool) -> Option<u64> {
     last_that_fits(setup.parallel, &|parallel| fits(&Setup { parallel, ..*setup }))
 }
 
-/// The largest number from 1 to below `end` that fits, where all numbers below one that fits do too.
+/// Bisection: returns the largest number in `1..end` that fits, provided that every number below a fitting one fits
+/// too.
 fn last_that_fits(end: u64, fits: &dyn Fn(u64) -> bool) -> Option<u64> {
     let (mut fitting, mut too_large) = (0, end);
     while too_large - fitting > 1 {
@@ -96,7 +97,7 @@ fn last_that_fits(end: u64, fits: &dyn Fn(u64) -> bool) -> Option<u64> {
     (fitting > 0).then_some(fitting)
 }
 
-/// The most exact precision of the model that fits in these settings.
+/// Returns the most exact precision of the model that fits with these settings.
 fn smaller_file(model: &Dimensions, setup: &Setup, left: u64) -> Option<String> {
     let of = |precision: &&'static str| {
         let bytes = (model.parameters as f64 * bits_per_number(precision)? / 8.0) as u64;
@@ -118,7 +119,7 @@ mod tests {
         (refuse(models, setup, &room).to_string(), ways_out(models, setup, bytes))
     }
 
-    /// The settings in `--ctx-size N` and `--parallel N --ctx-size M` of a hint.
+    /// Parses the settings in `--ctx-size N` and `--parallel N --ctx-size M` of a hint.
     fn proposed(hint: &str, setup: &Setup) -> Vec<Setup> {
         let ways = hint.strip_prefix("any one of these fits: ").unwrap_or_default().split("; ");
         let number = |way: &str, flag: &str| -> Option<u64> {

@@ -1,13 +1,13 @@
-//! The control groups of this process, version 1, version 2 or a mixture of both.
+//! Reads the control groups of this process, version 1, version 2 or a mixture of both.
 //!
-//! A group's limit holds for all groups below it, so every group from the process's own up to the top counts. In a
-//! container the groups above the container's own are often not to be seen; what can be seen is used.
+//! A group's limit applies to all groups below it, so every group from the process's own up to the root counts. In a
+//! container the groups above the container's own are often not visible; the visible ones are used.
 
 use std::path::{Path, PathBuf};
 
 use super::{Root, value_of};
 
-/// What a group may limit.
+/// A resource that a group may limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Controller {
     Cpu,
@@ -20,42 +20,42 @@ enum Version {
     Two,
 }
 
-/// CPU time that a group may use.
+/// CPU quota of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CpuQuota {
     /// In CPUs: 1.5 is 150 ms in each 100 ms.
     pub(crate) cpus: f64,
-    /// The file that says so.
+    /// The file that sets the quota.
     pub(crate) file: PathBuf,
 }
 
-/// Memory that a group may hold, in bytes.
+/// Memory limit and use of a group, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupMemory {
     /// The file that sets the limit.
     pub(crate) file: PathBuf,
-    /// Above this the kernel reclaims or kills.
+    /// Above this limit the kernel reclaims memory or kills processes.
     pub(crate) limit: u64,
-    /// What the group holds now and cannot give up.
+    /// Memory that the group uses now and cannot release.
     pub(crate) used: u64,
     /// Whether the kernel only slows the group down above the limit (`memory.high`).
     pub(crate) is_soft: bool,
 }
 
 impl GroupMemory {
-    /// What more it may hold.
+    /// Memory that the group may still allocate.
     pub(crate) fn left(&self) -> u64 {
         self.limit.saturating_sub(self.used)
     }
 }
 
-/// The strictest CPU quota on the path up; `None` where there is none.
+/// Returns the strictest CPU quota of all groups up to the root; `None` if there is none.
 pub(super) fn cpu_quota(root: &Root) -> Option<CpuQuota> {
     let (version, groups) = groups(root, Controller::Cpu)?;
     let quota = |group: &PathBuf| match version {
         Version::One => {
             let file = group.join("cpu.cfs_quota_us");
-            // −1 stands for none and is no number here.
+            // −1 means no quota and does not parse as a number here.
             let quota = root.number(&file)?;
             let period = root.number(group.join("cpu.cfs_period_us"))?;
             Some((quota, period, file))
@@ -72,7 +72,7 @@ pub(super) fn cpu_quota(root: &Root) -> Option<CpuQuota> {
     in_cpus.min_by(|a, b| a.cpus.total_cmp(&b.cpus))
 }
 
-/// How often the process's own groups were stopped because their CPU quota was used up; `None` where nothing counts it.
+/// Returns how often the process's groups were throttled by their CPU quota; `None` where no file counts it.
 pub(super) fn throttled(root: &Root) -> Option<u64> {
     let (_, groups) = groups(root, Controller::Cpu)?;
     let counts = groups.iter().filter_map(|group| {
@@ -82,7 +82,7 @@ pub(super) fn throttled(root: &Root) -> Option<u64> {
     counts.max()
 }
 
-/// The memory limits on the path up, the process's own group first.
+/// Returns the memory limits of all groups up to the root, the process's own group first.
 pub(super) fn memory_limits(root: &Root) -> Vec<GroupMemory> {
     let Some((version, groups)) = groups(root, Controller::Memory) else { return Vec::new() };
     let names: &[(&str, bool)] = match version {
@@ -93,7 +93,7 @@ pub(super) fn memory_limits(root: &Root) -> Vec<GroupMemory> {
     for group in &groups {
         for &(name, is_soft) in names {
             let file = group.join(name);
-            // `max` is no number; version 1 writes the largest number of pages instead.
+            // `max` does not parse as a number; version 1 writes the largest number of pages instead.
             let Some(limit) = root.number(&file).filter(|&limit| limit < UNLIMITED) else { continue };
             if let Some(used) = used(root, version, group) {
                 limits.push(GroupMemory { file, limit, used, is_soft });
@@ -105,10 +105,10 @@ pub(super) fn memory_limits(root: &Root) -> Vec<GroupMemory> {
 
 const UNLIMITED: u64 = 1 << 62;
 
-/// What a group holds beyond cached files, which the kernel drops before it kills.
+/// Returns a group's memory use without cached files, which the kernel drops before it kills a process.
 ///
-/// Cached files that are in use count as cached too, as in the kernel's `MemAvailable`: after an earlier start of the
-/// same model its file lies there, and would otherwise be counted twice.
+/// Cached files in use count as cached too, as in the kernel's `MemAvailable`: after an earlier start with the same
+/// model its file is in the page cache, and would otherwise be counted twice.
 fn used(root: &Root, version: Version, group: &Path) -> Option<u64> {
     let (usage, keys) = match version {
         Version::One => ("memory.usage_in_bytes", ["total_inactive_file", "total_active_file"].as_slice()),
@@ -120,7 +120,7 @@ fn used(root: &Root, version: Version, group: &Path) -> Option<u64> {
     Some(usage.saturating_sub(cached.sum()))
 }
 
-/// The folders of the process's group for a controller and of those above it, its own first.
+/// Returns the folders of the process's group for a controller and of the groups above it, its own first.
 fn groups(root: &Root, controller: Controller) -> Option<(Version, Vec<PathBuf>)> {
     let own = root.read("/proc/self/cgroup")?;
     let mounts = root.read("/proc/self/mountinfo")?;
@@ -141,7 +141,7 @@ fn groups(root: &Root, controller: Controller) -> Option<(Version, Vec<PathBuf>)
     up(&mounts, path, |kind, _| kind == "cgroup2").map(|groups| (Version::Two, groups))
 }
 
-/// The folders from a group's up to where its hierarchy is mounted.
+/// Returns the folders from a group's up to the mount point of its hierarchy.
 fn up(mounts: &str, path: &str, is_it: impl Fn(&str, &str) -> bool) -> Option<Vec<PathBuf>> {
     // `35 31 0:32 /of-the-hierarchy /where rw,relatime - cgroup cgroup rw,memory`
     let (of_hierarchy, mounted) = mounts.lines().find_map(|line| {
@@ -151,7 +151,7 @@ fn up(mounts: &str, path: &str, is_it: impl Fn(&str, &str) -> bool) -> Option<Ve
         let mut front = front.split(' ').skip(3);
         is_it(kind, options).then_some((front.next()?, front.next()?))
     })?;
-    // In a container only a part of the hierarchy is mounted, and the path may lie outside it.
+    // In a container only a part of the hierarchy is mounted, and the path may be outside it.
     let below = Path::new(path).strip_prefix(of_hierarchy).unwrap_or(Path::new(""));
     let mounted = Path::new(mounted);
     let is_plain = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(limits[1].file, Path::new("/sys/fs/cgroup/a.slice/memory.max"));
     }
 
-    /// Version 1 for CPU time and memory, version 2 without controllers beside it, as many systems have it.
+    /// Version 1 for CPU time and memory, and version 2 without controllers, as on many systems.
     const MIXED: [(&str, &str); 2] = [
         ("/proc/self/cgroup", "4:memory:/box/one\n2:cpuacct,cpu:/box\n0::/elsewhere\n"),
         (
@@ -222,7 +222,7 @@ mod tests {
         tree.write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
         assert_eq!(cpu_quota(&tree.root).map(|quota| quota.cpus), Some(2.5));
         assert_eq!(throttled(&tree.root), Some(3));
-        // Only a part of the hierarchy is mounted: what is `/box/one` there is `/one` here.
+        // Only a part of the hierarchy is mounted: its `/box/one` is visible as `/one`.
         tree.write("/sys/fs/cgroup/memory/one/memory.limit_in_bytes", "9223372036854771712\n");
         tree.write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2000\n");
         tree.write("/sys/fs/cgroup/memory/memory.usage_in_bytes", "1500\n");

@@ -1,4 +1,4 @@
-//! Which CPUs the engine should compute on, and with how many threads.
+//! Determines the CPUs and the number of threads that the engine computes with.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,57 +6,57 @@ use std::fmt;
 use super::cgroup::{self, CpuQuota};
 use super::{Root, number_list, value_of};
 
-/// A CPU counts as fast if it has at least this part of the capacity of the fastest one that may be used. The big cores of
-/// phones and boards have 0.8 and more of it, the little ones less than 0.5.
+/// A CPU counts as fast if it has at least this fraction of the capacity of the fastest allowed one. Big cores of
+/// phones and boards have 0.8 or more, little ones less than 0.5.
 const FAST: f64 = 2.0 / 3.0;
 
-/// The CPUs of the host as this process may use them.
+/// The CPUs of the host that are available to this process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cpus {
-    /// The processor's name for itself.
+    /// Name that the processor reports.
     pub(crate) model: Option<String>,
-    /// The instruction sets that it has, in the kernel's words.
+    /// Instruction sets of the processor, as the kernel names them.
     pub(crate) features: Vec<String>,
-    /// How many the machine has switched on.
+    /// Number of CPUs that are online.
     pub(crate) online: u32,
-    /// Those that this process's affinity allows.
+    /// CPUs that this process's affinity allows.
     pub(crate) allowed: Vec<u32>,
-    /// Those of them that are fast; all of them where they are alike.
+    /// The fast ones among the allowed CPUs; all of them where they have equal capacity.
     pub(crate) fast: Vec<u32>,
-    /// Physical cores among the fast ones: hardware threads of one core share its arithmetic units.
+    /// Physical cores among the fast CPUs: hardware threads of one core share its arithmetic units.
     pub(crate) cores: u32,
     /// The strictest CPU quota.
     pub(crate) quota: Option<CpuQuota>,
 }
 
-/// How many threads the engine has, and why.
+/// Number of engine threads, and the reason for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Threads {
     pub(crate) count: u32,
     pub(crate) reason: ThreadReason,
-    /// The CPUs to keep them on, where the others would hold them up.
+    /// CPUs to pin the threads to, where other CPUs would slow them down.
     pub(crate) pin_to: Option<Vec<u32>>,
 }
 
-/// What decided the number of threads.
+/// The reason for the number of threads.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ThreadReason {
-    /// The operator.
+    /// Set by the operator.
     Asked,
-    /// Every CPU is used.
+    /// All CPUs are used.
     Machine,
-    /// The process may not use more CPUs.
+    /// The process's affinity allows no more CPUs.
     Affinity { allowed: u32, online: u32 },
-    /// The others are slower.
+    /// The other CPUs are slower.
     Fast { fast: u32, allowed: u32 },
-    /// The others share a core with those.
+    /// The other hardware threads share cores with those used.
     Cores { cores: u32, hardware_threads: u32 },
-    /// The process may not use more CPU time.
+    /// The process's CPU quota allows no more.
     Quota(CpuQuota),
 }
 
 impl Cpus {
-    /// Reads them.
+    /// Reads the CPUs of the host.
     pub(crate) fn read(root: &Root) -> Self {
         let info = root.read("/proc/cpuinfo").unwrap_or_default();
         let status = root.read("/proc/thread-self/status").or_else(|| root.read("/proc/self/status"));
@@ -65,7 +65,7 @@ impl Cpus {
         let allowed = value_of(&status, "Cpus_allowed_list").and_then(number_list);
         let allowed = match (allowed, &online) {
             (Some(allowed), Some(online)) => {
-                // A mask may name CPUs that are switched off or not there.
+                // A mask may include CPUs that are offline or do not exist.
                 allowed.into_iter().filter(|cpu| online.contains(cpu)).collect()
             }
             (Some(allowed), None) => allowed,
@@ -85,11 +85,11 @@ impl Cpus {
         }
     }
 
-    /// One thread for each fast core, as far as affinity and quota go; as many as `asked` if that is given.
+    /// Returns one thread for each fast core, within affinity and quota; `asked` threads if it is given.
     ///
-    /// Hardware threads of one core get one thread: a step multiplies matrices, which one thread a core does as fast, and
-    /// every thread more is one more that all others wait for at each barrier (llama.cpp does the same). A quota is
-    /// rounded down: one thread too many uses it up before the period ends, and then all of them stand still.
+    /// Hardware threads of one core get one thread: a step multiplies matrices, for which one thread per core is as
+    /// fast, and every further thread is one more to wait for at each barrier (llama.cpp does the same). A quota is
+    /// rounded down: one thread too many uses it up before the period ends, and then all threads are throttled.
     pub(crate) fn threads(&self, asked: Option<u32>) -> Threads {
         if let Some(count) = asked {
             return Threads { count, reason: ThreadReason::Asked, pin_to: None };
@@ -117,9 +117,9 @@ fn by_the_standard_library() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| count.get() as u32)
 }
 
-/// The fast ones of some CPUs.
+/// Returns the fast CPUs among the given ones.
 fn fast(root: &Root, allowed: &[u32]) -> Vec<u32> {
-    // Intel's processors with two kinds of cores list each kind.
+    // Intel processors with two kinds of cores list each kind.
     let of_intel = root.read("/sys/devices/cpu_core/cpus").and_then(|text| number_list(&text));
     if let Some(listed) = of_intel {
         let performance: Vec<u32> = allowed.iter().copied().filter(|cpu| listed.contains(cpu)).collect();
@@ -133,7 +133,7 @@ fn fast(root: &Root, allowed: &[u32]) -> Vec<u32> {
     allowed.iter().zip(&capacities).filter(is_fast).map(|(cpu, _)| *cpu).collect()
 }
 
-/// How many cores some CPUs are on.
+/// Counts the cores that the given CPUs belong to.
 fn cores(root: &Root, cpus: &[u32]) -> u32 {
     let folder = |cpu: &u32| format!("/sys/devices/system/cpu/cpu{cpu}/topology");
     let siblings = |cpu: &u32| {
@@ -141,19 +141,19 @@ fn cores(root: &Root, cpus: &[u32]) -> u32 {
         let text = text.or_else(|| root.read(format!("{}/thread_siblings_list", folder(cpu))))?;
         number_list(&text)
     };
-    // Where the system does not say, each is a core of its own.
+    // Where the system does not report it, each CPU counts as a core.
     let all: BTreeSet<Vec<u32>> =
         cpus.iter().map(|cpu| siblings(cpu).unwrap_or_else(|| vec![*cpu])).collect();
     all.len() as u32
 }
 
-/// The processor's name in `/proc/cpuinfo`: x86 has `model name`; Arm has only the number of the core's
-/// design, and some boards their own name.
+/// Reads the processor's name from `/proc/cpuinfo`: x86 has `model name`; Arm has only the part number of the core's
+/// design, and some boards add a name of their own.
 fn name(cpuinfo: &str) -> Option<&str> {
     ["model name", "Model", "Hardware", "CPU part"].into_iter().find_map(|key| entry(cpuinfo, key))
 }
 
-/// The instruction sets in `/proc/cpuinfo`: x86 says `flags`, Arm `Features`.
+/// Reads the instruction sets from `/proc/cpuinfo`: x86 lists `flags`, Arm `Features`.
 fn features(cpuinfo: &str) -> Vec<String> {
     let listed = ["flags", "Features"].into_iter().find_map(|key| entry(cpuinfo, key));
     listed.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
@@ -188,7 +188,7 @@ impl fmt::Display for ThreadReason {
     }
 }
 
-/// Keeps this thread, and those that it starts from now on, on some CPUs; whether the system took it.
+/// Pins this thread, and those that it starts from now on, to the given CPUs; returns whether the system accepted it.
 pub(crate) fn pin_this_thread(cpus: &[u32]) -> bool {
     #[cfg(target_os = "linux")]
     {

@@ -1,9 +1,9 @@
-//! Machines of several kinds, laid out as files.
+//! Tests machines of several kinds, laid out as files.
 
 use super::super::tests::Tree;
 use super::*;
 
-/// CPUs that are on, those that the process may use, and two hardware threads a core or one.
+/// Builds a machine with the given online and allowed CPUs, and one or two hardware threads per core.
 fn machine(name: &str, online: &str, allowed: &str, per_core: u32) -> Tree {
     let tree = Tree::new(name, &[]);
     tree.write("/sys/devices/system/cpu/online", online);

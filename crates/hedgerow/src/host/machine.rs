@@ -1,4 +1,4 @@
-//! The machine, as far as its speed goes.
+//! The properties of the machine that determine its speed.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,14 +7,14 @@ use super::{Cpus, Root};
 /// The processor and the cores that this process may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The processor's own name for itself.
+    /// Name that the processor reports.
     pub(crate) cpu: String,
     /// Cores that this process may use.
     pub(crate) cores: u32,
 }
 
 impl Machine {
-    /// The one that this runs on.
+    /// Describes the machine that this process runs on.
     pub(crate) fn this() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let cpu = Cpus::read(&Root::system()).model;

@@ -1,31 +1,31 @@
-//! How much memory this process can still take.
+//! Determines how much memory this process can still allocate.
 
 use std::fmt;
 
 use super::cgroup::{self, GroupMemory};
 use super::{Root, value_of};
 
-/// Memory that new work can have, in bytes, and what limits it.
+/// Memory available to new allocations, in bytes, and what limits it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryRoom {
     pub(crate) bytes: u64,
     pub(crate) limit: MemoryLimit,
-    /// A limit above which the system only slows the process down, where it is tighter than `bytes`.
+    /// A limit above which the system only throttles the process, where it is tighter than `bytes`.
     pub(crate) soft: Option<GroupMemory>,
 }
 
-/// What limits memory.
+/// The source of a memory limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryLimit {
-    /// What the machine has and others do not use.
+    /// The machine's available memory.
     Machine,
     /// A control group.
     Group(GroupMemory),
 }
 
 impl MemoryRoom {
-    /// The least of what the machine has available and what each control group on the path up leaves; `None` where
-    /// the system says neither.
+    /// Returns the minimum of the machine's available memory and what each control group up to the root leaves;
+    /// `None` where the system reports neither.
     pub(crate) fn read(root: &Root) -> Option<Self> {
         let (soft, hard): (Vec<_>, Vec<_>) =
             cgroup::memory_limits(root).into_iter().partition(|group| group.is_soft);
@@ -50,12 +50,12 @@ impl fmt::Display for MemoryLimit {
     }
 }
 
-/// This process's memory that is resident now; `None` where the system does not say.
+/// Returns this process's resident memory; `None` where the system does not report it.
 pub(crate) fn resident_bytes() -> Option<u64> {
     kibibytes(&Root::system().read("/proc/self/status")?, "VmRSS")
 }
 
-/// The value of a line like `VmRSS:  2048 kB`, in bytes.
+/// Parses the value of a line like `VmRSS:  2048 kB`, in bytes.
 fn kibibytes(text: &str, key: &str) -> Option<u64> {
     value_of(text, key)?.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -1,11 +1,11 @@
-//! Facts about the host: the CPUs and the memory that this process may use, and whether other work disturbs it.
+//! Reads facts about the host: the CPUs and the memory available to this process, and whether other work disturbs it.
 //!
-//! - takes: a [`Root`], below which `/proc` and `/sys` lie, so that tests can lay out any machine
+//! - takes: a [`Root`], the folder that contains `/proc` and `/sys`, so that tests can lay out any machine
 //! - gives: numbers, and for each limit the file that sets it
-//! - never: changes a setting, loads a model or fails; a file that cannot be read sets no limit
+//! - never: changes a setting, loads a model or fails; an unreadable file sets no limit
 //!
-//! `cpus` decides the number of engine threads, `memory` the memory that is left, `noise` whether a measurement was
-//! disturbed. `cgroup` finds the control groups that `cpus` and `memory` look at.
+//! `cpus` determines the number of engine threads, `memory` the available memory, `noise` whether a measurement was
+//! disturbed. `cgroup` finds the control groups that `cpus` and `memory` read.
 
 mod cgroup;
 mod cpus;
@@ -27,28 +27,28 @@ pub(crate) use noise::{Noise, Snapshot};
 pub(crate) struct Root(PathBuf);
 
 impl Root {
-    /// The running system's.
+    /// The root of the running system.
     pub(crate) fn system() -> Self {
         Self(PathBuf::from("/"))
     }
 
-    /// One of a system that says nothing.
+    /// A root without files, so that no limit is found.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
         Self(PathBuf::from("/nowhere"))
     }
 
-    /// The content of a file by its absolute path; `None` where it cannot be read.
+    /// Reads a file by its absolute path; `None` where it cannot be read.
     pub(crate) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         std::fs::read_to_string(self.place(path.as_ref())).ok()
     }
 
-    /// The number that a file holds.
+    /// Reads a file that contains one number.
     fn number(&self, path: impl AsRef<Path>) -> Option<u64> {
         self.read(path)?.trim().parse().ok()
     }
 
-    /// The names in a folder, in no order; none where it cannot be read.
+    /// Lists the names in a folder, unordered; empty where it cannot be read.
     fn names(&self, path: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.place(Path::new(path))).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
@@ -59,13 +59,13 @@ impl Root {
     }
 }
 
-/// The numbers of a list like `0-3,8`; `None` where the text is none.
+/// Parses a list like `0-3,8`; `None` where the text is not such a list.
 fn number_list(text: &str) -> Option<Vec<u32>> {
     let mut numbers = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        // No system has as many CPUs; a damaged file must not fill the memory.
+        // No system has this many CPUs; a damaged file must not exhaust the memory.
         if last.checked_sub(first)? > 1 << 16 {
             return None;
         }
@@ -74,7 +74,7 @@ fn number_list(text: &str) -> Option<Vec<u32>> {
     (!numbers.is_empty()).then_some(numbers)
 }
 
-/// The value of a line like `VmRSS:  2048 kB` or `inactive_file 4096`: what follows the key.
+/// Finds the value of a line like `VmRSS:  2048 kB` or `inactive_file 4096`: the text after the key.
 fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let rest = line.strip_prefix(key)?;
@@ -86,13 +86,13 @@ fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// A made-up file system; removed when dropped.
+    /// A fake file system; removed when dropped.
     pub(super) struct Tree {
         pub(super) root: Root,
     }
 
     impl Tree {
-        /// With these files, each as its absolute path and its content.
+        /// Creates these files, each given as its absolute path and content.
         pub(super) fn new(name: &str, files: &[(&str, &str)]) -> Self {
             let folder = std::env::temp_dir().join(format!("hedgerow-host-{}-{name}", std::process::id()));
             let _ = std::fs::remove_dir_all(&folder);

@@ -1,4 +1,4 @@
-//! Whether other work disturbs this process: between two looks at the system's counters.
+//! Measures whether other work disturbs this process, from two snapshots of the system's counters.
 
 use std::fmt;
 
@@ -6,39 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use super::{Root, cgroup};
 
-/// The system's counters at one moment. Times of the system are in its ticks, those of threads in nanoseconds.
+/// The system's counters at one moment. CPU times are in clock ticks, those of threads in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// Of the CPUs that were asked about: all time, time in which they were busy, and time that the hypervisor gave to
-    /// another guest.
+    /// Of the given CPUs: total time, busy time, and steal time (given to another guest by the hypervisor).
     cpus: Option<(u64, u64, u64)>,
     /// CPU time of this process.
     own: Option<u64>,
-    /// Of this process's threads: time on a CPU, and time ready to run without one.
+    /// Of this process's threads: time on a CPU, and time runnable without a CPU.
     threads: Option<(u64, u64)>,
-    /// How often its CPU quota was used up.
+    /// How often this process was throttled by its CPU quota.
     throttled: Option<u64>,
 }
 
-/// How much other work there was between two snapshots, in percent.
+/// The amount of other work between two snapshots, in percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Noise {
-    /// CPU time that other processes used on the CPUs of this one; `None` where the system does not say.
+    /// CPU time that other processes used on this process's CPUs; `None` where the system does not report it.
     pub(crate) others_percent: Option<u32>,
     /// Time that the hypervisor gave to other guests.
     pub(crate) steal_percent: Option<u32>,
-    /// Time that this process's threads waited for a CPU, of the time that they could have run. `None` too where its
-    /// CPU quota was used up meanwhile: that makes threads wait as well, and belongs to the machine.
+    /// Share of runnable time in which this process's threads waited for a CPU. Also `None` where the CPU quota was
+    /// used up meanwhile: throttling makes threads wait as well, and is a property of the machine.
     pub(crate) waiting_percent: Option<u32>,
-    /// Whether its CPU quota was used up meanwhile.
+    /// Whether the CPU quota was used up meanwhile.
     #[serde(default)]
     pub(crate) is_throttled: bool,
 }
 
 impl Noise {
-    /// Whether measured times say more about other work than about this machine.
+    /// Whether measured times reflect other work more than this machine.
     ///
-    /// Threads that wait are evidence only beside other processes: more engine threads than CPUs wait for each other.
+    /// Waiting threads are evidence only together with other processes: more engine threads than CPUs wait for each
+    /// other.
     pub(crate) fn is_loud(&self) -> bool {
         let exceeds = |percent: Option<u32>, most: u32| percent.is_some_and(|percent| percent > most);
         let others_in_the_way = match self.waiting_percent {
@@ -68,7 +68,7 @@ impl fmt::Display for Noise {
 }
 
 impl Snapshot {
-    /// Looks at the counters now, at those of some CPUs.
+    /// Takes a snapshot of the counters of the given CPUs now.
     pub(crate) fn take(root: &Root, cpus: &[u32]) -> Self {
         Self {
             cpus: root.read("/proc/stat").and_then(|text| of_cpus(&text, cpus)),
@@ -78,7 +78,7 @@ impl Snapshot {
         }
     }
 
-    /// What happened since an earlier snapshot.
+    /// Computes the noise since an earlier snapshot.
     pub(crate) fn since(&self, earlier: &Self) -> Noise {
         let percent = |part: u64, whole: u64| (whole > 0).then(|| (100 * part / whole).min(100) as u32);
         let cpus = self.cpus.zip(earlier.cpus).map(|(now, then)| {
@@ -102,11 +102,12 @@ impl Snapshot {
     }
 }
 
-/// All, busy and stolen time of some CPUs in `/proc/stat`; of all where it does not list them one by one.
+/// Total, busy and steal time of the given CPUs in `/proc/stat`; of all CPUs where it does not list them
+/// individually.
 fn of_cpus(text: &str, cpus: &[u32]) -> Option<(u64, u64, u64)> {
     let line = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
-        // user nice system idle iowait irq softirq steal; guests' time is in the first two.
+        // user nice system idle iowait irq softirq steal; guest time is included in the first two.
         let times: Vec<u64> = line.split_whitespace().map_while(|time| time.parse().ok()).take(8).collect();
         let idle = times.get(3)? + times.get(4).unwrap_or(&0);
         let stolen = times.get(7).copied().unwrap_or(0);
@@ -118,14 +119,14 @@ fn of_cpus(text: &str, cpus: &[u32]) -> Option<(u64, u64, u64)> {
     Some(each.iter().fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2)))
 }
 
-/// CPU time of a process in its `stat`, of user and system.
+/// CPU time of a process from its `stat`, user and system.
 fn of_process(text: &str) -> Option<u64> {
-    // The second field is the program's name, which may hold blanks and brackets.
+    // The second field is the program's name, which may contain blanks and brackets.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-/// What this process's threads ran and waited.
+/// Run time and wait time of this process's threads.
 fn of_threads(root: &Root) -> Option<(u64, u64)> {
     let threads = root.names("/proc/self/task");
     let times = threads.iter().filter_map(|thread| {
@@ -141,8 +142,8 @@ mod tests {
     use super::super::tests::Tree;
     use super::*;
 
-    /// A process that ran for 100 ticks of 10 ms on each of two CPUs of four, while its threads waited for a fifth of
-    /// that; `other` and `stolen` are ticks on its CPUs, `throttled` how often its quota was used up.
+    /// Noise of a process that ran for 100 ticks of 10 ms on each of two CPUs of four, while its threads waited for a
+    /// fifth of that; `other` and `stolen` are ticks on its CPUs, `throttled` how often its quota was used up.
     fn noise(name: &str, other: u64, stolen: u64, throttled: u64) -> Noise {
         let tree = Tree::new(
             name,

@@ -1,8 +1,8 @@
-//! The check itself: trials in child processes, the plain kernels first, because the fast ones are compared with
-//! them.
+//! Runs the check: trials in child processes, the plain kernels first, because the scores of the fast ones are
+//! compared with theirs.
 //!
-//! What both kinds do alike, right or wrong, is not seen unless it ends in a signal or in NaN: there are no third
-//! kernels to ask.
+//! An error that both kinds of kernels share is detected only if it causes a signal or NaN: there is no third kind to
+//! compare with.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,29 +20,29 @@ use super::trial::Line;
 use super::verdict::{FORMAT, Failure, FailureKind, Setup, Trial, Verdict};
 use crate::clock::millis_since;
 
-/// The program that runs, even where its file was replaced meanwhile.
+/// Path of the running program, valid even if its file was replaced meanwhile.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// The program that runs trials.
 pub(super) struct Program<'a> {
-    /// Gives the command that tries a setup.
+    /// Builds the command that tries a setup.
     pub(super) command: Box<dyn Fn(&Setup) -> Command + 'a>,
-    /// How long a trial may take.
+    /// Time limit of one trial.
     pub(super) limit: Duration,
-    /// The CPU variant to begin with; `None`: the one that suits the CPU best.
+    /// The CPU variant to try first; `None`: the one that suits the CPU best.
     pub(super) first: Option<String>,
-    /// Those to try after it, the most demanding first.
+    /// The variants to try after it, the most demanding first.
     pub(super) others: Vec<String>,
 }
 
 impl Program<'_> {
-    /// This program itself, for a model file.
+    /// Uses this program itself, for a model file.
     ///
     /// # Errors
     ///
-    /// When the file is not there.
+    /// When the file does not exist.
     pub(super) fn this(model: &Path, wanted: &Wanted) -> anyhow::Result<Self> {
-        // The child works in another folder.
+        // The child has another working directory.
         let path = model.canonicalize().with_context(|| format!("reading {}", model.display()))?;
         let bytes = path.metadata().with_context(|| format!("reading {}", model.display()))?.len();
         let engine = wanted.engine;
@@ -69,18 +69,18 @@ impl Program<'_> {
     }
 }
 
-/// Smaller models are read by one thread: several wait for each other by spinning, so that on a busy machine they take many
-/// times as long as one. Which kernels run does not depend on it.
+/// Smaller models are read by one thread: several threads synchronize by spinning, so that on a busy machine they
+/// take many times as long as one. The number of threads does not affect which kernels run.
 const ALONE_BYTES: u64 = 500_000_000;
 
-/// How long a trial of a model file may take: enough to read it from a slow memory card and to compute with it on a
-/// slow board. Only what hangs takes as long.
+/// Time limit of a trial for a model file: enough to read the file from a slow memory card and to compute on a slow
+/// board. Only a trial that hangs reaches it.
 fn limit(model_bytes: u64) -> Duration {
     Duration::from_secs(120 + model_bytes.div_ceil(10_000_000))
 }
 
-/// Tries the plain kernels and then the fast ones; in a build with several CPU variants, if that fails, those of
-/// the next less demanding variant, until fast ones compute rightly.
+/// Tries the plain kernels and then the fast ones; in a build with several CPU variants, a failure leads to the next
+/// less demanding variant, until fast kernels compute correctly.
 pub(super) fn check(subject: Subject, program: &Program<'_>) -> Verdict {
     let started = Instant::now();
     let mut trials = Vec::new();
@@ -120,7 +120,7 @@ pub(super) fn check(subject: Subject, program: &Program<'_>) -> Verdict {
     Verdict {
         format: FORMAT.to_owned(),
         subject,
-        // A clock before 1970 is no reason to fail.
+        // A clock before 1970 is not an error.
         checked_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         took_ms: millis_since(started),
         usable,
@@ -130,16 +130,16 @@ pub(super) fn check(subject: Subject, program: &Program<'_>) -> Verdict {
 
 type Rows = Vec<Vec<Option<f32>>>;
 
-/// A trial, and what is only needed while the check goes on.
+/// A trial, and data needed only during the check.
 struct Attempt {
     trial: Trial,
-    /// What the model said, if the kernels are to be used.
+    /// The model's scores, if the kernels are usable.
     scores: Option<Rows>,
     loaded_variant: Option<String>,
     is_for_another_cpu: bool,
 }
 
-/// Tries a setup, and compares it with the reference if there is one.
+/// Tries a setup, and compares its scores with the reference if there is one.
 fn attempt(program: &Program<'_>, setup: &Setup, cpu: &Cpu, reference: Option<&Rows>) -> Attempt {
     let started = Instant::now();
     let ended = child::run((program.command)(setup), program.limit);
@@ -153,7 +153,7 @@ fn attempt(program: &Program<'_>, setup: &Setup, cpu: &Cpu, reference: Option<&R
     let mut attempt = Attempt { trial, scores: None, loaded_variant: None, is_for_another_cpu: false };
     let mut stage = "while llama.cpp started";
     let mut reason = None;
-    // What llama.cpp's libraries may write there is no JSON.
+    // Lines that llama.cpp's libraries write to standard output are not JSON and are ignored.
     for line in ended.lines.iter().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
         match line {
             Line::Started { instruction_sets, cpu_variant } => {
@@ -264,7 +264,7 @@ mod tests {
     const LOADED: &str = r#"echo '"loaded"'"#;
     const RIGHT: &str = r#"echo '{"scores":[[1.0,2.0,3.5,-4.0]]}'"#;
 
-    /// A program that runs a real child for each setup: a shell script.
+    /// Runs a real child for each setup: a shell script.
     fn program(script: impl Fn(&Setup) -> String + 'static, others: &[&str]) -> Program<'static> {
         let command = move |setup: &Setup| {
             let mut command = Command::new("sh");
@@ -275,7 +275,7 @@ mod tests {
         Program { command: Box::new(command), limit: Duration::from_secs(60), first: None, others }
     }
 
-    /// Plain kernels that are right, and fast ones that do this.
+    /// Verdict with correct plain kernels, and fast ones that run `script`.
     fn with_fast(script: &'static str) -> Verdict {
         let script = move |setup: &Setup| match setup.kernels {
             Kernels::Plain => format!("{STARTED}; {LOADED}; {RIGHT}"),
@@ -381,10 +381,10 @@ mod tests {
             format!(r#"echo '{{"started":{{"instruction_sets":["X"],"cpu_variant":"{variant}"}}}}'"#)
         };
         let script = move |setup: &Setup| match (setup.cpu_variant.as_deref(), setup.kernels) {
-            // The one that suits best is `new`; its fast kernels die.
+            // The best-suited variant is `new`; its fast kernels crash.
             (None, Kernels::Plain) => format!("{}; {RIGHT}", started("new")),
             (None, Kernels::Fast) => "kill -ILL $$".to_owned(),
-            // The CPU does not run this one.
+            // The CPU does not support this variant.
             (Some("other"), _) => r#"echo '"not_for_this_cpu"'"#.to_owned(),
             (Some("old"), _) => format!("{}; {RIGHT}", started("old")),
             (variant, _) => panic!("{variant:?} is not to be tried"),

@@ -1,4 +1,4 @@
-//! A child process with a time limit: what it wrote, and how it ended.
+//! Runs a child process with a time limit and captures its output and how it ended.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -11,37 +11,37 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// By itself.
+    /// Exited by itself, with this status.
     Exited(i32),
-    /// By a signal.
+    /// Ended by this signal.
     Signal(i32),
-    /// It took longer than it may and was killed.
+    /// Exceeded its time limit and was killed.
     TimedOut(Duration),
-    /// It could not be started.
+    /// Could not be started.
     NotStarted(String),
 }
 
-/// A child that has ended.
+/// Result of a child process that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) end: End,
-    /// Whole lines of standard output.
+    /// Complete lines of standard output.
     pub(super) lines: Vec<String>,
-    /// The last that it wrote to standard error.
+    /// The end of its standard error.
     pub(super) complaint: String,
 }
 
-/// How often a child that computes is looked at.
+/// Interval at which a running child is polled.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long its pipes are read after its end: processes that it started may hold them open.
+/// How long its pipes are read after its end: processes that it started may keep them open.
 const REST: Duration = Duration::from_secs(5);
-/// What is kept of standard error.
+/// Maximum number of bytes of standard error that are retained.
 const COMPLAINT_BYTES: usize = 4096;
 
-/// Runs a command to its end, or kills it and all that it started after `limit`.
+/// Runs a command to its end, or kills its process group after `limit`.
 pub(super) fn run(mut command: Command, limit: Duration) -> Ended {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Neither the folder nor the language of whoever started the server matters to it.
+    // The child does not depend on the working directory or the language of the server's environment.
     command.current_dir("/").env("LC_ALL", "C").env("GGML_NO_BACKTRACE", "1").process_group(0);
     let mut child = match command.spawn() {
         Ok(child) => child,
@@ -68,20 +68,20 @@ pub(super) fn run(mut command: Command, limit: Duration) -> Ended {
     Ended { end, lines, complaint: complaint[from..].trim().to_owned() }
 }
 
-/// Reads a stream on a thread of its own, piece by piece, until nobody writes to it.
+/// Reads a stream in pieces on a separate thread until all writers have closed it.
 fn read<S: Read + Send + 'static>(
     stream: Option<S>,
     pieces: impl FnOnce(S, &dyn Fn(String)) + Send + 'static,
 ) -> Receiver<String> {
     let (sender, receiver) = channel();
     if let Some(stream) = stream {
-        // Nobody may listen any more when a process that outlived the child writes.
+        // The receiver may be gone when a process that outlived the child writes.
         std::thread::spawn(move || pieces(stream, &|piece| _ = sender.send(piece)));
     }
     receiver
 }
 
-/// All pieces, waiting for the last one until then at most.
+/// Collects all pieces, waiting for the last one no longer than `until`.
 fn collect(pieces: &Receiver<String>, until: Instant) -> Vec<String> {
     let next = || pieces.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
     std::iter::from_fn(next).collect()
@@ -104,10 +104,10 @@ fn wait(child: &mut Child, limit: Duration) -> End {
     End::TimedOut(limit)
 }
 
-/// Kills the child and all of its group.
+/// Kills the child and its process group.
 fn kill(child: &mut Child) {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // It may have ended in this moment, with its whole group.
+    // The child may just have ended, together with its group.
     let _ = group.map(|group| kill_process_group(group, Signal::KILL));
     let _ = child.kill();
     let _ = child.wait();
@@ -120,7 +120,7 @@ fn end_of(status: ExitStatus) -> End {
     }
 }
 
-/// Signals by name.
+/// Names of signals.
 const SIGNALS: [(Signal, &str); 10] = [
     (Signal::ILL, "SIGILL (illegal instruction)"),
     (Signal::SEGV, "SIGSEGV (wrong memory)"),
@@ -134,18 +134,18 @@ const SIGNALS: [(Signal, &str); 10] = [
     (Signal::TERM, "SIGTERM"),
 ];
 
-/// `SIGILL (illegal instruction)`.
+/// Formats a signal's name, such as `SIGILL (illegal instruction)`.
 pub(super) fn signal_name(signal: i32) -> String {
     let known = SIGNALS.iter().find(|(known, _)| known.as_raw() == signal);
     known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
 }
 
-/// Whether a process gets this signal for what it did itself.
+/// Whether a signal is caused by what the process itself did.
 pub(super) fn is_own_fault(signal: i32) -> bool {
     SIGNALS[..7].iter().any(|(known, _)| known.as_raw() == signal)
 }
 
-/// Whether it would get it again: aborts and unreadable memory may come from a full memory or a failing disk.
+/// Whether the signal would recur: aborts and unreadable memory may come from exhausted memory or a failing disk.
 pub(super) fn is_lasting(signal: i32) -> bool {
     SIGNALS[..3].iter().any(|(known, _)| known.as_raw() == signal)
 }
@@ -179,7 +179,7 @@ mod tests {
         let ended = shell("echo $$; sleep 1000 & sleep 1000", Duration::from_millis(300));
         assert_eq!(ended.end, End::TimedOut(Duration::from_millis(300)));
         let group = ended.lines[0].parse().ok().and_then(Pid::from_raw).unwrap();
-        // Only those that nobody has waited for yet can be left of it.
+        // Only zombies that have not been reaped yet can remain of the group.
         assert!(rustix::process::test_kill_process_group(group).is_err() || is_all_dead(&ended.lines[0]));
     }
 

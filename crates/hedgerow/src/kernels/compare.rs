@@ -1,41 +1,41 @@
-//! Whether two sets of scores are of the same model on the same text, computed by different kernels.
+//! Decides whether two sets of scores come from the same model and text, computed by different kernels.
 
 use serde::{Deserialize, Serialize};
 
-/// Scores of all tokens, place by place; `None` for what is not a finite number.
+/// Scores of all tokens at each position; `None` for a value that is not finite.
 pub(super) type Scores = [Vec<Option<f32>>];
 
-/// How far scores are from the reference's, in the standard deviation of the reference's scores at the same place;
-/// of all places the farthest.
+/// Difference of scores from the reference's, in units of the standard deviation of the reference's scores at the
+/// same position; the maximum over all positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Difference {
-    /// The root of the mean square over all tokens.
+    /// Root mean square over all tokens.
     pub(crate) rms: f64,
-    /// The largest of any token.
+    /// Largest absolute difference of any token.
     pub(crate) largest: f64,
-    /// How much less the reference gives its rival's first choice than its own.
+    /// How much lower the reference scores the first choice of the other kernels than its own first choice.
     pub(crate) first_choice: f64,
 }
 
-/// What right kernels may differ by.
+/// Differences allowed between correct kernels.
 ///
-/// They sum in another order, and each layer quantizes its input again, which makes the difference grow. Measured with
-/// SmolLM2-135M, where it grows most because the model is small, on a CPU with AVX-512 VNNI, fast against plain kernels: 0 in
-/// F16, Q8_0, Q4_1, Q5_0, Q5_1 and Q6_K (nothing is repacked there); rms 0.07 to 0.12 and largest 0.24 to 0.41 in
-/// Q4_0, Q4_K, Q3_K, Q2_K, IQ4_NL and IQ4_XS; with a cache in Q4_0, 0.39 and 1.1. The first choice moved by 0.06 at most.
-/// Scores of something else are farther away: of the token with the next number, rms 1.35, largest 7, first choice 6; of another
-/// place in the text 3.2, 9.8 and 5.1; all zero, at least 1. What is found by these limits is an error that costs
-/// more than storing F16 weights in Q4_0 does (rms 0.70).
+/// Correct kernels sum in another order, and each layer quantizes its input again, which amplifies the difference.
+/// Measured with SmolLM2-135M, where it is largest because the model is small, on a CPU with AVX-512 VNNI, fast
+/// against plain kernels: 0 in F16, Q8_0, Q4_1, Q5_0, Q5_1 and Q6_K (which are not repacked); rms 0.07 to 0.12 and
+/// largest 0.24 to 0.41 in Q4_0, Q4_K, Q3_K, Q2_K, IQ4_NL and IQ4_XS; with a cache in Q4_0, 0.39 and 1.1. The first
+/// choice moved by 0.06 at most. Wrong scores differ more: those of the token with the next number, rms 1.35, largest
+/// 7, first choice 6; those of another position in the text 3.2, 9.8 and 5.1; all zero, at least 1. These limits
+/// detect an error with a larger effect than storing F16 weights in Q4_0 (rms 0.70).
 pub(super) const ALLOWED: Difference = Difference { rms: 0.7, largest: 3.0, first_choice: 1.5 };
 
-/// Why scores cannot be right.
+/// Why scores are wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wrong {
-    /// There is not a finite number where the reference has one.
+    /// A value is not finite where the reference's is.
     NotANumber,
-    /// They are too far away.
+    /// The difference exceeds [`ALLOWED`].
     Far(Difference),
-    /// There are more or fewer of them.
+    /// The numbers of scores differ.
     OtherCount,
 }
 
@@ -65,7 +65,7 @@ fn compare_place(reference: &[Option<f32>], scores: &[Option<f32>]) -> Result<Di
     for pair in reference.iter().zip(scores) {
         match pair {
             (Some(reference), Some(score)) => pairs.push((f64::from(*reference), f64::from(*score))),
-            // A model may rule tokens out.
+            // A model may exclude tokens.
             (None, None) => {}
             (Some(_), None) | (None, Some(_)) => return Err(Wrong::NotANumber),
         }
@@ -77,7 +77,7 @@ fn compare_place(reference: &[Option<f32>], scores: &[Option<f32>]) -> Result<Di
     let count = pairs.len() as f64;
     let mean = pairs.iter().map(|pair| pair.0).sum::<f64>() / count;
     let deviation = (pairs.iter().map(|pair| (pair.0 - mean).powi(2)).sum::<f64>() / count).sqrt();
-    // A model that scores all tokens alike leaves nothing to compare by; then only what is equal is near.
+    // If a model scores all tokens equally, there is no scale to compare by, and only equal scores are accepted.
     let unit = deviation.max(f64::MIN_POSITIVE);
     let square = pairs.iter().map(|pair| (pair.1 - pair.0).powi(2)).sum::<f64>() / count;
     let largest = pairs.iter().map(|pair| (pair.1 - pair.0).abs()).fold(0.0, f64::max);
@@ -92,7 +92,7 @@ fn compare_place(reference: &[Option<f32>], scores: &[Option<f32>]) -> Result<Di
 mod tests {
     use super::*;
 
-    /// Scores that look like a model's: spread over some units, each place another order.
+    /// Makes scores like a model's: spread over some units, in a different order at each position.
     fn scores(error: f32) -> Vec<Vec<Option<f32>>> {
         let place = |place: usize| {
             let score = |token: usize| {

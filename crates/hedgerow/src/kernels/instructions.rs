@@ -1,8 +1,8 @@
-//! The instruction sets that kernels were compiled for, beside those that the CPU has.
+//! Compares the instruction sets that kernels were compiled for with those that the CPU has.
 
 use super::subject::Cpu;
 
-/// What the kernels were compiled with: what a child said, or else what this program knows of itself.
+/// Describes what the kernels were compiled with: as the child reported, or else as this program was compiled.
 pub(super) fn compiled_with(sets: &[String]) -> String {
     let compiled = hedgerow_llama::compiled_instruction_sets();
     let sets: Vec<&str> = if sets.is_empty() { compiled } else { sets.iter().map(String::as_str).collect() };
@@ -12,7 +12,7 @@ pub(super) fn compiled_with(sets: &[String]) -> String {
     }
 }
 
-/// What the kernels were compiled with, and what of that the CPU does not have.
+/// Describes what the kernels were compiled with, and which of those instruction sets the CPU lacks.
 pub(super) fn instructions(sets: &[String], cpu: &Cpu) -> String {
     let compiled = compiled_with(sets);
     let missing = lacking(&compiled, &cpu.flags);
@@ -23,9 +23,9 @@ pub(super) fn instructions(sets: &[String], cpu: &Cpu) -> String {
     }
 }
 
-/// The instruction sets of a list that are not among a CPU's flags.
+/// Returns the instruction sets of a list that are missing from a CPU's flags.
 pub(crate) fn lacking(compiled: &str, flags: &str) -> Vec<&'static str> {
-    // llama.cpp's name, and Linux's.
+    // llama.cpp's name and Linux's name of each.
     const NAMES: [(&str, &str); 18] = [
         ("SSE3", "pni"),
         ("SSSE3", "ssse3"),

@@ -1,13 +1,14 @@
-//! Which kernels a model is loaded with: the fast ones, if they compute rightly on this machine.
+//! Selects the kernels that a model is loaded with: the fast ones, if they compute correctly on this machine.
 //!
 //! - takes: a model file, what the configuration asks for, and how the engine will be set up
-//! - gives: a [`Chosen`]: the kernels to load the model with, and why it is these
-//! - never: lets kernels run in this process that have not run in a child process before, unless it is told to
+//! - gives: a [`Chosen`]: the kernels to load the model with, and the reason for the choice
+//! - never: runs kernels in this process that have not run in a child process before, unless configured to
 //!
-//! Read [`choose`] first. A compiler that is wrong, or a program built for another CPU, shows as a signal, as NaN or
-//! as wrong numbers when a model computes for the first time. So that happens in a child: `hedgerow kernel-check`
-//! reads a short text ([`trial`]), once with plain kernels and once with fast ones, and [`compare`] compares
-//! what both say of it. The [`Verdict`] is saved for each machine, build, kind of model and setup.
+//! Read [`choose`] first. A miscompiled program, or one built for another CPU, causes a signal, NaN or wrong numbers
+//! when a model computes for the first time. So the first computation happens in a child process:
+//! `hedgerow kernel-check` reads a short text ([`trial`]), once with plain kernels and once with fast ones, and
+//! [`compare`] compares the scores of both. The [`Verdict`] is saved for each machine, build, kind of model and
+//! setup.
 
 mod check;
 mod child;
@@ -33,18 +34,18 @@ use saved::Shelf;
 use subject::Subject;
 use verdict::Verdict;
 
-/// What is to be chosen for.
+/// What the kernels are selected for.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) choice: KernelChoice,
-    /// The variant of the CPU kernels; `None`: the one that suits the CPU best, or has been loaded already.
+    /// The variant of the CPU kernels; `None`: the one that suits the CPU best, or the one already loaded.
     pub(crate) cpu_variant: Option<String>,
     /// How the engine will be set up.
     pub(crate) engine: EngineOptions,
 }
 
 impl Wanted {
-    /// What `[engine]` says.
+    /// Reads the `[engine]` section of a configuration.
     pub(crate) fn of(config: &Config) -> Self {
         Self {
             choice: config.engine.kernels,
@@ -59,25 +60,25 @@ impl Wanted {
 pub(crate) struct Chosen {
     #[serde(rename = "in_use", serialize_with = "verdict::serialize_kernels")]
     pub(crate) kernels: Kernels,
-    /// `checked`, `asked`, or what stands against the fast ones, as a name that does not change.
+    /// `checked`, `asked`, or the reason against the fast kernels, as a stable name.
     pub(crate) reason: &'static str,
-    /// What stands against the fast ones, for people.
+    /// The reason against the fast kernels, as readable text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
 }
 
-/// Chooses the kernels for a model: by the saved verdict, or by a check now, which takes as long as loading the
+/// Selects the kernels for a model from the saved verdict, or by a check now, which takes as long as loading the
 /// model twice and reading 38 tokens with each kind of kernels.
 ///
 /// # Errors
 ///
-/// When no kernels of this program compute here, or the CPU variant that was asked for is not there.
+/// When none of this program's kernels compute correctly here, or the requested CPU variant does not exist.
 pub(crate) fn choose(model: &Path, wanted: &Wanted) -> anyhow::Result<Chosen> {
     use_variant(wanted.cpu_variant.as_deref())?;
     if wanted.choice == KernelChoice::Plain {
         return Ok(Chosen { kernels: Kernels::Plain, reason: "asked", detail: None });
     }
-    // The variant that another model was loaded with is this process's.
+    // A process has one CPU variant: that of the model loaded first.
     let loaded = cpu_variant().map(str::to_owned);
     let wanted = Wanted { cpu_variant: loaded.or_else(|| wanted.cpu_variant.clone()), ..wanted.clone() };
     let verdict = match last_verdict(model, &wanted)? {
@@ -87,7 +88,7 @@ pub(crate) fn choose(model: &Path, wanted: &Wanted) -> anyhow::Result<Chosen> {
     settle(&verdict, &wanted)
 }
 
-/// The verdict that was saved of such a model on this machine by this build.
+/// Returns the verdict that this build saved for such a model on this machine.
 ///
 /// # Errors
 ///
@@ -97,7 +98,7 @@ pub(crate) fn last_verdict(model: &Path, wanted: &Wanted) -> anyhow::Result<Opti
     Ok(if subject.is_known() { shelf()?.find(&subject) } else { None })
 }
 
-/// Checks now, whatever was saved, and saves what would come out the same another time.
+/// Checks now, regardless of saved verdicts, and saves the verdict if it is reproducible.
 ///
 /// # Errors
 ///
@@ -122,7 +123,7 @@ fn shelf() -> anyhow::Result<Shelf> {
     Ok(Shelf::new(models::cache_folder()?.join("kernels")))
 }
 
-/// What a verdict means to whoever wants to load the model.
+/// Turns a verdict into the selection of kernels for loading the model.
 fn settle(verdict: &Verdict, wanted: &Wanted) -> anyhow::Result<Chosen> {
     let first = verdict.first_failure();
     let wants_fast = wanted.choice == KernelChoice::Fast;
@@ -141,7 +142,7 @@ fn settle(verdict: &Verdict, wanted: &Wanted) -> anyhow::Result<Chosen> {
             tracing::error!("{failure}; going on with {setup}. {}", failure.way_out());
             Chosen { kernels: setup.kernels, reason: failure.kind.name(), detail: Some(failure.to_string()) }
         }
-        // Nothing stands against the kernels themselves: loading the model here says what is wrong, if anything is.
+        // The kernels themselves are not at fault: loading the model here reports the actual error, if there is one.
         (None, Some(failure)) if !failure.kind.is_of_kernels() => {
             tracing::warn!("{failure}; going on with the plain kernels");
             Chosen { kernels: Kernels::Plain, reason: failure.kind.name(), detail: Some(failure.to_string()) }
@@ -163,7 +164,7 @@ fn use_variant(name: Option<&str>) -> anyhow::Result<()> {
     use_cpu_variant(name).map_err(|error| hinted(&error, error.hint()))
 }
 
-/// Moves on a terminal while the child works; nothing elsewhere.
+/// A progress spinner for the time of the check, shown only on a terminal.
 fn spinner() -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} checking this machine's kernels, once {elapsed}")
         .expect("the template is well formed");

@@ -1,4 +1,4 @@
-//! Verdicts on disk: one file for each subject, in `kernels` of the cache folder.
+//! Stores verdicts on disk: one file for each subject, in `kernels` of the cache folder.
 
 use std::fs;
 use std::io;
@@ -19,8 +19,8 @@ impl Shelf {
         Self { folder }
     }
 
-    /// The saved verdict on a subject. A file that cannot be used counts as none, with a warning in the log:
-    /// checking again costs seconds.
+    /// Returns the saved verdict on a subject. An unusable file counts as none, with a warning in the log, because
+    /// checking again costs only seconds.
     pub(super) fn find(&self, subject: &Subject) -> Option<Verdict> {
         let path = self.folder.join(subject.file_name());
         let text = match fs::read_to_string(&path) {
@@ -37,11 +37,11 @@ impl Shelf {
         verdict.inspect_err(|why| warn(&path, why)).ok()
     }
 
-    /// Saves a verdict, whole or not at all.
+    /// Saves a verdict atomically.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made or written to.
+    /// When the folder cannot be created or written to.
     pub(super) fn save(&self, verdict: &Verdict) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let text = serde_json::to_string_pretty(verdict).expect("a verdict is plain data") + "\n";
@@ -75,7 +75,7 @@ mod tests {
             assert!(shelf.find(&verdict.subject).is_none(), "{content}");
         }
         fs::remove_dir_all(&folder).unwrap();
-        // A folder that cannot be made, as in a read-only cache.
+        // A folder that cannot be created, as in a read-only cache.
         fs::write(&folder, "").unwrap();
         assert!(shelf.save(&verdict).is_err() && shelf.find(&verdict.subject).is_none());
         fs::remove_file(folder).unwrap();

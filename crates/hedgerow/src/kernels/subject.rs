@@ -1,4 +1,4 @@
-//! What a verdict about kernels is true of.
+//! The subject of a verdict: what the result of a kernel check depends on.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::host::Machine;
 use crate::host::{Cpus, Root};
 use crate::models::{self, hex};
 
-/// Where one of these differs, other kernels may run or the same ones may do otherwise.
+/// The key of a verdict: where any of these differs, other kernels may run or the same ones may behave differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Subject {
     pub(super) cpu: Cpu,
@@ -26,45 +26,45 @@ pub(crate) struct Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cpu {
     pub(super) name: String,
-    /// What it can do, in the system's words.
+    /// Its features, as the system names them.
     pub(super) flags: String,
 }
 
-/// The program.
+/// The build of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Build {
     version: String,
     llama_cpp: String,
-    /// A digest of the program and of what it loads its kernels from; `None` where they cannot be read.
+    /// Digest of the program and of the files it loads its kernels from; `None` where they cannot be read.
     fingerprint: Option<String>,
 }
 
-/// What of a model decides about its kernels.
+/// The properties of a model that determine its kernels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ModelKind {
     architecture: String,
-    /// The types of its tensors.
+    /// Types of its tensors.
     tensor_types: BTreeSet<String>,
-    /// A digest of the types with the lengths of their rows and columns: kernels take blocks of them, and leave
-    /// matrices that cannot be cut into such blocks to others.
+    /// Digest of the types with the numbers of rows and columns: kernels work on blocks, and matrices that cannot be
+    /// divided into such blocks use other kernels.
     shapes: String,
 }
 
-/// What of the engine's setup does.
+/// The engine settings that determine the kernels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct EngineKind {
     kv_type: KvType,
     flash_attention: bool,
-    /// The variant of the CPU kernels that was asked for.
+    /// The requested variant of the CPU kernels.
     cpu_variant: Option<String>,
 }
 
 impl Subject {
-    /// Of a model file on this machine.
+    /// Builds the subject for a model file on this machine.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is no model.
+    /// When the file cannot be read or is not a model.
     pub(super) fn of(model: &Path, wanted: &Wanted) -> anyhow::Result<Self> {
         Ok(Self {
             cpu: Cpu { name: Machine::this().cpu, flags: Cpus::read(&Root::system()).features.join(" ") },
@@ -78,12 +78,12 @@ impl Subject {
         })
     }
 
-    /// Whether it can be told from others, so that a verdict may be kept.
+    /// Whether the subject is identified, so that its verdict may be saved.
     pub(super) fn is_known(&self) -> bool {
         self.build.fingerprint.is_some()
     }
 
-    /// A name for its verdict's file: the kind of model, and a digest of everything.
+    /// File name of its verdict: the kind of model, and a digest of the whole subject.
     pub(super) fn file_name(&self) -> String {
         let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
         let name: String = self.model.architecture.chars().take(40).map(safe).collect();
@@ -96,7 +96,7 @@ impl Build {
     fn this() -> Self {
         let mut files = hedgerow_llama::cpu_variant_files();
         files.sort();
-        // Not `current_exe`, which names nothing any more once the program's file was replaced.
+        // Not `current_exe`, whose path is invalid once the program's file was replaced.
         files.insert(0, super::check::THIS_PROGRAM.into());
         let prints: Option<Vec<String>> = files.iter().map(|file| models::fingerprint(file).ok()).collect();
         Self {

@@ -1,5 +1,5 @@
-//! What happens in the child: the model reads a short text with one kind of kernels, and the scores go to standard
-//! output. Each line is written before what comes next begins, so that a signal leaves all that was before it.
+//! The child's part of a check: the model reads a short text with one kind of kernels, and the scores go to standard
+//! output. Each line is written before the next stage begins, so that a signal does not lose the earlier ones.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -14,27 +14,27 @@ use crate::sample::TEXT;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Line {
-    /// llama.cpp runs.
+    /// llama.cpp has started.
     Started {
-        /// What its CPU kernels were compiled with.
+        /// Instruction sets that its CPU kernels were compiled with.
         instruction_sets: Vec<String>,
         cpu_variant: Option<String>,
     },
     /// The model is loaded.
     Loaded,
-    /// What it says of the text: scores of all tokens, place by place; `None` for what is not a finite number.
+    /// The model's scores for the text: all tokens at each position; `None` for a value that is not finite.
     Scores(Vec<Vec<Option<f32>>>),
-    /// It could not be done, for a reason that has nothing to do with kernels.
+    /// The trial failed for a reason unrelated to kernels.
     NotDone(String),
-    /// The CPU does not run the variant that was to be tried.
+    /// The CPU does not support the variant to be tried.
     NotForThisCpu,
 }
 
-/// Runs a trial and writes what comes out.
+/// Runs a trial and writes the result.
 ///
 /// # Errors
 ///
-/// When nobody reads it.
+/// When standard output is closed.
 pub(crate) fn run(
     model: &Path,
     load: &LoadOptions,
@@ -49,7 +49,7 @@ pub(crate) fn run(
     }
 }
 
-/// `None` where the CPU does not run the variant.
+/// Computes the scores; `None` where the CPU does not support the variant.
 fn scores(
     path: &Path,
     load: &LoadOptions,
@@ -80,11 +80,11 @@ fn say(line: &Line) -> anyhow::Result<()> {
     out.flush().context("writing to standard output")
 }
 
-/// A trial that dies is expected to: it leaves no core file and no crash report. It does not outlive the process
-/// that waits for it.
+/// Disables core files and crash reports, because a trial may be expected to crash, and makes the child end with its
+/// parent.
 fn stay_a_child() {
     use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
-    // Where the system allows neither, the check works all the same.
+    // Where the system allows neither, the check still works.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
 }

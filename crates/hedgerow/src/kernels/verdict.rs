@@ -1,4 +1,4 @@
-//! What a check of the kernels came to.
+//! The result of a kernel check.
 
 use std::fmt;
 
@@ -11,22 +11,22 @@ use super::subject::Subject;
 /// The format of saved verdicts.
 pub(super) const FORMAT: &str = "hedgerow-kernels/1";
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(super) format: String,
     #[serde(flatten)]
     pub(super) subject: Subject,
     pub(crate) checked_unix_s: u64,
-    /// How long all trials took.
+    /// Duration of all trials.
     pub(crate) took_ms: u64,
-    /// The fastest that computes rightly.
+    /// The fastest setup that computes correctly.
     pub(crate) usable: Option<Setup>,
-    /// What was tried, in this order.
+    /// The trials, in the order they ran.
     pub(crate) trials: Vec<Trial>,
 }
 
-/// One way to compute.
+/// A combination of CPU variant and kernels to try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Setup {
     #[serde(with = "KernelsName")]
@@ -43,59 +43,59 @@ enum KernelsName {
     Plain,
 }
 
-/// Writes kernels as their name.
+/// Serializes kernels by name.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 pub(super) fn serialize_kernels<S: Serializer>(kernels: &Kernels, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(kernels.name())
 }
 
-/// What one child came to.
+/// The result of one child.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Trial {
     #[serde(flatten)]
     pub(crate) setup: Setup,
     pub(crate) took_ms: u64,
-    /// What the kernels were compiled with; empty where llama.cpp did not even start.
+    /// What the kernels were compiled with; empty where llama.cpp did not start.
     pub(crate) instruction_sets: Vec<String>,
-    /// From the plain kernels.
+    /// Difference from the plain kernels' scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) difference: Option<Difference>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<Failure>,
 }
 
-/// Why kernels are not to be used.
+/// Why kernels are not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
-    /// For people.
+    /// Description for readers.
     pub(crate) what: String,
-    /// Whether another check would come to the same.
+    /// Whether another check would give the same result.
     pub(crate) is_lasting: bool,
 }
 
-/// The kinds of failures.
+/// Kinds of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FailureKind {
-    /// The child died.
+    /// The child was ended by a signal of its own.
     Signal,
-    /// Scores were not finite numbers.
+    /// Scores were not finite.
     NotANumber,
-    /// Scores were not those of the plain kernels.
+    /// Scores differed from those of the plain kernels.
     WrongNumbers,
-    /// The child did not come to an end.
+    /// The child exceeded its time limit.
     TimedOut,
-    /// The child was killed from outside, perhaps for lack of memory.
+    /// The child was killed from outside, perhaps because memory was exhausted.
     Killed,
-    /// The model could not be loaded, or the text not be read.
+    /// The model could not be loaded, or the text could not be read.
     NotLoaded,
     /// The child could not be run.
     NotRun,
 }
 
 impl FailureKind {
-    /// A name that does not change, for metrics and programs.
+    /// A stable name, for metrics and programs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Signal => "signal",
@@ -108,14 +108,14 @@ impl FailureKind {
         }
     }
 
-    /// Whether the kernels themselves are wrong, as far as can be known.
+    /// Whether the kernels themselves are at fault, as far as can be determined.
     pub(super) fn is_of_kernels(self) -> bool {
         matches!(self, Self::Signal | Self::NotANumber | Self::WrongNumbers)
     }
 }
 
 impl Failure {
-    /// What an operator can do about it.
+    /// What an operator can do about the failure.
     pub(super) fn way_out(&self) -> &'static str {
         match self.kind {
             FailureKind::Signal | FailureKind::NotANumber | FailureKind::WrongNumbers => {
@@ -143,12 +143,12 @@ impl fmt::Display for Setup {
 }
 
 impl Verdict {
-    /// What stands against what would have been used first.
+    /// The failure of the setup that would otherwise have been used first.
     pub(crate) fn first_failure(&self) -> Option<&Failure> {
         self.trials.iter().find_map(|trial| trial.failure.as_ref())
     }
 
-    /// Whether another check would come to the same.
+    /// Whether another check would give the same result.
     pub(super) fn is_lasting(&self) -> bool {
         self.trials.iter().filter_map(|trial| trial.failure.as_ref()).all(|failure| failure.is_lasting)
     }
@@ -163,7 +163,7 @@ pub(super) mod tests {
         Setup { kernels, cpu_variant: None }
     }
 
-    /// Plain kernels that are right and fast ones that died.
+    /// A verdict with correct plain kernels and fast ones that crashed.
     pub(in crate::kernels) fn verdict() -> Verdict {
         let trial = |kernels, failure| Trial {
             setup: setup(kernels),

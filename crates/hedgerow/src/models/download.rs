@@ -1,8 +1,9 @@
-//! Downloads that go on where an earlier one stopped.
+//! Downloads files, resuming an interrupted download.
 //!
-//! - takes: an address, and the name of a file that may hold the beginning already
-//! - gives: the whole file, its checksum compared; or an error, with the beginning kept for next time
-//! - never: keeps bytes that turned out wrong
+//! - takes: an address, and the name of a file that may already contain the beginning
+//! - gives: the complete file with its checksum verified; or an error, with the beginning preserved for the next
+//!   attempt
+//! - never: keeps bytes that proved wrong
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -16,22 +17,22 @@ use ureq::http::Response;
 use super::http::{Client, header, shown};
 use super::{FetchOptions, ModelError, Progress, Report, store};
 
-/// What to download, and what it must turn out to be.
+/// A file to download, and its expected checksum.
 pub(super) struct Download<'a> {
     /// The address.
     pub(super) url: &'a str,
     /// Further headers, such as a token.
     pub(super) headers: Vec<(&'static str, String)>,
-    /// What to call the file in reports.
+    /// Name of the file in progress reports.
     pub(super) title: &'a str,
-    /// The file to fill. It stays after an interruption, and goes when its checksum is wrong.
+    /// The file to fill. It stays after an interruption, and is removed if its checksum is wrong.
     pub(super) partial: &'a Path,
-    /// The expected checksum. Only with one is a beginning used again: it proves that both halves fit.
+    /// The expected checksum. A partial file is resumed only with one, which verifies that both parts match.
     pub(super) sha256: Option<&'a str>,
 }
 
 impl Download<'_> {
-    /// Downloads to the end, trying again while each attempt brings something; gives the checksum.
+    /// Downloads to the end, retrying as long as attempts make progress; returns the checksum.
     pub(super) fn run(
         &self,
         client: &Client,
@@ -54,7 +55,7 @@ impl Download<'_> {
         }
     }
 
-    /// One request, from where the file ends to where the server stops.
+    /// Makes one request, from the end of the partial file to where the server stops.
     fn attempt(&self, client: &Client, partial: &mut Partial, report: Report<'_>) -> Result<(), ModelError> {
         let mut headers = self.headers.clone();
         if partial.done > 0 {
@@ -65,7 +66,7 @@ impl Download<'_> {
             206 if starts_at(&response, partial.done) => {
                 content_length(&response).map(|rest| partial.done + rest)
             }
-            // The server has no ranges, or starts elsewhere than asked: from the beginning, then.
+            // The server does not support ranges, or starts at another position: start from the beginning.
             200 => {
                 partial.restart(self.partial)?;
                 content_length(&response)
@@ -75,7 +76,7 @@ impl Download<'_> {
                 partial.restart(self.partial)?;
                 return Err(ModelError::BadReply { url: shown(self.url), detail });
             }
-            // Nothing lies behind what is here: it is the whole file, unless it is longer than that.
+            // The server has no bytes beyond those here: the file is complete, unless it is longer than the server's.
             416 if partial.done > 0 => return self.after_the_end(&response, partial),
             status => return Err(ModelError::HttpStatus { url: shown(self.url), status }),
         };
@@ -131,7 +132,7 @@ impl Download<'_> {
     }
 }
 
-/// A file that is being filled, and the checksum of what it holds so far.
+/// A partial file, and the checksum of its content so far.
 struct Partial {
     file: File,
     hasher: Sha256,
@@ -179,7 +180,7 @@ fn content_length(response: &Response<Body>) -> Option<u64> {
     header(response, "content-length")?.parse().ok()
 }
 
-/// Whether `content-range: bytes 100-199/200` starts where it must.
+/// Whether `content-range: bytes 100-199/200` starts at the expected position.
 fn starts_at(response: &Response<Body>, expected: u64) -> bool {
     let range = header(response, "content-range").and_then(|text| text.trim().strip_prefix("bytes "));
     range.and_then(|text| text.split_once('-')).is_some_and(|(start, _)| start.parse() == Ok(expected))

@@ -1,9 +1,9 @@
-//! Every way in which fetching or reading a model file fails.
+//! Errors of fetching or reading a model file.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why there is no model, with the values that show it and, in [`ModelError::hint`], the way out.
+/// Why a model is unavailable, with the relevant values and, in [`ModelError::hint`], a remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModelError {
     #[error("`{given}` is neither a file, a built-in model, nor a repository like `org/name:QUANT`")]
@@ -83,12 +83,12 @@ pub(crate) enum ModelError {
 }
 
 impl ModelError {
-    /// Makes an error of what the operating system said.
+    /// Wraps an error of the operating system.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ModelError {
         move |source| ModelError::Io { action, path: path.to_owned(), source }
     }
 
-    /// Whether the same request may succeed a moment later.
+    /// Whether a retry may succeed.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             ModelError::HttpStatus { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504),
@@ -118,7 +118,7 @@ impl ModelError {
         }
     }
 
-    /// A name that does not change between versions, for scripts and metrics.
+    /// A stable name, for scripts and metrics.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             ModelError::UnknownName { .. } => "unknown_model_name",
@@ -149,7 +149,7 @@ impl ModelError {
         }
     }
 
-    /// What to do about it.
+    /// What the user can do about the error.
     pub(crate) fn hint(&self) -> String {
         match self {
             ModelError::UnknownName { .. } => {

@@ -1,4 +1,4 @@
-//! Tells model files apart.
+//! Identifies model files.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -8,14 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::hex;
 
-/// Read from the front: the metadata, the vocabulary and the table of tensors with their types and
-/// sizes, which are all that step times depend on, and the first weights.
+/// Bytes read from the front: the metadata, the vocabulary and the table of tensors with their types and sizes, which
+/// determine step times, and the first weights.
 const FRONT_BYTES: u64 = 16 << 20;
-/// Read from the end.
+/// Bytes read from the end.
 const END_BYTES: u64 = 1 << 20;
 
-/// Tells model files apart without reading gigabytes at each start: the SHA-256 of the file's size, its
-/// first 16 MiB and its last MiB. It is no proof that a file is whole.
+/// Identifies a model file without reading gigabytes at each start: the SHA-256 of the file's size, its first 16 MiB
+/// and its last MiB. It does not verify that the file is intact.
 pub(crate) fn fingerprint(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();

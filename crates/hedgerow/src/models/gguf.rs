@@ -1,11 +1,11 @@
-//! Reading the header of a GGUF file: what the model is, and whether all of it is there.
+//! Reads and validates the header of a GGUF file: the model's properties, and whether the file is complete.
 //!
-//! - takes: a file from anywhere, perhaps hostile
-//! - gives: a [`GgufSummary`], or the first thing that is wrong
-//! - never: panics, or asks for more memory than the file's own length justifies
+//! - takes: a file from any source, possibly malicious
+//! - gives: a [`GgufSummary`], or the first error found
+//! - never: panics, or allocates more memory than the file's own length justifies
 //!
-//! The layout, all numbers little-endian: magic, version, two counts, the keys with their values, one
-//! entry for each tensor, and after padding the tensors' data.
+//! The layout, all numbers little-endian: magic, version, two counts, the keys with their values, one entry for each
+//! tensor, and after padding the tensors' data.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,41 +15,41 @@ use std::path::Path;
 use super::ModelError;
 use super::gguf_types::tensor_type;
 
-/// What a model file says about itself.
+/// Properties of a model from its file's header.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct GgufSummary {
-    /// The version of the layout.
+    /// Version of the layout.
     pub(crate) version: u32,
-    /// The family whose code runs it, like `llama`.
+    /// Architecture, such as `llama`, which selects the code that runs it.
     pub(crate) architecture: Option<String>,
-    /// What its maker called it.
+    /// Name given by its author.
     pub(crate) name: Option<String>,
-    /// The longest context it was trained for.
+    /// Context length that it was trained for.
     pub(crate) context_tokens: Option<u64>,
-    /// The type of most tensors, like `Q4_1`.
+    /// Type of most tensors, such as `Q4_1`.
     pub(crate) quantization: Option<String>,
-    /// Numbers in the cache for each token, keys and values of all layers.
+    /// Values in the KV cache per token, keys and values of all layers.
     pub(crate) cache_numbers: Option<u64>,
-    /// How many layers it has.
+    /// Number of layers.
     pub(crate) layers: Option<u64>,
-    /// Numbers that stand for one token between two layers.
+    /// Width of the hidden state: values per token between two layers.
     pub(crate) hidden: Option<u64>,
-    /// Experts that work on each token; `None` where the model has none.
+    /// Experts used per token; `None` where the model has none.
     pub(crate) experts_used: Option<u64>,
-    /// How many tensors it has.
+    /// Number of tensors.
     pub(crate) tensor_count: u64,
-    /// How many tensors have each type.
+    /// Number of tensors of each type.
     pub(crate) tensor_types: BTreeMap<String, u64>,
-    /// The template that turns a conversation into a prompt.
+    /// Template that formats a conversation as a prompt.
     pub(crate) chat_template: Option<String>,
-    /// The file's size.
+    /// Size of the file.
     pub(crate) file_bytes: u64,
 }
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
 const KEY_BYTES_MAX: u64 = 1 << 16;
-/// Templates of tens of kilobytes exist; nothing that is kept is much longer.
+/// Longest text value that is stored: templates of tens of kilobytes exist, and nothing else stored is much longer.
 const KEPT_TEXT_BYTES_MAX: u64 = 4 << 20;
 const KEYS_MAX: u64 = 1 << 16;
 const TENSORS_MAX: u64 = 1 << 20;
@@ -61,17 +61,17 @@ const NESTED_ARRAYS_MAX: u32 = 4;
 pub(crate) struct GgufTensor {
     /// Its name.
     pub(crate) name: String,
-    /// How its numbers are stored, such as `Q4_1`.
+    /// Storage type of its values, such as `Q4_1`.
     pub(crate) kind: String,
-    /// Its lengths, the row's first; fewer than four where the rest are 1.
+    /// Its dimensions, the row length first; fewer than four where the rest are 1.
     pub(crate) lengths: Vec<u64>,
-    /// Its size.
+    /// Size in bytes.
     pub(crate) bytes: u64,
-    /// Where its numbers begin in the file.
+    /// Offset of its data in the file.
     pub(crate) at: u64,
 }
 
-/// Reads a model file's table of tensors, after the same checks as [`validate_gguf`].
+/// Reads a model file's table of tensors, with the same checks as [`validate_gguf`].
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub(crate) fn read_tensors(path: &Path) -> Result<Vec<GgufTensor>, ModelError> {
     read(source, bytes, path).map(|(_, tensors)| tensors)
 }
 
-/// Reads a model file's header, and compares the file's size with what its tensors need.
+/// Reads a model file's header, and compares the file's size with the size that its tensors need.
 ///
 /// # Errors
 ///
@@ -134,10 +134,10 @@ fn read(
     Ok((summary, list))
 }
 
-/// The values that the summary is made of.
+/// Values from the header that the summary is built from.
 struct Kept {
     texts: BTreeMap<String, String>,
-    /// Every key that ends in one of [`Kept::NUMBERS`]: which one counts, the architecture says.
+    /// All keys that end in one of [`Kept::NUMBERS`]; the architecture determines which one applies.
     numbers: BTreeMap<String, u64>,
     file_type: Option<u64>,
     alignment: u64,
@@ -145,7 +145,7 @@ struct Kept {
 
 impl Default for Kept {
     fn default() -> Kept {
-        // 32 is the layout's own default.
+        // 32 is the layout's default.
         Kept { texts: BTreeMap::new(), numbers: BTreeMap::new(), file_type: None, alignment: 32 }
     }
 }
@@ -164,13 +164,13 @@ impl Kept {
         ".expert_used_count",
     ];
 
-    /// A number of the file's own architecture.
+    /// Returns a number of the file's own architecture.
     fn number(&self, name: &str) -> Option<u64> {
         let architecture = self.texts.get("general.architecture")?;
         self.numbers.get(&format!("{architecture}.{name}")).copied()
     }
 
-    /// `layers · heads · (key + value)`; `None` where the file does not say it in single numbers, because layers
+    /// Returns `layers · heads · (key + value)`; `None` where the file has no single numbers for it, because layers
     /// differ.
     fn cache_numbers(&self) -> Option<u64> {
         let heads = self.number("attention.head_count")?;
@@ -187,16 +187,16 @@ impl Kept {
     }
 }
 
-/// What the tensors' entries say together.
+/// Contents of the table of tensors.
 struct Tensors {
     counts: BTreeMap<String, u64>,
-    /// Where the last one ends, counted from the start of the data.
+    /// End of the last tensor, relative to the start of the data.
     end: u64,
-    /// Each of them; `at` is counted from the start of the data.
+    /// The tensors; `at` is relative to the start of the data.
     list: Vec<GgufTensor>,
 }
 
-/// A reader that knows where it is and how much is left.
+/// A reader that tracks its position and the number of bytes left.
 struct Reader<'a, R> {
     source: R,
     at: u64,
@@ -236,7 +236,7 @@ impl<R: BufRead> Reader<'_, R> {
         }
         let Some(number) = self.value(kind, NESTED_ARRAYS_MAX)? else { return Ok(()) };
         if key == "general.alignment" {
-            // Another one than these is an error to llama.cpp as well.
+            // llama.cpp rejects other values as well.
             if !(number.is_power_of_two() && (8..=1 << 16).contains(&number)) {
                 return Err(self.bad(format!("an alignment of {number}")));
             }
@@ -249,7 +249,7 @@ impl<R: BufRead> Reader<'_, R> {
         Ok(())
     }
 
-    /// Passes over a value; gives it where it is a whole number that is not negative.
+    /// Skips a value; returns it if it is a non-negative integer.
     fn value(&mut self, kind: u32, nested_max: u32) -> Result<Option<u64>, ModelError> {
         match kind {
             U8 => Ok(Some(u64::from(self.bytes::<1>()?[0]))),
@@ -280,11 +280,11 @@ impl<R: BufRead> Reader<'_, R> {
         if let Some(size) = scalar_bytes(kind) {
             return self.skip(size.saturating_mul(count));
         }
-        // An empty array has a type too.
+        // An empty array has a type as well.
         if ![STRING, ARRAY].contains(&kind) {
             return Err(self.unknown_value_type(kind));
         }
-        // Each element takes some bytes, so the file's end stops this however large the count is.
+        // Each element takes some bytes, so the end of the file ends the loop however large the count is.
         for _ in 0..count {
             match kind {
                 ARRAY if nested_max == 0 => return Err(self.bad("arrays nested too deeply".to_owned())),
@@ -325,7 +325,7 @@ impl<R: BufRead> Reader<'_, R> {
         Ok(tensors)
     }
 
-    /// A tensor's type, its lengths, and how many numbers it holds.
+    /// Reads a tensor's type, its dimensions, and its number of values.
     fn shape(&mut self) -> Result<(u32, Vec<u64>, u64), ModelError> {
         let dimensions = self.u32()?;
         if dimensions > DIMENSIONS_MAX {
@@ -342,10 +342,10 @@ impl<R: BufRead> Reader<'_, R> {
         Ok((self.u32()?, lengths, numbers))
     }
 
-    /// Where the tensors' data begins, if all of it is there.
+    /// Returns the start of the tensors' data, if the data is complete.
     fn check_extent(&self, tensors: &Tensors, alignment: u64) -> Result<u64, ModelError> {
         let data = self.at.next_multiple_of(alignment);
-        // A model without tensors is a vocabulary, and needs no padding after its header.
+        // A model without tensors is only a vocabulary, and needs no padding after its header.
         if tensors.counts.is_empty() {
             return Ok(data);
         }
@@ -399,7 +399,7 @@ impl<R: BufRead> Reader<'_, R> {
         Ok(())
     }
 
-    /// Refuses a length that the file cannot have before anything is done with it.
+    /// Returns an error for a length that exceeds the file, before it is used.
     fn expect(&self, count: u64) -> Result<(), ModelError> {
         match self.at.checked_add(count) {
             Some(end) if end <= self.file_bytes => Ok(()),
@@ -430,7 +430,7 @@ const ARRAY: u32 = 9;
 const U64: u32 = 10;
 const I64: u32 = 11;
 
-/// The size of the values that have one: integers, floats and booleans.
+/// Returns the size of fixed-size values: integers, floats and booleans.
 fn scalar_bytes(kind: u32) -> Option<u64> {
     match kind {
         U8 | 1 | 7 => Some(1),

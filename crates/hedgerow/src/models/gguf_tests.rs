@@ -1,4 +1,4 @@
-//! Headers written by hand, then damaged in every way that comes to mind.
+//! Tests hand-written headers, intact and damaged in many ways.
 
 use std::io::Cursor;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The bytes of a small model, in the order of the layout.
+/// Bytes of a small model, in the order of the layout.
 #[derive(Default)]
 struct Written(Vec<u8>);
 
@@ -38,7 +38,7 @@ impl Written {
     }
 }
 
-/// A model of two tensors: 64 numbers of Q4_1 (40 bytes, padded to 64) and 8 of F32 (32 bytes).
+/// A model with two tensors: 64 numbers of Q4_1 (40 bytes, padded to 64) and 8 of F32 (32 bytes).
 fn tiny() -> Vec<u8> {
     let mut start = Written::default();
     start.0.extend(MAGIC);
@@ -83,7 +83,7 @@ fn whole(bytes: &[u8]) -> Result<(GgufSummary, Vec<GgufTensor>), ModelError> {
     read(Cursor::new(bytes), bytes.len() as u64, Path::new("tiny.gguf"))
 }
 
-/// The tiny model with one 8-byte number of its header replaced.
+/// Returns the tiny model with one 8-byte number of its header replaced.
 fn with_u64_at(at: usize, value: u64) -> Vec<u8> {
     let mut bytes = tiny();
     bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -172,7 +172,7 @@ fn arrays_in_arrays_end_somewhere() {
     assert_eq!(check(&written.0).unwrap_err().code(), "bad_gguf_header");
 }
 
-/// A model of one tensor of 8 numbers.
+/// Returns a model with one tensor of 8 numbers.
 fn with_tensor_type(kind: u32) -> Vec<u8> {
     let mut start = Written::default();
     start.0.extend(MAGIC);
@@ -184,7 +184,7 @@ fn with_tensor_type(kind: u32) -> Vec<u8> {
 #[test]
 fn a_tensor_type_that_llama_cpp_does_not_know_is_refused() {
     assert!(check(&with_tensor_type(0)).is_ok());
-    // Removed, newer than this program, and none.
+    // Removed, newer than this program, or never assigned.
     for kind in [4, 5, 31, 36, 43, 255, u32::MAX] {
         let error = check(&with_tensor_type(kind)).unwrap_err();
         assert_eq!(error.code(), "unknown_tensor_type", "{kind}: {error}");

@@ -1,18 +1,18 @@
-//! The numbers that a GGUF file uses for types, and what they mean to llama.cpp.
+//! GGUF's type numbers and their meaning in llama.cpp.
 
-/// How numbers of one type lie in a tensor's bytes.
+/// Block layout of a tensor type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct TensorType {
-    /// What llama.cpp calls it.
+    /// Name in llama.cpp.
     pub(super) name: &'static str,
-    /// How many numbers make a block.
+    /// Number of values per block.
     pub(super) block_count: u64,
-    /// How many bytes a block takes.
+    /// Bytes per block.
     pub(super) block_bytes: u64,
 }
 
-/// The type of that number; `None` where the llama.cpp in this program has none: it was removed, is newer than this
-/// program, or never was.
+/// Returns the type with this number; `None` where this program's llama.cpp has none: it was removed, is newer than
+/// this program, or never existed.
 pub(super) fn tensor_type(id: u32) -> Option<TensorType> {
     let (name, block_count, block_bytes) = match id {
         0 => ("F32", 1, 4),
@@ -55,8 +55,7 @@ pub(super) fn tensor_type(id: u32) -> Option<TensorType> {
     Some(TensorType { name, block_count, block_bytes })
 }
 
-/// Bits that a number takes when it is stored as this type, its part of the block's scales included; `None` where
-/// there is no such type.
+/// Returns the bits per value of a type, including its share of the block's scales; `None` for an unknown type.
 pub(crate) fn bits_per_number(name: &str) -> Option<f64> {
     let all = (0..64).filter_map(tensor_type);
     let known = all.into_iter().find(|known| known.name.eq_ignore_ascii_case(name))?;

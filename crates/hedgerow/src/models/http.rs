@@ -1,4 +1,4 @@
-//! The HTTP client: blocking, with the machine's own certificates and proxies.
+//! A blocking HTTP client that uses the machine's certificates and proxies.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,36 +10,36 @@ use ureq::{Agent, Body, Proxy};
 
 use super::ModelError;
 
-/// Whom to trust and whom to go through, beyond what the environment says.
+/// Certificates and proxy to use instead of those of the environment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Route {
     /// A file of certificates to use instead of the machine's.
     pub(super) certificates: Option<PathBuf>,
-    /// A proxy to use instead of that in `HTTPS_PROXY` and its kin.
+    /// A proxy to use instead of the one in `HTTPS_PROXY` and similar variables.
     pub(super) proxy: Option<String>,
 }
 
-/// A client with one route.
+/// A client with one [`Route`].
 pub(super) struct Client {
     agent: Agent,
 }
 
 impl Client {
-    /// A page that is longer than this is none that we asked for.
+    /// A longer page cannot be one of the requested pages.
     const PAGE_BYTES_MAX: u64 = 32 << 20;
 
-    /// A client; connects to nothing yet.
+    /// Builds a client; opens no connection yet.
     pub(super) fn new(route: &Route) -> Result<Client, ModelError> {
         let roots = match &route.certificates {
             Some(file) => RootCerts::from(read_certificates(file)?.into_iter()),
-            // Reads SSL_CERT_FILE, SSL_CERT_DIR and the system's store.
+            // Reads `SSL_CERT_FILE`, `SSL_CERT_DIR` and the system's store.
             None => RootCerts::PlatformVerifier,
         };
         let mut config = Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
-            // The length that a server announces must be that of the file, so nothing is compressed.
+            // The announced length must be that of the file, so compression is disabled.
             .accept_encoding("identity")
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
@@ -54,7 +54,7 @@ impl Client {
         Ok(Client { agent: Agent::new_with_config(config.build()) })
     }
 
-    /// Asks for a page and reads all of it: its content type and its text.
+    /// Requests a page and reads all of it; returns its content type and its text.
     pub(super) fn page(&self, url: &str, headers: &[(&str, String)]) -> Result<(String, String), ModelError> {
         let mut response = self.open(url, headers)?;
         let status = response.status().as_u16();
@@ -70,7 +70,7 @@ impl Client {
         Ok((kind, text))
     }
 
-    /// Asks for something and leaves its body to be read, whatever the status.
+    /// Sends a request and returns the response with its body unread, whatever the status.
     pub(super) fn open(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>, ModelError> {
         let mut request = self.agent.get(url);
         for (name, value) in headers {
@@ -80,12 +80,12 @@ impl Client {
     }
 }
 
-/// A header's text, if the response has it and it is text.
+/// Returns a header's value, if the response has it and it is text.
 pub(super) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// An address without the password or signature that it may carry, fit for logs.
+/// Removes a password or signature from an address, for use in logs.
 pub(super) fn shown(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or(url);
     match plain.split_once("://") {
@@ -98,7 +98,7 @@ pub(super) fn shown(url: &str) -> String {
     }
 }
 
-/// The address that a link on a page leads to.
+/// Resolves a link relative to the page's address.
 pub(super) fn join(page: &str, link: &str) -> String {
     if link.contains("://") {
         return link.to_owned();
@@ -113,7 +113,7 @@ pub(super) fn join(page: &str, link: &str) -> String {
         return format!("{}{link}", &page[..host_end]);
     }
     let mut folders: Vec<&str> = page[host_end..].split('/').skip(1).collect();
-    folders.pop(); // The page's own name.
+    folders.pop(); // Name of the page itself.
     for part in link.split('/') {
         match part {
             "." => {}
@@ -128,7 +128,7 @@ fn read_certificates(file: &Path) -> Result<Vec<Certificate<'static>>, ModelErro
     let text = std::fs::read(file).map_err(ModelError::io("reading the certificates in", file))?;
     let certificates = parse_pem(&text).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        Ok(_) | Err(_) => None, // A bundle may hold keys and comments; what is no certificate is not ours.
+        Ok(_) | Err(_) => None, // A bundle may contain keys and comments; only certificates are used.
     });
     Ok(certificates.collect())
 }

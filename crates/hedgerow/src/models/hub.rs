@@ -1,8 +1,8 @@
-//! Models of the Hugging Face hub.
+//! Fetches models of the Hugging Face hub.
 //!
-//! The hub's own Rust client was tried first. Version 1.0.0 starts a broken-off download from the
-//! beginning, compares no checksums, and doubles the time it takes to compile this program. What is
-//! needed of the hub's interface is one listing and one address, so these are written out here.
+//! The hub's own Rust client was evaluated first. Version 1.0.0 restarts an interrupted download from the beginning,
+//! verifies no checksums, and doubles the compile time of this program. Only one listing and one address of the hub's
+//! interface are needed, so they are implemented here.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use super::http::{Client, Route, shown};
 use super::hub_cache::{CachedFile, Repository};
 use super::{FetchOptions, FetchedModel, ModelError, Report, store};
 
-/// What the hub tells of a repository.
+/// The hub's description of a repository.
 #[derive(Deserialize)]
 struct Listing {
     sha: String,
@@ -34,8 +34,8 @@ struct LargeFile {
 
 /// Fetches a GGUF file of a repository unless it is in the hub's cache.
 ///
-/// What is in the cache is taken as it is, without asking whether the repository has changed since;
-/// [`FetchOptions::force`] asks.
+/// A cached file is used as it is, without checking whether the repository has changed since; [`FetchOptions::force`]
+/// checks.
 pub(super) fn fetch(
     repo: &str,
     quant: Option<&str>,
@@ -64,8 +64,8 @@ pub(super) fn fetch(
     wish.fetched(found, shown(&url), false)
 }
 
-/// Compares a cached file's checksum where that is asked for. Otherwise its presence is enough: the
-/// cache's tools put a file in place only when it is whole, and its name there is its checksum.
+/// Verifies a cached file's checksum if requested. Otherwise its presence is enough: tools that share the cache put a
+/// file in place only when it is complete, and its name there is its checksum.
 fn is_sound(found: &CachedFile, options: &FetchOptions, report: Report<'_>) -> Result<(), ModelError> {
     let Some(expected) = found.sha256.as_ref().filter(|_| options.verify) else { return Ok(()) };
     let actual = store::sha256_of(&found.path, report)?;
@@ -75,12 +75,12 @@ fn is_sound(found: &CachedFile, options: &FetchOptions, report: Report<'_>) -> R
     Err(ModelError::WrongChecksum { path: found.path.clone(), expected: expected.clone(), actual })
 }
 
-/// Asks what the repository holds now.
+/// Requests the current listing of the repository.
 fn list(client: &Client, repo: &str, options: &FetchOptions) -> Result<Listing, ModelError> {
     let url = format!("{}/api/models/{repo}/revision/main?blobs=true", options.hub_endpoint);
     let text = match client.page(&url, &authorization(options)) {
         Ok((_, text)) => text,
-        // The hub answers 401 for a repository that does not exist, lest it tell which private ones do.
+        // The hub returns 401 for a repository that does not exist, so as not to reveal which private ones do.
         Err(ModelError::HttpStatus { status: 401 | 404, .. }) => {
             let endpoint = shown(&options.hub_endpoint);
             return Err(ModelError::RepositoryNotFound { repo: repo.to_owned(), endpoint });
@@ -103,7 +103,7 @@ fn list(client: &Client, repo: &str, options: &FetchOptions) -> Result<Listing, 
     Ok(listing)
 }
 
-/// Downloads the file into the hub's cache; gives its place and checksum.
+/// Downloads the file into the hub's cache; returns its path and checksum.
 fn download(
     client: &Client,
     cache: &Repository,
@@ -117,7 +117,7 @@ fn download(
     let name = expected.map_or_else(|| chosen.rfilename.replace('/', "--"), str::to_owned);
     cache.prepare()?;
     let _lock = store::lock(&cache.lock_path(&name))?;
-    // Another process may have fetched it while this one waited for the lock.
+    // Another process may have fetched the file while this one waited for the lock.
     let is_here = expected.is_some() && !options.force && cache.blob(&name).is_file();
     let sha256 = if is_here {
         name
@@ -142,7 +142,7 @@ fn authorization(options: &FetchOptions) -> Vec<(&'static str, String)> {
     options.hub_token.iter().map(|token| ("authorization", format!("Bearer {token}"))).collect()
 }
 
-/// Which file of which repository is wanted.
+/// The requested file of a repository.
 struct Wish<'a> {
     repo: &'a str,
     quant: Option<&'a str>,
@@ -150,16 +150,16 @@ struct Wish<'a> {
 }
 
 impl Wish<'_> {
-    /// The one file of the cache that fits; several or none mean that the hub must be asked.
+    /// Returns the only matching file of the cache; with several or none the hub must be queried.
     fn in_cache(&self, files: Vec<CachedFile>) -> Option<CachedFile> {
         let mut fitting = files.into_iter().filter(|file| self.fits(&file.name));
         let first = fitting.next()?;
-        // Without a quantization the one file that happens to be here need not be the repository's only one,
-        // but it is the one that an earlier pull chose.
+        // Without a quantization, the only cached file need not be the repository's only one, but an earlier pull
+        // selected it.
         fitting.next().is_none().then_some(first)
     }
 
-    /// The one file of the listing that fits.
+    /// Returns the only matching file of the listing.
     fn choose<'l>(&self, listing: &'l Listing) -> Result<&'l ListedFile, ModelError> {
         let repo = self.repo.to_owned();
         let files: Vec<&ListedFile> =
@@ -213,15 +213,15 @@ impl Wish<'_> {
     }
 }
 
-/// Whether this is a language model, and not the projector that lies beside one in some repositories.
+/// Whether the file is a language model, and not the projector that some repositories contain as well.
 fn is_model(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let file = lower.rsplit('/').next().unwrap_or(&lower);
     file.ends_with(".gguf") && !file.starts_with("mmproj")
 }
 
-/// Whether the name ends in this quantization, or lies in its folder: `tiny-Q4_K_M.gguf` has `q4_k_m`,
-/// but neither `K_M` nor `Q4_K`.
+/// Whether the name ends in this quantization, or is in its folder: `tiny-Q4_K_M.gguf` has `q4_k_m`, but neither
+/// `K_M` nor `Q4_K`.
 fn has_quant(name: &str, quant: &str) -> bool {
     let (name, quant) = (name.to_ascii_lowercase(), quant.to_ascii_lowercase());
     let stem = name.strip_suffix(".gguf").unwrap_or(&name);
@@ -231,7 +231,7 @@ fn has_quant(name: &str, quant: &str) -> bool {
     is_whole_word || name.split('/').rev().skip(1).any(|folder| folder == quant)
 }
 
-/// Whether this is one of several files that make up a model.
+/// Whether the file is one of several parts of a model.
 fn is_part(name: &str) -> bool {
     let stem = name.strip_suffix(".gguf").unwrap_or(name);
     let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());

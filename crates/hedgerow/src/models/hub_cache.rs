@@ -1,4 +1,4 @@
-//! The hub's cache on disk, in the layout that every tool of that hub shares.
+//! The hub's cache on disk, in the layout shared by all tools of that hub.
 //!
 //! ```text
 //! models--org--name/refs/main                       the commit that `main` was
@@ -12,31 +12,31 @@ use std::path::{Path, PathBuf};
 
 use super::{ModelError, store};
 
-/// One repository's part of the cache.
+/// The cache folder of one repository.
 pub(super) struct Repository {
     folder: PathBuf,
     locks: PathBuf,
 }
 
-/// A file of the cache, as a snapshot shows it.
+/// A cached file, as listed in a snapshot.
 #[derive(Debug, PartialEq)]
 pub(super) struct CachedFile {
     /// Its path in the repository.
     pub(super) name: String,
-    /// Where it lies here.
+    /// Its path on this machine.
     pub(super) path: PathBuf,
-    /// Its checksum, where the blob's name is one: files outside large-file storage have another name.
+    /// Its checksum, where the blob's name is one: files outside large-file storage are named differently.
     pub(super) sha256: Option<String>,
 }
 
 impl Repository {
-    /// The part of `org/name`, which need not exist.
+    /// Returns the cache folder of `org/name`, which need not exist.
     pub(super) fn new(cache: &Path, repo: &str) -> Repository {
         let name = format!("models--{}", repo.replace('/', "--"));
         Repository { folder: cache.join(&name), locks: cache.join(".locks").join(name) }
     }
 
-    /// The files of the newest snapshot that ends in `.gguf`, sorted by name.
+    /// Lists the files of the newest snapshot that end in `.gguf`, sorted by name.
     pub(super) fn gguf_files(&self) -> Vec<CachedFile> {
         let Ok(commit) = fs::read_to_string(self.folder.join("refs/main")) else { return Vec::new() };
         let snapshot = self.folder.join("snapshots").join(commit.trim());
@@ -56,31 +56,31 @@ impl Repository {
         files
     }
 
-    /// Where the bytes with this name go.
+    /// Path of the blob with this name.
     pub(super) fn blob(&self, name: &str) -> PathBuf {
         self.folder.join("blobs").join(name)
     }
 
-    /// Where a tool puts bytes that have not all arrived; another tool goes on with them.
+    /// Path of an incomplete blob; any tool can resume it.
     pub(super) fn incomplete(&self, name: &str) -> PathBuf {
         store::with_suffix(&self.blob(name), ".incomplete")
     }
 
-    /// The file that a tool locks while it fetches these bytes.
+    /// Path of the file that a tool locks while it fetches this blob.
     pub(super) fn lock_path(&self, name: &str) -> PathBuf {
         self.locks.join(format!("{name}.lock"))
     }
 
-    /// Makes the folder for the bytes.
+    /// Creates the folder for blobs.
     pub(super) fn prepare(&self) -> Result<(), ModelError> {
         store::create_folder(&self.folder.join("blobs"))
     }
 
-    /// Shows a blob under its name in a snapshot, and makes that snapshot the newest.
+    /// Links a blob into a snapshot under the file's name, and makes that snapshot the newest.
     pub(super) fn show(&self, commit: &str, file: &str, blob: &str) -> Result<PathBuf, ModelError> {
         let path = self.folder.join("snapshots").join(commit).join(file);
         store::create_folder(path.parent().unwrap_or(&path))?;
-        // Two folders up to the repository's, and one more for each folder in the file's own path.
+        // Two levels up to the repository's folder, and one more for each folder in the file's own path.
         let up = "../".repeat(2 + file.matches('/').count());
         store::remove(&path)?;
         symlink(format!("{up}blobs/{blob}"), &path).map_err(ModelError::io("linking", &path))?;

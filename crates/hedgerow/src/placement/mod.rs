@@ -1,8 +1,8 @@
-//! Which layers of a model go to which devices.
+//! Decides which layers of a model go to which devices.
 //!
-//! - takes: what the operator asks for, the devices with their free memory, a model file's header
-//! - gives: a [`Placement`]: the devices and how many layers they get together
-//! - never: loads a model, or takes memory: llama.cpp does, when it loads with the placement
+//! - takes: the operator's settings, the devices with their free memory, a model file's header
+//! - gives: a [`Placement`]: the devices and the number of layers on all of them together
+//! - never: loads a model, or allocates memory: llama.cpp does when it loads the model with the placement
 //!
 //! Read [`Placer::place`] first; the arithmetic is in `fit.rs`.
 
@@ -23,50 +23,51 @@ use fit::{Room, Sizes};
 /// The features of a build that can use accelerators.
 const FEATURES: &str = "cuda, metal, rocm or vulkan";
 
-/// Where the layers of a model go.
+/// The devices of a model's layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Placement {
-    /// Empty: all stay with the CPU.
+    /// Empty if all layers stay on the CPU.
     pub(crate) devices: Vec<Device>,
-    /// How many go there, the output counted as one.
+    /// Number of layers on the devices, the output counted as one.
     pub(crate) gpu_layers: u32,
-    /// What they take of memory that is not the machine's own.
+    /// Bytes that these layers take of memory that is not the machine's own.
     pub(crate) bytes: u64,
 }
 
-/// Places one model after the other on the same devices.
+/// Places models one after the other on the same devices.
 #[derive(Debug)]
 pub(crate) struct Placer {
     gpu_layers: GpuLayers,
-    /// Their names; none: the CPU computes alone.
+    /// Names of the devices; empty if only the CPU computes.
     devices: Vec<String>,
     options: EngineOptions,
-    /// By device, what the models that were placed before take.
+    /// Memory of each device allocated to the models placed before.
     promised: BTreeMap<String, Promised>,
 }
 
-/// What was promised of one device.
+/// Memory of one device that is allocated to placed models.
 #[derive(Clone, Copy, Debug)]
 struct Promised {
-    /// What was free before anything was.
+    /// Free memory before the first placement.
     free_at_first: u64,
     /// Weights, caches and memory for steps.
     all: u64,
-    /// Without the weights, which are loaded at once: the driver may say that their memory is taken.
+    /// The same without the weights, which are loaded immediately: the driver may already report their memory as
+    /// used.
     later: u64,
 }
 
 impl Placer {
-    /// For the engine that a configuration asks for.
+    /// Builds a placer for the engine that a configuration describes.
     ///
     /// # Errors
     ///
-    /// When a device is named that is not here or cannot hold layers; when layers are asked for and no device could
-    /// hold them.
+    /// When a named device does not exist or cannot hold layers; when layers are requested and no device can hold
+    /// them.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let engine = &config.engine;
-        // To list the devices llama.cpp is started, which is not to happen in this process before a child process has
-        // checked the kernels; a program for the CPU alone has none to list.
+        // Listing the devices starts llama.cpp, which must not happen in this process before a child process has
+        // checked the kernels; a CPU-only build has no devices to list.
         let is_named = matches!(engine.device, DeviceChoice::Named(_));
         let here = if ACCELERATORS.is_empty() && !is_named { Vec::new() } else { here()? };
         let chosen = choose(&here, &engine.device, engine.gpu_layers)?;
@@ -78,11 +79,11 @@ impl Placer {
         })
     }
 
-    /// Places the next model, whose file was checked.
+    /// Places the next model, whose file has been checked.
     ///
     /// # Errors
     ///
-    /// When the number of layers that was asked for does not fit; when the header cannot be read.
+    /// When the requested number of layers does not fit; when the header cannot be read.
     pub(crate) fn place(&mut self, path: &Path) -> anyhow::Result<Placement> {
         if self.devices.is_empty() || self.gpu_layers == GpuLayers::Count(0) {
             return Ok(Placement::default());
@@ -117,7 +118,7 @@ impl Placer {
 
     fn room(&self, device: &Device) -> Room {
         let machine = MemoryRoom::read(&Root::system()).map_or(u64::MAX, |room| room.bytes);
-        // Some drivers do not say; llama.cpp then takes the machine's memory for it.
+        // Some drivers do not report their memory; llama.cpp then assumes the machine's memory.
         let (total, reported_free) = match (device.memory_total.0, device.memory_free.0) {
             (0, 0) => (machine, machine),
             said => said,
@@ -136,7 +137,7 @@ fn here() -> anyhow::Result<Vec<Device>> {
     devices().map_err(|error| hinted(&error, error.hint()))
 }
 
-/// The devices that layers may go to.
+/// Returns the devices that layers may go to.
 fn choose(here: &[Device], choice: &DeviceChoice, layers: GpuLayers) -> anyhow::Result<Vec<Device>> {
     let list =
         || here.iter().map(|device| format!("{} ({})", device.name, device.description)).collect::<Vec<_>>();
@@ -176,7 +177,7 @@ fn choose(here: &[Device], choice: &DeviceChoice, layers: GpuLayers) -> anyhow::
     Ok(chosen)
 }
 
-/// The hint, which is another one where the build is what is missing.
+/// Returns the hint, which differs where the build lacks accelerator support.
 fn how_to_get_one(otherwise: &str) -> String {
     if ACCELERATORS.is_empty() {
         format!(
@@ -187,8 +188,8 @@ fn how_to_get_one(otherwise: &str) -> String {
     }
 }
 
-/// Refuses what cannot fit whatever a step needs besides: then llama.cpp would fail, or the driver take the machine's
-/// memory and be slow.
+/// Returns an error if the layers do not fit even without memory for a step: llama.cpp would fail, or the driver
+/// would use the machine's memory and be slow.
 fn check_room(sizes: &Sizes, devices: &[Device], rooms: &[Room], gpu_layers: u32) -> anyhow::Result<()> {
     let taken = sizes.on_devices(rooms, gpu_layers);
     let full = devices.iter().zip(rooms).zip(taken).find(|((_, room), taken)| *taken > room.free);

@@ -1,4 +1,4 @@
-//! What a model file and an engine take, by layer, from the file's header alone.
+//! Calculates the memory of a model and an engine, by layer, from the file's header alone.
 
 use hedgerow_core::node::KvType;
 use hedgerow_llama::EngineOptions;
@@ -6,10 +6,10 @@ use hedgerow_llama::EngineOptions;
 use super::fit::Sizes;
 use crate::models::{GgufSummary, GgufTensor};
 
-/// llama.cpp rounds each request's cells up to this.
+/// llama.cpp rounds each request's cells up to a multiple of this.
 const CELLS_STEP: u64 = 256;
 
-/// The sizes of a model with this header in an engine with these options.
+/// Returns the sizes of a model with this header in an engine with these options.
 pub(super) fn sizes(summary: &GgufSummary, tensors: &[GgufTensor], options: &EngineOptions) -> Sizes {
     let layer_count = summary.layers.unwrap_or(0);
     let mut sizes = Sizes {
@@ -26,7 +26,7 @@ pub(super) fn sizes(summary: &GgufSummary, tensors: &[GgufTensor], options: &Eng
             Some(layer) => *layer += tensor.bytes,
             None if tensor.name.starts_with("token_embd.") => {
                 sizes.input += tensor.bytes;
-                // Without an output of its own the input's table is loaded a second time.
+                // Without an output matrix the input embedding is loaded a second time.
                 if !has_output && tensor.name == "token_embd.weight" {
                     sizes.output += tensor.bytes;
                 }
@@ -37,14 +37,14 @@ pub(super) fn sizes(summary: &GgufSummary, tensors: &[GgufTensor], options: &Eng
     sizes
 }
 
-/// `blk.7.attn_q.weight` belongs to layer 7.
+/// Parses the layer from a tensor's name: `blk.7.attn_q.weight` belongs to layer 7.
 fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
 fn kv_per_layer(summary: &GgufSummary, options: &EngineOptions) -> u64 {
     let layers = summary.layers.unwrap_or(1).max(1);
-    // Where layers differ the header has lists: then as if each head had keys and values of its own, which is more.
+    // Where layers differ the header has lists; then an upper bound assumes keys and values for each head.
     let upper = summary.hidden.unwrap_or(0).saturating_mul(2).saturating_mul(layers);
     let numbers = summary.cache_numbers.unwrap_or(upper).div_ceil(layers);
     let cells =
@@ -53,9 +53,9 @@ fn kv_per_layer(summary: &GgufSummary, options: &EngineOptions) -> u64 {
     kv_type.bytes(numbers).0.saturating_mul(cells)
 }
 
-/// An estimate, on the high side, of what a device needs for the tensors of a step in between: for each token of a pass
-/// the scores of all the vocabulary, some vectors of the layers' widths and the mask of attention, in 32 bits; and the
-/// largest matrix in 16 bits, because some kernels unpack it first.
+/// Estimates, on the high side, the memory that a device needs for the intermediate tensors of a step: for each token
+/// of a pass the scores of the whole vocabulary, some vectors of the layers' widths and the attention mask, in 32
+/// bits; and the largest matrix in 16 bits, because some kernels unpack it first.
 fn compute(tensors: &[GgufTensor], options: &EngineOptions) -> u64 {
     let tokens = u64::from(options.micro_batch.0);
     let widest = |tensor: &GgufTensor| tensor.lengths.iter().copied().max().unwrap_or(0);
@@ -158,7 +158,7 @@ mod tests {
         let sizes = sizes(&summary, &tensors, &options());
         let weights: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
         assert_eq!(sizes.layers.len() as u64, summary.layers.unwrap());
-        // Its output is its input's table, counted twice.
+        // Its output is the input embedding, counted twice.
         let norm = sizes.output - sizes.input;
         assert_eq!(sizes.layers.iter().sum::<u64>() + sizes.input + norm, weights);
         assert!(sizes.layers.iter().all(|&layer| layer > 0), "{sizes:?}");

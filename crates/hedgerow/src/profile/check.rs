@@ -1,4 +1,4 @@
-//! A quick look at whether a machine is still as fast as its profile says.
+//! Checks quickly whether a machine's speed still agrees with its profile.
 
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{Emission, Engine, EngineError, GenerationTask, PrefillChunk, Step};
@@ -8,34 +8,33 @@ use hedgerow_core::units::Tokens;
 
 use super::Probe;
 
-/// What the chunk, and what the decodes, may take at most if the profile is right.
+/// Time limit for the chunk, and for the decode steps, by the profile's predictions.
 const CHUNK_MAX: Span = Span::from_millis(200);
 const DECODES_MAX: Span = Span::from_millis(100);
-/// Decode steps at most.
+/// Maximum number of decode steps.
 const STEPS_MAX: u64 = 8;
-/// A profile that is off by this factor is worth a warning.
+/// A ratio of measured to predicted time from this factor on causes a warning.
 const WORTH_A_WARNING: f64 = 1.5;
-/// One that is so much too slow is wrong.
+/// A profile whose times are too long by this factor is wrong.
 const WRONG: f64 = 3.0;
 
-/// How a machine's speed now compares with its profile.
+/// Result of comparing a machine's current speed with its profile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// Nearly as fast as its profile says.
+    /// The speed agrees with the profile.
     Fits,
-    /// Steps take so many times as long. Perhaps the machine is only busy, so the profile stays: a
-    /// measurement now would put what others do into it for good.
+    /// Steps take this many times as long. The machine may only be busy, so the profile stays: a measurement now
+    /// would record the load of other work permanently.
     Slower(f64),
-    /// Steps take only one part in so many, by more than chance. Nothing makes a machine faster than it
-    /// is, so the profile was taken while it was busy.
+    /// Steps are faster by this factor, by more than chance. A machine cannot become faster than it is, so the
+    /// profile was measured while it was busy.
     Faster(f64),
-    /// The same, by so much that it has to be measured again.
+    /// Faster by so large a factor that the profile has to be measured again.
     Wrong(f64),
 }
 
-/// Runs one chunk and a few decode steps of one request, with an engine that has nothing open; leaves it
-/// so. By the profile this takes less than half a second, warming up included, unless a single token
-/// takes longer.
+/// Runs one chunk and a few decode steps of one request, with an engine that has no open requests, and closes the
+/// request. By the profile this takes less than half a second, warm-up included, unless a single token takes longer.
 ///
 /// # Errors
 ///
@@ -47,7 +46,7 @@ pub(crate) fn check(
 ) -> Result<Verdict, EngineError> {
     let context = engine.limits().context.0;
     if context < 4 {
-        // No room for a token to warm up with, one to measure, and an answer of two.
+        // The context has no room for a warm-up token, one to measure, and two output tokens.
         return Ok(Verdict::Fits);
     }
     let sizes = cost.prefill.lines().iter().map(|line| line.count).rev();
@@ -87,7 +86,8 @@ fn ratio(taken: Span, predicted: Span) -> f64 {
     taken.as_seconds() / predicted.as_seconds().max(1e-9)
 }
 
-/// What both ratios of time taken to time predicted say together: slower if either is.
+/// Combines the two ratios of measured to predicted time: wrong if either is far too fast, else slower if either is
+/// slow.
 fn verdict(chunk: f64, decode: f64) -> Verdict {
     let (slowest, fastest) = (chunk.max(decode), 1.0 / chunk.min(decode));
     match () {

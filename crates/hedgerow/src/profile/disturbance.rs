@@ -1,4 +1,4 @@
-//! Whether a measurement says more about other work on the machine than about the machine.
+//! Decides whether other work on the machine disturbed a measurement.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Noise;
 
-/// What disturbed a measurement. A profile that has one is used until the machine is quiet, and then measured again.
+/// What disturbed a measurement. A disturbed profile is used until the machine is quiet, and is then measured again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Disturbance {
-    /// By how much the middle of several runs of one step was above the fastest, on average over all steps.
+    /// Excess of the median over the fastest of several runs of one step, averaged over all steps.
     pub(crate) scatter_percent: u32,
     #[serde(flatten)]
     pub(crate) noise: Noise,
 }
 
-/// Beside nothing else the middle of three runs is a few percent above the fastest.
+/// On a quiet machine the median of three runs is a few percent above the fastest.
 const SCATTER_PERCENT_MAX: u32 = 40;
 
 impl Disturbance {
-    /// `None` for a measurement that was not disturbed.
+    /// Returns the disturbance; `None` for a measurement that was not disturbed.
     ///
-    /// Steps also differ where the CPU quota is used up in some of them, which is how fast this machine is.
+    /// Scatter is ignored where the CPU quota was used up in some steps: that belongs to this machine's speed.
     pub(crate) fn of(noise: Noise, scatter_percent: u32) -> Option<Self> {
         let is_scattered = scatter_percent > SCATTER_PERCENT_MAX && !noise.is_throttled;
         (noise.is_loud() || is_scattered).then_some(Self { scatter_percent, noise })

@@ -1,4 +1,4 @@
-//! Profiles on disk: one file for each subject, in `profiles` of the cache folder.
+//! Stores profiles on disk: one file for each subject, in `profiles` of the cache folder.
 
 use std::fs;
 use std::io;
@@ -11,28 +11,28 @@ use super::{Disturbance, Subject};
 use crate::files::write_whole;
 use crate::loading::Memory;
 
-/// The format of the files; another number means that older programs must not read them.
+/// The format of the files; it changes when older programs must not read them.
 const FORMAT: &str = hedgerow_sim::PROFILE_FORMAT;
 
-/// What was measured, of what, and when.
+/// A measurement, its subject and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Profile {
     format: String,
     #[serde(flatten)]
     pub(crate) subject: Subject,
     pub(crate) measured_unix_s: u64,
-    /// How long measuring took.
+    /// Duration of the measurement.
     pub(crate) took_ms: u64,
-    /// How long loading the model took; after the first time its file is often in memory already.
+    /// Time to load the model; after the first time its file is often in the page cache already.
     pub(crate) load_ms: u64,
     pub(crate) memory: Memory,
-    /// What disturbed the measurement, so that it has to be repeated. Not in files from before this was noticed.
+    /// What disturbed the measurement, so that it has to be repeated. Absent in files from before this was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) disturbed: Option<Disturbance>,
     pub(crate) cost: MeasuredCost,
 }
 
-/// What is known of a run besides its step times.
+/// Facts about a measurement run other than its step times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Around {
     pub(crate) measured_unix_s: u64,
@@ -57,7 +57,7 @@ impl Profile {
         }
     }
 
-    /// The file's content.
+    /// Serializes the profile as the file's content.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a profile is plain data") + "\n"
     }
@@ -69,7 +69,7 @@ pub(crate) struct Shelf {
     folder: PathBuf,
 }
 
-/// Why a saved profile cannot be used.
+/// Why a saved profile is unusable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
     #[error("it cannot be read: {0}")]
@@ -87,16 +87,16 @@ impl Shelf {
         Self { folder }
     }
 
-    /// Where the profile of a subject lies, or would.
+    /// Path of a subject's profile, whether or not it exists.
     pub(crate) fn path(&self, subject: &Subject) -> PathBuf {
         self.folder.join(subject.file_name())
     }
 
-    /// The saved profile of a subject; `None` if there is none.
+    /// Returns the saved profile of a subject; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// When there is a file, but not one that can be used.
+    /// When the file exists but is unusable.
     pub(crate) fn find(&self, subject: &Subject) -> Result<Option<Profile>, Unusable> {
         let text = match fs::read_to_string(self.path(subject)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -114,20 +114,20 @@ impl Shelf {
         Ok(Some(profile))
     }
 
-    /// Every saved profile that can be used.
+    /// Returns all usable saved profiles.
     pub(crate) fn all(&self) -> Vec<Profile> {
-        // No folder: nothing was measured yet.
+        // A missing folder means that nothing was measured yet.
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let profile =
             |path: &Path| -> Option<Profile> { serde_json::from_str(&fs::read_to_string(path).ok()?).ok() };
         files.filter_map(|file| profile(&file.path())).filter(|profile| profile.format == FORMAT).collect()
     }
 
-    /// Saves a profile, whole or not at all.
+    /// Saves a profile atomically.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made or written to.
+    /// When the folder cannot be created or written to.
     pub(crate) fn save(&self, profile: &Profile) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         write_whole(&self.path(&profile.subject), &profile.to_json())
@@ -153,7 +153,7 @@ pub(super) mod tests {
         Profile::new(subject(), cost, around)
     }
 
-    /// A shelf of its own for a test, with nothing on it.
+    /// Makes an empty shelf for one test.
     pub(in crate::profile) fn shelf(name: &str) -> Shelf {
         let folder = std::env::temp_dir().join(format!("hedgerow-profiles-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
@@ -207,7 +207,7 @@ pub(super) mod tests {
         assert_eq!(shelf.all(), []);
         assert!(why("[]").contains("its format is ``"));
         assert!(why(&whole.replace("Test CPU", "Other CPU")).contains("another machine"));
-        // A surface that could not have been measured.
+        // A surface that cannot result from a measurement.
         assert!(why(&whole.replace("\"count\": 1", "\"count\": 0")).contains("counts must grow"));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();

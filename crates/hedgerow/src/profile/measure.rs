@@ -1,8 +1,8 @@
-//! Measuring an engine: what its steps take.
+//! Measures the step times of an engine.
 //!
-//! Each figure is the median of some runs. The fastest would be the easiest to repeat, but a step of a
-//! server is disturbed as often as a step here, and promises made on times that are rarely reached are
-//! broken; a single disturbed run moves the median little.
+//! Each figure is the median of several runs. The fastest run would be the most reproducible, but a server's step is
+//! disturbed as often as a step here, and admissions based on times that are rarely reached miss their deadlines; a
+//! single disturbed run moves the median little.
 
 use std::collections::BTreeMap;
 
@@ -14,66 +14,67 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
 
-/// What an engine is measured with.
+/// Input of a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
-    /// A text that prompts are cut from, each at another place: the experts of a mixture must not all
-    /// see the same token.
+    /// A text that prompts are cut from, each at another offset: the experts of a mixture must not all see the same
+    /// token.
     pub(crate) text: Vec<TokenId>,
-    /// How tokens are chosen: it takes its time too.
+    /// The sampling settings: sampling takes time too.
     pub(crate) sampling: Sampling,
-    /// The largest chunk that is ever prefilled.
+    /// The largest prefill chunk.
     pub(crate) prefill_chunk: Tokens,
 }
 
-/// How far a measurement is.
+/// Progress of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// It begins with this.
+    /// A stage begins.
     Stage(Stage),
-    /// So many tokens have been worked through, prompt and output together.
+    /// Number of tokens processed so far, prompt and output together.
     Worked(u64),
 }
 
-/// A part of a measurement.
+/// A stage of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Chunks of prompts, of up to so many tokens.
+    /// Prefill of chunks of up to so many tokens.
     Prompts { largest: u32 },
-    /// Decodes of up to so many requests, one of which holds `depth` tokens.
+    /// Decode steps of up to so many requests, one of which holds `depth` tokens.
     Decodes { requests: u32, depth: u32 },
-    /// Steps with both.
+    /// Mixed steps, with a chunk and decodes.
     Mixed,
 }
 
-/// Told about progress.
+/// Callback for progress.
 pub(crate) type Report<'a> = &'a dyn Fn(Progress);
 
-/// What was measured.
+/// Result of a measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Measured {
     pub(crate) cost: MeasuredCost,
-    /// By how much the middle of several runs of one step was above the fastest, on average over all steps.
+    /// Excess of the median over the fastest of several runs of one step, averaged over all steps.
     pub(crate) scatter_percent: u32,
 }
 
-/// How often each step is run.
+/// Number of runs of each step.
 const RUNS: usize = 3;
-/// Chunks below the largest one. A chunk of one token takes as long as a decode, far from its share.
+/// Chunk sizes below the largest one. A chunk of one token takes as long as a decode, far from its proportional
+/// share.
 const CHUNKS: [u32; 8] = [1, 4, 16, 32, 64, 128, 256, 512];
-/// How much a request holds while decodes are measured: each in the middle of a block of 256 cells, the
-/// step in which llama.cpp's attention grows, so that lines through them are right on average.
+/// Tokens that the deepest request holds while decodes are measured: each in the middle of a block of 256 cells, the
+/// unit in which llama.cpp's attention grows, so that lines through these points are right on average.
 const DEPTHS: [u32; 3] = [128, 384, 1152];
-/// Prompt of the requests beside the one that holds so much.
+/// Prompt length of the requests other than the deepest one.
 const SHORT_PROMPT: u32 = 8;
-/// Once steps have taken this long, on a slow or busy machine, each figure is one run, and requests that
-/// would take longer to fill are left out: the surface goes on with the last slope.
+/// After this much step time, on a slow or busy machine, each figure is one run, and requests that would take longer
+/// to fill are left out: the surface is extrapolated with the last slope.
 const BUDGET: Span = Span::from_millis(30_000);
-/// Tokens of each chunk that runs beside decodes.
+/// Tokens of each chunk that is measured together with decodes.
 const MIXED_CHUNK: u32 = 32;
 
-/// Measures prefill over chunk and context, decode over requests and cache, and steps with both, with an
-/// engine that has nothing open; leaves it so.
+/// Measures prefill over chunk and context, decode over requests and cache, and mixed steps, with an engine that has
+/// no open requests; closes the requests it opens.
 ///
 /// # Errors
 ///
@@ -107,7 +108,7 @@ pub(crate) fn measure(
     Ok(Measured { cost, scatter_percent: bench.scatter_percent() })
 }
 
-/// Tokens that [`measure`] will work through, unless the engine is slow.
+/// Returns the number of tokens that [`measure`] will process, unless the engine is slow.
 pub(crate) fn tokens_to_work(engine: &dyn Engine, probe: &Probe) -> Result<u64, EngineError> {
     let worked = std::cell::Cell::new(0);
     let mut scripted = ScriptedEngine::new(engine.limits(), Span(1));
@@ -118,7 +119,7 @@ pub(crate) fn tokens_to_work(engine: &dyn Engine, probe: &Probe) -> Result<u64, 
     Ok(worked.get())
 }
 
-/// 1, 2, 3, 4, 6, 8, 12, 16, … and the largest itself: kernels switch at powers of two.
+/// Returns 1, 2, 3, 4, 6, 8, 12, 16, … and the largest itself: kernels switch at powers of two.
 fn batch_sizes(largest: u32) -> Vec<u32> {
     let powers = std::iter::successors(Some(1_u32), |power| power.checked_mul(2));
     let mut sizes: Vec<u32> =
@@ -128,7 +129,8 @@ fn batch_sizes(largest: u32) -> Vec<u32> {
     sizes
 }
 
-/// The chunks to measure: up to the largest, as far as a context has room for all of them in a row.
+/// Returns the chunk sizes to measure: up to the largest, as long as the context has room for all of them in
+/// sequence.
 fn chunk_sizes(largest: u32, context: u32) -> Vec<u32> {
     let mut sizes: Vec<u32> = CHUNKS.into_iter().filter(|&size| size < largest).collect();
     sizes.push(largest.min(2 * CHUNKS[CHUNKS.len() - 1]));
@@ -141,7 +143,7 @@ fn chunk_sizes(largest: u32, context: u32) -> Vec<u32> {
     if sizes.is_empty() { vec![1] } else { sizes }
 }
 
-/// What the deepest request holds while decodes are measured; at least one depth.
+/// Returns the depths of the deepest request at which decodes are measured; at least one.
 fn depths(context: u32, kv: u32, sizes: u32) -> Vec<u32> {
     let steps = sizes * RUNS as u32 + 2;
     let mut depths: Vec<u32> =
@@ -152,13 +154,14 @@ fn depths(context: u32, kv: u32, sizes: u32) -> Vec<u32> {
     depths
 }
 
-/// The one in the middle; the smaller of two.
+/// Returns the median; the lower one for an even count.
 fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
     values.sort_unstable();
     values[(values.len() - 1) / 2]
 }
 
-/// The middle of some runs over the fastest; `None` for fewer than three, whose middle is the fastest or nearly so.
+/// Returns the median of some runs over the fastest; `None` for fewer than three, whose median is the fastest or
+/// nearly so.
 fn scatter(times: &[Span]) -> Option<f64> {
     let fastest = times.iter().min().filter(|_| times.len() >= RUNS)?;
     Some(median(times.to_vec()).0 as f64 / fastest.0.max(1) as f64)
@@ -169,18 +172,18 @@ struct Bench<'a> {
     probe: &'a Probe,
     report: Report<'a>,
     worked: u64,
-    /// Time that steps took so far.
+    /// Step time so far.
     spent: Span,
-    /// The times of each chunk at each depth.
+    /// Times of each chunk size at each depth.
     chunks: BTreeMap<u32, BTreeMap<u32, Vec<Span>>>,
-    /// What the requests of each batch size held, and the time in nanoseconds, in ascending order.
+    /// For each batch size, the tokens held and the time in nanoseconds, in ascending order.
     decodes: BTreeMap<u32, Vec<(u32, u64)>>,
-    /// Of each decode step that was run several times: the middle time over the fastest.
+    /// For each decode step that was run several times: the median time over the fastest.
     scatter: Vec<f64>,
 }
 
 impl Bench<'_> {
-    /// Runs a step whose time is not noted: it reads the weights from the disk and makes the graph.
+    /// Runs a step without recording its time: it reads the weights from the disk and builds the graph.
     fn warm_up(&mut self) -> Result<(), EngineError> {
         self.open(0, 1, 1)?;
         self.chunk(0, 1)?;
@@ -188,7 +191,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Prefills a prompt of these chunks, and that several times.
+    /// Prefills a prompt of these chunks, `runs` times.
     fn prompts(&mut self, chunks: &[u32], runs: usize) -> Result<(), EngineError> {
         if chunks.is_empty() {
             return Ok(());
@@ -204,7 +207,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Runs chunks of one prompt, one after the other, and notes their times.
+    /// Runs the chunks of one prompt in sequence, and records their times.
     fn work_through(&mut self, start: u32, chunks: &[u32]) -> Result<(), EngineError> {
         let mut depth = start;
         for &chunk in chunks {
@@ -215,7 +218,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Time of one token of the largest chunk.
+    /// Returns the time per token of the largest chunk.
     fn token_time(&self, largest: u32) -> Span {
         let times = self.chunks.get(&largest).and_then(|depths| depths.first_key_value());
         times.map_or(Span::ZERO, |(_, times)| Span(median(times.clone()).0 / u64::from(largest)))
@@ -234,7 +237,7 @@ impl Bench<'_> {
         Surface::new(lines.collect()).expect("chunks and depths are keys of maps")
     }
 
-    /// The mean of how far the middle run of each step was above the fastest.
+    /// Returns the mean excess of each step's median over its fastest run.
     fn scatter_percent(&self) -> u32 {
         let of_chunks = self.chunks.values().flat_map(BTreeMap::values).filter_map(|times| scatter(times));
         let all: Vec<f64> = of_chunks.chain(self.scatter.iter().copied()).collect();
@@ -244,10 +247,10 @@ impl Bench<'_> {
 
     /// Measures the decode step of each batch size.
     ///
-    /// One request holds `depth` tokens and the others next to nothing, and it counts as if all held as
-    /// much: llama.cpp gives every request of a step as many cells as the longest of them has
-    /// (`llama_kv_cache::get_n_kv`), so this is what a step of equally long requests takes, without
-    /// prefilling them all.
+    /// One request holds `depth` tokens and the others next to nothing, and the result counts for a batch in which
+    /// all requests hold `depth` tokens: llama.cpp gives every request of a step as many cells as the longest of them
+    /// has (`llama_kv_cache::get_n_kv`), so this is the time of a step of equally long requests, without prefilling
+    /// all of them.
     fn decodes(&mut self, sizes: &[u32], depth: u32, chunks: &[u32]) -> Result<(), EngineError> {
         let limits = self.engine.limits();
         let largest = sizes[sizes.len() - 1];
@@ -257,7 +260,7 @@ impl Bench<'_> {
         self.fill(depth, chunks)?;
         self.open_short(1..largest, depth, steps as u32 + 1)?;
         let mut times: BTreeMap<u32, Vec<(u32, Span)>> = BTreeMap::new();
-        // The largest first: where there is room for a few steps only, it matters most.
+        // The largest batch first: it matters most if there is room for a few steps only.
         let in_turn = std::iter::repeat_n(sizes.iter().rev(), RUNS).flatten();
         for (step, &count) in in_turn.take(steps).enumerate() {
             if step >= sizes.len() && self.spent > BUDGET {
@@ -278,7 +281,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Prefills request 0: the largest chunk over and over, then one of each of the others, then the rest.
+    /// Prefills request 0: the largest chunk repeatedly, then one of each other size, then the rest.
     fn fill(&mut self, depth: u32, chunks: &[u32]) -> Result<(), EngineError> {
         let (&largest, smaller) = chunks.split_last().expect("there is a chunk of one token");
         let all_smaller: u32 = smaller.iter().sum();
@@ -294,19 +297,19 @@ impl Bench<'_> {
             }
         }
         if done < depth {
-            // Of a size that nobody asks about, so it is not noted.
+            // The size is not one of the measured ones, so its time is not recorded.
             self.chunk(0, depth - done)?;
         }
         Ok(())
     }
 
-    /// What a step takes beyond the sum of its chunk and its decodes, in the middle of several.
+    /// Returns the median excess of a mixed step over the sum of its chunk and its decodes.
     fn mixed(&mut self, cost: &MeasuredCost) -> Result<u64, EngineError> {
         let limits = self.engine.limits();
         let others = limits.parallel - 1;
         let steps = if others > 1 { 2 * RUNS as u32 } else { RUNS as u32 };
         let chunk = MIXED_CHUNK.min(self.probe.prefill_chunk.0);
-        // The decodes hold less than the smallest depth measured, as the table's first column has it.
+        // The decodes hold less than the smallest measured depth, and fall into the table's first column.
         let context = limits.context.0.min(DEPTHS[0]);
         if others == 0 || steps * chunk + 2 > limits.context.0 || SHORT_PROMPT + steps + 2 > context {
             return Ok(0);
@@ -319,7 +322,7 @@ impl Bench<'_> {
             if step > 0 && self.spent > BUDGET {
                 break;
             }
-            // All of them, and the one next to the prompt.
+            // Alternates between all other requests and one of them.
             let count = if step % 2 == 0 { others } else { 1 };
             let prefill = vec![PrefillChunk { request: RequestId(prompt.into()), tokens: Tokens(chunk) }];
             let decode: Vec<_> = (others - count..others).map(|id| RequestId(id.into())).collect();
@@ -331,7 +334,7 @@ impl Bench<'_> {
         Ok(u64::try_from(median(excess)).unwrap_or(0))
     }
 
-    /// Opens requests of a short prompt and prefills them all at once.
+    /// Opens requests with a short prompt and prefills all of them in one step.
     fn open_short(
         &mut self,
         ids: std::ops::Range<u32>,

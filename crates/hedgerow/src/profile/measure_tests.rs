@@ -1,10 +1,10 @@
-//! Engines whose cost is known, and what is read off them.
+//! Measures engines whose cost is known.
 
 use hedgerow_core::engine::{EngineLimits, StepReport, TokenSink};
 
 use super::*;
 
-/// An engine that takes what it is told to, by a formula over the step and what each request holds.
+/// An engine whose step times follow a formula over the step and the tokens that each request holds.
 struct Formula {
     scripted: ScriptedEngine,
     held: BTreeMap<RequestId, u32>,
@@ -90,7 +90,7 @@ fn reads_off_what_chunks_contexts_requests_and_caches_take() {
     let time_ns = |load: &Load| {
         let (tokens, context) = load.chunk;
         let (count, longest) = load.decodes;
-        // As llama.cpp has it: cells in blocks, and as many for each as for the longest.
+        // As in llama.cpp: cells are allocated in blocks, and each request gets as many as the longest.
         let cells = longest.next_multiple_of(256);
         let chunk = if tokens > 0 { 5_000 + 2_000 * tokens + tokens * context } else { 0 };
         let decode = if count > 0 { 6_000 + 1_000 * count + 2 * count * cells } else { 0 };
@@ -103,7 +103,7 @@ fn reads_off_what_chunks_contexts_requests_and_caches_take() {
         let read = cost.prefill.at(tokens, context);
         assert!(is_near(read, expected), "{tokens} after {context}: {read:?}, not {expected}");
     }
-    // Between two depths too; the middle of a block stands for all of it.
+    // Between two depths too; the middle of a block represents the whole block.
     for (count, each) in [(1, 128), (4, 384), (5, 640), (16, 1_152), (16, 1_920)] {
         let expected = 6_000 + count * (1_000 + 2 * (each + 128));
         let read = cost.decode.at(count as u32, count * each);
@@ -114,7 +114,7 @@ fn reads_off_what_chunks_contexts_requests_and_caches_take() {
 
 #[test]
 fn one_disturbed_run_in_three_changes_nothing() {
-    /// Every fifth step is ten times slower.
+    /// Every fifth step takes ten times as long.
     struct Disturbed(ScriptedEngine, u32);
     impl Engine for Disturbed {
         fn limits(&self) -> EngineLimits {
@@ -192,7 +192,7 @@ fn scatter_is_how_far_the_middle_run_is_above_the_fastest() {
     let step = Span::from_millis(3);
     let steady = measure(&mut ScriptedEngine::new(limits(4, 600), step), &probe(128), &|_| {}).unwrap();
     assert_eq!(steady.scatter_percent, 0);
-    /// Two of three steps are three times as slow.
+    /// Two of three steps take three times as long.
     struct Unsteady(ScriptedEngine, u32);
     impl Engine for Unsteady {
         fn limits(&self) -> EngineLimits {

@@ -1,8 +1,8 @@
-//! How fast an engine is on this machine: measured once, saved, and looked at again at each start.
+//! Determines how fast an engine is on this machine: measured once, saved, and checked again at each start.
 //!
-//! - takes: an engine with nothing open, and what it is: machine, model file, setup
+//! - takes: an engine with no open requests, and its subject: machine, model file, setup
 //! - gives: a [`Profile`]: step times for the `measured` cost model, load time and memory
-//! - never: serves; and never fails because of a file that is damaged or cannot be written
+//! - never: serves; never fails because a file is damaged or cannot be written
 //!
 //! Read [`Profiler::profile`] first.
 
@@ -37,7 +37,7 @@ use crate::models;
 use crate::sample::TEXT;
 use crate::service_manager;
 
-/// Knows or finds out how fast an engine is.
+/// Looks up or measures the speed of an engine.
 #[derive(Debug)]
 pub(crate) struct Profiler {
     shelf: Shelf,
@@ -45,26 +45,26 @@ pub(crate) struct Profiler {
     probe: Probe,
     load_ms: u64,
     memory: Memory,
-    /// Where the counters are read that tell whether other work disturbs a measurement, and of which CPUs.
+    /// Root of the counters that show whether other work disturbs a measurement, and the CPUs they are read for.
     host: Root,
     cpus: Vec<u32>,
 }
 
-/// A profile, and whether it was measured just now.
+/// A profile, and whether it was just measured.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) profile: Profile,
     pub(crate) is_new: bool,
-    /// Whether the next start will find it.
+    /// Whether the profile is saved for the next start.
     pub(crate) is_saved: bool,
 }
 
 impl Profiler {
-    /// For a model that was loaded and an engine that will be made as the configuration says.
+    /// Builds a profiler for a loaded model and an engine that will be created from the configuration.
     ///
     /// # Errors
     ///
-    /// When there is no cache folder, or the model file cannot be read any more.
+    /// When there is no cache folder, or the model file can no longer be read.
     pub(crate) fn new(loaded: &LoadedModel, config: &Config) -> anyhow::Result<Self> {
         let text = loaded.model.tokenize(TEXT, false, false);
         anyhow::ensure!(!text.is_empty(), "the model's vocabulary has no English, so it cannot be measured");
@@ -81,12 +81,12 @@ impl Profiler {
         })
     }
 
-    /// Where the profile lies, or would.
+    /// Path of the profile, whether or not it exists.
     pub(crate) fn path(&self) -> PathBuf {
         self.shelf.path(&self.subject)
     }
 
-    /// The saved profile; says why if there is a file that cannot be used.
+    /// Returns the saved profile; logs the reason if its file is unusable.
     pub(crate) fn saved(&self) -> Option<Profile> {
         self.shelf.find(&self.subject).unwrap_or_else(|why| {
             let path = self.path();
@@ -95,8 +95,8 @@ impl Profiler {
         })
     }
 
-    /// The saved profile, if a quick check does not prove it wrong; else measures and saves. One whose measurement was
-    /// disturbed is measured again as soon as a start finds the machine quiet, or faster.
+    /// Returns the saved profile, unless a quick check proves it wrong; otherwise measures and saves. A profile whose
+    /// measurement was disturbed is measured again as soon as a start finds the machine quiet or faster.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl Profiler {
         Ok(Known { profile, is_new: false, is_saved: true })
     }
 
-    /// Measures and saves; goes on with a warning where it cannot be saved.
+    /// Measures and saves the profile; logs a warning and continues if it cannot be saved.
     ///
     /// # Errors
     ///
@@ -170,7 +170,7 @@ impl Profiler {
         let disturbed = Disturbance::of(noise, scatter_percent);
         tracing::debug!("while it was measured {noise}; steps of one kind differed by {scatter_percent} %");
         let around = Around {
-            // A clock before 1970 is no reason to fail.
+            // A clock before 1970 is not an error.
             measured_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             took_ms: millis_since(started),
             load_ms: self.load_ms,
@@ -183,8 +183,8 @@ impl Profiler {
                 "the machine was busy while it was measured ({disturbed}): the profile is used for now, and a start on \
                  a quiet machine measures again"
             );
-            // What is saved may be from before the measurement that was asked for, and nothing makes it wrong but a
-            // faster one.
+            // The saved profile may be older than the measurement requested now, and only a faster one proves it
+            // wrong.
             let saved = self.shelf.find(&self.subject).ok().flatten();
             if saved.is_some_and(|saved| is_as_fast(&saved.cost, &profile.cost)) {
                 tracing::warn!("the faster profile {} is kept", self.path().display());
@@ -202,7 +202,7 @@ impl Profiler {
         Ok(Known { profile, is_new: true, is_saved })
     }
 
-    /// Does something, and looks at the system's counters before and after.
+    /// Runs `work`, with a snapshot of the system's counters before and after.
     fn listen<T>(&self, work: impl FnOnce() -> T) -> (T, Noise) {
         let before = Snapshot::take(&self.host, &self.cpus);
         let result = work();
@@ -210,7 +210,7 @@ impl Profiler {
     }
 }
 
-/// Whether steps of a profile take no longer than those of another: a decode alone, and the largest chunk.
+/// Whether the steps of a profile take no longer than those of another: a single decode, and the largest chunk.
 fn is_as_fast(cost: &MeasuredCost, other: &MeasuredCost) -> bool {
     let largest = other.prefill.lines().last().map_or(1, |line| line.count);
     let time = |cost: &MeasuredCost| cost.decode.at(1, 1) + cost.prefill.at(largest, 0);
@@ -229,7 +229,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// How tokens are chosen for a request that does not say otherwise.
+/// The sampling settings of a request that sets none.
 fn usual(defaults: &SamplingDefaults) -> Sampling {
     Sampling {
         temperature: defaults.temperature,
@@ -244,7 +244,7 @@ fn usual(defaults: &SamplingDefaults) -> Sampling {
     }
 }
 
-/// A bar on a terminal, nothing elsewhere. It is drawn between steps only, and by this thread.
+/// A progress bar, shown only on a terminal. It is drawn between steps only, by this thread.
 fn progress_bar(tokens: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("measuring this machine [{bar:30}] {pos}/{len} tokens {eta}")
         .expect("the template is well formed");
@@ -266,7 +266,7 @@ mod tests {
 
     fn profiler(name: &str) -> Profiler {
         let probe = Probe { text: vec![TokenId(0)], sampling: Sampling::GREEDY, prefill_chunk: Tokens(128) };
-        // A system that says nothing is a quiet one: other tests run beside this one.
+        // A system without counters counts as quiet: other tests run in parallel with this one.
         let (host, cpus) = (Root::silent(), Vec::new());
         let memory = Memory::default();
         Profiler { shelf: shelf(name), subject: subject(), probe, load_ms: 1, memory, host, cpus }
@@ -322,7 +322,7 @@ mod tests {
         std::fs::remove_file(file).unwrap();
     }
 
-    /// As a neighbour on the machine would make them.
+    /// A disturbance as other work on the machine would cause it.
     fn busy() -> Option<Disturbance> {
         Disturbance::of(Noise { steal_percent: Some(40), ..Noise::default() }, 0)
     }

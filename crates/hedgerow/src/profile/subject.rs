@@ -1,4 +1,4 @@
-//! What a profile is true of: this machine, this model file, this setup of the engine.
+//! The subject of a profile: this machine, this model file, this setup of the engine.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::build_version::version;
 use crate::host::Machine;
 use crate::models::{fingerprint, hex};
 
-/// Where one of these differs, step times may.
+/// The key of a profile: step times may differ where any of these differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Subject {
     pub(crate) machine: Machine,
@@ -24,7 +24,7 @@ pub(crate) struct Subject {
 /// The model file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ModelFile {
-    /// What the file calls its model.
+    /// The model's name in the file.
     pub(crate) name: String,
     pub(crate) precision: String,
     pub(crate) file_bytes: u64,
@@ -32,58 +32,59 @@ pub(crate) struct ModelFile {
     pub(crate) fingerprint: String,
 }
 
-/// The engine: what computes, and how it is set up.
+/// The engine's versions and settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EngineSetup {
-    /// The program and its version.
+    /// Version of the program.
     pub(crate) version: String,
-    /// The version of the binding that llama.cpp comes with.
+    /// Version of the binding that includes llama.cpp.
     pub(crate) llama_cpp: String,
     pub(crate) parallel: u32,
-    /// Tokens that each request may hold.
+    /// Maximum tokens per request.
     pub(crate) context: u32,
     pub(crate) threads: u32,
     pub(crate) micro_batch: u32,
     pub(crate) prefill_chunk: u32,
     pub(crate) kv_unified: bool,
     pub(crate) flash_attention: bool,
-    /// How the cache is stored. Not written where it is what it always was before it could be chosen.
+    /// Storage type of the cache. Omitted for the type that was used before it became configurable.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub(crate) kv_type: KvType,
-    /// The accelerators that take part. Not written where there are none, as before there could be.
+    /// The accelerators in use. Omitted where there are none, as before they were supported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accelerators: Option<Accelerators>,
-    /// What computes, where it is not the fast kernels: `plain`.
+    /// The kernels, where they are not the fast ones: `plain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kernels: Option<String>,
-    /// The variant of the CPU kernels, in builds that have several.
+    /// Variant of the CPU kernels, in builds that have several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_variant: Option<String>,
 }
 
-/// The accelerators that compute a part of each step, and how much of it.
+/// The accelerators that compute a part of each step, and the number of layers on them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Accelerators {
-    /// In the order in which layers are split among them.
+    /// The devices, in the order in which layers are split among them.
     pub(crate) devices: Vec<AcceleratorDevice>,
-    /// Layers on all of them together, the output counted as one.
+    /// Number of layers on all of them together, the output counted as one.
     pub(crate) gpu_layers: u32,
-    /// The features for accelerators that the program was built with.
+    /// Accelerator features that the program was built with.
     pub(crate) build: Vec<String>,
 }
 
-/// One accelerator, as far as its speed goes. Not its name: that only numbers the devices of one backend.
+/// The properties of an accelerator that determine its speed. Its name is excluded: it only numbers the devices of a
+/// backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AcceleratorDevice {
     pub(crate) backend: String,
     pub(crate) description: String,
-    /// Where the backend or the system names it.
+    /// The driver, where the backend or the system reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) driver: Option<String>,
 }
 
 impl Accelerators {
-    /// Those that hold layers of a model; `None` if all are on the CPU.
+    /// Returns the accelerators that hold layers of a model; `None` if all are on the CPU.
     fn of(model: &LlamaModel) -> Option<Self> {
         let device = |device: &Device| AcceleratorDevice {
             backend: device.backend.clone(),
@@ -103,11 +104,11 @@ fn is_usual(kv_type: &KvType) -> bool {
 }
 
 impl Subject {
-    /// What is about to run.
+    /// Builds the subject of an engine about to run.
     ///
     /// # Errors
     ///
-    /// When the model file cannot be read any more.
+    /// When the model file can no longer be read.
     pub(crate) fn of(
         model: &LlamaModel,
         path: &Path,
@@ -138,7 +139,7 @@ impl Subject {
         })
     }
 
-    /// A name for its profile's file: the model's, and a digest of everything.
+    /// File name of its profile: the model's name, and a digest of the whole subject.
     pub(crate) fn file_name(&self) -> String {
         let safe = |letter: char| {
             if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' }
@@ -150,11 +151,11 @@ impl Subject {
 }
 
 impl ModelFile {
-    /// A model that was loaded from this file.
+    /// Identifies a model that was loaded from this file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read any more.
+    /// When the file can no longer be read.
     pub(crate) fn of(model: &LlamaModel, path: &Path) -> anyhow::Result<Self> {
         let info = model.info();
         let fingerprint =
