@@ -24,7 +24,7 @@ pub(crate) enum Work {
     Tests(&'static [&'static str]),
     /// The server's program with these arguments.
     Hedgerow(&'static [&'static str]),
-    /// The checks in `tidy.rs`.
+    /// The checks in `tidy/`.
     Tidy,
     /// The comparison in `instructions.rs`; skipped without valgrind.
     Instructions,
@@ -132,7 +132,7 @@ impl Work {
             Work::Cargo(arguments) | Work::Tests(arguments) => format!("cargo {}", arguments.join(" ")),
             Work::Doc(arguments) => format!("RUSTDOCFLAGS='-D warnings' cargo {}", arguments.join(" ")),
             Work::Hedgerow(arguments) => format!("hedgerow {}", arguments.join(" ")),
-            Work::Tidy => "the checks in xtask/src/tidy.rs".to_owned(),
+            Work::Tidy => "the checks in xtask/src/tidy".to_owned(),
             Work::Instructions => "cargo xtask instructions".to_owned(),
             Work::Package => {
                 "cargo xtask package (a --release build), and the check of its packages".to_owned()

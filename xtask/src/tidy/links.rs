@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::tidy::{File, Finding};
+use super::{File, Finding};
 
 /// The folder whose pages are the site, and its table of contents.
 const SITE: &str = "docs/";
@@ -10,7 +10,7 @@ const SUMMARY: &str = "docs/SUMMARY.md";
 
 /// Every relative link of a Markdown file leads to a file, and to a heading if it names one; a page of the site links to
 /// other pages of the site only, because nothing else is published with it.
-pub(crate) fn links(files: &[File]) -> Vec<Finding> {
+pub(super) fn links(files: &[File]) -> Vec<Finding> {
     let texts: BTreeMap<&str, &str> =
         files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect();
     let mut findings = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn links(files: &[File]) -> Vec<Finding> {
 }
 
 /// Every page of the site is in its table of contents.
-pub(crate) fn summary(files: &[File]) -> Vec<Finding> {
+pub(super) fn summary(files: &[File]) -> Vec<Finding> {
     let Some(summary) = files.iter().find(|file| file.path == SUMMARY) else { return Vec::new() };
     let named: BTreeSet<String> =
         links_of(&summary.text).into_iter().map(|(_, link)| joined(SUMMARY, link)).collect();
@@ -109,15 +109,8 @@ fn anchors(text: &str) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{file, found};
     use super::*;
-
-    fn file(path: &str, text: &str) -> File {
-        File { path: path.to_owned(), text: text.to_owned() }
-    }
-
-    fn found(findings: &[Finding]) -> Vec<String> {
-        findings.iter().map(ToString::to_string).collect()
-    }
 
     #[test]
     fn a_link_leads_to_a_file_of_the_site_and_to_a_heading_of_it() {

@@ -1,22 +1,23 @@
 //! Text checks of the repository's files that no compiler does.
 
+mod imports;
+mod links;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 
-use crate::imports;
-use crate::links;
 use crate::shell::{Failure, Shell};
 
 /// A tracked text file, or one that is about to be tracked.
-pub(crate) struct File {
-    pub(crate) path: String,
-    pub(crate) text: String,
+struct File {
+    path: String,
+    text: String,
 }
 
 /// A problem that has to be fixed by hand.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Finding {
+struct Finding {
     path: String,
     line: usize,
     what: String,
@@ -212,7 +213,7 @@ fn registry_host_names() -> Vec<String> {
 }
 
 impl File {
-    pub(crate) fn finding(&self, line: usize, what: &str) -> Finding {
+    fn finding(&self, line: usize, what: &str) -> Finding {
         Finding { path: self.path.clone(), line, what: what.to_owned() }
     }
 }
@@ -245,11 +246,11 @@ fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
 mod tests {
     use super::*;
 
-    fn file(path: &str, text: &str) -> File {
+    pub(super) fn file(path: &str, text: &str) -> File {
         File { path: path.to_owned(), text: text.to_owned() }
     }
 
-    fn found(findings: &[Finding]) -> Vec<String> {
+    pub(super) fn found(findings: &[Finding]) -> Vec<String> {
         findings.iter().map(ToString::to_string).collect()
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::tidy::{File, Finding};
+use super::{File, Finding};
 
 /// The core's stages in the order of the pipeline: each uses itself, the model, and those after it.
 const STAGES: [&str; 6] = ["queue", "scheduler", "allocator", "quantization", "engine", "output"];
@@ -24,7 +24,7 @@ struct Import<'a> {
 }
 
 /// In the core, the model uses only itself, and a stage uses the model and the stages after it.
-pub(crate) fn layers(files: &[File]) -> Vec<Finding> {
+pub(super) fn layers(files: &[File]) -> Vec<Finding> {
     let allowed = |import: &Import<'_>| {
         let stage = |part: &str| STAGES.iter().position(|&stage| stage == part);
         match (stage(import.from), stage(import.to)) {
@@ -47,7 +47,7 @@ pub(crate) fn layers(files: &[File]) -> Vec<Finding> {
 
 /// No folder of a crate is imported by a part that it imports itself, directly or through others. Circles among the
 /// files of one folder are left alone.
-pub(crate) fn circles(files: &[File]) -> Vec<Finding> {
+pub(super) fn circles(files: &[File]) -> Vec<Finding> {
     let all = imports(files);
     let folders: BTreeSet<(&str, &str)> = files
         .iter()
@@ -81,14 +81,14 @@ pub(crate) fn circles(files: &[File]) -> Vec<Finding> {
     all.iter().filter(crosses).filter(closes).map(finding).collect()
 }
 
-/// Every `crate::PART` of every crate's sources where PART is another part of that crate.
+/// Every path to another part, by `crate::` or `super::`, of every crate's sources.
 fn imports(files: &[File]) -> Vec<Import<'_>> {
     let sources: Vec<(&File, &str, &str)> = files.iter().filter_map(source).collect();
     let parts: BTreeSet<(&str, &str)> = sources.iter().map(|&(_, of, path)| (of, part(path))).collect();
     let mut imports = Vec::new();
     for (file, of, path) in sources {
         let from = part(path);
-        for (line, to) in used(&file.text) {
+        for (line, to) in used(&file.text, depth(path)) {
             if to != from && parts.contains(&(of, to)) {
                 imports.push(Import { file, line, of, from, to });
             }
@@ -105,27 +105,50 @@ fn source(file: &File) -> Option<(&File, &str, &str)> {
     (path.ends_with(".rs") && !is_test && !is_root).then_some((file, of, path))
 }
 
+/// How many modules deep a file is: `a.rs` and `a/mod.rs` are one below the root.
+fn depth(path: &str) -> usize {
+    path.matches('/').count() + usize::from(!path.ends_with("/mod.rs"))
+}
+
 /// The folder or the file, without its ending, that a path under `src` begins with.
 fn part(path: &str) -> &str {
     let first = path.split('/').next().unwrap_or(path);
     first.strip_suffix(".rs").unwrap_or(first)
 }
 
-/// The first name of each path that begins with `crate::`, groups included, with its line, down to the tests in the file.
-fn used(text: &str) -> Vec<(usize, &str)> {
-    let until_tests = text.split("#[cfg(test)]").next().unwrap_or(text);
+/// The parts that a file's paths begin with, by `crate::` or by a `super::` for each of its `depth` modules, with their
+/// lines, down to the tests in the file.
+fn used(text: &str, depth: usize) -> Vec<(usize, &str)> {
+    let code = until_tests(text);
+    let root = "super::".repeat(depth);
+    let by_crate = code.match_indices("crate::").map(|(at, prefix)| (at, at + prefix.len()));
+    let by_super = code.match_indices(root.as_str()).map(|(at, prefix)| (at, at + prefix.len()));
+    // Of a longer run of `super::` neither its end nor its beginning is a path of its own.
+    let is_whole = |&(start, end): &(usize, usize)| {
+        !code[..start].ends_with("super::") && !code[end..].starts_with("super::")
+    };
     let mut found = Vec::new();
-    for (at, prefix) in until_tests.match_indices("crate::") {
-        let before = &until_tests[..at];
+    for (start, end) in by_crate.chain(by_super.filter(is_whole)) {
+        let before = &code[..start];
         let is_comment = before.rsplit('\n').next().is_some_and(|line| line.contains("//"));
-        if is_comment {
-            continue;
+        if !is_comment {
+            let line = before.matches('\n').count() + 1;
+            found.extend(first_names(&code[end..]).into_iter().map(|name| (line, name)));
         }
-        let line = before.matches('\n').count() + 1;
-        let after = &until_tests[at + prefix.len()..];
-        found.extend(first_names(after).into_iter().map(|name| (line, name)));
     }
     found
+}
+
+/// A file's text before its inline module of tests. A test module in a file of its own is only declared there, and other
+/// items for tests are as good as code.
+fn until_tests(text: &str) -> &str {
+    const FOR_TESTS: &str = "#[cfg(test)]\n";
+    let is_inline = |&(at, _): &(usize, &str)| {
+        let item = text[at + FOR_TESTS.len()..].lines().find(|line| !line.starts_with("#["));
+        item.is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
+    };
+    let end = text.match_indices(FOR_TESTS).find(is_inline).map_or(text.len(), |(at, _)| at);
+    &text[..end]
 }
 
 /// The name that a path begins with, or those that the paths of a group begin with.
@@ -155,15 +178,8 @@ fn first_names(path: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{file, found};
     use super::*;
-
-    fn file(path: &str, text: &str) -> File {
-        File { path: path.to_owned(), text: text.to_owned() }
-    }
-
-    fn found(findings: &[Finding]) -> Vec<String> {
-        findings.iter().map(ToString::to_string).collect()
-    }
 
     #[test]
     fn a_stage_of_the_core_uses_the_model_and_the_stages_after_it_only() {
@@ -173,7 +189,7 @@ mod tests {
             core("scheduler/plan.rs", "use crate::model::node::Node;\nuse crate::engine::Step;\n"),
             core(
                 "engine/mod.rs",
-                "// crate::queue\nuse crate::scheduler::Plan;\n#[cfg(test)]\nuse crate::queue;\n",
+                "// crate::queue\nuse crate::scheduler::Plan;\n#[cfg(test)]\nmod tests {\nuse crate::queue;\n",
             ),
             core("queue/mod.rs", ""),
             core("pipeline/mod.rs", "use crate::queue::Queue;\n"),
@@ -190,8 +206,8 @@ mod tests {
     #[test]
     fn a_circle_through_a_folder_is_found_also_through_others() {
         let files = [
-            file("crates/a/src/one.rs", "use crate::two::X;\n"),
-            file("crates/a/src/two/mod.rs", "fn f() -> crate::three::Y {}\n"),
+            file("crates/a/src/one.rs", "#[cfg(test)]\nmod one_tests;\nuse crate::two::X;\n"),
+            file("crates/a/src/two/mod.rs", "fn f() -> super::three::Y {}\n"),
             file("crates/a/src/three.rs", "use crate::{\n    four::{self, F},\n    one,\n};\n"),
             file("crates/a/src/four.rs", ""),
             file("crates/a/src/one_tests.rs", "use crate::four;\n"),
@@ -201,7 +217,7 @@ mod tests {
             file("crates/c/src/two.rs", "use crate::one;\n"),
         ];
         let expected = [
-            "crates/a/src/one.rs:1: `one` uses `two`, which uses `one` in turn",
+            "crates/a/src/one.rs:3: `one` uses `two`, which uses `one` in turn",
             "crates/a/src/two/mod.rs:1: `two` uses `three`, which uses `two` in turn",
         ];
         assert_eq!(found(&circles(&files)), expected);
