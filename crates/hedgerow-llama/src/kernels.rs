@@ -4,7 +4,7 @@
 //! - gives: a model with the weight layout of its kernels, and the instruction sets that were compiled in
 //! - never: decides; `hedgerow` checks the fast kernels in a child process and chooses
 //!
-//! One of the three files that may contain `unsafe`, because the safe binding does not set `use_extra_bufts`, list
+//! One of the files that may contain `unsafe`, because the safe binding does not set `use_extra_bufts`, list
 //! instruction sets or load a single CPU variant; everything it exports is safe.
 #![expect(unsafe_code, reason = "the binding has no safe way to the choice of kernels")]
 

@@ -6,12 +6,13 @@
 //!
 //! Read [`LlamaModel::load`], then [`LlamaEngine`]'s `step`: one call of llama.cpp for a ragged batch of prompt
 //! chunks and decoding requests. [`quantize`] and [`WindowReader`] are for offline tools, not for serving. Only
-//! `kernels.rs`, `log.rs` and `quantize.rs` contain `unsafe`.
+//! `exit.rs`, `kernels.rs`, `log.rs` and `quantize.rs` contain `unsafe`.
 
 mod backend;
 mod devices;
 mod engine;
 mod error;
+mod exit;
 mod info;
 mod kernels;
 mod log;
@@ -26,6 +27,7 @@ mod windows;
 pub use devices::{ACCELERATORS, Device, DeviceKind, default_devices, devices};
 pub use engine::{EngineOptions, LlamaEngine, PARALLEL_MAX};
 pub use error::LlamaError;
+pub use exit::exit_without_handlers;
 pub use info::{ModelInfo, precision_name};
 pub use kernels::{Kernels, compiled_instruction_sets, started_instruction_sets};
 pub use model::{LlamaModel, LoadOptions};

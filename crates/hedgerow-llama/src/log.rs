@@ -1,6 +1,6 @@
 //! llama.cpp's log: forwards it to `tracing`, and extracts the reasons of failures.
 //!
-//! One of the three files that may contain `unsafe`; everything it exports is safe. It exists because llama.cpp
+//! One of the files that may contain `unsafe`; everything it exports is safe. It exists because llama.cpp
 //! returns only a null pointer for a failed load and gives the reason only in its log, which the binding's own
 //! `send_logs_to_tracing` neither returns nor forwards at other levels.
 #![expect(unsafe_code, reason = "llama.cpp calls back with a C string")]

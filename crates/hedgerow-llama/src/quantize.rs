@@ -4,7 +4,7 @@
 //! - gives: the new file, and the tensors that could not be stored in that precision
 //! - never: compares the two files' answers, or modifies the source
 //!
-//! One of the three files that may contain `unsafe`, because the safe binding does not offer `llama_model_quantize`;
+//! One of the files that may contain `unsafe`, because the safe binding does not offer `llama_model_quantize`;
 //! everything it exports is safe.
 #![expect(unsafe_code, reason = "the binding has no safe way to llama_model_quantize")]
 

@@ -36,17 +36,15 @@ mod service_manager;
 mod terminal;
 mod workload;
 
-use std::process::ExitCode;
-
 /// Runs the command that the process's arguments name, and returns the process's exit code.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     match cli::run() {
-        Ok(code) => code,
+        Ok(status) => status as u8,
         // The reader of the output has closed it, as `head` does.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => 0,
         Err(error) => {
             hint::print(&error);
-            ExitCode::from(2)
+            2
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The program `hedgerow`.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    hedgerow::main()
+fn main() -> ! {
+    let code = hedgerow::main();
+    // A thread may still be loading or measuring a model, and C++'s exit handlers would free what it uses.
+    hedgerow_llama::exit_without_handlers(code)
 }

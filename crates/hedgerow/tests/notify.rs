@@ -1,9 +1,12 @@
-//! Tests of the notifications to the service manager, received by a socket like systemd's.
+//! Tests of a server's start and stop: notifications to the service manager, received by a socket like systemd's,
+//! and signals.
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// The service manager's end of the protocol.
@@ -80,4 +83,34 @@ fn a_process_without_a_watchdog_sends_no_watchdog_notifications() {
     assert!(server.terminate(), "a clean end");
     let heard = manager.until("STOPPING=1");
     assert!(heard.iter().all(|lines| !has(lines, "WATCHDOG=")), "{heard:?}");
+}
+
+/// Starts a server and sends it SIGINT this long after it listens; returns how it ended.
+fn interrupt_after(delay: Duration, model: &Path) -> ExitStatus {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .arg("serve")
+        .arg(model)
+        .args(["--port", "0"])
+        .env("HEDGEROW_CACHE", support::CACHE)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let listens = lines.by_ref().map_while(Result::ok).any(|line| line.contains("listening; answers 503"));
+    assert!(listens, "the server says where it listens");
+    std::thread::sleep(delay);
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
+    lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}"));
+    child.wait().expect("it ends")
+}
+
+#[test]
+fn a_server_that_is_stopped_while_it_starts_ends_with_success() {
+    let Some(model) = support::model() else { return };
+    let _turn = support::alone();
+    // Before the model is read, while it is read and checked, while the engine is made, and when it serves.
+    for delay_ms in (0..20).map(|step| 25 * step).chain([0; 20]) {
+        let status = interrupt_after(Duration::from_millis(delay_ms), &model);
+        assert!(status.success(), "after {delay_ms} ms: {status}");
+    }
 }

@@ -41,6 +41,7 @@ fn affinity_and_quota_decide_the_number_of_threads_and_are_named() {
     if cpus() < 2 {
         return eprintln!("skipped: one CPU cannot be limited further");
     }
+    let _turn = support::alone();
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux says it");
     let allowed =
         status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("it is there");
@@ -80,6 +81,7 @@ impl Drop for Neighbours {
 #[test]
 fn a_disturbed_measurement_is_reported_and_repeated_by_a_later_start() {
     let Some(model) = support::model() else { return };
+    let _turn = support::alone();
     let cache = std::env::temp_dir().join(format!("hedgerow-neighbours-{}", std::process::id()));
     let neighbours = Neighbours::new(3 * cpus());
     let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
@@ -176,7 +178,15 @@ fn a_machine_that_becomes_half_as_fast_is_calibrated_and_admitted_requests_are_m
         // Some concurrent requests for the calibration.
         let many = |count: usize, deadline_ms: Option<u64>| {
             let callers = 3;
-            let ask_some = move || (0..count).map(|_| ask(server, deadline_ms)).collect::<Vec<_>>();
+            // After a rejection, a request without a deadline: the calibration learns from what runs only.
+            let ask_one = move || {
+                let answer = ask(server, deadline_ms);
+                if !answer.0 {
+                    ask(server, None);
+                }
+                answer
+            };
+            let ask_some = move || (0..count).map(|_| ask_one()).collect::<Vec<_>>();
             let threads: Vec<_> = (0..callers).map(|_| scope.spawn(ask_some)).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("it asks")).collect::<Vec<_>>()
         };

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,14 +12,12 @@ use hedgerow_solver::{Instance, Item, Limit};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
+use super::exit_status::ExitStatus;
 use super::solve::{is_stdin, read, shown};
 use crate::hint::{self, hinted};
 use crate::instance_file::{InstanceFile, Object, place_and_mistake};
 
 const HINT: &str = "an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it";
-
-/// Exit codes as in `diff` and `cmp`: 1 for a wrong answer, 2 for one that could not be checked.
-const EXIT_WRONG: i32 = 1;
 
 /// What `hedgerow check` takes.
 #[derive(Args, Debug)]
@@ -160,7 +157,7 @@ struct Use {
 ///
 /// When a file cannot be read or is not of its format. A wrong answer ends the program here, with its own
 /// exit code.
-pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitStatus> {
     if is_stdin(&args.instance) && is_stdin(&args.answers) {
         return Err(hinted(
             "standard input cannot be both the instance and the answer",
@@ -179,10 +176,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
             hint::print(&hinted(format!("{place}: {wrong}"), wrong.hint()));
         }
     }
-    if wrong_count > 0 {
-        process::exit(EXIT_WRONG);
-    }
-    Ok(())
+    Ok(ExitStatus::of(wrong_count == 0))
 }
 
 /// Reads one answer or several, one after the other.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use serde_json::json;
 
+use super::exit_status::ExitStatus;
 use crate::config::{self, ConfigArgs, LogConfig, LogFormat};
 use crate::doctor::{self, Finding, State};
 
@@ -26,7 +27,7 @@ pub(crate) struct DoctorArgs {
 }
 
 /// Prints one line for each check; the exit code is 1 if any of them is an error.
-pub(crate) fn run(args: &DoctorArgs, matches: &ArgMatches) -> anyhow::Result<std::process::ExitCode> {
+pub(crate) fn run(args: &DoctorArgs, matches: &ArgMatches) -> anyhow::Result<ExitStatus> {
     crate::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
     let file = args.config.common.config.as_deref();
     let config = config::load(matches, file).map(|layered| (layered.config, layered.file));
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &DoctorArgs, matches: &ArgMatches) -> anyhow::Result<std
     let text = if args.json { as_json(&findings)? } else { as_lines(&findings) };
     std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
     let has_error = findings.iter().any(|finding| finding.state == State::Error);
-    Ok(if has_error { std::process::ExitCode::FAILURE } else { std::process::ExitCode::SUCCESS })
+    Ok(ExitStatus::of(!has_error))
 }
 
 fn as_lines(findings: &[Finding]) -> String {

@@ -9,6 +9,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod evaluate;
+mod exit_status;
 mod explain;
 mod figures;
 mod health;
@@ -34,9 +35,10 @@ mod solver;
 pub(crate) mod sweep;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::exit_status::ExitStatus;
 
 /// An LLM inference server for edge nodes that keeps its promises: each request says by when it needs
 /// its answer and how good the answer must be.
@@ -130,7 +132,7 @@ fn everywhere(command: Command) -> Command {
 }
 
 /// Reads the command line and runs its command.
-pub(crate) fn run() -> anyhow::Result<ExitCode> {
+pub(crate) fn run() -> anyhow::Result<ExitStatus> {
     let command = command();
     let words = lists::spread(with_long_flags(std::env::args_os()).into_iter(), &command);
     let matches = command.get_matches_from(words);
@@ -148,11 +150,11 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         CliCommand::Evaluate(args) => evaluate::run(&args),
         CliCommand::Plan(args) => plan::run(&args, own),
         CliCommand::Solve(args) => solve::run(&args),
-        CliCommand::Check(args) => check::run(&args),
+        CliCommand::Check(args) => return check::run(&args),
         CliCommand::Instances(args) => instances::run(&args),
         CliCommand::Bench(args) => bench::run(&args),
         CliCommand::Scenario(args) => scenario::run(&args),
-        CliCommand::Simulate(args) => simulate::run(&args),
+        CliCommand::Simulate(args) => return simulate::run(&args),
         CliCommand::Sweep(args) => sweep::run(&args),
         CliCommand::Figures(args) => figures::run(&args),
         CliCommand::Explain(args) => explain::run(&args),
@@ -162,7 +164,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         CliCommand::Man(args) => man::run(&args),
         CliCommand::KernelCheck(args) => kernel_check::run(&args),
     }?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitStatus::Success)
 }
 
 #[cfg(test)]

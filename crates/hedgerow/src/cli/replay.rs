@@ -4,7 +4,6 @@
 use std::fs::{DirEntry, File};
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -18,11 +17,9 @@ use hedgerow_solver::Policy;
 use serde::Serialize;
 use serde_json::json;
 
+use super::exit_status::ExitStatus;
 use super::numbers::number;
 use crate::hint::{self, hinted};
-
-/// Exit codes as in `diff` and `cmp`: 1 for a difference, 2 if nothing could be compared.
-const EXIT_DIFFERS: i32 = 1;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
@@ -74,7 +71,7 @@ struct Printed<'a> {
 ///
 /// When the file is no recording, or a setting is invalid. A difference found by `--exact-events` ends the program
 /// here, with its own exit code.
-pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow::Result<ExitStatus> {
     let path = args.replay.as_deref().context("clap asks for a scenario or a recording")?;
     let path = &recording_at(path)?;
     let recording = read(path)?;
@@ -96,7 +93,7 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
         about(&recording, times, slowdown.factors) + "\n" + &comparison_table(&comparisons)
     };
     writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
+    Ok(ExitStatus::Success)
 }
 
 /// Returns the recording that a path names: the file itself, or the newest non-empty recording of a folder.
@@ -165,7 +162,7 @@ fn settings(args: &ReplayArgs, policies: &[String], recording: &Recording) -> an
     policies.iter().map(with).collect()
 }
 
-fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Result<()> {
+fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Result<ExitStatus> {
     let outcome = recording.replay_exactly();
     if json {
         let line = match &outcome {
@@ -175,17 +172,17 @@ fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Resu
         writeln!(std::io::stdout(), "{line}")?;
     }
     match outcome {
-        Ok(_) if json => Ok(()),
+        Ok(_) if json => Ok(ExitStatus::Success),
         Ok(Identical { events, records }) => {
             writeln!(
                 std::io::stdout(),
                 "identical: {records} requests ended as recorded, from {events} events"
             )?;
-            Ok(())
+            Ok(ExitStatus::Success)
         }
         Err(difference) => {
             hint::print(&hinted(explain(path, &difference)?, reason(recording)));
-            process::exit(EXIT_DIFFERS);
+            Ok(ExitStatus::CheckFailed)
         }
     }
 }

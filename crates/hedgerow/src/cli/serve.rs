@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::api::App;
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         .on_thread_start(serve::run_before_the_engine)
         .build()?;
     let outcome = runtime.block_on(async {
+        let mut stop_signals = StopSignals::listen()?;
         let name = config.model.name.clone();
         let grace = Duration::from_nanos(config.server.shutdown_grace.0);
         let server = match Server::listen(config).await {
@@ -89,7 +91,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         })?;
         let server = tokio::select! {
             ready = ready => ready.context("loading the model")??,
-            () = asked_to_stop() => return Ok(()),
+            () = stop_signals.received() => return Ok(()),
         };
         report_speed(&server);
         eprintln!("hedgerow serves http://{}/v1", server.address());
@@ -97,7 +99,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         if let Some(interval) = service_manager::watchdog_interval() {
             tokio::spawn(report_alive(server.app().clone(), interval));
         }
-        asked_to_stop().await;
+        stop_signals.received().await;
         service_manager::stopping(grace);
         tracing::info!("shutting down: admitting no requests, finishing those that can end in time");
         server.shut_down().await
@@ -232,17 +234,26 @@ async fn report_alive(app: App, interval: Duration) {
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        tracing::error!("SIGTERM cannot be listened for");
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        outcome = tokio::signal::ctrl_c() => if let Err(error) = outcome {
-            tracing::error!(%error, "Ctrl-C cannot be listened for");
-        },
+/// SIGTERM and Ctrl-C. From its creation on they no longer end the process, and none is lost between two waits.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        Ok(Self {
+            terminate: terminate.context("listening for SIGTERM")?,
+            interrupt: interrupt.context("listening for Ctrl-C")?,
+        })
+    }
+
+    /// Waits for either of them.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

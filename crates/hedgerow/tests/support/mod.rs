@@ -38,6 +38,11 @@ pub(crate) struct Server {
 /// Serializes the servers: two engines on the same cores wait for each other at every barrier.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Waits until no server of this test file runs, and keeps others from starting while the guard lives.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The cache folder of test servers, shared so that each setup is profiled once and not by each test.
 pub(crate) const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
 
@@ -62,7 +67,7 @@ impl Server {
     /// Like [`Server::start_with`], by a command that runs the program with the arguments appended to it.
     pub(crate) fn start_by(mut command: Command, flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         let model = model()?;
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = alone();
         let mut child = command
             .arg("serve")
             .arg(model)

@@ -12,6 +12,7 @@ use hedgerow_sim::{Output, Outputs, Overrides, Report, Scenario, ScenarioError, 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::plan_times::Timed;
+use super::exit_status::ExitStatus;
 use super::instances::{cannot_write, write_whole};
 use super::numbers::{RATES_PER_S, number};
 use super::replay::{self, ReplayArgs};
@@ -59,7 +60,7 @@ pub(crate) struct SimulateArgs {
 }
 
 /// Simulates the scenario or the recording, once for each policy.
-pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitStatus> {
     let Some(scenario) = &args.scenario else { return replay::run(&args.replay, &args.policy, args.json) };
     let file = Scenario::load(scenario).map_err(with_hint)?;
     // Errors are reported before the first run.
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     if !args.json {
         writeln!(std::io::stdout(), "{}", hedgerow_sim::table(&reports))?;
     }
-    Ok(())
+    Ok(ExitStatus::Success)
 }
 
 fn overrides(args: &SimulateArgs) -> Vec<Overrides> {
