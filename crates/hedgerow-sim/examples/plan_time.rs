@@ -9,7 +9,7 @@ use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Pipeline};
-use hedgerow_sim::Recording;
+use hedgerow_workload::Recording;
 
 /// Number of timed arrivals.
 const TIMED: u64 = 2_000;

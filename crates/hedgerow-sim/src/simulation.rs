@@ -15,11 +15,11 @@ use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
 use hedgerow_solver::Policy;
+use hedgerow_workload::{Line, What};
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::channel_outcomes::ChannelOutcomes;
 use crate::engine::SimulatedEngine;
-use crate::event_log::{Line, What};
 use crate::event_queue::EventQueue;
 use crate::invariants;
 use crate::scenario::Scenario;

@@ -6,12 +6,11 @@ use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
 use hedgerow_solver::{Capacity, Instance, Item, NUMBER_LIMIT, Timing};
+use hedgerow_workload::hint::hinted;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
-
-use crate::hint::hinted;
 
 /// The format's name and version, which every file carries.
 const FORMAT: &str = "hedgerow-instance/1";

@@ -11,10 +11,10 @@ mod config;
 mod demo;
 mod doctor;
 mod engine_setup;
+mod errors;
 mod figures;
 mod files;
 mod footprint;
-mod hint;
 mod host;
 mod instance_file;
 mod kernels;
@@ -34,7 +34,6 @@ mod serve;
 mod server;
 mod service_manager;
 mod terminal;
-mod workload;
 
 /// Runs the command that the process's arguments name, and returns the process's exit code.
 pub fn main() -> u8 {
@@ -43,7 +42,7 @@ pub fn main() -> u8 {
         // The reader of the output has closed it, as `head` does.
         Err(error) if is_broken_pipe(&error) => 0,
         Err(error) => {
-            hint::print(&error);
+            errors::print(&error);
             2
         }
     }

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use hedgerow_llama::{Kernels, LlamaModel, LoadOptions};
+use hedgerow_workload::hint::hinted;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::millis_since;
 use crate::config::Config;
 use crate::footprint;
-use crate::hint::hinted;
 use crate::host;
 use crate::kernels::{self, Chosen};
 use crate::models::{self, Bar, FetchOptions, FetchedModel, ModelSource};

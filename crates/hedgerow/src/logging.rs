@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal as _;
 
+use hedgerow_workload::hint::hinted;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
-use crate::hint::hinted;
 
 /// Starts logging; `RUST_LOG` overrides the configuration.
 ///

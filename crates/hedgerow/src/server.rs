@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use hedgerow_workload::hint::hinted;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -12,7 +13,6 @@ use tokio::task::JoinHandle;
 use crate::api::{self, App, ChatTemplate, Serving};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::hint::hinted;
 use crate::kernels::Chosen;
 use crate::link::{Connection, PacedListener};
 use crate::metrics::Metrics;

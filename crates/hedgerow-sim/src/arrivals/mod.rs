@@ -1,23 +1,18 @@
 //! Arrivals: when requests arrive and what they ask for.
 
-mod lengths;
-mod process;
 mod users;
 
 use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Bits, Quality, Tokens};
+use hedgerow_workload::{ArrivalTimes, Process, Purpose, correlated, pick};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 
-pub use lengths::Lengths;
-pub use process::{Process, RateBy, Replay};
 pub use users::{Extent, OutputKnowledge, Range, Users};
 
 use crate::channel::{GainDraws, Gains};
-use crate::random::{self, Purpose};
-use process::Times;
 
 /// A request and the facts about it that the node does not know.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +48,7 @@ pub struct Arrivals {
     gains: Option<GainDraws>,
     bits_per_token: f64,
     knowledge: OutputKnowledge,
-    times: Times,
+    times: ArrivalTimes,
     draws: Draws,
     count: u64,
 }
@@ -92,14 +87,14 @@ impl Arrivals {
     /// All arrivals that a source gives.
     pub(crate) fn of(source: Source<'_>) -> Self {
         let Source { seed, classes, extent, gains, bits_per_token, knowledge, process, rate_per_s } = source;
-        let stream = |purpose| random::stream(seed, purpose);
+        let stream = |purpose| hedgerow_workload::stream(seed, purpose);
         Self {
             classes,
             extent,
             gains,
             bits_per_token,
             knowledge,
-            times: Times::new(process, rate_per_s, seed),
+            times: ArrivalTimes::new(process, rate_per_s, seed),
             draws: Draws {
                 classes: stream(Purpose::Classes),
                 prompts: stream(Purpose::Prompts),
@@ -123,7 +118,7 @@ impl Arrivals {
             None => (prompts.draw(&mut draws.prompts), outputs.draw(&mut draws.outputs)),
             Some(correlation) => {
                 let streams = [&mut draws.prompts, &mut draws.outputs];
-                lengths::correlated([prompts, outputs], *correlation, streams)
+                correlated([prompts, outputs], *correlation, streams)
             }
         }
     }
@@ -162,7 +157,7 @@ impl Iterator for Arrivals {
         let id = RequestId(self.count);
         self.count += 1;
 
-        let class = pick(&self.classes, &mut self.draws.classes);
+        let class = pick(self.classes.iter().map(|class| class.rate_per_s), &mut self.draws.classes);
         let (prompt, limit) = match of_trace {
             Some((prompt, output)) => (Tokens(prompt), Tokens(output)),
             None => self.lengths(class),
@@ -205,21 +200,6 @@ fn known(
             (limit, Length::Hinted(Tokens((hint.round() as u32).clamp(1, limit.0))))
         }
     }
-}
-
-/// Draws a class with probability proportional to its rate.
-fn pick(classes: &[Users], draws: &mut ChaCha8Rng) -> usize {
-    if classes.len() == 1 {
-        return 0;
-    }
-    let all: f64 = classes.iter().map(|class| class.rate_per_s).sum();
-    let mut point = draws.random::<f64>() * all;
-    let is_here = |class: &Users| {
-        point -= class.rate_per_s;
-        point < 0.0
-    };
-    // Rounding may leave a small remainder after the last class.
-    classes.iter().position(is_here).unwrap_or(classes.len() - 1)
 }
 
 /// Draws a number uniformly from a range.

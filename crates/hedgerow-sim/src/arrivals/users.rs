@@ -1,8 +1,7 @@
 //! Users: the distributions of what they ask for.
 
 use hedgerow_core::time::Span;
-
-use super::Lengths;
+use hedgerow_workload::Lengths;
 
 /// When arrivals end; requests that have arrived are still served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

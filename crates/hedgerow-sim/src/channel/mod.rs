@@ -7,20 +7,19 @@ mod path_loss;
 mod places;
 mod shadowing;
 
+use fading::{Faded, Fader};
 use hedgerow_core::time::{Instant, Span};
+use hedgerow_workload::{Purpose, normal_cdf, stream};
+use places::Places;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
+use shadowing::Field;
 
 pub(crate) use fading::correlation;
 pub use fading::{Direct, Fading};
 pub(crate) use path_loss::USER_HEIGHT_M_MAX;
 pub use path_loss::{PathLoss, Propagation, Sight, path_loss_db};
 pub use shadowing::Shadowing;
-
-use crate::random::{self, Purpose};
-use fading::{Faded, Fader};
-use places::Places;
-use shadowing::Field;
 
 /// Correlation distance of the line-of-sight state (TR 38.901, table 7.6.3.1-2): outdoors and indoors.
 const SIGHT_CORRELATION_M: [f64; 2] = [50.0, 10.0];
@@ -118,7 +117,7 @@ pub(crate) struct GainDraws {
 
 impl GainDraws {
     pub(crate) fn new(cell: &Cell, knowledge: ChannelKnowledge, seed: u64) -> Self {
-        let stream = |purpose| random::stream(seed, purpose);
+        let stream = |purpose| stream(seed, purpose);
         let Propagation { path_loss, sight, .. } = cell.propagation;
         let is_drawn = sight == Sight::Drawn && path_loss != PathLoss::Macro;
         let correlation_m = SIGHT_CORRELATION_M[usize::from(path_loss == PathLoss::Inh)];
@@ -161,18 +160,13 @@ impl GainDraws {
     /// that nearby users have the same state.
     fn is_in_sight(&self, place: [f64; 2], distance_m: f64) -> bool {
         let probability = self.propagation.sight_probability(distance_m);
-        self.sight.as_ref().map_or(probability >= 1.0, |field| uniform(field.at(place)) < probability)
+        self.sight.as_ref().map_or(probability >= 1.0, |field| normal_cdf(field.at(place)) < probability)
     }
 }
 
 /// Converts decibels to a factor.
 pub(crate) fn from_db(db: f64) -> f64 {
     10_f64.powf(db / 10.0)
-}
-
-/// The standard normal distribution function Φ(z).
-pub(crate) fn uniform(normal: f64) -> f64 {
-    0.5 * libm::erfc(-normal / std::f64::consts::SQRT_2)
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::f64::consts::TAU;
 
 use hedgerow_core::time::Instant;
+use hedgerow_workload::{Purpose, stream};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::Cell;
-use crate::random::{self, Purpose};
 
 /// After this many drawn headings that lead out of the ring, the user is placed anew.
 const HEADINGS_MAX: u32 = 16;
@@ -42,7 +42,7 @@ struct Walker {
 
 impl Places {
     pub(super) fn new(cell: &Cell, seed: u64) -> Self {
-        let stream = |purpose| random::stream(seed, purpose);
+        let stream = |purpose| stream(seed, purpose);
         let mut places = Self {
             ring: Ring {
                 nearest: cell.min_distance_m.powi(2),

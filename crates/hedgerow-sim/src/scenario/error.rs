@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_solver::UnknownPolicy;
-
-use crate::trace::TraceError;
+use hedgerow_workload::TraceError;
+use hedgerow_workload::hint::nearest;
 
 /// Next to a suggestion, the known words are listed only if there are at most this many.
 const KNOWN_SHOWN_MAX: usize = 4;
@@ -200,16 +200,4 @@ impl ScenarioError {
         let name = quoted.next().unwrap_or_default();
         Self::Unknown { what, name, place: Place::Line(line), known: quoted.collect() }
     }
-}
-
-/// The most similar known word, if any is similar enough.
-pub fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    let distance = |known: &String| strsim::damerau_levenshtein(name, known);
-    // An abbreviation is more likely than a typing error.
-    if let Some(whole) = known.iter().find(|known| known.starts_with(name)) {
-        return Some(whole);
-    }
-    let nearest = known.iter().min_by_key(|known| distance(known))?;
-    // With more than half of the letters wrong, it is another word.
-    (distance(nearest) <= name.len().max(nearest.len()) / 2).then_some(nearest)
 }

@@ -13,15 +13,14 @@ use std::path::Path;
 
 use hedgerow_core::node::Node;
 use hedgerow_core::settings::Settings;
+use hedgerow_workload::{Process, read_text};
 
-pub use check::PROFILE_FORMAT;
-pub use error::{ScenarioError, nearest};
-pub use show::Section;
-
-use crate::arrivals::{Arrivals, Process, Source};
-pub use crate::arrivals::{Extent, OutputKnowledge, Range, Users};
+use crate::arrivals::{Arrivals, Source};
 use crate::channel::{Cell, ChannelKnowledge, GainDraws};
-use crate::text_file::read_text;
+
+pub use crate::arrivals::{Extent, OutputKnowledge, Range, Users};
+pub use error::ScenarioError;
+pub use show::Section;
 
 /// The checked input of a simulation.
 #[derive(Clone, Debug, PartialEq)]

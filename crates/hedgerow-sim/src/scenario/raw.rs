@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use hedgerow_workload::RateBy;
 use serde::Deserialize;
 
 use super::ScenarioError;
-use crate::arrivals::RateBy;
 use crate::channel::{PathLoss, Sight};
 
 #[derive(Debug, Deserialize)]

@@ -4,10 +4,10 @@ use hedgerow_core::allocator::{Channel, Coding, PowerOver, Radio, full_band_rate
 use hedgerow_core::engine::CostModel;
 use hedgerow_core::engine::cost::Attention;
 use hedgerow_core::settings::{Padding, Protocol};
+use hedgerow_workload::{Lengths, Process, RateBy};
 use serde_json::{Value, json};
 
 use super::{Extent, OutputKnowledge, Range, Scenario, Users};
-use crate::arrivals::{Lengths, Process, RateBy};
 use crate::channel::{Cell, Direct, Fading, PathLoss, correlation, from_db};
 use crate::models::{Device, Model};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use hedgerow_workload::read_text;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -11,7 +12,6 @@ use super::change;
 use super::error::SweepError;
 use super::row::Field;
 use crate::scenario::Scenario;
-use crate::text_file::read_text;
 
 /// A sweep; its cells are ordered by case, then by the grid's keys, then by policy, then by seed.
 #[derive(Clone, Debug)]

@@ -12,7 +12,6 @@ mod file;
 mod journal;
 mod play;
 mod row;
-mod student;
 mod table;
 mod write;
 
@@ -21,7 +20,6 @@ pub use error::SweepError;
 pub use file::Sweep;
 pub use journal::Journal;
 pub use row::{Field, Row};
-pub use student::mean_95;
 pub use table::Table;
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hedgerow_workload::mean_95;
+
 use super::file::Sweep;
 use super::row::{Field, Row};
-use super::student::mean_95;
 
 /// A table with named columns.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use hedgerow_workload::mean_95;
+
 use super::*;
 
 const PAPER: &str = include_str!("../../../../scenarios/paper.toml");

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use hedgerow_loadgen::Arrivals;
+use hedgerow_workload::hint::hinted;
+use hedgerow_workload::{Trace, TraceFit};
 
 use super::numbers::{FACTORS, number};
-use crate::hint::hinted;
-use crate::workload::{Arrivals, Trace, TraceFit};
 
 /// The flags of the arrival process.
 #[derive(Args, Debug)]
@@ -74,7 +76,7 @@ impl ArrivalArgs {
     pub(in crate::cli) fn arrivals(&self) -> anyhow::Result<Arrivals> {
         match &self.arrivals {
             Process::Trace(path) => Ok(Arrivals::Trace {
-                trace: Trace::load(path).map_err(|error| hinted(&error, error.hint()))?,
+                trace: Arc::new(Trace::load(path).map_err(|error| hinted(&error, error.hint()))?),
                 start: self.trace_start,
                 fit: TraceFit {
                     scale_prompt: self.scale_prompt.unwrap_or(1.0),

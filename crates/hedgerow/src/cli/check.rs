@@ -9,12 +9,13 @@ use anyhow::Context as _;
 use clap::Args;
 use hedgerow_solver::check::{CheckError, check};
 use hedgerow_solver::{Instance, Item, Limit};
+use hedgerow_workload::hint::hinted;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::exit_status::ExitStatus;
 use super::solve::{is_stdin, read, shown};
-use crate::hint::{self, hinted};
+use crate::errors;
 use crate::instance_file::{InstanceFile, Object, place_and_mistake};
 
 const HINT: &str = "an answer is what `hedgerow solve --json` prints; docs/design/model.md §2 describes it";
@@ -173,7 +174,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitStatus> {
         report(&file.instance, claim, verdict.as_ref().map(Vec::as_slice), args.json)?;
         if let Err(wrong) = verdict {
             let place = shown(&args.answers) + &of_many(index, claims.len());
-            hint::print(&hinted(format!("{place}: {wrong}"), wrong.hint()));
+            errors::print(&hinted(format!("{place}: {wrong}"), wrong.hint()));
         }
     }
     Ok(ExitStatus::of(wrong_count == 0))

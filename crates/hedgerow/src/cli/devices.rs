@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hedgerow_llama::{ACCELERATORS, Device, devices};
+use hedgerow_workload::hint::hinted;
 use serde_json::{Value, json};
-
-use crate::hint::hinted;
 
 /// Prints the devices that this build can compute on.
 pub(super) fn run(as_json: bool) -> anyhow::Result<()> {

@@ -2,9 +2,8 @@
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use hedgerow_workload::hint::hinted;
 use serde_json::Value;
-
-use crate::hint::hinted;
 
 /// The arguments of `hedgerow explain`.
 #[derive(Args, Debug)]

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-
-use crate::hint::hinted;
+use hedgerow_workload::hint::hinted;
 
 /// The arguments of `hedgerow health`.
 #[derive(Args, Debug)]

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use hedgerow_sim::generators::{self, Family, UnknownFamily};
+use hedgerow_workload::hint::hinted;
 
-use crate::hint::hinted;
 use crate::instance_file::InstanceFile;
 
 /// The most requests in an instance.

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use hedgerow_workload::hint::hinted;
 
 use crate::catalogue::{self, Catalogue, Entry, Figure, Kind, Throughput};
-use crate::hint::hinted;
 use crate::terminal::fitting;
 
 /// The arguments of `hedgerow list`.

@@ -4,12 +4,12 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
+use hedgerow_loadgen::Patience;
 use hedgerow_solver::Policy;
 
 use super::instances::choice;
 use super::solver::Solver;
 use crate::quantize;
-use crate::workload::Patience;
 
 /// Rewrites `--list a b` as `--list a --list b`. The values of a list end at another flag, at `--`, or at an argument
 /// that cannot be a value of the list, such as a command's positional file.

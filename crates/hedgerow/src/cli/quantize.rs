@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use hedgerow_workload::hint::hinted;
 use indicatif::HumanBytes;
 use serde_json::json;
 
 use crate::catalogue;
-use crate::hint::hinted;
 use crate::models::{self, Bar, FetchOptions, ModelSource};
 use crate::quantize::{self, Job, Made, QuantizeError};
 

@@ -10,16 +10,17 @@ use clap::{Args, ValueEnum};
 use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
-use hedgerow_sim::{
-    Comparison, Difference, EngineSlowdown, Identical, Recording, StepTimes, comparison_table,
-};
+use hedgerow_sim::EngineSlowdown;
+use hedgerow_sim::replay::{self, Comparison, Difference, Identical, StepTimes, comparison_table};
 use hedgerow_solver::Policy;
+use hedgerow_workload::Recording;
+use hedgerow_workload::hint::hinted;
 use serde::Serialize;
 use serde_json::json;
 
 use super::exit_status::ExitStatus;
 use super::numbers::number;
-use crate::hint::{self, hinted};
+use crate::errors;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
@@ -78,9 +79,9 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
     if args.exact_events {
         return check_exactly(path, &recording, json);
     }
-    let times = recording.step_times();
+    let times = replay::step_times(&recording);
     let slowdown = match args.cost {
-        Cost::Stretched => recording.slowdown(),
+        Cost::Stretched => replay::slowdown(&recording),
         Cost::AsProfiled => EngineSlowdown::steady(Factors::ONE),
     };
     let settings = settings(args, policies, &recording)?;
@@ -163,7 +164,7 @@ fn settings(args: &ReplayArgs, policies: &[String], recording: &Recording) -> an
 }
 
 fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Result<ExitStatus> {
-    let outcome = recording.replay_exactly();
+    let outcome = replay::exactly(recording);
     if json {
         let line = match &outcome {
             Ok(identical) => json!({ "identical": true, "compared": identical }),
@@ -181,7 +182,7 @@ fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Resu
             Ok(ExitStatus::Success)
         }
         Err(difference) => {
-            hint::print(&hinted(explain(path, &difference)?, reason(recording)));
+            errors::print(&hinted(explain(path, &difference)?, reason(recording)));
             Ok(ExitStatus::CheckFailed)
         }
     }
@@ -219,7 +220,7 @@ fn as_json(
         version: &recording.header.version,
         lines: recording.line_count,
         is_whole: recording.damage.is_none(),
-        unfinished: recording.unfinished().len(),
+        unfinished: replay::unfinished(recording).len(),
         steps: times.steps,
         step_time_taken_s: times.fit.taken_s,
         step_time_predicted_s: times.fit.predicted_s,
@@ -232,11 +233,11 @@ fn as_json(
 fn about(recording: &Recording, times: StepTimes, slowdown: Factors) -> String {
     let header = &recording.header;
     let seconds = |at: Option<Instant>| at.unwrap_or_default().as_seconds();
-    let (first, last) = (recording.told.first(), recording.told.last());
+    let (first, last) = (recording.events.first(), recording.events.last());
     let span_s = seconds(last.map(|event| event.at)) - seconds(first.map(|event| event.at));
     let mut text = format!(
         "recorded: {} events in {span_s:.1} s by hedgerow {}, {} under {} with a margin of {}\n",
-        recording.told.len(),
+        recording.events.len(),
         header.version,
         header.model,
         header.settings.policy,
@@ -249,7 +250,7 @@ fn about(recording: &Recording, times: StepTimes, slowdown: Factors) -> String {
         times.fit.predicted_s,
         times.fit.slowdown(),
     );
-    let unfinished = recording.unfinished().len();
+    let unfinished = replay::unfinished(recording).len();
     if unfinished > 0 {
         text += &format!("not compared: {unfinished} requests that had not ended when the recording stops\n");
     }

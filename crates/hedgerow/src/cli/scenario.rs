@@ -8,10 +8,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use hedgerow_sim::{Scenario, ScenarioError, Section};
+use hedgerow_workload::hint::hinted;
 use serde_json::{Map, Value};
 
 use super::instances::{cannot_write, write_whole};
-use crate::hint::{self, hinted};
+use crate::errors;
 
 /// The arguments of `hedgerow scenario`.
 #[derive(Args, Debug)]
@@ -103,7 +104,7 @@ fn check(files: &[PathBuf]) -> anyhow::Result<()> {
             }
             Err(error) => {
                 if let Some(earlier) = mistake.replace(in_file(file, &error)) {
-                    hint::print(&earlier);
+                    errors::print(&earlier);
                 }
             }
         }

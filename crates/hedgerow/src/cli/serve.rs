@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
+use hedgerow_workload::hint::hinted;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::api::App;
 use crate::catalogue;
 use crate::config::{self, Config, ConfigArgs};
-use crate::hint::hinted;
 use crate::kernels;
 use crate::loading;
 use crate::models::{self, FetchOptions, ModelSource};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Args;
+use hedgerow_workload::hint::hinted;
 use indicatif::HumanBytes;
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure as Picture;
@@ -15,7 +16,6 @@ use kuva::render::plots::Plot;
 
 use super::instances::write_whole;
 use crate::catalogue::{self, Catalogue, Entry, Figure, Model, Source, Throughput};
-use crate::hint::hinted;
 use crate::plotting::{STYLES, svg, titled};
 
 /// The arguments of `hedgerow show`.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use hedgerow_workload::hint::hinted;
 use serde::Serialize;
 
 use super::solver::{Limits, Solver};
-use crate::hint::{self, hinted};
+use crate::errors;
 use crate::instance_file::InstanceFile;
 
 /// The arguments of `hedgerow solve`.
@@ -76,7 +77,7 @@ pub(crate) fn run(args: &SolveArgs) -> anyhow::Result<()> {
         match solve_file(path, args) {
             Ok(solution) => print(&solution, args)?,
             Err(error) => {
-                hint::print(&error);
+                errors::print(&error);
                 failed += 1;
             }
         }
@@ -124,7 +125,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     outcome.map_err(|error| {
         hinted(format!("reading {}: {error}", shown(path)), "check the path, or give `-` for standard input")
     })?;
-    Ok(hedgerow_sim::without_byte_order_mark(&json).to_owned())
+    Ok(hedgerow_workload::without_byte_order_mark(&json).to_owned())
 }
 
 /// Whether a path means standard input.

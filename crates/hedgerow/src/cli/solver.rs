@@ -5,8 +5,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use hedgerow_solver::{Answer, Budget, Instance, Policy, SolveError, UnknownPolicy};
-
-use crate::hint::hinted;
+use hedgerow_workload::hint::hinted;
 
 /// How an instance is solved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Bytes, Quality, Tokens};
 use hedgerow_solver::Policy;
+use hedgerow_workload::hint::hinted;
 
 use super::accelerators::{DeviceChoice, GpuLayers};
 use super::raw::RawConfig;
-use crate::hint::hinted;
 
 /// The requested kernels: `engine.kernels`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

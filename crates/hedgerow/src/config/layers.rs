@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use hedgerow_workload::hint::hinted;
 use toml::{Table, Value};
 
 use super::args::KEYS;
 use super::checked::Config;
 use super::raw::RawConfig;
-use crate::hint::hinted;
 
 /// `config/default.toml`: every key, with its default.
 const DEFAULTS: &str = include_str!("../../../../config/default.toml");
@@ -39,7 +39,7 @@ pub(crate) fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<
     lay(&mut values, defaults, "default");
     let file = file.map(Path::to_owned).or_else(usual_file);
     if let Some(path) = &file {
-        let text = hedgerow_sim::read_text(path).map_err(|error| {
+        let text = hedgerow_workload::read_text(path).map_err(|error| {
             hinted(
                 format!("cannot read the configuration file {}: {error}", path.display()),
                 "check the path given by --config",

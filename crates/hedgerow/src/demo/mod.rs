@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use hedgerow_core::engine::cost::MeasuredCost;
+use hedgerow_loadgen::{Client, Offer, Patience, failures};
 use hedgerow_solver::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -16,7 +17,6 @@ use crate::loading::LoadedModel;
 use crate::profile::Profiler;
 use crate::serve::{Speed, Variant};
 use crate::server::Server;
-use crate::workload::{Client, Offer, Patience, failures};
 
 pub(crate) use table::Run;
 pub(crate) use workload::{DemoWorkload, classes};

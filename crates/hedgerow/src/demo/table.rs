@@ -1,12 +1,12 @@
 //! The demo's outcomes, per class and policy.
 
 use comfy_table::{CellAlignment, Table, presets};
+use hedgerow_loadgen::{Class, Outcome, Record, Tally};
 use hedgerow_solver::Policy;
 use serde_json::{Value, json};
 
 use super::classes;
 use crate::terminal::fitting;
-use crate::workload::{Class, Outcome, Record, Tally};
 
 /// One policy's run.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use hedgerow_core::engine::EngineLimits;
 use hedgerow_core::engine::cost::MeasuredCost;
+use hedgerow_loadgen::{Arrivals, Class, Pattern, Request, Seeds};
 
 use super::Plan;
-use crate::workload::{Arrivals, Class, Pattern, Request, Seeds};
 
 /// The classes of a voice assistant, an interactive chat, and a report.
 pub(crate) fn classes() -> Vec<Class> {

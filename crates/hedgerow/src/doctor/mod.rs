@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::hint;
+use crate::errors;
 use crate::host::{Cpus, Root};
 use crate::models::{FetchOptions, FetchedModel, ModelSource, fetch};
 
@@ -69,7 +69,7 @@ impl Finding {
     }
 
     fn of_error(check: &'static str, error: &anyhow::Error) -> Self {
-        let way_out = hint::of(error).unwrap_or_else(|| "see the message".to_owned());
+        let way_out = errors::hint_of(error).unwrap_or_else(|| "see the message".to_owned());
         Self::error(check, format!("{error:#}"), way_out)
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hedgerow_sim::sweep::{Sweep, SweepError, Table};
+use hedgerow_workload::hint::hinted;
 
 use super::curves::{Panel, panels};
 use super::{Embedded, Figure, Part, claims, draw, report};
-use crate::hint::hinted;
 use crate::terminal::{cells_bar, with_hint};
 
 /// The scenarios that the sweeps vary, by the names that they use for them.

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use hedgerow_core::node::KvType;
+use hedgerow_workload::hint::hinted;
 
 use super::estimate::CELLS_STEP;
 use super::{Dimensions, Parts, Setup, mb};
-use crate::hint::hinted;
 use crate::host::MemoryRoom;
 use crate::models::bits_per_number;
 

@@ -21,18 +21,19 @@ mod verdict;
 
 use std::path::Path;
 
-use hedgerow_llama::{EngineOptions, Kernels, cpu_variant, use_cpu_variant};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
-
-use crate::config::{Config, KernelChoice};
-use crate::hint::hinted;
-use crate::models;
 use check::{Program, check};
-pub(crate) use instructions::lacking;
+use hedgerow_llama::{EngineOptions, Kernels, cpu_variant, use_cpu_variant};
+use hedgerow_workload::hint::hinted;
+use indicatif::{ProgressBar, ProgressStyle};
 use saved::Shelf;
+use serde::Serialize;
 use subject::Subject;
 use verdict::Verdict;
+
+use crate::config::{Config, KernelChoice};
+use crate::models;
+
+pub(crate) use instructions::lacking;
 
 /// What the kernels are selected for.
 #[derive(Clone, Debug)]

@@ -60,7 +60,7 @@ impl FetchOptions {
             .unwrap_or_else(|| own.join("huggingface"));
         let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| hub_home.join("token"));
         let stored_token =
-            || hedgerow_sim::read_text(&token_file).ok().filter(|token| !token.trim().is_empty());
+            || hedgerow_workload::read_text(&token_file).ok().filter(|token| !token.trim().is_empty());
         Ok(FetchOptions {
             models: own.join("models"),
             hub_cache: folder("HF_HUB_CACHE").unwrap_or_else(|| hub_home.join("hub")),

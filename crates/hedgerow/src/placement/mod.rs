@@ -12,13 +12,13 @@ mod sizes;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fit::{Room, Sizes};
 use hedgerow_llama::{ACCELERATORS, Device, EngineOptions, default_devices, devices};
+use hedgerow_workload::hint::hinted;
 
 use crate::config::{Config, DeviceChoice, GpuLayers};
-use crate::hint::hinted;
 use crate::host::{MemoryRoom, Root};
 use crate::models;
-use fit::{Room, Sizes};
 
 /// The features of a build that can use accelerators.
 const FEATURES: &str = "cuda, metal, rocm or vulkan";

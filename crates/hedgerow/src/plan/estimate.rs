@@ -6,11 +6,11 @@ use hedgerow_core::node::{KvType, ModelShape, Node};
 use hedgerow_core::quantization::{Precision, Residency};
 use hedgerow_core::units::{Bytes, BytesPerSecond, FlopPerSecond, Tokens};
 use hedgerow_sim::models::{Device, Model};
-use hedgerow_sim::nearest;
+use hedgerow_workload::hint::hinted;
+use hedgerow_workload::hint::nearest;
 
 use super::{Held, Mix};
 use crate::catalogue::{Figure, Source, quality_of_llama_3_8b};
-use crate::hint::hinted;
 use crate::models::bits_per_number;
 
 /// The default candidate precisions.

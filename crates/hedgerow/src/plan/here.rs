@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use hedgerow_core::node::Node;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Bytes;
+use hedgerow_workload::hint::hinted;
 
 use super::{Held, PromptTokens};
 use crate::catalogue::Entry;
 use crate::config::Config;
-use crate::hint::hinted;
 use crate::host::{MemoryRoom, Root};
 use crate::loading;
 use crate::models::FetchOptions;

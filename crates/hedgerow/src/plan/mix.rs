@@ -8,11 +8,11 @@ use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Quality, Tokens};
 use hedgerow_llama::LlamaModel;
+use hedgerow_loadgen::{Arrivals, Class, Patience, Pattern, Seeds};
 use hedgerow_sim::Arrival;
 
 use crate::api::{ChatTemplate, Message, chat_tokens};
 use crate::link::{Form, TokenSizeEstimator};
-use crate::workload::{self, Arrivals, Class, Patience, Pattern, Seeds};
 
 /// The least number of requests in a run that gives a meaningful result.
 const REQUESTS_MIN: f64 = 5.0;
@@ -125,7 +125,7 @@ impl Mix {
         let seeds = Seeds { load: seed, words: seed };
         let requests = self.pattern.open_loop(rate_per_s, self.lasts(rate_per_s), seeds)?;
         let sizes = TokenSizeEstimator::assume(self.bytes_per_token);
-        let arrival = |(id, request): (u64, workload::Request)| {
+        let arrival = |(id, request): (u64, hedgerow_loadgen::Request)| {
             let arrived = Instant::START + Span(u64::try_from(request.at.as_nanos()).unwrap_or(u64::MAX));
             self.arrival(node, &sizes, RequestId(id), arrived, &request)
         };
@@ -138,7 +138,7 @@ impl Mix {
         sizes: &TokenSizeEstimator,
         id: RequestId,
         arrived: Instant,
-        asked: &workload::Request,
+        asked: &hedgerow_loadgen::Request,
     ) -> Arrival {
         let (prompt, output) = (self.prompt_tokens.at(asked.prompt_tokens), Tokens(asked.output_tokens));
         let time =

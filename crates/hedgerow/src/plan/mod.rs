@@ -21,6 +21,7 @@ mod tests;
 use hedgerow_core::node::Node;
 use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
+use search::Curve;
 
 pub(crate) use binding::{Relief, Resource};
 pub(crate) use estimate::{Asked, Estimate};
@@ -28,8 +29,6 @@ pub(crate) use here::Here;
 pub(crate) use mix::{Mix, PromptTokens};
 pub(crate) use play::{Point, Usage};
 pub(crate) use sets::{Held, LeftOut, Sets, candidates, names};
-
-use search::Curve;
 
 /// The target of a plan, and the tolerance of the search.
 #[derive(Clone, Copy, Debug, PartialEq)]

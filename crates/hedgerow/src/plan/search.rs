@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use hedgerow_sim::sweep::mean_95;
+use hedgerow_workload::hint::hinted;
+use hedgerow_workload::mean_95;
 
 use super::{Goal, Point};
-use crate::hint::hinted;
 
 /// The first rate tried, in requests per second.
 const START_PER_S: f64 = 1.0;

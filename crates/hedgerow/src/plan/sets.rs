@@ -2,11 +2,11 @@
 
 use hedgerow_core::node::Node;
 use hedgerow_core::units::{Bytes, Quality};
+use hedgerow_loadgen::Class;
+use hedgerow_workload::hint::hinted;
 
 use super::{Candidate, Mix};
 use crate::catalogue::Figure;
-use crate::hint::hinted;
-use crate::workload::Class;
 
 /// A precision that could be held.
 #[derive(Clone, Debug)]

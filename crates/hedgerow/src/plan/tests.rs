@@ -5,11 +5,11 @@ use std::time::Duration;
 use hedgerow_core::node::KvType;
 use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::units::{Bytes, Tokens};
+use hedgerow_loadgen::{Arrivals, Class, Patience, Pattern};
 use hedgerow_solver::Policy;
 
 use super::search::Curve;
 use super::*;
-use crate::workload::{Arrivals, Class, Patience, Pattern};
 
 /// Two classes: two thirds of the requests have no quality floor, one third has a high one.
 const MIX: &str = r#"

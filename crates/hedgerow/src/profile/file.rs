@@ -12,7 +12,7 @@ use crate::files::write_whole;
 use crate::loading::Memory;
 
 /// The format of the files; it changes when older programs must not read them.
-const FORMAT: &str = hedgerow_sim::PROFILE_FORMAT;
+const FORMAT: &str = hedgerow_core::engine::cost::PROFILE_FORMAT;
 
 /// A measurement, its subject and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,17 +17,12 @@ use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use check::Verdict;
+use file::Around;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{Engine, Sampling};
 use indicatif::{ProgressBar, ProgressStyle};
-
-use check::Verdict;
-pub(crate) use disturbance::Disturbance;
-use file::Around;
-pub(crate) use file::{Profile, Shelf};
-pub(crate) use measure::Probe;
 use measure::{Measured, Progress, Stage};
-pub(crate) use subject::{Accelerators, EngineSetup, ModelFile, Subject};
 
 use crate::clock::millis_since;
 use crate::config::{Config, SamplingDefaults};
@@ -36,6 +31,11 @@ use crate::loading::{LoadedModel, Memory};
 use crate::models;
 use crate::sample::TEXT;
 use crate::service_manager;
+
+pub(crate) use disturbance::Disturbance;
+pub(crate) use file::{Profile, Shelf};
+pub(crate) use measure::Probe;
+pub(crate) use subject::{Accelerators, EngineSetup, ModelFile, Subject};
 
 /// Looks up or measures the speed of an engine.
 #[derive(Debug)]

@@ -20,14 +20,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hedgerow_core::engine::TokenId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::LlamaModel;
+use interval::{half_width, mean};
+use lockstep::{Lockstep, Window};
+
+use crate::clock::millis_since;
 
 pub(crate) use file::{Quality, Shelf, saved};
 pub(crate) use interval::Estimate;
 pub(crate) use subject::{QualityError, Subject, Text, kinship};
-
-use crate::clock::millis_since;
-use interval::{half_width, mean};
-use lockstep::{Lockstep, Window};
 
 /// The evaluation of one text by a reference and the models compared with it.
 #[derive(Debug)]

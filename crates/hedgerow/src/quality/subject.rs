@@ -117,7 +117,7 @@ impl Text {
         let failed = |reason: String| QualityError::NoText { path: path.to_owned(), reason };
         let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
         let sha256 = hex(&Sha256::digest(&bytes));
-        let content = hedgerow_sim::without_byte_order_mark(&bytes).to_owned();
+        let content = hedgerow_workload::without_byte_order_mark(&bytes).to_owned();
         let mut content =
             String::from_utf8(content).map_err(|error| failed(error.utf8_error().to_string()))?;
         if content.ends_with('\n') {

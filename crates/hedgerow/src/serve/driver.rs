@@ -222,7 +222,7 @@ impl Driver {
     fn handle(&mut self, event: Event) {
         let now = self.clock.now();
         // Record first, so that an event that makes the pipeline panic can be replayed.
-        self.recorder.told(now, &event);
+        self.recorder.event(now, &event);
         let orders = self.pipeline.on_event(now, event);
         self.metrics.planning(self.clock.now().since(now));
         for order in orders {

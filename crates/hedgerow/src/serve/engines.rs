@@ -10,9 +10,9 @@ use hedgerow_core::quantization::PrecisionIndex;
 use hedgerow_core::request::RequestId;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{Device, EngineOptions, LlamaEngine, LlamaModel, LoadOptions, SharedPrefixes};
+use hedgerow_workload::hint::hinted;
 use self_cell::self_cell;
 
-use crate::hint::hinted;
 use crate::models;
 
 self_cell!(

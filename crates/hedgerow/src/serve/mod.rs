@@ -17,6 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
+use driver::{Command, Driver, Submission};
 use hedgerow_core::Pipeline;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::engine::cost::MeasuredCost;
@@ -26,22 +27,21 @@ use hedgerow_core::request::{Request, RequestId};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::LlamaModel;
-use hedgerow_sim::Header;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-pub(crate) use driver::RequestStatus;
-use driver::{Command, Driver, Submission};
-pub(crate) use priority::run_before_the_engine;
+use hedgerow_workload::Header;
 use recorder::Recorder;
-pub(crate) use recorder::RecordingFile;
-pub(crate) use request_handle::{RequestHandle, Update};
-pub(crate) use variants::{Foreseen, Variant, foresee};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine_setup::{engine_options, settle_engine_thread};
 use crate::metrics::Metrics;
 use crate::profile::Profiler;
+
+pub(crate) use driver::RequestStatus;
+pub(crate) use priority::run_before_the_engine;
+pub(crate) use recorder::RecordingFile;
+pub(crate) use request_handle::{RequestHandle, Update};
+pub(crate) use variants::{Foreseen, Variant, foresee};
 
 /// A running node.
 pub(crate) struct Node {

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant as WallInstant};
 use hedgerow_core::Event;
 use hedgerow_core::output::Record;
 use hedgerow_core::time::Instant;
-use hedgerow_sim::{Header, Line, What};
-
-use crate::hint::hinted;
+use hedgerow_workload::hint::hinted;
+use hedgerow_workload::{Header, Line, What};
 
 /// Flush interval: the most that a killed server loses of its recording.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
@@ -101,7 +100,7 @@ impl Recorder {
     }
 
     /// Records an event before the pipeline handles it.
-    pub(super) fn told(&mut self, at: Instant, event: &Event) {
+    pub(super) fn event(&mut self, at: Instant, event: &Event) {
         if self.lines.is_some() {
             self.note(Line { at, what: What::Event(event.clone()) });
         }
@@ -153,7 +152,8 @@ fn write(file: File, header: &Header, lines: &Receiver<Line>) -> io::Result<()> 
 
 #[cfg(test)]
 mod tests {
-    use hedgerow_sim::{Recording, Scenario};
+    use hedgerow_sim::Scenario;
+    use hedgerow_workload::Recording;
 
     use super::*;
 
@@ -184,13 +184,13 @@ mod tests {
         let (mut recorder, thread) =
             Recorder::start(RecordingFile::create(&path).expect("it is new").file, header())
                 .expect("a thread");
-        recorder.told(Instant(1), &Event::Woke);
-        wait_until(|| read().is_ok_and(|recording| recording.told.len() == 1));
-        (2..500).for_each(|at| recorder.told(Instant(at), &Event::Woke));
+        recorder.event(Instant(1), &Event::Woke);
+        wait_until(|| read().is_ok_and(|recording| recording.events.len() == 1));
+        (2..500).for_each(|at| recorder.event(Instant(at), &Event::Woke));
         drop(recorder);
         thread.join().expect("it ends well");
         let recording = read().expect("a recording");
-        assert_eq!((recording.told.len(), recording.damage), (499, None));
+        assert_eq!((recording.events.len(), recording.damage), (499, None));
         let error = RecordingFile::create(&path).map(drop).expect_err("it has something in it").to_string();
         assert!(error.contains("is there already"), "{error}");
         std::fs::remove_file(&path).expect("the file is ours");
@@ -202,16 +202,16 @@ mod tests {
         let disk = RecordingFile::create(Path::new("/dev/full")).expect("it can be opened").file;
         let (mut recorder, thread) = Recorder::start(disk, header()).expect("a thread");
         thread.join().expect("the error is told, not a panic");
-        recorder.told(Instant(1), &Event::Woke);
+        recorder.event(Instant(1), &Event::Woke);
         assert!(recorder.lines.is_none());
-        recorder.told(Instant(2), &Event::Woke);
+        recorder.event(Instant(2), &Event::Woke);
     }
 
     #[test]
     fn a_disk_that_is_too_slow_ends_the_recording_instead_of_leaving_a_hole() {
         let (sender, lines) = mpsc::sync_channel(1);
         let mut recorder = Recorder { lines: Some(sender) };
-        (1..4).for_each(|at| recorder.told(Instant(at), &Event::Woke));
+        (1..4).for_each(|at| recorder.event(Instant(at), &Event::Woke));
         let written: Vec<_> = lines.iter().map(|line| line.at).collect();
         assert_eq!(written, [Instant(1)]);
     }

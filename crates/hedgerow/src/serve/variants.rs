@@ -12,11 +12,11 @@ use hedgerow_core::quantization::{Precision, PrecisionIndex, Residency};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bytes, Quality, Tokens};
 use hedgerow_llama::{EngineOptions, LlamaModel, ModelInfo};
+use hedgerow_workload::hint::hinted;
 
 use super::Speed;
 use super::engines::Engines;
 use crate::config::Config;
-use crate::hint::hinted;
 use crate::kernels::Chosen;
 use crate::loading::LoadedModel;
 use crate::profile::Known;

@@ -3,9 +3,9 @@
 mod columns;
 
 use hedgerow_sim::sweep::SweepError;
+use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::hint::hinted;
 pub(crate) use columns::fitting;
 
 /// Returns a progress bar, which is drawn on a terminal only.

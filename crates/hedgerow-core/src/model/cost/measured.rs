@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{StepLoad, Surface};
 use crate::model::time::Span;
 
+/// The format name of the profiles that `hedgerow profile` saves and that scenarios name.
+pub const PROFILE_FORMAT: &str = "hedgerow-profile/1";
+
 /// Step times of one precision: `prefill(tokens, context)` and `decode(requests, kv)` (`model.md §1`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ mod roofline;
 mod surface;
 
 pub use flops::{Attention, FlopsCost};
-pub use measured::MeasuredCost;
+pub use measured::{MeasuredCost, PROFILE_FORMAT};
 pub use roofline::RooflineCost;
 pub use surface::{Line, Surface, SurfaceError};
 

@@ -12,15 +12,14 @@ use hedgerow_core::settings::{Padding, Protocol, Settings};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
 use hedgerow_solver::Policy;
-
-pub use node::PROFILE_FORMAT;
-pub(super) use users::check_trace_rate;
-pub(super) use values::rate;
+use hedgerow_workload::{Process, Replay};
+use values::{at_least_one, millis, missing, not_negative, seconds, value, within};
 
 use super::raw::{Raw, RawPadding, RawPlanning, RawProtocol, RawProtocolKind};
 use super::{Extent, Scenario, ScenarioError};
-use crate::arrivals::{Process, Replay};
-use values::{at_least_one, millis, missing, not_negative, seconds, value, within};
+
+pub(super) use users::check_trace_rate;
+pub(super) use values::rate;
 
 type Checked<T> = Result<T, ScenarioError>;
 

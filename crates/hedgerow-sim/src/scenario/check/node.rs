@@ -4,25 +4,22 @@ use std::path::Path;
 
 use hedgerow_core::allocator::Radio;
 use hedgerow_core::engine::CostModel;
-use hedgerow_core::engine::cost::{Attention, FlopsCost, MeasuredCost, RooflineCost};
+use hedgerow_core::engine::cost::{Attention, FlopsCost, MeasuredCost, PROFILE_FORMAT, RooflineCost};
 use hedgerow_core::node::Node;
 use hedgerow_core::quantization::{Precision, Residency, quality_by_perplexity};
 use hedgerow_core::units::{Bytes, BytesPerSecond, FlopPerSecond, Quality, Tokens};
+use hedgerow_workload::read_text;
 
 use super::super::raw::{Raw, RawAttention, RawCost, RawCostModel, RawNode, RawPrecision};
 use super::Checked;
 use super::values::{at_least_one, missing, positive, unknown, value, within};
 use crate::models::{Device, Model};
 use crate::scenario::ScenarioError;
-use crate::text_file::read_text;
 
 /// Largest memory in GB, far below the range of a byte count.
 const MEMORY_GB_MAX: f64 = 1e9;
 /// Valid ratios of a precision's size and time to those of 16 bits; others are mistakes.
 const FACTORS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
-
-/// The format name of profiles that `hedgerow profile` saves.
-pub const PROFILE_FORMAT: &str = "hedgerow-profile/1";
 
 pub(super) fn node(raw: &Raw, radio: Option<Radio>, folder: &Path) -> Checked<Node> {
     let model = model(&raw.model.name)?;

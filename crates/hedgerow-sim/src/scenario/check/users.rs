@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hedgerow_core::units::Tokens;
+use hedgerow_workload::{Lengths, Process, RateBy, Replay};
+use hedgerow_workload::{Trace, TraceFit};
 
 use super::super::raw::{
     RawArrivals, RawClass, RawKnowledge, RawLengths, RawOutputLength, RawProcess, RawUsers,
@@ -14,9 +16,7 @@ use super::values::{
     Limit, at_least_one, decibels_or_0, millis, missing, not_negative, positive, range, rate, seconds,
     seconds_or_0, unused, value, within,
 };
-use crate::arrivals::{Lengths, Process, RateBy, Replay};
 use crate::channel::ChannelKnowledge;
-use crate::trace::{Trace, TraceFit};
 
 pub(super) fn users(raw: &RawUsers) -> Checked<Users> {
     Ok(Users {

@@ -12,6 +12,7 @@ use clap::Args;
 use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, PIECE_MAX};
+use hedgerow_workload::hint::hinted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -19,7 +20,6 @@ use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::config::KernelChoice;
 use crate::config::{LogConfig, LogFormat};
-use crate::hint::hinted;
 use crate::host::{MemoryRoom, Root};
 use crate::kernels;
 use crate::loading::{self, LoadedModel};

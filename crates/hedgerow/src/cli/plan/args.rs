@@ -9,15 +9,15 @@ use anyhow::Context as _;
 use clap::Args;
 use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::units::{Bytes, Tokens};
-use hedgerow_sim::Recording;
+use hedgerow_loadgen::{Class, Patience, Pattern};
+use hedgerow_workload::Recording;
+use hedgerow_workload::hint::hinted;
 
 use crate::cli::arrivals::{ArrivalArgs, span};
 use crate::cli::numbers::{FACTORS, PARTS, RATES_PER_S, number};
 use crate::cli::replay::recording_at;
 use crate::config::{CommonArgs, Config, EngineArgs, PlanningArgs};
-use crate::hint::hinted;
 use crate::plan::{Asked, Goal, Mix, PromptTokens};
-use crate::workload::{Class, Patience, Pattern};
 
 /// vLLM's default block size of the KV cache, in tokens.
 const KV_BLOCK: u32 = 16;
@@ -205,7 +205,7 @@ fn slowdown_of(path: &Path) -> anyhow::Result<Factors> {
     let file = File::open(path).with_context(|| format!("reading the recording {shown}"))?;
     let recording = Recording::read(BufReader::new(file))
         .map_err(|error| hinted(format!("{shown}: {error}"), error.hint()))?;
-    let times = recording.step_times();
+    let times = hedgerow_sim::replay::step_times(&recording);
     if times.steps == 0 {
         return Err(hinted(
             format!("{shown} has no steps"),

@@ -11,18 +11,19 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use hedgerow_core::node::Node;
 use hedgerow_core::units::Bytes;
+use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub(super) use self::args::PlanArgs;
 use self::report::{Place, Report};
 use super::instances::write_whole;
 use super::show;
 use crate::catalogue::{self, Model};
 use crate::config::{self, Config};
-use crate::hint::hinted;
 use crate::host::Machine;
 use crate::models::FetchOptions;
 use crate::plan::{self, Answer, Estimate, Goal, Held, Here, Mix, Play, Sets};
+
+pub(super) use self::args::PlanArgs;
 
 /// Plans, and prints the result.
 ///

@@ -6,7 +6,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hedgerow_core::node::Node;
 use hedgerow_core::units::Bytes;
-use hedgerow_sim::sweep::mean_95;
+use hedgerow_loadgen::{Arrivals, Class};
+use hedgerow_workload::mean_95;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -15,7 +16,6 @@ use crate::cli::list::mark;
 use crate::host::Machine;
 use crate::plan::{self, Answer, Estimate, Goal, Held, Here, LeftOut, Play, Point, Usage};
 use crate::terminal::fitting;
-use crate::workload::{Arrivals, Class};
 
 /// The most sets listed of those that were not simulated.
 const LEFT_OUT_SHOWN_MAX: usize = 6;

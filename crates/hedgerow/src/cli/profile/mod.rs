@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_llama::LlamaEngine;
+use hedgerow_workload::hint::hinted;
 use indicatif::HumanDuration;
 
 use crate::catalogue;
 use crate::cli::instances::write_whole;
 use crate::config::{self, CommonArgs, EngineArgs};
-use crate::hint::hinted;
 use crate::loading;
 use crate::models::FetchOptions;
 use crate::profile::{Known, Profile, Profiler};

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hedgerow_core::output::Times;
 use hedgerow_sim::{Output, Outputs, Overrides, Report, Scenario, ScenarioError, Simulation};
+use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::plan_times::Timed;
@@ -16,7 +17,6 @@ use super::exit_status::ExitStatus;
 use super::instances::{cannot_write, write_whole};
 use super::numbers::{RATES_PER_S, number};
 use super::replay::{self, ReplayArgs};
-use crate::hint::hinted;
 
 /// The progress bar is updated once in this many requests, so that drawing takes no significant time.
 const PROGRESS_STRIDE: u64 = 256;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use hedgerow_loadgen::{Class, Offer, Patience, Pattern};
+use hedgerow_workload::hint::hinted;
 
 use super::cells::{Cell, Pressure};
 use crate::cli::arrivals::{ArrivalArgs, span};
 use crate::cli::numbers::{RATES_PER_S, number};
-use crate::hint::hinted;
-use crate::workload::{Class, Offer, Patience, Pattern};
 
 /// The arguments of `hedgerow bench serve`.
 #[derive(Args, Debug)]

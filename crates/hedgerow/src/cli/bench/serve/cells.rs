@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use hedgerow_loadgen::{Client, Offer, Outcome, Pattern, Record, Request, Run, Seeds, Tally, failures};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::ServeArgs;
-use crate::workload::{Client, Offer, Outcome, Pattern, Record, Request, Run, Seeds, Tally, failures};
 
 /// A larger send lag at the 99th percentile makes a run doubtful, and gives a warning.
 const LAG_MS_MAX: f64 = 50.0;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use hedgerow_loadgen::{Pattern, Record, milliseconds};
+use hedgerow_workload::hint::hinted;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,8 +13,6 @@ use super::lines::{Group, Line};
 use super::{plot, vllm};
 use crate::cli::bench::files::csv_of;
 use crate::cli::instances::write_whole;
-use crate::hint::hinted;
-use crate::workload::{Pattern, Record, milliseconds};
 
 /// Creates every folder that will be written to, before the measurements and not after them.
 pub(super) fn make_folders(args: &ServeArgs) -> anyhow::Result<()> {

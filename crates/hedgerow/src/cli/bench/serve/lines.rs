@@ -2,11 +2,11 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use hedgerow_loadgen::{Class, Outcome, Patience, Record, Series, Tally};
 use serde::Serialize;
 
 use super::cells::{Measured, Pressure, Server};
 use crate::terminal::fitting;
-use crate::workload::{Class, Outcome, Patience, Record, Series, Tally};
 
 /// The outcomes of a set of requests, over all seeds.
 #[derive(Debug)]

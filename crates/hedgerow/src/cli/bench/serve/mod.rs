@@ -13,12 +13,13 @@ mod vllm;
 use std::io::Write as _;
 
 use anyhow::Context as _;
+use hedgerow_loadgen::BUILT_IN_CLASSES;
 
-pub(super) use self::args::ServeArgs;
 use self::files::Results;
 use self::lines::{Group, Line};
 use crate::serve;
-use crate::workload::BUILT_IN_CLASSES;
+
+pub(super) use self::args::ServeArgs;
 
 /// Offers every workload, and reports.
 ///

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hedgerow_loadgen::{Patience, Series};
 use kuva::plot::{LegendEntry, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::figure::Figure;
 use kuva::render::layout::{Layout, TickFormat};
@@ -10,7 +11,6 @@ use kuva::render::plots::Plot;
 use super::cells::{Pressure, Server};
 use super::lines::Group;
 use crate::plotting::{STYLES, Style, svg, time_tick};
-use crate::workload::{Patience, Series};
 
 const COLUMNS: usize = 3;
 const PANEL: (f64, f64) = (360.0, 260.0);

@@ -2,10 +2,10 @@
 //! under the key `hedgerow`.
 
 use chrono::{DateTime, Utc};
+use hedgerow_loadgen::{Arrivals, Class, Outcome, Pattern, Record, Series, Tally, failures};
 use serde_json::{Map, Value, json};
 
 use super::cells::{Measured, Pressure, Server};
-use crate::workload::{Arrivals, Class, Outcome, Pattern, Record, Series, Tally, failures};
 
 /// Returns one run as JSON.
 pub(super) fn run(measured: &Measured, server: &Server, pattern: &Pattern) -> Value {

@@ -15,13 +15,13 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hedgerow_sim::{Overrides, Scenario, Simulation, Tally};
+use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::instances::write_whole;
 use crate::cli::numbers::{RATES_PER_S, number};
 use crate::cli::simulate::with_hint;
-use crate::hint::hinted;
 use crate::terminal::fitting;
 
 /// The most requests of a run.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hedgerow_solver::Instance;
+use hedgerow_workload::hint::hinted;
 use serde::Deserialize;
 
 use super::measure::Measured;
-use crate::hint::hinted;
 use crate::instance_file::InstanceFile;
 
 /// Its name in tables.

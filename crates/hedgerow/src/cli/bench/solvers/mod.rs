@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use clap::Args;
 use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Instance, Policy};
+use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::cp_sat::CpSat;
@@ -28,7 +29,6 @@ use self::summary::Report;
 use crate::cli::instances::{Choice, choice, families_help, requests, seeds};
 use crate::cli::solve::seconds;
 use crate::cli::solver::{Limits, Solver};
-use crate::hint::hinted;
 
 /// The arguments of `hedgerow bench solvers`.
 #[derive(Args, Debug)]

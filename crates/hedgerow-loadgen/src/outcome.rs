@@ -4,24 +4,24 @@ use std::time::Duration;
 
 /// What a client received. All times are from when the request was sent.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Heard {
+pub struct Heard {
     /// The HTTP status, once there was one.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
     /// When each piece of text arrived.
-    pub(crate) pieces: Vec<Duration>,
+    pub pieces: Vec<Duration>,
     /// When the exchange ended; for an answer, when its finish reason arrived.
-    pub(crate) after: Duration,
+    pub after: Duration,
     /// Tokens of the prompt, as the server counts them.
-    pub(crate) prompt_tokens: Option<u32>,
+    pub prompt_tokens: Option<u32>,
     /// Tokens of the output, as the server counts them.
-    pub(crate) output_tokens: Option<u32>,
+    pub output_tokens: Option<u32>,
     /// How it ended.
-    pub(crate) ending: Ending,
+    pub ending: Ending,
 }
 
 /// How an exchange ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// `finish_reason` was `stop` or `length`.
     Complete,
     /// `finish_reason` was `deadline`: the server ended the answer at the deadline.
@@ -38,7 +38,7 @@ pub(crate) enum Ending {
 
 /// The outcome of a request. Only `Met` counts as success; all others stay in the denominator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The whole answer arrived in time.
     Met,
     /// It arrived after the deadline, or had not arrived when the run ended.
@@ -55,11 +55,10 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of tables.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Met, Self::Late, Self::Refused, Self::Cut, Self::HungUp, Self::Failed];
+    pub const ALL: [Self; 6] = [Self::Met, Self::Late, Self::Refused, Self::Cut, Self::HungUp, Self::Failed];
 
     /// Its name in files.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Met => "met",
             Self::Late => "late",
@@ -73,26 +72,26 @@ impl Outcome {
 
 /// One request of a run and its outcome.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Record {
+pub struct Record {
     /// Index of its class.
-    pub(crate) class: usize,
+    pub class: usize,
     /// When it should have been sent, from the start of the run.
-    pub(crate) due: Duration,
+    pub due: Duration,
     /// When it was sent, from the start of the run.
-    pub(crate) sent: Duration,
+    pub sent: Duration,
     /// The approximate number of tokens of its prompt.
-    pub(crate) prompt_asked: u32,
+    pub prompt_asked: u32,
     /// The number of output tokens it asked for.
-    pub(crate) output_asked: u32,
+    pub output_asked: u32,
     /// Its deadline, from when it was sent.
-    pub(crate) deadline: Option<Duration>,
+    pub deadline: Option<Duration>,
     /// What its client received.
-    pub(crate) heard: Heard,
+    pub heard: Heard,
 }
 
 impl Record {
     /// Returns its outcome.
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         match &self.heard.ending {
             Ending::Complete if self.deadline.is_none_or(|deadline| self.heard.after <= deadline) => {
                 Outcome::Met
@@ -106,40 +105,40 @@ impl Record {
     }
 
     /// Whether the server admitted it, with status 200.
-    pub(crate) fn is_admitted(&self) -> bool {
+    pub fn is_admitted(&self) -> bool {
         self.heard.status == Some(200)
     }
 
     /// Whether the answer is complete, in time or late.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.heard.ending == Ending::Complete
     }
 
     /// Time to the first piece of text.
-    pub(crate) fn ttft(&self) -> Option<Duration> {
+    pub fn ttft(&self) -> Option<Duration> {
         self.heard.pieces.first().copied()
     }
 
     /// Tokens of the output: the server's count, or else the number of pieces of text.
-    pub(crate) fn output_tokens(&self) -> u32 {
+    pub fn output_tokens(&self) -> u32 {
         self.heard.output_tokens.unwrap_or(self.heard.pieces.len() as u32)
     }
 
     /// Time per further token of a complete answer: `(E2E - TTFT) / (tokens - 1)`.
-    pub(crate) fn tpot(&self) -> Option<Duration> {
+    pub fn tpot(&self) -> Option<Duration> {
         let further = self.output_tokens().checked_sub(1).filter(|&further| further > 0)?;
         let first = self.ttft().filter(|_| self.is_complete())?;
         Some(self.heard.after.saturating_sub(first) / further)
     }
 
     /// Gaps between pieces of text.
-    pub(crate) fn gaps(&self) -> impl Iterator<Item = Duration> {
+    pub fn gaps(&self) -> impl Iterator<Item = Duration> {
         self.heard.pieces.windows(2).map(|pair| pair[1] - pair[0])
     }
 
     /// Returns the prompt and output tokens processed by `end`, from the start of the run. A prompt is processed when
     /// its answer begins; output tokens are spread evenly over the pieces.
-    pub(crate) fn tokens_by(&self, end: Duration) -> (f64, f64) {
+    pub fn tokens_by(&self, end: Duration) -> (f64, f64) {
         let is_by = |piece: &Duration| self.sent + *piece <= end;
         let Some(_) = self.heard.pieces.first().filter(|first| is_by(first)) else { return (0.0, 0.0) };
         let pieces = self.heard.pieces.iter().filter(|piece| is_by(piece)).count();
@@ -158,7 +157,7 @@ pub(super) mod tests {
     }
 
     /// A request with a deadline of a second.
-    pub(in crate::workload) fn record(ending: Ending, after_ms: u64) -> Record {
+    pub(crate) fn record(ending: Ending, after_ms: u64) -> Record {
         let (status, pieces, output_tokens) = match &ending {
             Ending::Complete | Ending::Cut => (Some(200), vec![ms(100), ms(after_ms)], Some(11)),
             Ending::Refused => (Some(429), Vec::new(), None),

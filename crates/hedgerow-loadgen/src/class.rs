@@ -4,13 +4,12 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use hedgerow_sim::nearest;
+use hedgerow_workload::hint::hinted;
+use hedgerow_workload::hint::nearest;
 use serde::Deserialize;
 
-use crate::hint::hinted;
-
 /// `config/classes.toml`: the default classes.
-pub(crate) const BUILT_IN: &str = include_str!("../../../../config/classes.toml");
+pub const BUILT_IN: &str = include_str!("../../../config/classes.toml");
 
 /// The longest prompt or output, in tokens.
 const TOKENS_MAX: u32 = 1_000_000;
@@ -22,21 +21,21 @@ const WEIGHTS_RANGE: &str = "from 1e-6 to 1e6";
 
 /// A request class.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Class {
+pub struct Class {
     /// Its name in tables.
-    pub(crate) name: String,
+    pub name: String,
     /// Its fraction of all requests; the fractions of all classes add up to 1.
-    pub(crate) part: f64,
+    pub part: f64,
     /// Tokens of the prompt.
-    pub(crate) prompt_tokens: RangeInclusive<u32>,
+    pub prompt_tokens: RangeInclusive<u32>,
     /// Tokens of the output.
-    pub(crate) output_tokens: RangeInclusive<u32>,
+    pub output_tokens: RangeInclusive<u32>,
     /// End-to-end deadline.
-    pub(crate) deadline: Option<Duration>,
+    pub deadline: Option<Duration>,
     /// Quality floor.
-    pub(crate) min_quality: Option<f64>,
+    pub min_quality: Option<f64>,
     /// The value of an answer in time.
-    pub(crate) value: f64,
+    pub value: f64,
 }
 
 /// The file as written.
@@ -60,7 +59,7 @@ struct RawClass {
 
 impl Class {
     /// The classes of `config/classes.toml`.
-    pub(crate) fn built_in() -> Vec<Self> {
+    pub fn built_in() -> Vec<Self> {
         Self::parse(BUILT_IN, "config/classes.toml").expect("a test reads the embedded file")
     }
 
@@ -69,9 +68,9 @@ impl Class {
     /// # Errors
     ///
     /// When it cannot be read, or as [`Class::parse`].
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Vec<Self>> {
+    pub fn load(path: &Path) -> anyhow::Result<Vec<Self>> {
         let place = path.display().to_string();
-        let text = hedgerow_sim::read_text(path).map_err(|error| {
+        let text = hedgerow_workload::read_text(path).map_err(|error| {
             hinted(
                 format!("cannot read the classes in {place}: {error}"),
                 "check the path given by --classes",
@@ -85,7 +84,7 @@ impl Class {
     /// # Errors
     ///
     /// When it is not TOML, or has an unknown key or an invalid value.
-    pub(crate) fn parse(text: &str, place: &str) -> anyhow::Result<Vec<Self>> {
+    pub fn parse(text: &str, place: &str) -> anyhow::Result<Vec<Self>> {
         let raw: RawClasses = toml::from_str(text).map_err(|error| {
             hinted(format!("in {place}: {}", error.to_string().trim_end()), hint_for(error.message()))
         })?;
@@ -115,7 +114,7 @@ impl Class {
 
     /// Returns the index of the class whose range of output tokens contains the given number, or else is closest to
     /// it; the first of several.
-    pub(crate) fn closest(classes: &[Self], output_tokens: u32) -> usize {
+    pub fn closest(classes: &[Self], output_tokens: u32) -> usize {
         let distance = |class: &Self| {
             let below = class.output_tokens.start().saturating_sub(output_tokens);
             below + output_tokens.saturating_sub(*class.output_tokens.end())

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::body::Bytes;
-use axum::http::{Method, StatusCode};
+use hedgerow_workload::hint::hinted;
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Bytes;
+use hyper::http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -13,7 +14,6 @@ use tokio::time::{Instant, timeout};
 use super::client::{ERROR_BYTES_MAX, Until, error_text};
 use super::outcome::Ending;
 use super::{Client, Request};
-use crate::hint::hinted;
 
 /// The timeout for loading a model, and for two tokens.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -55,7 +55,7 @@ impl Client {
     /// # Errors
     ///
     /// When there is no answer; the error says what to do about it.
-    pub(crate) async fn probe(&self) -> anyhow::Result<()> {
+    pub async fn probe(&self) -> anyhow::Result<()> {
         let request = Request {
             at: Duration::ZERO,
             class: 0,

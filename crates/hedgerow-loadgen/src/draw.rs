@@ -4,53 +4,34 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::{RngExt as _, SeedableRng as _};
+use hedgerow_workload::{Purpose, pick, stream};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::arrivals::{gamma_times, thinned};
+use super::arrivals::Arrival;
 use super::{Arrivals, Class, Request};
 
 /// The distribution that a workload is drawn from.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     /// The arrival process.
-    pub(crate) arrivals: Arrivals,
+    pub arrivals: Arrivals,
     /// The request classes; never empty.
-    pub(crate) classes: Vec<Class>,
+    pub classes: Vec<Class>,
     /// The length of the prefix that all prompts share, in tokens.
-    pub(crate) shared_prefix: u32,
+    pub shared_prefix: u32,
     /// Whether requests have the deadlines of their classes.
-    pub(crate) has_deadlines: bool,
+    pub has_deadlines: bool,
 }
 
 /// The seeds of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seeds {
+pub struct Seeds {
     /// Seeds the arrivals, classes and lengths.
-    pub(crate) load: u64,
+    pub load: u64,
     /// Seeds the words of prompts. It differs for each workload that a server is offered, because a server may have
     /// cached an earlier prompt.
-    pub(crate) words: u64,
-}
-
-/// The purpose of a random stream. Streams are independent, so that another rate changes no lengths.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
-    Gaps = 0,
-    Classes = 1,
-    Prompts = 2,
-    Outputs = 3,
-    Window = 4,
-    Thinning = 5,
-    Words = 6,
-    Prefix = 7,
-}
-
-/// Returns a seed's random stream for a purpose.
-pub(super) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(purpose as u64);
-    generator
+    pub words: u64,
 }
 
 impl Pattern {
@@ -59,32 +40,26 @@ impl Pattern {
     /// # Errors
     ///
     /// When a trace is too slow for this rate or too short for this duration.
-    pub(crate) fn open_loop(
+    pub fn open_loop(
         &self,
         rate_per_s: f64,
         duration: Duration,
         seeds: Seeds,
     ) -> anyhow::Result<Vec<Request>> {
         let mut draws = self.draws(seeds);
-        match &self.arrivals {
-            Arrivals::Gamma { shape } => {
-                let times = gamma_times(rate_per_s, *shape, duration, seeds.load);
-                Ok(times.into_iter().map(|at| Request { at, ..draws.any() }).collect())
+        let arrivals = self.arrivals.draw(rate_per_s, duration, seeds.load)?;
+        let request = |Arrival { at, lengths }| match lengths {
+            None => Request { at, ..draws.any() },
+            Some((prompt_tokens, output_tokens)) => {
+                let class = Class::closest(&self.classes, output_tokens);
+                Request { at, ..draws.of(class, prompt_tokens, output_tokens) }
             }
-            Arrivals::Trace { trace, start, fit } => {
-                let rows = thinned(trace, *start, rate_per_s, duration, seeds.load)?;
-                let request = |(at, row)| {
-                    let (prompt_tokens, output_tokens) = fit.lengths(row);
-                    let class = Class::closest(&self.classes, output_tokens);
-                    Request { at, ..draws.of(class, prompt_tokens, output_tokens) }
-                };
-                Ok(rows.into_iter().map(request).collect())
-            }
-        }
+        };
+        Ok(arrivals.into_iter().map(request).collect())
     }
 
     /// Draws requests one after the other, without times. Lengths come from the classes, even with a trace.
-    pub(crate) fn draws(&self, seeds: Seeds) -> Draws {
+    pub fn draws(&self, seeds: Seeds) -> Draws {
         let system = (self.shared_prefix > 0)
             .then(|| text(self.shared_prefix, &mut stream(seeds.load, Purpose::Prefix)).into());
         Draws {
@@ -101,7 +76,7 @@ impl Pattern {
 
 /// An endless stream of requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Draws {
+pub struct Draws {
     classes: Vec<Class>,
     has_deadlines: bool,
     system: Option<Arc<str>>,
@@ -114,7 +89,7 @@ pub(crate) struct Draws {
 impl Draws {
     /// Draws the next request, of any class.
     pub(super) fn any(&mut self) -> Request {
-        let class = pick(&self.classes, self.class.random());
+        let class = pick(self.classes.iter().map(|class| class.part), &mut self.class);
         let one_of = |range: &RangeInclusive<u32>, draws: &mut ChaCha8Rng| draws.random_range(range.clone());
         let prompt_tokens = one_of(&self.classes[class].prompt_tokens, &mut self.prompts);
         let output_tokens = one_of(&self.classes[class].output_tokens, &mut self.outputs);
@@ -137,18 +112,6 @@ impl Draws {
     }
 }
 
-/// Returns the class at a point of 0..1, by inversion.
-fn pick(classes: &[Class], mut point: f64) -> usize {
-    for (index, class) in classes.iter().enumerate() {
-        point -= class.part;
-        if point < 0.0 {
-            return index;
-        }
-    }
-    // Parts may add up to slightly less than 1, by rounding.
-    classes.len() - 1
-}
-
 /// Returns random words, one token each where a vocabulary has whole words. No two texts share more than a few words
 /// at their beginning, so that no prefix cache helps.
 fn text(tokens: u32, random: &mut ChaCha8Rng) -> String {
@@ -169,7 +132,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::workload::{Trace, TraceFit};
+    use hedgerow_workload::{Trace, TraceFit};
 
     const LONG: Duration = Duration::from_secs(1000);
 
@@ -237,7 +200,7 @@ mod tests {
         std::fs::remove_file(path).unwrap();
         let fit = TraceFit { scale_prompt: 0.5, scale_output: 0.25, max_prompt: 4096, max_output: 300 };
         let rate = trace.rate_per_s();
-        let arrivals = Arrivals::Trace { trace, start: Some(Duration::ZERO), fit };
+        let arrivals = Arrivals::Trace { trace: Arc::new(trace), start: Some(Duration::ZERO), fit };
         let seeds = Seeds { load: 1, words: 1 };
         let requests = pattern(arrivals).open_loop(rate, Duration::from_secs(5), seeds).unwrap();
         // The last request of a trace is at its end, which no window contains.

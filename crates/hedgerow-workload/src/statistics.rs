@@ -1,4 +1,4 @@
-//! Confidence intervals of a mean by Student's t.
+//! Statistics: confidence intervals of a mean by Student's t, and the normal distribution.
 
 /// Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom (any statistics table).
 const T_95: [f64; 30] = [
@@ -34,6 +34,11 @@ fn t_95(degrees: usize) -> f64 {
             z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
         }
     }
+}
+
+/// The standard normal distribution function Φ(z).
+pub fn normal_cdf(z: f64) -> f64 {
+    0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
 }
 
 #[cfg(test)]

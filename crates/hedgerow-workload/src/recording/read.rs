@@ -123,7 +123,7 @@ struct Reader {
 
 impl Reader {
     fn new(header: Header) -> Self {
-        let recording = Recording { header, told: Vec::new(), line_count: 1, damage: None };
+        let recording = Recording { header, events: Vec::new(), line_count: 1, damage: None };
         Self { recording, requests: BTreeMap::new() }
     }
 
@@ -133,7 +133,7 @@ impl Reader {
             return Err("it is cut off".into());
         }
         let Line { at, what } = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let before = self.recording.told.last().map_or(Instant::START, |last| last.at);
+        let before = self.recording.events.last().map_or(Instant::START, |last| last.at);
         if at < before {
             return Err(format!("time goes back from {} ns to {} ns", before.0, at.0));
         }
@@ -158,7 +158,7 @@ impl Reader {
             }
         }
         let line = self.recording.line_count + 1;
-        self.recording.told.push(RecordedEvent { line, at, event, ended: Vec::new() });
+        self.recording.events.push(RecordedEvent { line, at, event, ended: Vec::new() });
         Ok(())
     }
 
@@ -169,7 +169,7 @@ impl Reader {
             Some(true) => return Err(format!("{id} ends twice")),
             Some(false) => {}
         }
-        let event = self.recording.told.last_mut().ok_or("a request ends before the first event")?;
+        let event = self.recording.events.last_mut().ok_or("a request ends before the first event")?;
         event.ended.push(record);
         Ok(())
     }

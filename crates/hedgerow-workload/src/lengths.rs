@@ -5,7 +5,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 
-use crate::channel::uniform;
+use crate::statistics::normal_cdf;
 
 /// A distribution of token counts; a drawn length is at least 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,7 @@ impl Lengths {
     }
 
     /// Draws one length.
-    pub(super) fn draw(&self, draws: &mut ChaCha8Rng) -> Tokens {
+    pub fn draw(&self, draws: &mut ChaCha8Rng) -> Tokens {
         match self {
             Self::OneOf(choices) => choices[draws.random_range(0..choices.len())],
             Self::Uniform { least, most } => Tokens(draws.random_range(least.0..=most.0)),
@@ -60,7 +60,7 @@ impl Lengths {
     /// Maps a standard normal number to the length at the same quantile (inverse transform).
     fn at_normal(&self, normal: f64) -> Tokens {
         // Φ may round to 1, so the index is clamped.
-        let nth = |count: usize| ((uniform(normal) * count as f64) as usize).min(count - 1);
+        let nth = |count: usize| ((normal_cdf(normal) * count as f64) as usize).min(count - 1);
         match self {
             Self::OneOf(choices) => {
                 let mut sorted = choices.clone();
@@ -77,7 +77,7 @@ impl Lengths {
 }
 
 /// Draws correlated lengths of a prompt and its answer through a Gaussian copula.
-pub(super) fn correlated(
+pub fn correlated(
     [prompts, outputs]: [&Lengths; 2],
     correlation: f64,
     [first, second]: [&mut ChaCha8Rng; 2],

@@ -1,15 +1,19 @@
 //! Tests of recordings: writing, reading, exact replay and damaged files.
 
+use hedgerow_core::Event;
 use hedgerow_core::engine::cost::{Line as CostLine, MeasuredCost, Surface};
 use hedgerow_core::engine::{CostModel, EndReason, EngineError, Progress, StepReport};
-use hedgerow_core::output::{Outcome, Rejection};
+use hedgerow_core::output::{Outcome, Record, Rejection};
 use hedgerow_core::request::{Length, Link, Request, RequestId};
 use hedgerow_core::scheduler::AdmissionFailure;
 use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Padding;
+use hedgerow_core::settings::Settings;
+use hedgerow_core::time::Instant;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Quality, Tokens};
 use hedgerow_solver::{Limit, Policy};
+use hedgerow_workload::{Header, Line, Recording, What};
 
 use super::*;
 use crate::scenario::Range;
@@ -163,7 +167,7 @@ fn the_recorded_events_give_the_recorded_records_under_every_policy_and_protocol
             let (run, recording) = recording_of(&scenario(text, policy, 60));
             assert_eq!(recording.damage, None);
             assert!(recording.records().eq(&run.records), "{policy}: what was written is what is read");
-            let identical = recording.replay_exactly().unwrap();
+            let identical = exactly(&recording).unwrap();
             assert_eq!(identical, Identical { events: run.events as usize, records: 60 }, "{policy}");
         }
     }
@@ -173,14 +177,14 @@ fn the_recorded_events_give_the_recorded_records_under_every_policy_and_protocol
 fn a_different_decision_is_reported_at_the_first_event_that_shows_it() {
     let (_, mut recording) = recording_of(&scenario(CONTINUOUS, "greedy", 60));
     recording.header.settings.policy = Policy::Fifo;
-    let difference = recording.replay_exactly().unwrap_err();
+    let difference = exactly(&recording).unwrap_err();
     assert!(matches!(difference.what, Differs::Step { .. } | Differs::End { .. }));
 
     let (_, mut recording) = recording_of(&scenario(CONTINUOUS, "greedy", 60));
-    let last = recording.told.iter_mut().rev().find(|event| !event.ended.is_empty()).unwrap();
+    let last = recording.events.iter_mut().rev().find(|event| !event.ended.is_empty()).unwrap();
     last.ended[0].ended.0 += 1;
     let (line, wrong) = (last.line, last.ended[0].clone());
-    let difference = recording.replay_exactly().unwrap_err();
+    let difference = exactly(&recording).unwrap_err();
     assert_eq!(difference.line, line);
     let Differs::End { recorded: Some(recorded), replayed: Some(replayed) } = difference.what else {
         panic!("both ended it: {difference:?}");
@@ -196,7 +200,7 @@ fn replaying_the_arrivals_as_profiled_repeats_the_simulation() {
         // The answer length of a request that was cancelled unserved is not recorded.
         scenario.users.patience_s = None;
         let (run, recording) = recording_of(&scenario);
-        let replayed = recording.replay(&scenario.settings, &as_profiled());
+        let replayed = simulate(&recording, &scenario.settings, &as_profiled());
         let strip = |records: &[Record]| -> Vec<_> {
             let times = |record: &Record| (record.request.id, record.outcome.clone(), record.ended);
             records.iter().map(times).collect()
@@ -217,7 +221,7 @@ fn cancellations_recur_at_the_same_times() {
     };
     let recorded = gone(&run.records);
     assert!(recorded.len() > 5, "the test must cover cancellations");
-    let replayed = gone(&recording.replay(&recording.header.settings, &as_profiled()).records);
+    let replayed = gone(&simulate(&recording, &recording.header.settings, &as_profiled()).records);
     // Others may take longer than recorded, because the answer length of a rejected request is unknown.
     assert!(recorded.is_subset(&replayed), "{recorded:?}\n{replayed:?}");
 }
@@ -236,7 +240,7 @@ fn the_fit_is_the_slowdown_of_prompts_and_of_decodes() {
         let (run, lines) = simulation.run_recorded();
         let (_, header, _) = record(&scenario);
         let recording = Recording::read(text_of(&header, &lines).as_slice()).unwrap();
-        let times = recording.step_times();
+        let times = step_times(&recording);
         assert_eq!(times.steps, run.steps);
         let Factors { prompts, decodes } = times.fit.factors();
         let is_near = |a: f64, b: f64| (a - b).abs() < 1e-6;
@@ -258,8 +262,8 @@ fn a_replay_has_the_residual_slowdown_of_each_second() {
         Recording::read(text_of(&header, &simulation.run_recorded().1).as_slice()).unwrap()
     };
     let residuals = (0..1_000).map(|second| (second, if second % 3 == 0 { 2.0 } else { 0.8 })).collect();
-    let found = recording_at(EngineSlowdown { factors: Factors::both(1.3), residuals }).slowdown();
-    let found_again = recording_at(found.clone()).slowdown();
+    let found = slowdown(&recording_at(EngineSlowdown { factors: Factors::both(1.3), residuals }));
+    let found_again = slowdown(&recording_at(found.clone()));
     for EngineSlowdown { factors, residuals } in [found, found_again] {
         let (least, most) = residuals
             .values()
@@ -298,14 +302,14 @@ fn a_shutdown_is_replayed_too() {
     let (run, lines) = simulation.run_recorded();
     let (_, header, _) = record(&scenario);
     let recording = Recording::read(text_of(&header, &lines).as_slice()).unwrap();
-    recording.replay_exactly().unwrap();
+    exactly(&recording).unwrap();
     let refused = |records: &[Record]| {
         let is_refused = |record: &&Record| record.outcome == Outcome::Rejected(Rejection::ShuttingDown);
         records.iter().filter(is_refused).count()
     };
     let count = refused(&run.records);
     assert!(count > 10, "the test must cover a shutdown");
-    assert_eq!(refused(&recording.replay(&scenario.settings, &as_profiled()).records), count);
+    assert_eq!(refused(&simulate(&recording, &scenario.settings, &as_profiled()).records), count);
 }
 
 #[test]
@@ -321,11 +325,11 @@ fn the_complete_lines_of_a_truncated_file_are_read() {
         let damage = (part.last() != Some(&b'\n')).then_some(whole + 1);
         assert_eq!(recording.damage.as_ref().map(|damage| damage.line), damage);
         let ended = recording.records().count();
-        assert_eq!(recording.replay_exactly().unwrap().records, ended);
+        assert_eq!(exactly(&recording).unwrap().records, ended);
         let comparison = Comparison::of(&recording, &header.settings, &as_profiled());
         assert_eq!(comparison.recorded.offered, ended as u64);
         assert_eq!(comparison.simulated.offered, ended as u64);
-        assert_eq!(recording.unfinished().len() + ended, recording.arrivals().len());
+        assert_eq!(unfinished(&recording).len() + ended, arrivals(&recording).len());
     }
 }
 

@@ -2,15 +2,9 @@
 //!
 //! The format `hedgerow-record/1` is JSON Lines: first a [`Header`], then a [`Line`] for each event, in the order in
 //! which the pipeline received them, each followed by one for each request that it ended. A pipeline's decisions
-//! depend on nothing else, so [`Recording::replay_exactly`] reproduces the same records, and [`Recording::replay`]
-//! simulates another policy with the same arrivals. A recording contains no text of prompts or answers.
+//! depend on nothing else, so a replay of the same events reproduces the same records. A recording contains no text of prompts or answers.
 
-mod comparison;
-mod exact;
 mod read;
-mod replay;
-mod step_times;
-mod table;
 
 use std::io::{self, Write};
 
@@ -21,12 +15,7 @@ use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use serde::{Deserialize, Serialize};
 
-pub use crate::event_log::{Line, What};
-pub use comparison::{Comparison, Figures};
-pub use exact::{Difference, Differs, Identical};
 pub use read::{Damage, RecordingError};
-pub use step_times::StepTimes;
-pub use table::table as comparison_table;
 
 /// The format's name and version, at the start of every recording.
 const FORMAT: &str = "hedgerow-record/1";
@@ -53,7 +42,7 @@ pub struct Recording {
     /// Its first line.
     pub header: Header,
     /// The events that the pipeline received, in order.
-    pub told: Vec<RecordedEvent>,
+    pub events: Vec<RecordedEvent>,
     /// Number of valid lines, the header included.
     pub line_count: usize,
     /// The error in the line after those, if there is one.
@@ -71,6 +60,26 @@ pub struct RecordedEvent {
     pub event: Event,
     /// The records of the requests that it ended, in order.
     pub ended: Vec<Record>,
+}
+
+/// A further line: an event or a record, and when the pipeline received the event.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Line {
+    /// When the pipeline received the event.
+    pub at: Instant,
+    /// The content of the line.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// The content of a line.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The pipeline received this event.
+    Event(Event),
+    /// The preceding event ended this request.
+    End(Box<Record>),
 }
 
 impl Header {
@@ -103,9 +112,6 @@ fn write_line(line: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
 impl Recording {
     /// The records of all ended requests, in the order of their ends.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.told.iter().flat_map(|event| &event.ended)
+        self.events.iter().flat_map(|event| &event.ended)
     }
 }
-
-#[cfg(test)]
-mod tests;

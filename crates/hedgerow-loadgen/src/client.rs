@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::body::Bytes;
-use axum::http::{Method, StatusCode, Uri};
+use hedgerow_workload::hint::hinted;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Response;
+use hyper::body::Bytes;
 use hyper::body::Incoming;
+use hyper::http::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -18,7 +19,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Request;
 use super::outcome::{Ending, Heard};
 use super::stream::{Chunk, Events};
-use crate::hint::hinted;
 
 /// The timeout for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// A client of one server.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub struct Client {
     address: SocketAddr,
     /// The server as the user names it: `host:port`.
     authority: String,
@@ -47,7 +47,7 @@ pub(super) struct Until {
 
 impl Client {
     /// Returns a client of a server on this machine that has one model.
-    pub(crate) fn of(address: SocketAddr) -> Self {
+    pub fn of(address: SocketAddr) -> Self {
         Self { address, authority: address.to_string(), prefix: String::new(), model: None }
     }
 
@@ -57,7 +57,7 @@ impl Client {
     /// # Errors
     ///
     /// When the URL is invalid, no server listens there, or no model's name can be found.
-    pub(crate) async fn connect(url: &str, model: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn connect(url: &str, model: Option<&str>) -> anyhow::Result<Self> {
         let hint = "give the URL that clients use, such as http://127.0.0.1:8473";
         let uri: Uri = url.parse().map_err(|error| hinted(format!("`{url}` is not a URL: {error}"), hint))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -92,12 +92,12 @@ impl Client {
     }
 
     /// `host:port`, as the user wrote it.
-    pub(crate) fn authority(&self) -> &str {
+    pub fn authority(&self) -> &str {
         &self.authority
     }
 
     /// The value of `model` in requests.
-    pub(crate) fn model(&self) -> Option<&str> {
+    pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
@@ -185,7 +185,7 @@ impl Client {
             // The sender reports the same error.
             let _ = open.await;
         });
-        let mut request = axum::http::Request::builder()
+        let mut request = hyper::http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.prefix))
             .header("host", &self.authority)

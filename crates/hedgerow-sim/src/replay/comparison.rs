@@ -7,9 +7,10 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Span;
+use hedgerow_workload::Recording;
 use serde::Serialize;
 
-use super::Recording;
+use super::arrivals::simulate;
 use crate::slowdown::EngineSlowdown;
 
 /// A comparison of one replay with the recording. Only requests whose end is recorded count, on both sides.
@@ -83,7 +84,7 @@ impl Comparison {
     pub fn of(recording: &Recording, settings: &Settings, slowdown: &EngineSlowdown) -> Self {
         let recorded: BTreeMap<RequestId, &Record> =
             recording.records().map(|record| (record.request.id, record)).collect();
-        let run = recording.replay(settings, slowdown);
+        let run = simulate(recording, settings, slowdown);
         let pairs: Vec<(&Record, &Record)> = run
             .records
             .iter()

@@ -6,9 +6,8 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::time::Instant;
 use hedgerow_core::units::Tokens;
 use hedgerow_core::{Event, Order, Pipeline};
+use hedgerow_workload::{RecordedEvent, Recording};
 use serde::Serialize;
-
-use super::{RecordedEvent, Recording};
 
 /// The result of an exact replay without differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,47 +52,45 @@ pub enum Differs {
     },
 }
 
-impl Recording {
-    /// Replays the recorded events at the recorded times in a new pipeline, and compares each ordered step and each
-    /// record with the recorded one.
-    ///
-    /// Records of the last event may be missing in the recording, because the server may have been killed before it
-    /// wrote them.
-    ///
-    /// # Errors
-    ///
-    /// Returns the first difference.
-    pub fn replay_exactly(&self) -> Result<Identical, Box<Difference>> {
-        let mut pipeline = Pipeline::new(self.header.node.clone(), self.header.settings.clone());
-        let mut step = None;
-        let mut records = 0;
-        for (index, recorded) in self.told.iter().enumerate() {
-            let differs = |what| {
-                let RecordedEvent { line, at, event, .. } = recorded.clone();
-                Box::new(Difference { line, at, event, what })
-            };
-            if let Event::StepDone(report) = &recorded.event {
-                compare_step(report, step.take()).map_err(differs)?;
-            }
-            let mut replayed = Vec::new();
-            for order in pipeline.on_event(recorded.at, recorded.event.clone()) {
-                match order {
-                    Order::End(record) => replayed.push(record),
-                    Order::Run(ordered) => step = Some(ordered),
-                    Order::Start(_)
-                    | Order::Stop(_)
-                    | Order::Load(_)
-                    | Order::Unload(_)
-                    | Order::Planned(_)
-                    | Order::WakeAt(_) => {}
-                }
-            }
-            let is_last = index + 1 == self.told.len();
-            compare_ends(&recorded.ended, &replayed, is_last).map_err(differs)?;
-            records += recorded.ended.len();
+/// Replays the recorded events at the recorded times in a new pipeline, and compares each ordered step and each
+/// record with the recorded one.
+///
+/// Records of the last event may be missing in the recording, because the server may have been killed before it
+/// wrote them.
+///
+/// # Errors
+///
+/// Returns the first difference.
+pub fn exactly(recording: &Recording) -> Result<Identical, Box<Difference>> {
+    let mut pipeline = Pipeline::new(recording.header.node.clone(), recording.header.settings.clone());
+    let mut step = None;
+    let mut records = 0;
+    for (index, recorded) in recording.events.iter().enumerate() {
+        let differs = |what| {
+            let RecordedEvent { line, at, event, .. } = recorded.clone();
+            Box::new(Difference { line, at, event, what })
+        };
+        if let Event::StepDone(report) = &recorded.event {
+            compare_step(report, step.take()).map_err(differs)?;
         }
-        Ok(Identical { events: self.told.len(), records })
+        let mut replayed = Vec::new();
+        for order in pipeline.on_event(recorded.at, recorded.event.clone()) {
+            match order {
+                Order::End(record) => replayed.push(record),
+                Order::Run(ordered) => step = Some(ordered),
+                Order::Start(_)
+                | Order::Stop(_)
+                | Order::Load(_)
+                | Order::Unload(_)
+                | Order::Planned(_)
+                | Order::WakeAt(_) => {}
+            }
+        }
+        let is_last = index + 1 == recording.events.len();
+        compare_ends(&recorded.ended, &replayed, is_last).map_err(differs)?;
+        records += recorded.ended.len();
     }
+    Ok(Identical { events: recording.events.len(), records })
 }
 
 fn compare_step(report: &StepReport, ordered: Option<Step>) -> Result<(), Differs> {

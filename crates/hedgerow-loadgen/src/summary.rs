@@ -8,41 +8,41 @@ use super::{Class, Outcome, Record};
 
 /// The outcomes of a set of requests. Refused, cut and failed requests stay in the denominator.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// The number of requests.
-    pub(crate) offered: usize,
+    pub offered: usize,
     counts: [usize; Outcome::ALL.len()],
     /// The number that the server admitted.
-    pub(crate) admitted: usize,
+    pub admitted: usize,
     /// The number of complete answers, in time or late.
-    pub(crate) completed: usize,
+    pub completed: usize,
     /// The number of those with fewer tokens than requested.
-    pub(crate) short: usize,
+    pub short: usize,
     /// Prompt tokens of all admitted requests.
-    pub(crate) prompt_tokens: u64,
+    pub prompt_tokens: u64,
     /// Output tokens of all answers.
-    pub(crate) output_tokens: u64,
+    pub output_tokens: u64,
     /// Output tokens of the answers in time.
-    pub(crate) met_tokens: u64,
+    pub met_tokens: u64,
     value_met: f64,
     value_offered: f64,
     /// Time to first token, of the requests that got one.
-    pub(crate) ttft: Series,
+    pub ttft: Series,
     /// Time per further token, of complete answers.
-    pub(crate) tpot: Series,
+    pub tpot: Series,
     /// Gaps between pieces of text.
-    pub(crate) itl: Series,
+    pub itl: Series,
     /// Time to the end of complete answers.
-    pub(crate) e2e: Series,
+    pub e2e: Series,
     /// Time to a refusal.
-    pub(crate) refusal: Series,
+    pub refusal: Series,
     /// Send lag: how long after its due time a request was sent.
-    pub(crate) lag: Series,
+    pub lag: Series,
 }
 
 impl Tally {
     /// Aggregates records.
-    pub(crate) fn of<'a>(classes: &[Class], records: impl IntoIterator<Item = &'a Record>) -> Self {
+    pub fn of<'a>(classes: &[Class], records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut tally = Self::default();
         for record in records {
             tally.count(record, classes[record.class].value);
@@ -81,27 +81,27 @@ impl Tally {
     }
 
     /// The number with this outcome.
-    pub(crate) fn count_of(&self, outcome: Outcome) -> usize {
+    pub fn count_of(&self, outcome: Outcome) -> usize {
         self.counts[outcome as usize]
     }
 
     /// The number answered in time.
-    pub(crate) fn met(&self) -> usize {
+    pub fn met(&self) -> usize {
         self.count_of(Outcome::Met)
     }
 
     /// Met over offered.
-    pub(crate) fn attainment(&self) -> Option<f64> {
+    pub fn attainment(&self) -> Option<f64> {
         part(self.met() as f64, self.offered as f64)
     }
 
     /// Met over admitted: how reliable an admission is.
-    pub(crate) fn admitted_attainment(&self) -> Option<f64> {
+    pub fn admitted_attainment(&self) -> Option<f64> {
         part(self.met() as f64, self.admitted as f64)
     }
 
     /// The attainment weighted by the classes' values.
-    pub(crate) fn value_attainment(&self) -> Option<f64> {
+    pub fn value_attainment(&self) -> Option<f64> {
         part(self.value_met, self.value_offered)
     }
 }
@@ -111,7 +111,7 @@ fn part(some: f64, all: f64) -> Option<f64> {
 }
 
 /// Counts each failure, the most frequent first.
-pub(crate) fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(&'a str, usize)> {
+pub fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(&'a str, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for record in records {
         if let Ending::Failed(why) = &record.heard.ending {
@@ -124,13 +124,13 @@ pub(crate) fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec
 }
 
 /// Converts a time to milliseconds, to the microsecond.
-pub(crate) fn milliseconds(time: Duration) -> f64 {
+pub fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
 }
 
 /// Times in milliseconds, sorted.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Series(Vec<f64>);
+pub struct Series(Vec<f64>);
 
 impl Series {
     fn add(&mut self, time: Duration) {
@@ -142,22 +142,23 @@ impl Series {
     }
 
     /// All times, in ascending order.
-    pub(crate) fn ms(&self) -> &[f64] {
+    pub fn ms(&self) -> &[f64] {
         &self.0
     }
 
     /// Returns a percentile, by the nearest-rank method.
-    pub(crate) fn percentile(&self, percent: usize) -> Option<f64> {
+    pub fn percentile(&self, percent: usize) -> Option<f64> {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()
     }
 
-    pub(crate) fn mean(&self) -> Option<f64> {
+    /// The mean; `None` if it is empty.
+    pub fn mean(&self) -> Option<f64> {
         part(self.0.iter().sum(), self.0.len() as f64)
     }
 
     /// Returns the standard deviation, as of a whole population.
-    pub(crate) fn standard_deviation(&self) -> Option<f64> {
+    pub fn standard_deviation(&self) -> Option<f64> {
         let mean = self.mean()?;
         part(self.0.iter().map(|time| (time - mean).powi(2)).sum(), self.0.len() as f64).map(f64::sqrt)
     }

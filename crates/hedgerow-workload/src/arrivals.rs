@@ -66,9 +66,9 @@ pub enum RateBy {
     Stretching,
 }
 
-/// Iterates over arrival times in increasing order.
+/// Arrival times in increasing order, without end but for a trace's.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub struct ArrivalTimes {
     process: Process,
     rate_per_s: f64,
     gaps: ChaCha8Rng,
@@ -81,8 +81,9 @@ pub(super) struct Times {
     row: usize,
 }
 
-impl Times {
-    pub(super) fn new(process: &Process, rate_per_s: f64, seed: u64) -> Self {
+impl ArrivalTimes {
+    /// The times of a process at a mean rate above 0. A trace cannot be thinned to a rate above its own.
+    pub fn new(process: &Process, rate_per_s: f64, seed: u64) -> Self {
         let row = match process {
             Process::Trace(Replay { trace, start_s, .. }) => {
                 trace.rows().partition_point(|row| row.at_s < *start_s)
@@ -99,36 +100,6 @@ impl Times {
             busy: None,
             row,
         }
-    }
-
-    /// The next arrival time, with the prompt and output lengths of a trace; `None` at a trace's end.
-    pub(super) fn next(&mut self) -> Option<(Instant, Option<(u32, u32)>)> {
-        let Self { rate_per_s, .. } = *self;
-        let mut lengths = None;
-        self.last = match self.process {
-            Process::Poisson => self.last + self.gap(rate_per_s),
-            Process::Gamma { cv } => {
-                let shape = cv.powi(-2);
-                let gaps = Gamma::new(shape, 1.0 / (rate_per_s * shape)).expect("rate and cv were checked");
-                self.last + Span::from_seconds(gaps.sample(&mut self.gaps))
-            }
-            Process::OnOff { on_s, off_s } => self.next_busy(on_s, off_s),
-            Process::Diurnal { period_s, amplitude, peak_s } => loop {
-                // Thinning (Lewis and Shedler): candidates at the peak rate, kept with probability rate(t)/peak rate.
-                self.last = self.last + self.gap(rate_per_s * (1.0 + amplitude));
-                let turn = TAU * (self.last.as_seconds() - peak_s) / period_s;
-                let stays = (1.0 + amplitude * turn.cos()) / (1.0 + amplitude);
-                if self.thinning.random::<f64>() < stays {
-                    break self.last;
-                }
-            },
-            Process::Trace(_) => {
-                let (at, of_trace) = self.next_row()?;
-                lengths = Some(of_trace);
-                at
-            }
-        };
-        Some((self.last, lengths))
     }
 
     /// Draws a gap of a Poisson process.
@@ -177,14 +148,47 @@ impl Times {
     }
 }
 
+impl Iterator for ArrivalTimes {
+    /// An arrival time, with the prompt and output lengths of a trace.
+    type Item = (Instant, Option<(u32, u32)>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self { rate_per_s, .. } = *self;
+        let mut lengths = None;
+        self.last = match self.process {
+            Process::Poisson => self.last + self.gap(rate_per_s),
+            Process::Gamma { cv } => {
+                let shape = cv.powi(-2);
+                let gaps = Gamma::new(shape, 1.0 / (rate_per_s * shape)).expect("rate and cv were checked");
+                self.last + Span::from_seconds(gaps.sample(&mut self.gaps))
+            }
+            Process::OnOff { on_s, off_s } => self.next_busy(on_s, off_s),
+            Process::Diurnal { period_s, amplitude, peak_s } => loop {
+                // Thinning (Lewis and Shedler): candidates at the peak rate, kept with probability rate(t)/peak rate.
+                self.last = self.last + self.gap(rate_per_s * (1.0 + amplitude));
+                let turn = TAU * (self.last.as_seconds() - peak_s) / period_s;
+                let stays = (1.0 + amplitude * turn.cos()) / (1.0 + amplitude);
+                if self.thinning.random::<f64>() < stays {
+                    break self.last;
+                }
+            },
+            Process::Trace(_) => {
+                let (at, of_trace) = self.next_row()?;
+                lengths = Some(of_trace);
+                at
+            }
+        };
+        Some((self.last, lengths))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Times of all arrivals before `end_s`.
     fn times_s(process: &Process, rate_per_s: f64, end_s: f64) -> Vec<f64> {
-        let mut times = Times::new(process, rate_per_s, 1);
-        std::iter::from_fn(|| times.next())
+        ArrivalTimes::new(process, rate_per_s, 1)
             .map(|(at, _)| at.as_seconds())
             .take_while(|&at_s| at_s < end_s)
             .collect()
@@ -288,8 +292,7 @@ mod tests {
 
     #[test]
     fn a_trace_gives_its_lengths_and_ends() {
-        let mut times = Times::new(&bursts(RateBy::Stretching, 5_985.0), 1.0, 1);
-        let all: Vec<_> = std::iter::from_fn(|| times.next()).collect();
+        let all: Vec<_> = ArrivalTimes::new(&bursts(RateBy::Stretching, 5_985.0), 1.0, 1).collect();
         assert_eq!(all.len(), 10);
         assert!(all.iter().all(|(_, lengths)| *lengths == Some((300, 100))));
     }

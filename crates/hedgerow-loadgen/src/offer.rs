@@ -16,7 +16,7 @@ use super::{Client, Request};
 
 /// What clients do at their deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub enum Patience {
     /// Wait for the answer, however late.
     Wait,
     /// Close the connection, which cancels the request.
@@ -25,7 +25,7 @@ pub(crate) enum Patience {
 
 impl Patience {
     /// Its name on the command line.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Wait => "wait",
             Self::HangUp => "hang-up",
@@ -47,24 +47,24 @@ impl FromStr for Patience {
 
 /// How a workload is offered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Offer {
+pub struct Offer {
     /// What clients do at their deadline.
-    pub(crate) patience: Patience,
+    pub patience: Patience,
     /// How long requests are sent.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
     /// How long to wait for answers after that.
-    pub(crate) drain: Duration,
+    pub drain: Duration,
 }
 
 /// The results of a workload.
 #[derive(Clone, Debug)]
-pub(crate) struct Run {
+pub struct Run {
     /// Every request, in the order in which they were due.
-    pub(crate) records: Vec<Record>,
+    pub records: Vec<Record>,
     /// How long requests were sent.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
     /// From the start to the end of the last request.
-    pub(crate) took: Duration,
+    pub took: Duration,
 }
 
 impl Offer {
@@ -74,7 +74,7 @@ impl Offer {
     /// # Errors
     ///
     /// When a client's task panics; a server's errors are in the records.
-    pub(crate) async fn open_loop(
+    pub async fn open_loop(
         self,
         client: &Client,
         requests: &[Request],
@@ -112,7 +112,7 @@ impl Offer {
     /// # Errors
     ///
     /// When a client's task panics.
-    pub(crate) async fn closed_loop(
+    pub async fn closed_loop(
         self,
         client: &Client,
         callers: usize,
