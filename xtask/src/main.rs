@@ -119,14 +119,21 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// Builds the server and hands over to its command `demo`.
+/// Builds the server, without the lab unless that is built already, and hands over to its command `demo`.
 fn demo(shell: Shell, arguments: &[String]) -> Result<(), Failure> {
     let (apt, rest) = take_no_apt(arguments);
     let ready = Bootstrap::new(&shell, apt).prepare()?;
     let shell = shell.with_environment(ready.variables);
-    println!("demo: cargo build --release --package hedgerow (the first time takes some minutes)");
-    progress::build(&shell, steps::BUILD_SERVER)?;
-    shell.run(shell.hedgerow()?.arg("demo").args(rest))
+    let build = if progress::has_lab() { steps::BUILD_SERVER } else { steps::BUILD_DEMO };
+    println!("demo: cargo {} (the first time takes some minutes)", build.join(" "));
+    progress::build(&shell, build)?;
+    shell.run(shell.hedgerow()?.arg("demo").args(rest))?;
+    if build == steps::BUILD_DEMO {
+        println!(
+            "\nThis build serves. `cargo build --release` adds the other commands: plan, bench, simulate, ..."
+        );
+    }
+    Ok(())
 }
 
 /// Runs all steps, or those named by `--only`.

@@ -3,6 +3,7 @@
 //! Cargo counts llama.cpp, the longest part, as one crate; its files are counted here.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,13 @@ pub(crate) fn build(shell: &Shell, arguments: &[&str]) -> Result<(), Failure> {
 
 fn build_failed(cargo: &Command, ended: &str) -> Failure {
     Failure::new(format!("`{}` ended with {ended}", shell::line_of(cargo)), "its output is above")
+}
+
+/// Whether the release profile's folder has a build with the lab, which a build without it would replace.
+pub(crate) fn has_lab() -> bool {
+    let files = target_folder().and_then(|folder| fs::read_dir(folder.join("deps")).ok());
+    let is_lab = |name: &OsStr| name.as_encoded_bytes().starts_with(b"libhedgerow_lab-");
+    files.is_some_and(|files| files.flatten().any(|file| is_lab(&file.file_name())))
 }
 
 /// The folder of the release profile, where this program itself lies.

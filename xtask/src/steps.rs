@@ -32,11 +32,15 @@ pub(crate) enum Work {
     Package,
 }
 
-/// The cargo arguments that build the server, for `demo` and for the step `build`.
+/// The cargo arguments that build the server, for the step `build`.
 ///
-/// All steps use the release profile and one set of crates, because another profile, or a smaller set whose libraries
-/// have fewer features, would compile llama.cpp again.
+/// All steps use the release profile, because another one would compile llama.cpp again.
 pub(crate) const BUILD_SERVER: &[&str] = &["build", "--release", "--locked", "--package", "hedgerow"];
+
+/// The cargo arguments that build what `demo` needs: the server without the lab. llama.cpp has the same features in
+/// both, so that a full build later does not compile it again.
+pub(crate) const BUILD_DEMO: &[&str] =
+    &["build", "--release", "--locked", "--package", "hedgerow", "--no-default-features"];
 
 /// The steps in their order: first those that fail fast, then those that need the server and the model.
 const STEPS: &[Step] = &[

@@ -1,9 +1,8 @@
 //! `hedgerow config`: prints the configuration in force and the source of each value.
 
 use clap::{ArgMatches, Args};
+use hedgerow_node::config::{self, ConfigArgs};
 use serde_json::json;
-
-use crate::config::{self, ConfigArgs};
 
 /// The arguments of `hedgerow config`: the same flags as `serve`.
 #[derive(Args, Debug)]

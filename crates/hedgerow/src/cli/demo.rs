@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
+use hedgerow_node::config;
+use hedgerow_node::config::number;
+use hedgerow_node::loading;
+use hedgerow_node::models::FetchOptions;
 use hedgerow_solver::Policy;
 
-use super::numbers::number;
-use crate::config;
 use crate::demo::{self, Plan, table};
-use crate::loading;
-use crate::models::FetchOptions;
 
 /// The arguments of `hedgerow demo`.
 #[derive(Args, Debug)]
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
     let mut config = config::load(matches, None)?.config;
     // The demo prints its own output, so only warnings and errors are logged.
     config.log.filter = "warn".into();
-    crate::logging::start(&config.log)?;
+    hedgerow_node::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     let loaded = loading::load_model_to_run(&args.model, &options, &config)?;

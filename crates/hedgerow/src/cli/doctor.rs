@@ -4,11 +4,11 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
+use hedgerow_node::config::{self, ConfigArgs, LogConfig, LogFormat};
+use hedgerow_node::doctor::{self, Finding, State};
 use serde_json::json;
 
 use super::exit_status::ExitStatus;
-use crate::config::{self, ConfigArgs, LogConfig, LogFormat};
-use crate::doctor::{self, Finding, State};
 
 /// The arguments of `hedgerow doctor`: the flags of `serve`, because they decide what is needed.
 #[derive(Args, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct DoctorArgs {
 
 /// Prints one line for each check; the exit code is 1 if any of them is an error.
 pub(crate) fn run(args: &DoctorArgs, matches: &ArgMatches) -> anyhow::Result<ExitStatus> {
-    crate::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
+    hedgerow_node::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
     let file = args.config.common.config.as_deref();
     let config = config::load(matches, file).map(|layered| (layered.config, layered.file));
     let findings = doctor::examine(config, args.verify);

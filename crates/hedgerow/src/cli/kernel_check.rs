@@ -6,8 +6,7 @@ use clap::Args;
 use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, Kernels, LoadOptions};
-
-use crate::kernels::trial;
+use hedgerow_node::kernels::trial;
 
 /// The arguments of `hedgerow kernel-check`.
 #[derive(Args, Debug)]

@@ -4,12 +4,8 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
-use hedgerow_loadgen::Patience;
-use hedgerow_solver::Policy;
-
-use super::instances::choice;
-use super::solver::Solver;
-use crate::quantize;
+#[cfg(feature = "lab")]
+use hedgerow_lab::commands::can_be_of as is_lab_value;
 
 /// Rewrites `--list a b` as `--list a --list b`. The values of a list end at another flag, at `--`, or at an argument
 /// that cannot be a value of the list, such as a command's positional file.
@@ -54,20 +50,14 @@ fn is_flag(word: &OsStr) -> bool {
 
 /// Whether an argument could be one or several values of this list.
 fn can_be_of(list: &Arg, word: &OsStr) -> bool {
-    let Some(word) = word.to_str() else { return list.get_id() == "also" };
-    let all = |can_be: fn(&str) -> bool| word.split(',').all(can_be);
-    match list.get_id().as_str() {
-        // Any file name is accepted: it cannot be distinguished from the model, which comes before the flag.
-        "also" => true,
-        "rate" | "seeds" | "concurrency" | "requests" => all(|one| one.parse::<f64>().is_ok()),
-        "policy" | "policies" => all(|one| one.parse::<Policy>().is_ok()),
-        "solver" => all(|one| one.parse::<Solver>().is_ok()),
-        "to" | "precisions" => all(|one| quantize::precision(one).is_ok()),
-        "family" => all(|one| choice(one).is_ok()),
-        "clients" => all(|one| one.parse::<Patience>().is_ok()),
-        "only" => all(|one| one.chars().count() == 1),
-        other => unreachable!("a test covers every list flag, but not --{other}"),
-    }
+    // Any file name is accepted: it cannot be distinguished from the model, which comes before the flag.
+    list.get_id() == "also" || word.to_str().is_some_and(|word| is_lab_value(list.get_id().as_str(), word))
+}
+
+/// Without the lab, `--also` is the only list.
+#[cfg(not(feature = "lab"))]
+fn is_lab_value(_list: &str, _word: &str) -> bool {
+    false
 }
 
 #[cfg(test)]

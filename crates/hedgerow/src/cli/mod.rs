@@ -1,49 +1,40 @@
 //! The command line: one file for each command.
 
-mod arrivals;
-pub(crate) mod bench;
-mod check;
 mod completions;
 mod config;
 mod demo;
 mod devices;
 mod doctor;
-mod evaluate;
 mod exit_status;
 mod explain;
-mod figures;
 mod health;
-mod instances;
 mod kernel_check;
-mod list;
 mod lists;
 mod man;
-#[cfg(feature = "milp")]
-mod milp;
-mod numbers;
-mod plan;
-mod profile;
 mod pull;
-mod quantize;
-mod replay;
-mod scenario;
 mod serve;
-mod show;
-mod simulate;
-mod solve;
-mod solver;
-pub(crate) mod sweep;
 
 use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::exit_status::ExitStatus;
+#[cfg(feature = "lab")]
+use hedgerow_lab::commands::{
+    bench, check, evaluate, figures, instances, list, plan, profile, quantize, scenario, show, simulate,
+    solve, sweep,
+};
+
+/// What `--help` adds in a build without the lab.
+#[cfg(not(feature = "lab"))]
+const WITHOUT_LAB: &str = "This build only serves. `cargo build --release` adds the other commands: profile, list, \
+    show, quantize, evaluate, plan, solve, check, instances, bench, scenario, simulate, sweep, figures";
 
 /// An LLM inference server for edge nodes that keeps its promises: each request says by when it needs
 /// its answer and how good the answer must be.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
+#[cfg_attr(not(feature = "lab"), command(after_help = WITHOUT_LAB))]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: CliCommand,
@@ -56,34 +47,48 @@ enum CliCommand {
     /// Compare attainment under overload: the same load first-come-first-served and under the deadline-aware policy
     Demo(demo::DemoArgs),
     /// Measure how fast this machine runs a model, or show what was measured and saved
+    #[cfg(feature = "lab")]
     Profile(profile::ProfileArgs),
     /// List the models on this node: size, speed and quality loss of each precision
+    #[cfg(feature = "lab")]
     List(list::ListArgs),
     /// Show everything known about a model, and the source of each number
+    #[cfg(feature = "lab")]
     Show(show::ShowArgs),
     /// Get a model: the small default one, a Hugging Face repository's, or a file of your own
     Pull(pull::PullArgs),
     /// Store a model in fewer bits, by llama.cpp's own quantizer
+    #[cfg(feature = "lab")]
     Quantize(quantize::QuantizeArgs),
     /// Measure the quality loss of each precision of a model: perplexity, divergence, same top token
+    #[cfg(feature = "lab")]
     Evaluate(evaluate::EvaluateArgs),
     /// Find how many users a node can serve in time, which precisions to hold for that, and what binds first
+    #[cfg(feature = "lab")]
     Plan(Box<plan::PlanArgs>),
     /// Choose a batch for hedgerow-instance/1 files
+    #[cfg(feature = "lab")]
     Solve(solve::SolveArgs),
     /// Check answers to a hedgerow-instance/1 file: every limit, the value, the bound and each other
+    #[cfg(feature = "lab")]
     Check(check::CheckArgs),
     /// Draw hedgerow-instance/1 files to compare solvers on, reproducible from a seed
+    #[cfg(feature = "lab")]
     Instances(instances::InstancesArgs),
     /// Measure: how long solvers take, and how many requests a server answers in time
+    #[cfg(feature = "lab")]
     Bench(bench::BenchArgs),
     /// Write, check or show scenario files
+    #[cfg(feature = "lab")]
     Scenario(scenario::ScenarioArgs),
     /// Simulate a scenario, or a server's recording, in virtual time
+    #[cfg(feature = "lab")]
     Simulate(simulate::SimulateArgs),
     /// Simulate many scenarios: a grid or list of changes, for several policies and seeds
+    #[cfg(feature = "lab")]
     Sweep(sweep::SweepArgs),
     /// Draw the figures: the paper's, or those beyond it
+    #[cfg(feature = "lab")]
     Figures(figures::FiguresArgs),
     /// Explain why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
@@ -142,20 +147,34 @@ pub(crate) fn run() -> anyhow::Result<ExitStatus> {
         CliCommand::Doctor(args) => return doctor::run(&args, own),
         CliCommand::Serve(args) => serve::run(&args, own),
         CliCommand::Demo(args) => demo::run(&args, own),
+        #[cfg(feature = "lab")]
         CliCommand::Profile(args) => profile::run(&args, own),
+        #[cfg(feature = "lab")]
         CliCommand::List(args) => list::run(&args),
+        #[cfg(feature = "lab")]
         CliCommand::Show(args) => show::run(&args),
         CliCommand::Pull(args) => pull::run(&args),
+        #[cfg(feature = "lab")]
         CliCommand::Quantize(args) => quantize::run(&args),
+        #[cfg(feature = "lab")]
         CliCommand::Evaluate(args) => evaluate::run(&args),
+        #[cfg(feature = "lab")]
         CliCommand::Plan(args) => plan::run(&args, own),
+        #[cfg(feature = "lab")]
         CliCommand::Solve(args) => solve::run(&args),
-        CliCommand::Check(args) => return check::run(&args),
+        #[cfg(feature = "lab")]
+        CliCommand::Check(args) => return check::run(&args).map(ExitStatus::of),
+        #[cfg(feature = "lab")]
         CliCommand::Instances(args) => instances::run(&args),
+        #[cfg(feature = "lab")]
         CliCommand::Bench(args) => bench::run(&args),
+        #[cfg(feature = "lab")]
         CliCommand::Scenario(args) => scenario::run(&args),
-        CliCommand::Simulate(args) => return simulate::run(&args),
+        #[cfg(feature = "lab")]
+        CliCommand::Simulate(args) => return simulate::run(&args).map(ExitStatus::of),
+        #[cfg(feature = "lab")]
         CliCommand::Sweep(args) => sweep::run(&args),
+        #[cfg(feature = "lab")]
         CliCommand::Figures(args) => figures::run(&args),
         CliCommand::Explain(args) => explain::run(&args),
         CliCommand::Health(args) => health::run(&args),

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use hedgerow_node::models::{self, Bar, FetchOptions, FetchedModel, GgufSummary, ModelError, ModelSource};
 use indicatif::HumanBytes;
 use serde::Serialize;
-
-use crate::models::{self, Bar, FetchOptions, FetchedModel, GgufSummary, ModelError, ModelSource};
 
 /// The arguments of `hedgerow pull`.
 #[derive(Args, Debug)]

@@ -7,21 +7,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
+use hedgerow_node::catalogue;
+use hedgerow_node::config::{self, Config, ConfigArgs};
+use hedgerow_node::kernels;
+use hedgerow_node::loading;
+use hedgerow_node::models::{self, FetchOptions, ModelSource};
+use hedgerow_node::node::{self, RecordingFile, Speed, Variant};
+use hedgerow_node::profile::Profiler;
+use hedgerow_node::quality;
+use hedgerow_node::service_manager;
+use hedgerow_server::App;
+use hedgerow_server::Server;
 use hedgerow_workload::hint::hinted;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-
-use crate::api::App;
-use crate::catalogue;
-use crate::config::{self, Config, ConfigArgs};
-use crate::kernels;
-use crate::loading;
-use crate::models::{self, FetchOptions, ModelSource};
-use crate::profile::Profiler;
-use crate::quality;
-use crate::serve::{self, RecordingFile, Speed, Variant};
-use crate::server::Server;
-use crate::service_manager;
 
 /// The arguments of `hedgerow serve`.
 #[derive(Args, Debug)]
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
         return super::devices::run(args.json);
     }
     let config = config::load(matches, args.config.common.config.as_deref())?.config;
-    crate::logging::start(&config.log)?;
+    hedgerow_node::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     // Errors in the files are reported before the server announces that it listens.
@@ -65,7 +64,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .on_thread_start(serve::run_before_the_engine)
+        .on_thread_start(node::run_before_the_engine)
         .build()?;
     let outcome = runtime.block_on(async {
         let mut stop_signals = StopSignals::listen()?;

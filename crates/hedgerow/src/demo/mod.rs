@@ -9,14 +9,13 @@ use std::time::Duration;
 use anyhow::bail;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_loadgen::{Client, Offer, Patience, failures};
+use hedgerow_node::config::Config;
+use hedgerow_node::loading::LoadedModel;
+use hedgerow_node::node::{Speed, Variant};
+use hedgerow_node::profile::Profiler;
+use hedgerow_server::Server;
 use hedgerow_solver::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::config::Config;
-use crate::loading::LoadedModel;
-use crate::profile::Profiler;
-use crate::serve::{Speed, Variant};
-use crate::server::Server;
 
 pub(crate) use table::Run;
 pub(crate) use workload::{DemoWorkload, classes};

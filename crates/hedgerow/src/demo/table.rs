@@ -2,11 +2,11 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use hedgerow_loadgen::{Class, Outcome, Record, Tally};
+use hedgerow_node::terminal::fitting;
 use hedgerow_solver::Policy;
 use serde_json::{Value, json};
 
 use super::classes;
-use crate::terminal::fitting;
 
 /// One policy's run.
 #[derive(Clone, Debug)]

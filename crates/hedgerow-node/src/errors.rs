@@ -1,0 +1,20 @@
+//! Errors as users see them.
+
+use hedgerow_workload::hint;
+
+use crate::models::ModelError;
+
+/// Prints an error for users: what is wrong, where, and the hint.
+pub fn print(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+    if let Some(hint) = hint_of(error) {
+        eprintln!("\nhint: {hint}");
+    }
+}
+
+/// The hint of an error, if one of its causes has one.
+pub(crate) fn hint_of(error: &anyhow::Error) -> Option<String> {
+    let of_model =
+        || error.chain().find_map(|cause| cause.downcast_ref::<ModelError>().map(ModelError::hint));
+    hint::of(error).or_else(of_model)
+}

@@ -1,0 +1,462 @@
+//! The Prometheus metrics at `/metrics`. Names follow vLLM's, with hedgerow's prefix; each is defined in
+//! `docs/reference/metrics.md`.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use hedgerow_core::allocator::Share;
+use hedgerow_core::output::{Outcome, Record};
+use hedgerow_core::scheduler::PlanReport;
+use hedgerow_core::scheduler::calibration::StepTimeCalibration;
+use hedgerow_core::time::Span;
+use hedgerow_core::units::{BitsPerSecond, Tokens};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::kernels::Chosen;
+
+/// vLLM's histogram buckets for TTFT, in seconds.
+const TTFT_S: [f64; 22] = [
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0, 2560.0,
+];
+const ITL_S: [f64; 14] = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5];
+const E2E_S: [f64; 14] = [0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
+const PLAN_S: [f64; 11] = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
+const UPLINK_S: [f64; 12] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+const BATCH: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PrecisionLabels {
+    precision: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KernelLabels {
+    precision: String,
+    kernels: &'static str,
+    reason: &'static str,
+}
+
+/// Tokens in the KV cache; updated by the engine thread.
+pub type KvGauge = Gauge<u32, AtomicU32>;
+
+/// All metrics of the server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<OutcomeLabels, Counter>,
+    resident: Family<PrecisionLabels, Gauge>,
+    loads: Family<PrecisionLabels, Counter>,
+    starts: Family<PrecisionLabels, Counter>,
+    kernels: Family<KernelLabels, Gauge>,
+    waiting: Gauge,
+    running: Gauge,
+    kv_tokens: KvGauge,
+    kv_capacity: Gauge<u32, AtomicU32>,
+    prompt_tokens: Counter,
+    generation_tokens: Counter,
+    prefix_queries: Counter,
+    prefix_hits: Counter,
+    ttft: Histogram,
+    itl: Histogram,
+    e2e: Histogram,
+    queue_time: Histogram,
+    slack: Histogram,
+    plan_duration: Histogram,
+    plan_nodes: Counter,
+    batch_size: Histogram,
+    predicted_wait: Gauge<f64, AtomicU64>,
+    uplink_bytes: Counter,
+    uplink: Histogram,
+    uplink_rate: Gauge<f64, AtomicU64>,
+    downlink_bytes: Counter,
+    downlink_share: Gauge<f64, AtomicU64>,
+    calibration: Gauge<f64, AtomicU64>,
+    margin: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Creates the metrics, all at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("hedgerow");
+        let histogram = |buckets: &[f64]| Histogram::new(buckets.iter().copied());
+        let metrics = Self {
+            requests: Family::default(),
+            waiting: Gauge::default(),
+            running: Gauge::default(),
+            kv_tokens: Gauge::default(),
+            kv_capacity: Gauge::default(),
+            prompt_tokens: Counter::default(),
+            generation_tokens: Counter::default(),
+            prefix_queries: Counter::default(),
+            prefix_hits: Counter::default(),
+            ttft: histogram(&TTFT_S),
+            itl: histogram(&ITL_S),
+            e2e: histogram(&E2E_S),
+            queue_time: histogram(&E2E_S),
+            slack: histogram(&E2E_S),
+            plan_duration: histogram(&PLAN_S),
+            plan_nodes: Counter::default(),
+            batch_size: histogram(&BATCH),
+            predicted_wait: Gauge::default(),
+            uplink_bytes: Counter::default(),
+            uplink: histogram(&UPLINK_S),
+            uplink_rate: Gauge::default(),
+            downlink_bytes: Counter::default(),
+            downlink_share: Gauge::default(),
+            calibration: Gauge::default(),
+            margin: Gauge::default(),
+            resident: Family::default(),
+            loads: Family::default(),
+            starts: Family::default(),
+            kernels: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "requests",
+            "Requests that have ended, by outcome and reason",
+            metrics.requests.clone(),
+        );
+        let help = "Whether a precision is in memory";
+        registry.register("precision_resident", help, metrics.resident.clone());
+        registry.register("precision_loads", "Times that a precision was loaded", metrics.loads.clone());
+        let help = "Requests that started, by the precision they run at";
+        registry.register("precision_requests", help, metrics.starts.clone());
+        let help = "What computes a precision, and why";
+        registry.register("kernels_info", help, metrics.kernels.clone());
+        registry.register("num_requests_waiting", "Requests that wait to be chosen", metrics.waiting.clone());
+        registry.register("num_requests_running", "Requests that run", metrics.running.clone());
+        registry.register("kv_cache_tokens", "Tokens in the KV cache", metrics.kv_tokens.clone());
+        registry.register(
+            "kv_cache_capacity_tokens",
+            "Tokens the KV cache has room for",
+            metrics.kv_capacity.clone(),
+        );
+        registry.register(
+            "prompt_tokens",
+            "Prompt tokens of requests that started",
+            metrics.prompt_tokens.clone(),
+        );
+        registry.register("generation_tokens", "Tokens produced", metrics.generation_tokens.clone());
+        registry.register(
+            "prefix_cache_queries",
+            "Prompt tokens that were looked for in what the engine holds",
+            metrics.prefix_queries.clone(),
+        );
+        registry.register(
+            "prefix_cache_hits",
+            "Prompt tokens that were found there and did not run",
+            metrics.prefix_hits.clone(),
+        );
+        let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        seconds("time_to_first_token", "First token - arrival", &metrics.ttft);
+        seconds("inter_token_latency", "Each gap between two tokens of a request", &metrics.itl);
+        seconds("e2e_request_latency", "Last token - arrival, of whole answers", &metrics.e2e);
+        seconds("request_queue_time", "Choice - arrival", &metrics.queue_time);
+        seconds("deadline_slack", "Deadline - last token, of requests that met theirs", &metrics.slack);
+        seconds("plan_duration", "Time of one decision, from event to orders", &metrics.plan_duration);
+        seconds("uplink", "Body complete - arrival, of each request", &metrics.uplink);
+        registry.register(
+            "plan_nodes_visited",
+            "Tree nodes visited by the scheduler",
+            metrics.plan_nodes.clone(),
+        );
+        registry.register("batch_size", "Requests in a step", metrics.batch_size.clone());
+        registry.register_with_unit(
+            "predicted_wait",
+            "When the latest plan says a refused request may try again",
+            Unit::Seconds,
+            metrics.predicted_wait.clone(),
+        );
+        registry.register("uplink_bytes", "Bytes of request bodies", metrics.uplink_bytes.clone());
+        let help = "Rate at which bodies that come in parts come in";
+        registry.register("uplink_bytes_per_second", help, metrics.uplink_rate.clone());
+        registry.register("downlink_bytes", "Bytes sent to callers", metrics.downlink_bytes.clone());
+        let help = "Part of the downlink that is held by requests that run";
+        registry.register("downlink_share_in_use", help, metrics.downlink_share.clone());
+        let help = "Time that the latest steps took over the time predicted";
+        registry.register("step_time_ratio", help, metrics.calibration.clone());
+        let help = "Part by which nine of ten of the latest seconds were at most slower than predicted";
+        registry.register("planning_margin", help, metrics.margin.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// Encodes all metrics in a format.
+    pub fn encode(&self, format: Format) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Text => as_text_format(&text),
+        })
+    }
+
+    /// Records whether a precision is in memory.
+    pub fn resident(&self, precision: &str, is_there: bool) {
+        let labels = PrecisionLabels { precision: precision.to_owned() };
+        self.resident.get_or_create(&labels).set(i64::from(is_there));
+    }
+
+    /// Records the kernels of a precision.
+    pub fn kernels(&self, precision: &str, chosen: &Chosen) {
+        let precision = precision.to_owned();
+        let labels = KernelLabels { precision, kernels: chosen.kernels.name(), reason: chosen.reason };
+        self.kernels.get_or_create(&labels).set(1);
+    }
+
+    /// Counts a precision that was loaded while serving.
+    pub fn loaded(&self, precision: &str) {
+        self.loads.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
+    }
+
+    /// Counts a request that starts at a precision.
+    pub fn started(&self, precision: &str) {
+        self.starts.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
+    }
+
+    /// The gauge of tokens in the KV cache.
+    pub(crate) fn kv_tokens(&self) -> KvGauge {
+        self.kv_tokens.clone()
+    }
+
+    /// Sets the capacity of the KV cache in tokens.
+    pub(crate) fn set_kv_capacity(&self, tokens: u32) {
+        self.kv_capacity.set(tokens);
+    }
+
+    /// Records an ended request.
+    pub fn request(&self, record: &Record) {
+        let labels = OutcomeLabels { outcome: record.outcome.name(), reason: reason(&record.outcome) };
+        self.requests.get_or_create(&labels).inc();
+        let observe = |histogram: &Histogram, span: Option<Span>| {
+            if let Some(span) = span {
+                histogram.observe(span.as_seconds());
+            }
+        };
+        observe(&self.ttft, record.ttft());
+        observe(&self.e2e, record.e2e());
+        observe(&self.queue_time, record.queue_time());
+        if record.started.is_some() {
+            self.prompt_tokens.inc_by(u64::from(record.request.prompt.0));
+        }
+        if record.is_met() {
+            observe(&self.slack, record.request.deadline.map(|deadline| deadline.since(record.ended)));
+        }
+    }
+
+    /// Records a prefix cache lookup of a request that started.
+    pub fn prefix(&self, prompt: Tokens, cached: Tokens) {
+        self.prefix_queries.inc_by(u64::from(prompt.0));
+        self.prefix_hits.inc_by(u64::from(cached.0));
+    }
+
+    /// Records a token and its inter-token latency.
+    pub fn token(&self, gap: Option<Span>) {
+        self.generation_tokens.inc();
+        if let Some(gap) = gap {
+            self.itl.observe(gap.as_seconds());
+        }
+    }
+
+    /// Sets the numbers of waiting and running requests, and the calibration of the cost model.
+    pub fn state(&self, waiting: usize, running: usize, calibration: &StepTimeCalibration) {
+        self.calibration.set(calibration.factor());
+        self.margin.set(calibration.margin());
+        self.waiting.set(waiting as i64);
+        self.running.set(running as i64);
+    }
+
+    /// Records the duration of a scheduling decision.
+    pub fn planning(&self, duration: Span) {
+        self.plan_duration.observe(duration.as_seconds());
+    }
+
+    /// Records a plan.
+    pub fn plan(&self, report: &PlanReport) {
+        self.plan_nodes.inc_by(report.nodes);
+        self.predicted_wait.set(report.retry_after.as_seconds());
+    }
+
+    /// Records the batch size of a step.
+    pub fn step(&self, requests: usize) {
+        self.batch_size.observe(requests as f64);
+    }
+
+    /// The counter of bytes sent to callers.
+    pub fn downlink_bytes(&self) -> Counter {
+        self.downlink_bytes.clone()
+    }
+
+    /// Records the upload of a body, complete or timed out, and the estimated uplink rate.
+    pub fn upload(&self, bytes: usize, took: Span, rate: Option<BitsPerSecond>) {
+        self.uplink_bytes.inc_by(bytes as u64);
+        self.uplink.observe(took.as_seconds());
+        if let Some(rate) = rate {
+            self.uplink_rate.set(rate.get() / 8.0);
+        }
+    }
+
+    /// Sets the share of the downlink allocated to running requests.
+    pub fn downlink(&self, held: Share) {
+        self.downlink_share.set(held.fraction());
+    }
+
+    /// Time in seconds after which a refused request may retry, by the latest plan.
+    pub fn predicted_wait_s(&self) -> f64 {
+        self.predicted_wait.get()
+    }
+}
+
+/// A format of `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0, for clients that accept it, as Prometheus does.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4, for all other clients.
+    Text,
+}
+
+impl Format {
+    /// Selects the format for an `accept` header.
+    pub fn for_reader(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
+    }
+
+    /// The content type of the format.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Converts OpenMetrics to the older text format, which `promtool` reads: a counter is described by its full name,
+/// `_total` included, and there are neither units nor an end mark.
+fn as_text_format(open_metrics: &str) -> String {
+    let counters: BTreeSet<&str> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::new();
+    for line in open_metrics.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let described =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
+        match described.and_then(|(mark, rest)| Some((mark, rest.split_once(' ')?))) {
+            Some((mark, (name, rest))) if counters.contains(name) => {
+                text += &format!("{mark}{name}_total {rest}\n");
+            }
+            Some(_) | None => text += &format!("{line}\n"),
+        }
+    }
+    text
+}
+
+/// The reason of an outcome: the rejection's code or the engine's reason; empty where the outcome needs none.
+pub fn reason(outcome: &Outcome) -> &'static str {
+    use hedgerow_core::engine::EndReason;
+    match outcome {
+        Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => "stop",
+        Outcome::Met(EndReason::Length) | Outcome::Late(EndReason::Length) => "length",
+        Outcome::Rejected(rejection) => rejection.code(),
+        Outcome::Failed(_) => "engine_error",
+        Outcome::Expired => "deadline",
+        Outcome::Cancelled | Outcome::ShutDown => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Parses each metric with its type from the text format.
+    fn described(text: &str) -> Vec<(&str, &str)> {
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+    }
+
+    fn filled() -> Metrics {
+        let metrics = Metrics::new();
+        metrics.resident("Q4_0", true);
+        metrics.loaded("Q4_0");
+        metrics.started("Q4_0");
+        metrics.requests.get_or_create(&OutcomeLabels { outcome: "met", reason: "stop" }).inc();
+        metrics.upload(1000, Span::from_millis(10), Some(BitsPerSecond::new(800_000.0)));
+        metrics
+    }
+
+    #[test]
+    fn every_sample_belongs_to_a_metric_that_is_described_in_base_units() {
+        let text = filled().encode(Format::Text).unwrap();
+        let described = described(&text);
+        assert!(described.len() > 25, "{text}");
+        for (name, kind) in &described {
+            let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+            assert!(help.is_some_and(|help| !help.is_empty()), "{name} has no help text");
+            assert_eq!(name.ends_with("_total"), *kind == "counter", "{name} is a {kind}");
+            for unit in ["bits", "milliseconds", "_ms", "kilobytes", "minutes", "percent"] {
+                assert!(!name.contains(unit), "{name}: {unit} is no base unit");
+            }
+        }
+        for sample in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = sample.split(['{', ' ']).next().unwrap();
+            let belongs = |(known, kind): &(&str, &str)| match *kind {
+                "histogram" => {
+                    ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(*known))
+                }
+                _ => name == *known,
+            };
+            assert!(described.iter().any(belongs), "{sample} is described nowhere");
+        }
+        assert!(text.contains("\nhedgerow_uplink_bytes_per_second 100000"), "{text}");
+    }
+
+    #[test]
+    fn a_reader_that_asks_for_openmetrics_gets_it() {
+        assert_eq!(Format::for_reader("*/*"), Format::Text);
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
+        assert_eq!(Format::for_reader(prometheus), Format::OpenMetrics);
+        let text = filled().encode(Format::OpenMetrics).unwrap();
+        assert!(text.contains("# TYPE hedgerow_requests counter") && text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn promtool_finds_nothing_to_complain_about() {
+        let mut promtool = Command::new("promtool");
+        promtool
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let Ok(mut child) = promtool.spawn() else {
+            println!("skipped: promtool is not here (Debian's package `prometheus` has it)");
+            return;
+        };
+        let text = filled().encode(Format::Text).unwrap();
+        child.stdin.take().expect("it is piped").write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
+}

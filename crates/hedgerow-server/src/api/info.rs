@@ -1,0 +1,111 @@
+//! Endpoints that report on the server: health, version, models and metrics.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use hedgerow_node::catalogue::{self, Entry};
+use hedgerow_node::metrics::Format;
+use serde_json::{Value, json};
+
+use super::{ApiError, App, Serving};
+
+impl Serving {
+    /// The model names that clients may use: the plain name, and one name pinned to each precision.
+    pub fn names(&self) -> Vec<String> {
+        let pinned =
+            self.node.precisions().iter().map(|precision| format!("{}:{}", self.name, precision.name));
+        std::iter::once(self.name.clone()).chain(pinned).collect()
+    }
+}
+
+/// `/health`, `/readyz`: 200 once requests are served, 503 before that and during a shutdown. Reports the kernels in
+/// use and, where they are not the fast ones, the reason.
+pub(super) async fn health(State(app): State<App>) -> Response {
+    match app.serving() {
+        Ok(serving) => {
+            let kernels = serving.kernels.iter().map(|(precision, chosen)| {
+                let mut about = json!(chosen);
+                about["precision"] = json!(precision);
+                about
+            });
+            Json(json!({ "status": "ok", "kernels": kernels.collect::<Vec<_>>() })).into_response()
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `/livez`: 200 as long as the server responds.
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `/version`.
+pub(super) async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `/v1/models`.
+pub(super) async fn models(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    let serving = app.serving()?;
+    Ok(Json(json!({ "object": "list", "data": [describe(&app, serving).await] })))
+}
+
+/// `/v1/models/{id}`.
+pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let serving = app.serving()?;
+    let names = serving.names();
+    if !names.contains(&id) {
+        return Err(ApiError::no_such_model(&id, &names));
+    }
+    Ok(Json(describe(&app, serving).await))
+}
+
+async fn describe(app: &App, serving: &Serving) -> Value {
+    let info = serving.node.model().info();
+    let limits = serving.node.limits();
+    let known = tokio::task::spawn_blocking(catalogue::saved).await.ok().and_then(Result::ok).flatten();
+    let entry = known.as_ref().and_then(|known| known.entry_of(info));
+    json!({
+        "id": serving.name, "object": "model", "created": app.0.started_unix_s, "owned_by": "hedgerow",
+        "hedgerow": {
+            "architecture": info.architecture, "precision": info.precision, "parameters": info.parameters,
+            "weights_bytes": info.weights.0, "train_context_tokens": info.train_context.0,
+            "context_tokens": limits.context.0, "parallel": limits.parallel,
+            "retained": app.0.config.engine.retained,
+            "quality": app.0.config.model.quality.get(),
+            "precisions": serving.node.precisions().iter().map(|precision| json!({
+                "id": format!("{}:{}", serving.name, precision.name), "precision": precision.name,
+                "quality": precision.quality.get(), "weights_bytes": precision.weights.0,
+            })).collect::<Vec<_>>(),
+            "catalogue": entry.map(without_places),
+        },
+    })
+}
+
+/// An entry without the fields that must not be exposed outside this machine: the file's path and modification time.
+fn without_places(entry: &Entry) -> Value {
+    let mut entry = json!(entry);
+    if let Some(fields) = entry.as_object_mut() {
+        fields.retain(|name, _| !["file", "modified_ns"].contains(&name.as_str()));
+    }
+    entry
+}
+
+/// `/metrics`.
+pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::for_reader(accept);
+    let text = app.0.metrics.encode(format).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], text).into_response())
+}
+
+/// Handles unknown paths: 404.
+pub(super) async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::no_such_path(uri.path())
+}
+
+/// Handles a known path with an unsupported method: 405.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::wrong_method(method.as_str(), uri.path())
+}

@@ -1,0 +1,90 @@
+//! Sampling parameters and output limits, from a request's body and the server's defaults.
+
+use hedgerow_core::engine::Sampling;
+use hedgerow_core::units::Tokens;
+use hedgerow_node::config::SamplingDefaults;
+
+use super::ApiError;
+use super::body::CommonBody;
+
+/// Maximum number of stop sequences per request; the engine searches for each one at every token.
+const STOPS_MAX: usize = 16;
+
+/// Reads a request's sampling parameters.
+pub(super) fn sampling(body: &CommonBody, defaults: &SamplingDefaults) -> Result<Sampling, ApiError> {
+    let number = |param, value: Option<f64>, default: f32, least: f64, most: f64| match value {
+        None => Ok(default),
+        Some(value) if (least..=most).contains(&value) => Ok(value as f32),
+        Some(value) => Err(ApiError::bad_value(param, value, &format!("it must be from {least} to {most}"))),
+    };
+    let whole = |param, value: Option<i64>, default: u32| match value {
+        None => Ok(default),
+        Some(value) => u32::try_from(value)
+            .ok()
+            .filter(|&value| value <= 1 << 30)
+            .ok_or_else(|| ApiError::bad_value(param, value, "it must be from 0 to 1073741824")),
+    };
+    Ok(Sampling {
+        temperature: number("temperature", body.temperature, defaults.temperature, 0.0, 100.0)?,
+        top_k: whole("top_k", body.top_k, defaults.top_k)?,
+        top_p: number("top_p", body.top_p, defaults.top_p, 0.0, 1.0)?,
+        min_p: number("min_p", body.min_p, defaults.min_p, 0.0, 1.0)?,
+        repeat_penalty: number("repeat_penalty", body.repeat_penalty, defaults.repeat_penalty, 0.01, 100.0)?,
+        frequency_penalty: number(
+            "frequency_penalty",
+            body.frequency_penalty,
+            defaults.frequency_penalty,
+            -2.0,
+            2.0,
+        )?,
+        presence_penalty: number(
+            "presence_penalty",
+            body.presence_penalty,
+            defaults.presence_penalty,
+            -2.0,
+            2.0,
+        )?,
+        penalty_window: whole("repeat_last_n", body.repeat_last_n, defaults.penalty_window)?,
+        // Any integer is accepted as a seed; its low 32 bits are used.
+        seed: body.seed.map_or_else(rand::random, |seed| seed as u32),
+    })
+}
+
+/// Reads the maximum output length: the requested one, else the default, else what fits the context.
+pub(super) fn max_output(
+    body: &CommonBody,
+    defaults: &SamplingDefaults,
+    prompt: Tokens,
+    context: Tokens,
+) -> Result<Tokens, ApiError> {
+    let (param, asked) = match (body.max_completion_tokens, body.max_tokens) {
+        (Some(asked), _) => ("max_completion_tokens", Some(asked)),
+        (None, asked) => ("max_tokens", asked),
+    };
+    let room = context.saturating_sub(prompt);
+    if room == Tokens::ZERO {
+        let message =
+            format!("the prompt of {prompt} leaves no room for an answer in the context of {context}");
+        return Err(ApiError::bad(
+            "context_length_exceeded",
+            message,
+            format!("shorten the prompt to less than {context}"),
+        ));
+    }
+    match asked {
+        None => Ok(defaults.max_tokens.unwrap_or(room).min(room)),
+        Some(asked) => match u32::try_from(asked) {
+            Ok(asked) if (1..=1 << 30).contains(&asked) => Ok(Tokens(asked)),
+            _ => Err(ApiError::bad_value(param, asked, "an answer has from 1 to 1073741824 tokens")),
+        },
+    }
+}
+
+/// Reads the stop sequences.
+pub(super) fn stops(body: &CommonBody) -> Result<Vec<String>, ApiError> {
+    let texts = body.stop.clone().map(super::body::Stop::into_texts).unwrap_or_default();
+    if texts.len() > STOPS_MAX {
+        return Err(ApiError::bad_value("stop", format!("{} texts", texts.len()), "16 is the most"));
+    }
+    Ok(texts)
+}
