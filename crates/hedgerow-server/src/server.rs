@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, App, ChatTemplate, Serving};
+use crate::api::{self, App, ChatTemplate, ServedModel};
 use crate::link::{Connection, PacedListener};
 
 /// A listening server; it responds with 503 until [`Server::serve`] succeeds.
@@ -40,11 +40,12 @@ impl Server {
         let address = listener.local_addr().context("asking for the port that was taken")?;
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new());
-        let app = App::new(config.clone(), clock, Arc::clone(&metrics));
+        let app = App::new(config.clone(), clock, Arc::clone(&metrics))
+            .context("starting the threads that tokenize prompts")?;
         let (stop_listening, stopped) = oneshot::channel();
-        let door = PacedListener::new(listener, metrics.downlink_bytes());
+        let listener = PacedListener::new(listener, metrics.downlink_bytes());
         let service = api::router(app.clone()).into_make_service_with_connect_info::<Connection>();
-        let serving = axum::serve(door, service).with_graceful_shutdown(async {
+        let serving = axum::serve(listener, service).with_graceful_shutdown(async {
             // A dropped sender also ends the listening.
             let _ = stopped.await;
         });
@@ -76,7 +77,7 @@ impl Server {
         let recording = record.map(|file| NewRecording { file, model: name.clone() });
         let (config, metrics) = (&self.config, &self.metrics);
         let node = node::start(variants, config, self.clock, metrics, recording)?;
-        self.app.is_ready(Serving { node, name, template, kernels });
+        self.app.register(ServedModel { node, name, template, kernels });
         Ok(())
     }
 

@@ -13,12 +13,12 @@ use super::{ApiError, App};
 
 /// Responds with a one-sentence explanation and the numbers behind it.
 pub(super) async fn handle(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let serving = app.serving()?;
+    let served = app.served()?;
     let digits = id.trim_start_matches(|letter: char| !letter.is_ascii_digit());
     let number: u64 = digits.parse().map_err(|_| {
         ApiError::bad_value("id", format!("`{id}`"), "it must be a request's name, such as req-12")
     })?;
-    match serving.node.explain(RequestId(number)).await {
+    match served.node.explain(RequestId(number)).await {
         Some(RequestStatus::Live { status, now }) => Ok(Json(stands(number, &status, now))),
         Some(RequestStatus::Ended(record)) => Ok(Json(ended(number, &record))),
         None => Err(ApiError::no_such_request(&id)),

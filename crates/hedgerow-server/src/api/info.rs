@@ -8,23 +8,15 @@ use hedgerow_node::catalogue::{self, Entry};
 use hedgerow_node::metrics::Format;
 use serde_json::{Value, json};
 
-use super::{ApiError, App, Serving};
-
-impl Serving {
-    /// The model names that clients may use: the plain name, and one name pinned to each precision.
-    pub fn names(&self) -> Vec<String> {
-        let pinned =
-            self.node.precisions().iter().map(|precision| format!("{}:{}", self.name, precision.name));
-        std::iter::once(self.name.clone()).chain(pinned).collect()
-    }
-}
+use super::registry::ServedModel;
+use super::{ApiError, App};
 
 /// `/health`, `/readyz`: 200 once requests are served, 503 before that and during a shutdown. Reports the kernels in
 /// use and, where they are not the fast ones, the reason.
 pub(super) async fn health(State(app): State<App>) -> Response {
-    match app.serving() {
-        Ok(serving) => {
-            let kernels = serving.kernels.iter().map(|(precision, chosen)| {
+    match app.served() {
+        Ok(served) => {
+            let kernels = served.kernels.iter().map(|(precision, chosen)| {
                 let mut about = json!(chosen);
                 about["precision"] = json!(precision);
                 about
@@ -47,35 +39,35 @@ pub(super) async fn version() -> Json<Value> {
 
 /// `/v1/models`.
 pub(super) async fn models(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    let serving = app.serving()?;
-    Ok(Json(json!({ "object": "list", "data": [describe(&app, serving).await] })))
+    let served = app.served()?;
+    Ok(Json(json!({ "object": "list", "data": [describe(&app, served).await] })))
 }
 
 /// `/v1/models/{id}`.
 pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let serving = app.serving()?;
-    let names = serving.names();
+    let served = app.served()?;
+    let names = served.names();
     if !names.contains(&id) {
         return Err(ApiError::no_such_model(&id, &names));
     }
-    Ok(Json(describe(&app, serving).await))
+    Ok(Json(describe(&app, served).await))
 }
 
-async fn describe(app: &App, serving: &Serving) -> Value {
-    let info = serving.node.model().info();
-    let limits = serving.node.limits();
+async fn describe(app: &App, served: &ServedModel) -> Value {
+    let info = served.node.model().info();
+    let limits = served.node.limits();
     let known = tokio::task::spawn_blocking(catalogue::saved).await.ok().and_then(Result::ok).flatten();
     let entry = known.as_ref().and_then(|known| known.entry_of(info));
     json!({
-        "id": serving.name, "object": "model", "created": app.0.started_unix_s, "owned_by": "hedgerow",
+        "id": served.name, "object": "model", "created": app.0.started_unix_s, "owned_by": "hedgerow",
         "hedgerow": {
             "architecture": info.architecture, "precision": info.precision, "parameters": info.parameters,
             "weights_bytes": info.weights.0, "train_context_tokens": info.train_context.0,
             "context_tokens": limits.context.0, "parallel": limits.parallel,
             "retained": app.0.config.engine.retained,
             "quality": app.0.config.model.quality.get(),
-            "precisions": serving.node.precisions().iter().map(|precision| json!({
-                "id": format!("{}:{}", serving.name, precision.name), "precision": precision.name,
+            "precisions": served.node.precisions().iter().map(|precision| json!({
+                "id": format!("{}:{}", served.name, precision.name), "precision": precision.name,
                 "quality": precision.quality.get(), "weights_bytes": precision.weights.0,
             })).collect::<Vec<_>>(),
             "catalogue": entry.map(without_places),

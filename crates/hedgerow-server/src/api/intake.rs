@@ -12,35 +12,37 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::requirements::Requirements;
-use super::{ApiError, App, Serving};
+use super::registry::ServedModel;
+use super::requirements::HeaderRequirements;
+use super::{ApiError, App};
 use crate::link::{Connection, Upload};
 
 /// A request with a reserved queue slot, and its body.
 pub(super) struct Intake<'a> {
-    pub(super) serving: &'a Serving,
+    pub(super) served: &'a ServedModel,
     /// The connection that carries the answer.
     pub(super) connection: Connection,
     pub(super) id: RequestId,
     /// Arrival time; the deadline counts from here.
     pub(super) arrived: Instant,
     pub(super) place: OwnedSemaphorePermit,
-    pub(super) headers: HeaderMap,
+    pub(super) requirements: HeaderRequirements,
     pub(super) body: Value,
 }
 
 /// Stamps the arrival, reserves a queue slot, and only then reads and parses the body.
-pub(super) async fn take_in(
-    app: &App,
+pub(super) async fn take_in<'a>(
+    app: &'a App,
     connection: Connection,
-    headers: HeaderMap,
+    headers: &HeaderMap,
     body: Body,
-) -> Result<Intake<'_>, ApiError> {
+) -> Result<Intake<'a>, ApiError> {
     let arrived = app.0.clock.now();
-    let serving = app.serving()?;
-    let deadline = Requirements::header_deadline(&headers)?;
-    refuse_hopeless(app.0.config.link.uplink, deadline, &headers)?;
-    let Some(place) = serving.node.reserve_place() else {
+    let served = app.served()?;
+    let requirements = HeaderRequirements::read(headers)?;
+    let deadline = requirements.deadline;
+    refuse_hopeless(app.0.config.link.uplink, deadline, headers)?;
+    let Some(place) = served.node.reserve_place() else {
         let retry_after = Span::from_seconds(app.0.metrics.predicted_wait_s());
         return Err(ApiError::queue_full(app.0.config.settings.queue_capacity, retry_after));
     };
@@ -55,7 +57,7 @@ pub(super) async fn take_in(
             "send a JSON object",
         ));
     }
-    Ok(Intake { serving, connection, id: serving.node.new_id(), arrived, place, headers, body })
+    Ok(Intake { served, connection, id: served.node.new_id(), arrived, place, requirements, body })
 }
 
 /// Refuses a body that would miss its deadline even with the full uplink capacity.

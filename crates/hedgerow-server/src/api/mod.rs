@@ -1,24 +1,25 @@
 //! The OpenAI-compatible HTTP API.
 //!
-//! Request path: [`intake`] stamps the arrival and reserves a queue slot before it reads the body; `chat` or
-//! `completions` turns the body into a prompt; [`answer`] submits it to the node and returns the response, whole or
-//! as a stream.
+//! Request path: [`intake`] stamps the arrival and reserves a queue slot before it reads the body; a protocol
+//! ([`openai`]) turns the body into a [`generation::GenerationRequest`]; [`generation::generate`] tokenizes the prompt
+//! and submits it to the node; [`respond`] sends what happens then in the protocol's own objects. A protocol is a
+//! folder.
 
-mod answer;
-mod body;
-mod chat;
-mod completions;
 mod error;
 mod explain;
+mod generation;
 mod info;
 mod intake;
+mod openai;
 mod paced_response;
+mod prompt;
+mod prompt_pool;
+mod registry;
 mod requirements;
-mod sampling;
-mod template;
+mod respond;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -27,15 +28,16 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use hedgerow_node::clock::Clock;
 use hedgerow_node::config::Config;
-use hedgerow_node::kernels::Chosen;
 use hedgerow_node::metrics::Metrics;
 use hedgerow_node::node::Node;
 
 use crate::link::{Connection, TokenSizeEstimator, Uplink};
 
-pub use chat::tokens as chat_tokens;
 pub(crate) use error::ApiError;
-pub use template::{ChatTemplate, Message};
+pub use prompt::{ChatTemplate, Message, chat_tokens};
+use prompt_pool::PromptPool;
+use registry::ModelRegistry;
+pub(crate) use registry::ServedModel;
 
 /// The state shared by all handlers.
 #[derive(Clone)]
@@ -49,39 +51,34 @@ struct Inner {
     token_sizes: Arc<TokenSizeEstimator>,
     /// When the server started, in Unix seconds.
     started_unix_s: u64,
-    serving: OnceLock<Serving>,
+    models: ModelRegistry,
+    prompt_pool: PromptPool,
     is_draining: AtomicBool,
-}
-
-/// The state that exists once the model is loaded.
-pub struct Serving {
-    pub node: Node,
-    /// The model name that clients use.
-    pub name: String,
-    /// The chat template, or the reason why there is none.
-    pub template: Result<ChatTemplate, String>,
-    /// The kernels chosen for each precision, with the reason.
-    pub kernels: Vec<(String, Chosen)>,
 }
 
 impl App {
     /// Creates an application whose model is not loaded yet.
-    pub fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Inner {
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        Ok(Self(Arc::new(Inner {
             uplink: Uplink::new(clock),
             token_sizes: Arc::new(TokenSizeEstimator::assume(config.link.bytes_per_token)),
             config,
             clock,
             metrics,
             started_unix_s: unix_s(),
-            serving: OnceLock::new(),
+            models: ModelRegistry::default(),
+            prompt_pool: PromptPool::start()?,
             is_draining: AtomicBool::new(false),
-        }))
+        })))
     }
 
-    /// Starts to serve requests.
-    pub(crate) fn is_ready(&self, serving: Serving) {
-        assert!(self.0.serving.set(serving).is_ok(), "a server is made ready once");
+    /// Adds a loaded model: from now on its requests are served.
+    pub(crate) fn register(&self, served: ServedModel) {
+        self.0.models.register(served);
     }
 
     /// Stops admitting new requests.
@@ -89,26 +86,31 @@ impl App {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// The serving state; an error until the model is loaded and during a shutdown.
-    pub fn serving(&self) -> Result<&Serving, ApiError> {
+    /// The served model; an error until it is loaded and during a shutdown.
+    fn served(&self) -> Result<&ServedModel, ApiError> {
         if self.0.is_draining.load(Ordering::Relaxed) {
             return Err(ApiError::shutting_down());
         }
-        self.0.serving.get().ok_or_else(ApiError::loading)
+        self.loaded()
     }
 
-    /// The serving state, also during a shutdown.
+    /// The served model, also during a shutdown; an error until it is loaded.
+    fn loaded(&self) -> Result<&ServedModel, ApiError> {
+        self.0.models.loaded().ok_or_else(ApiError::loading)
+    }
+
+    /// The node that runs the model, also during a shutdown; `None` until it is loaded.
     pub fn node(&self) -> Option<&Node> {
-        self.0.serving.get().map(|serving| &serving.node)
+        self.0.models.loaded().map(|served| &served.node)
     }
 }
 
 /// Every endpoint: path, method and handler.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(chat::handle))
-        .route("/chat/completions", post(chat::handle))
-        .route("/v1/completions", post(completions::handle))
+        .route("/v1/chat/completions", post(openai::chat))
+        .route("/chat/completions", post(openai::chat))
+        .route("/v1/completions", post(openai::completions))
         .route("/v1/models", get(info::models))
         .route("/models", get(info::models))
         .route("/v1/models/{id}", get(info::model))

@@ -7,7 +7,8 @@ use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Tokens};
 use hedgerow_solver::Limit;
 
-use super::{ApiError, App, Serving};
+use super::registry::ServedModel;
+use super::{ApiError, App};
 use crate::link::Form;
 
 /// The downlink needs of one answer that awaits admission.
@@ -27,15 +28,15 @@ impl PacedResponse {
     /// Estimates the payload; `None` where the downlink is not managed.
     pub(super) fn new(
         app: &App,
-        serving: &Serving,
+        served: &ServedModel,
         form: Form,
         (prompt, output): (Tokens, Tokens),
         time: Option<Span>,
         tpot: Option<Span>,
     ) -> Option<Self> {
-        let wire = serving.node.wire()?;
+        let wire = served.node.wire()?;
         let sizes = &app.0.token_sizes;
-        let payload = sizes.payload(form, output, serving.node.least_decoding(prompt, output), tpot);
+        let payload = sizes.payload(form, output, served.node.least_decoding(prompt, output), tpot);
         let room = wire.downlink.get() * time.unwrap_or(Span::MAX).as_seconds();
         Some(Self { wire, payload, output, time, output_max: sizes.tokens_in(form, Bits::new(room)) })
     }

@@ -3,98 +3,121 @@
 use axum::http::HeaderMap;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Quality;
+use serde::Deserialize;
 
 use super::ApiError;
-use super::body::HedgerowBody;
 
 /// One day; a longer deadline is rejected as a mistake.
 const DEADLINE_MS_MAX: f64 = 86_400_000.0;
 
-const DEADLINE_HEADER: &str = "x-slo-e2e-ms";
-
 /// Maximum value of a request.
 const VALUE_MAX: f64 = 1000.0;
+
+/// The requirements as a body's object `hedgerow` has them.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct SloFields {
+    /// End-to-end deadline, ms from arrival.
+    pub(super) deadline_ms: Option<f64>,
+    /// Quality floor, 0 to 1.
+    pub(super) min_quality: Option<f64>,
+    /// Target for the time to the first token, ms from arrival.
+    pub(super) ttft_ms: Option<f64>,
+    /// Target for the time per token after the first, ms.
+    pub(super) tpot_ms: Option<f64>,
+    /// Value of serving the request; the default is 1.
+    pub(super) value: Option<f64>,
+}
 
 /// A request's service requirements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Requirements {
-    pub(super) deadline: Option<Instant>,
+    /// When the client wants to have the whole answer; `None`: best effort.
+    pub(super) client_deadline: Option<Instant>,
     pub(super) ttft: Option<Span>,
     pub(super) tpot: Option<Span>,
     pub(super) min_quality: Quality,
     pub(super) value: u32,
 }
 
-impl Requirements {
-    /// The deadline from the headers, which is known before the body is read.
-    pub(super) fn header_deadline(headers: &HeaderMap) -> Result<Option<Span>, ApiError> {
-        shortest("a deadline", [number(headers, DEADLINE_HEADER)?, None])
+/// A number with the name of the header or field that it comes from.
+type Named = Option<(&'static str, f64)>;
+
+/// The requirements as the headers have them, which are known before the body is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct HeaderRequirements {
+    /// Time from arrival.
+    pub(super) deadline: Option<Span>,
+    ttft: Option<Span>,
+    tpot: Option<Span>,
+    min_quality: Quality,
+}
+
+impl HeaderRequirements {
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let ttft = number(headers, "x-llm-d-slo-ttft-ms")?.or(number(headers, "x-slo-ttft-ms")?);
+        let tpot = number(headers, "x-llm-d-slo-tpot-ms")?.or(number(headers, "x-slo-tpot-ms")?);
+        Ok(Self {
+            deadline: time("a deadline", number(headers, "x-slo-e2e-ms")?)?,
+            ttft: time("a TTFT target", ttft)?,
+            tpot: time("a TPOT target", tpot)?,
+            min_quality: quality(number(headers, "x-slo-min-quality")?)?,
+        })
     }
 
-    /// Reads the requirements. If header and body both set one, the stricter applies.
-    pub(super) fn read(
-        headers: &HeaderMap,
-        body: Option<&HedgerowBody>,
+    /// Adds the requirements of a body. If both set one, the stricter applies.
+    pub(super) fn with(
+        self,
+        body: &SloFields,
         default_deadline: Option<Span>,
         arrived: Instant,
-    ) -> Result<Self, ApiError> {
-        let of_body =
-            |name, read: fn(&HedgerowBody) -> Option<f64>| body.and_then(read).map(|value| (name, value));
-        let deadline = shortest(
-            "a deadline",
-            [number(headers, DEADLINE_HEADER)?, of_body("hedgerow.deadline_ms", |body| body.deadline_ms)],
-        )?;
-        let ttft = shortest(
-            "a TTFT target",
-            [
-                number(headers, "x-llm-d-slo-ttft-ms")?.or(number(headers, "x-slo-ttft-ms")?),
-                of_body("hedgerow.ttft_ms", |body| body.ttft_ms),
-            ],
-        )?;
-        let tpot = shortest(
-            "a TPOT target",
-            [
-                number(headers, "x-llm-d-slo-tpot-ms")?.or(number(headers, "x-slo-tpot-ms")?),
-                of_body("hedgerow.tpot_ms", |body| body.tpot_ms),
-            ],
-        )?;
-        let min_quality =
-            [number(headers, "x-slo-min-quality")?, of_body("hedgerow.min_quality", |body| body.min_quality)];
-        let mut floor = Quality::NONE;
-        for (name, value) in min_quality.into_iter().flatten() {
-            let quality = Quality::new(value)
-                .ok_or_else(|| ApiError::bad_value(name, value, "a quality is from 0 to 1"))?;
-            if quality > floor {
-                floor = quality;
-            }
-        }
-        let value = match of_body("hedgerow.value", |body| body.value) {
-            None => 1,
-            Some((_, value)) if value.fract() == 0.0 && (1.0..=VALUE_MAX).contains(&value) => value as u32,
-            Some((name, value)) => {
-                return Err(ApiError::bad_value(name, value, "a value is a whole number from 1 to 1000"));
-            }
-        };
-        let deadline = deadline.or(default_deadline).map(|span| arrived + span);
-        Ok(Self { deadline, ttft, tpot, min_quality: floor, value })
+    ) -> Result<Requirements, ApiError> {
+        let named = |name, value: Option<f64>| -> Named { value.map(|value| (name, value)) };
+        let of_body = time("a deadline", named("hedgerow.deadline_ms", body.deadline_ms))?;
+        let deadline = shortest(self.deadline, of_body).or(default_deadline);
+        let ttft = time("a TTFT target", named("hedgerow.ttft_ms", body.ttft_ms))?;
+        let tpot = time("a TPOT target", named("hedgerow.tpot_ms", body.tpot_ms))?;
+        let floor = quality(named("hedgerow.min_quality", body.min_quality))?;
+        Ok(Requirements {
+            client_deadline: deadline.map(|span| arrived + span),
+            ttft: shortest(self.ttft, ttft),
+            tpot: shortest(self.tpot, tpot),
+            min_quality: if floor > self.min_quality { floor } else { self.min_quality },
+            value: value(named("hedgerow.value", body.value))?,
+        })
     }
 }
 
-/// The shortest of several times, each in milliseconds with the name of its field.
-fn shortest(what: &str, named: [Option<(&'static str, f64)>; 2]) -> Result<Option<Span>, ApiError> {
-    let mut shortest: Option<Span> = None;
-    for (name, value_ms) in named.into_iter().flatten() {
-        if !(value_ms > 0.0 && value_ms <= DEADLINE_MS_MAX) {
-            let limit = format!("{what} is more than 0 and at most {DEADLINE_MS_MAX} ms");
-            return Err(ApiError::bad_value(name, value_ms, &limit));
-        }
-        let span = Span::from_seconds(value_ms / 1e3);
-        shortest = Some(shortest.map_or(span, |other| other.min(span)));
-    }
-    Ok(shortest)
+fn shortest(one: Option<Span>, other: Option<Span>) -> Option<Span> {
+    one.into_iter().chain(other).min()
 }
 
-fn number(headers: &HeaderMap, name: &'static str) -> Result<Option<(&'static str, f64)>, ApiError> {
+/// A time given in milliseconds.
+fn time(what: &str, named: Named) -> Result<Option<Span>, ApiError> {
+    let Some((name, value_ms)) = named else { return Ok(None) };
+    if value_ms > 0.0 && value_ms <= DEADLINE_MS_MAX {
+        return Ok(Some(Span::from_seconds(value_ms / 1e3)));
+    }
+    let limit = format!("{what} is more than 0 and at most {DEADLINE_MS_MAX} ms");
+    Err(ApiError::bad_value(name, value_ms, &limit))
+}
+
+fn quality(named: Named) -> Result<Quality, ApiError> {
+    let Some((name, value)) = named else { return Ok(Quality::NONE) };
+    Quality::new(value).ok_or_else(|| ApiError::bad_value(name, value, "a quality is from 0 to 1"))
+}
+
+fn value(named: Named) -> Result<u32, ApiError> {
+    match named {
+        None => Ok(1),
+        Some((_, value)) if value.fract() == 0.0 && (1.0..=VALUE_MAX).contains(&value) => Ok(value as u32),
+        Some((name, value)) => {
+            Err(ApiError::bad_value(name, value, "a value is a whole number from 1 to 1000"))
+        }
+    }
+}
+
+fn number(headers: &HeaderMap, name: &'static str) -> Result<Named, ApiError> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let value = value.to_str().unwrap_or("text that is not ASCII");
     match value.trim().parse() {
@@ -107,35 +130,32 @@ fn number(headers: &HeaderMap, name: &'static str) -> Result<Option<(&'static st
 mod tests {
     use super::*;
 
-    fn read(
-        header: Option<(&'static str, &'static str)>,
-        body: HedgerowBody,
-    ) -> Result<Requirements, ApiError> {
+    fn read(header: Option<(&'static str, &'static str)>, body: SloFields) -> Result<Requirements, ApiError> {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = header {
             headers.insert(name, value.parse().unwrap());
         }
-        Requirements::read(&headers, Some(&body), None, Instant(1_000_000))
+        HeaderRequirements::read(&headers)?.with(&body, None, Instant(1_000_000))
     }
 
-    fn deadline(ms: f64) -> HedgerowBody {
-        HedgerowBody { deadline_ms: Some(ms), ..HedgerowBody::default() }
+    fn deadline(ms: f64) -> SloFields {
+        SloFields { deadline_ms: Some(ms), ..SloFields::default() }
     }
 
     #[test]
     fn the_stricter_of_header_and_body_counts() {
         let read = read(Some(("x-slo-e2e-ms", "500")), deadline(2000.0)).unwrap();
-        assert_eq!(read.deadline, Some(Instant(501_000_000)));
+        assert_eq!(read.client_deadline, Some(Instant(501_000_000)));
     }
 
     #[test]
     fn targets_are_read_under_both_of_their_names() {
-        let body = HedgerowBody { tpot_ms: Some(40.0), value: Some(3.0), ..HedgerowBody::default() };
+        let body = SloFields { tpot_ms: Some(40.0), value: Some(3.0), ..SloFields::default() };
         for name in ["x-slo-ttft-ms", "x-llm-d-slo-ttft-ms"] {
-            let body = HedgerowBody { tpot_ms: body.tpot_ms, value: body.value, ..HedgerowBody::default() };
+            let body = SloFields { tpot_ms: body.tpot_ms, value: body.value, ..SloFields::default() };
             let read = read(Some((name, "250")), body).unwrap();
             assert_eq!(read.ttft, Some(Span::from_millis(250)));
-            assert_eq!((read.tpot, read.value, read.deadline), (Some(Span::from_millis(40)), 3, None));
+            assert_eq!((read.tpot, read.value, read.client_deadline), (Some(Span::from_millis(40)), 3, None));
         }
     }
 
@@ -145,11 +165,11 @@ mod tests {
             read(None, deadline(-5.0)),
             read(None, deadline(0.0)),
             read(None, deadline(1e12)),
-            read(Some(("x-slo-e2e-ms", "soon")), HedgerowBody::default()),
-            read(Some(("x-slo-min-quality", "1.5")), HedgerowBody::default()),
-            read(None, HedgerowBody { min_quality: Some(-0.1), ..HedgerowBody::default() }),
-            read(None, HedgerowBody { value: Some(0.5), ..HedgerowBody::default() }),
-            read(Some(("x-slo-ttft-ms", "0")), HedgerowBody::default()),
+            read(Some(("x-slo-e2e-ms", "soon")), SloFields::default()),
+            read(Some(("x-slo-min-quality", "1.5")), SloFields::default()),
+            read(None, SloFields { min_quality: Some(-0.1), ..SloFields::default() }),
+            read(None, SloFields { value: Some(0.5), ..SloFields::default() }),
+            read(Some(("x-slo-ttft-ms", "0")), SloFields::default()),
         ];
         let messages: Vec<_> = refused
             .map(|refused| refused.unwrap_err().body()["error"]["message"].as_str().unwrap().to_owned())

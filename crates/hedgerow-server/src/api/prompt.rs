@@ -1,12 +1,26 @@
-//! Conversations as prompts: the model's own chat template, a Jinja program, rendered by minijinja.
+//! Prompts: a conversation, which the model's own chat template writes down (a Jinja program, rendered by minijinja),
+//! a text, or tokens.
 
-use hedgerow_llama::ModelInfo;
+use hedgerow_core::engine::TokenId;
+use hedgerow_llama::{LlamaModel, ModelInfo};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize;
 
 use super::ApiError;
+use super::registry::ServedModel;
+
+/// A prompt before it is tokenized.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Prompt {
+    /// A conversation to be continued.
+    Chat(Vec<Message>),
+    /// A text to be continued.
+    Text(String),
+    /// Tokens to be continued.
+    Tokens(Vec<TokenId>),
+}
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +29,61 @@ pub struct Message {
     pub role: String,
     /// Its text.
     pub content: String,
+}
+
+impl Prompt {
+    /// The tokens of this prompt for a model.
+    ///
+    /// # Errors
+    ///
+    /// When the model has no chat template, the template rejects the conversation, a token is unknown, or there is no
+    /// token at all.
+    pub(super) fn tokenize(self, served: &ServedModel) -> Result<Vec<TokenId>, ApiError> {
+        let model = served.node.model();
+        let tokens = match self {
+            Self::Chat(messages) => {
+                let template = served.template.as_ref().map_err(|reason| {
+                    let message = format!("the model cannot chat: {reason}");
+                    let hint = "use /v1/completions, or a model with a chat template";
+                    ApiError::bad("no_chat_template", message, hint)
+                })?;
+                return chat_tokens(model, template, &messages);
+            }
+            Self::Text(text) => model.tokenize(&text, false, model.info().add_bos),
+            Self::Tokens(tokens) => known(model, tokens)?,
+        };
+        if tokens.is_empty() {
+            let error = ApiError::bad("empty_prompt", "`prompt` is empty", "send at least one token");
+            return Err(error.at("prompt"));
+        }
+        Ok(tokens)
+    }
+}
+
+fn known(model: &LlamaModel, tokens: Vec<TokenId>) -> Result<Vec<TokenId>, ApiError> {
+    match tokens.iter().find(|&&token| !model.knows(token)) {
+        None => Ok(tokens),
+        Some(TokenId(number)) => {
+            Err(ApiError::bad_value("prompt", format!("token {number}"), "the model has no such token"))
+        }
+    }
+}
+
+/// The tokens of a conversation, up to where the answer begins.
+///
+/// # Errors
+///
+/// When the chat template rejects the conversation.
+pub fn chat_tokens(
+    model: &LlamaModel,
+    template: &ChatTemplate,
+    messages: &[Message],
+) -> Result<Vec<TokenId>, ApiError> {
+    let prompt = template.render(messages)?;
+    // Most templates emit the beginning-of-text token themselves.
+    let info = model.info();
+    let has_bos = info.bos.as_deref().is_some_and(|bos| prompt.starts_with(bos));
+    Ok(model.tokenize(&prompt, true, info.add_bos && !has_bos))
 }
 
 /// A compiled chat template.

@@ -3,12 +3,13 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ApiError;
+use crate::api::ApiError;
+use crate::api::requirements::SloFields;
 
 /// The fields of both kinds of completion.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct CommonBody {
+pub(super) struct CommonFields {
     pub(super) model: Option<String>,
     pub(super) stream: Option<bool>,
     pub(super) stream_options: Option<StreamOptions>,
@@ -28,11 +29,16 @@ pub(super) struct CommonBody {
     pub(super) ignore_eos: Option<bool>,
     pub(super) cache_prompt: Option<bool>,
     pub(super) n: Option<i64>,
-    pub(super) hedgerow: Option<HedgerowBody>,
+    pub(super) hedgerow: Option<SloFields>,
     pub(super) nvext: Option<Nvext>,
 }
 
-impl CommonBody {
+impl CommonFields {
+    /// Whether a stream is to end with the token usage.
+    pub(super) fn wants_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+    }
+
     /// Expected output length in tokens: a hint, whereas `max_tokens` is a limit.
     pub(super) fn expected_output(&self) -> Option<u32> {
         self.nvext.as_ref()?.agent_hints.as_ref()?.osl.filter(|&tokens| tokens > 0)
@@ -59,22 +65,6 @@ pub(super) struct AgentHints {
 #[serde(default)]
 pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
-}
-
-/// Hedgerow's own extensions.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct HedgerowBody {
-    /// End-to-end deadline, ms from arrival.
-    pub(super) deadline_ms: Option<f64>,
-    /// Quality floor, 0 to 1.
-    pub(super) min_quality: Option<f64>,
-    /// Target for the time to the first token, ms from arrival.
-    pub(super) ttft_ms: Option<f64>,
-    /// Target for the time per token after the first, ms.
-    pub(super) tpot_ms: Option<f64>,
-    /// Value of serving the request; the default is 1.
-    pub(super) value: Option<f64>,
 }
 
 /// One stop sequence or several.

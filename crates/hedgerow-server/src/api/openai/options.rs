@@ -1,17 +1,17 @@
-//! Sampling parameters and output limits, from a request's body and the server's defaults.
+//! The options of a completion as the neutral request has them: sampling parameters, output limit, stop texts.
 
 use hedgerow_core::engine::Sampling;
 use hedgerow_core::units::Tokens;
 use hedgerow_node::config::SamplingDefaults;
 
-use super::ApiError;
-use super::body::CommonBody;
+use super::wire::CommonFields;
+use crate::api::ApiError;
 
 /// Maximum number of stop sequences per request; the engine searches for each one at every token.
 const STOPS_MAX: usize = 16;
 
 /// Reads a request's sampling parameters.
-pub(super) fn sampling(body: &CommonBody, defaults: &SamplingDefaults) -> Result<Sampling, ApiError> {
+pub(super) fn sampling(body: &CommonFields, defaults: &SamplingDefaults) -> Result<Sampling, ApiError> {
     let number = |param, value: Option<f64>, default: f32, least: f64, most: f64| match value {
         None => Ok(default),
         Some(value) if (least..=most).contains(&value) => Ok(value as f32),
@@ -50,39 +50,21 @@ pub(super) fn sampling(body: &CommonBody, defaults: &SamplingDefaults) -> Result
     })
 }
 
-/// Reads the maximum output length: the requested one, else the default, else what fits the context.
-pub(super) fn max_output(
-    body: &CommonBody,
-    defaults: &SamplingDefaults,
-    prompt: Tokens,
-    context: Tokens,
-) -> Result<Tokens, ApiError> {
+/// Reads the requested maximum output length.
+pub(super) fn max_output(body: &CommonFields) -> Result<Option<Tokens>, ApiError> {
     let (param, asked) = match (body.max_completion_tokens, body.max_tokens) {
-        (Some(asked), _) => ("max_completion_tokens", Some(asked)),
-        (None, asked) => ("max_tokens", asked),
+        (Some(asked), _) => ("max_completion_tokens", asked),
+        (None, Some(asked)) => ("max_tokens", asked),
+        (None, None) => return Ok(None),
     };
-    let room = context.saturating_sub(prompt);
-    if room == Tokens::ZERO {
-        let message =
-            format!("the prompt of {prompt} leaves no room for an answer in the context of {context}");
-        return Err(ApiError::bad(
-            "context_length_exceeded",
-            message,
-            format!("shorten the prompt to less than {context}"),
-        ));
-    }
-    match asked {
-        None => Ok(defaults.max_tokens.unwrap_or(room).min(room)),
-        Some(asked) => match u32::try_from(asked) {
-            Ok(asked) if (1..=1 << 30).contains(&asked) => Ok(Tokens(asked)),
-            _ => Err(ApiError::bad_value(param, asked, "an answer has from 1 to 1073741824 tokens")),
-        },
-    }
+    let tokens = u32::try_from(asked).ok().filter(|asked| (1..=1 << 30).contains(asked));
+    let wrong = || ApiError::bad_value(param, asked, "an answer has from 1 to 1073741824 tokens");
+    tokens.map(|tokens| Some(Tokens(tokens))).ok_or_else(wrong)
 }
 
 /// Reads the stop sequences.
-pub(super) fn stops(body: &CommonBody) -> Result<Vec<String>, ApiError> {
-    let texts = body.stop.clone().map(super::body::Stop::into_texts).unwrap_or_default();
+pub(super) fn stops(body: &CommonFields) -> Result<Vec<String>, ApiError> {
+    let texts = body.stop.clone().map(super::wire::Stop::into_texts).unwrap_or_default();
     if texts.len() > STOPS_MAX {
         return Err(ApiError::bad_value("stop", format!("{} texts", texts.len()), "16 is the most"));
     }

@@ -4,13 +4,12 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use hedgerow_core::engine::TokenId;
-use hedgerow_llama::LlamaModel;
 use serde::Deserialize;
 
-use super::answer::{self, Kind};
-use super::template::{ChatTemplate, Message};
-use super::{ApiError, App, body, intake};
+use super::encoder::Kind;
+use super::wire;
+use crate::api::prompt::{Message, Prompt};
+use crate::api::{ApiError, App, intake};
 use crate::link::Connection;
 
 /// The chat's own fields.
@@ -47,39 +46,17 @@ const UNSUPPORTED: [&str; 8] =
     ["tools", "functions", "logprobs", "top_logprobs", "logit_bias", "audio", "grammar", "json_schema"];
 
 /// Handles a chat completion.
-pub(super) async fn handle(
+pub(in crate::api) async fn handle(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let intake = intake::take_in(&app, connection, headers, body).await?;
-    body::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
+    let intake = intake::take_in(&app, connection, &headers, body).await?;
+    wire::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
     refuse_response_format(&intake.body)?;
-    let messages = messages(body::read(&intake.body)?)?;
-    let template = intake.serving.template.as_ref().map_err(|reason| {
-        let message = format!("the model cannot chat: {reason}");
-        ApiError::bad("no_chat_template", message, "use /v1/completions, or a model with a chat template")
-    })?;
-    let tokens = tokens(intake.serving.node.model(), template, &messages)?;
-    answer::answer(&app, intake, tokens, Kind::Chat).await
-}
-
-/// Renders a conversation as a tokenized prompt.
-///
-/// # Errors
-///
-/// When the chat template rejects the conversation.
-pub fn tokens(
-    model: &LlamaModel,
-    template: &ChatTemplate,
-    messages: &[Message],
-) -> Result<Vec<TokenId>, ApiError> {
-    let prompt = template.render(messages)?;
-    // Most templates emit the beginning-of-text token themselves.
-    let info = model.info();
-    let has_bos = info.bos.as_deref().is_some_and(|bos| prompt.starts_with(bos));
-    Ok(model.tokenize(&prompt, true, info.add_bos && !has_bos))
+    let prompt = Prompt::Chat(messages(wire::read(&intake.body)?)?);
+    super::complete(&app, intake, &headers, prompt, Kind::Chat).await
 }
 
 fn messages(body: ChatBody) -> Result<Vec<Message>, ApiError> {

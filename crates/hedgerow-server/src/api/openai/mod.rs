@@ -1,0 +1,70 @@
+//! The OpenAI protocol: chat completions and text completions.
+//!
+//! - `wire.rs`: bodies as clients write them
+//! - `options.rs`: their options, checked, for a `GenerationRequest`
+//! - `encoder.rs`: the objects of the response
+
+mod chat;
+mod completions;
+mod encoder;
+mod options;
+mod wire;
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+use hedgerow_core::units::Tokens;
+
+use super::generation::{self, GenerationRequest};
+use super::intake::Intake;
+use super::prompt::Prompt;
+use super::{ApiError, App, respond};
+use crate::link::Form;
+use encoder::{Encoder, Kind};
+use wire::CommonFields;
+
+pub(super) use chat::handle as chat;
+pub(super) use completions::handle as completions;
+
+/// Generates the completion of a prompt and responds once the request is admitted or refused.
+async fn complete(
+    app: &App,
+    intake: Intake<'_>,
+    headers: &HeaderMap,
+    prompt: Prompt,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let fields: CommonFields = wire::read(&intake.body)?;
+    let (served, id) = (intake.served, intake.id);
+    let asked = request(app, &intake, prompt, &fields)?;
+    let form = asked.form;
+    let generation = generation::generate(app, intake, asked).await?;
+    let encoder = Encoder::new(kind, id, served, fields.wants_usage());
+    let response = respond::respond(generation, encoder, form).await?;
+    Ok(respond::with_request_id(response, headers, id))
+}
+
+/// Checks the fields of a body and makes them a neutral request.
+fn request(
+    app: &App,
+    intake: &Intake<'_>,
+    prompt: Prompt,
+    fields: &CommonFields,
+) -> Result<GenerationRequest, ApiError> {
+    let config = &app.0.config;
+    if let Some(n) = fields.n.filter(|&n| n != 1) {
+        return Err(ApiError::bad_value("n", n, "1 is the only number of answers supported"));
+    }
+    let slo = fields.hedgerow.as_ref().copied().unwrap_or_default();
+    Ok(GenerationRequest {
+        model: fields.model.clone(),
+        prompt,
+        max_output: options::max_output(fields)?,
+        expected_output: fields.expected_output().map(Tokens),
+        sampling: options::sampling(fields, &config.sampling)?,
+        stop: options::stops(fields)?,
+        ignore_eos: fields.ignore_eos.unwrap_or(false),
+        cache_prompt: fields.cache_prompt.unwrap_or(true),
+        requirements: intake.requirements.with(&slo, config.default_deadline, intake.arrived)?,
+        form: if fields.stream.unwrap_or(false) { Form::Streamed } else { Form::Whole },
+    })
+}
