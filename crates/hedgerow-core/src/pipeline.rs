@@ -8,20 +8,19 @@
 //! A driver reports to the pipeline what happened and when ([`Event`]) and carries out its orders ([`Order`]). The
 //! pipeline never waits, so the simulator and the server run the same decisions.
 
-use crate::allocator::{self, Ledger};
+use crate::allocator::Ledger;
 use crate::engine::{EndReason, EngineError, Step, StepReport};
 use crate::model::node::Node;
 use crate::model::request::{Request, RequestId};
 use crate::model::running::Running;
-use crate::model::settings::{Protocol, Settings};
-use crate::model::time::{Instant, Span};
-use crate::model::units::Tokens;
-use crate::output::{Outcome, Record, Rejection};
-use crate::quantization::{self, LoadedPrecisions, PrecisionIndex};
+use crate::model::settings::Settings;
+use crate::model::time::Instant;
+use crate::output::Record;
+use crate::quantization::{LoadedPrecisions, PrecisionIndex};
 use crate::queue::Queue;
 use crate::scheduler::calibration::StepTimeCalibration;
 use crate::scheduler::output_length::OutputLengthPredictor;
-use crate::scheduler::{self, DemandEstimator, InFlight, LiveStatus, Plan, PlanReport, Planned, View};
+use crate::scheduler::{self, DemandEstimator, InFlight, LiveStatus, Plan, PlanReport};
 
 /// Everything that can happen to the node.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -176,7 +175,7 @@ impl Pipeline {
             self.load(now, load, orders);
             return;
         }
-        let step = scheduler::compose(&self.view(now, &[], &[], &[]));
+        let step = scheduler::compose(&self.state(now));
         if step.is_empty() {
             orders.extend(self.next_wake(now).map(Order::WakeAt));
         } else {
@@ -235,6 +234,7 @@ impl Pipeline {
 mod admission;
 mod loading;
 mod progress;
+pub mod scripted;
 mod start;
 
 #[cfg(test)]

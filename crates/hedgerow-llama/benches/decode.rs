@@ -136,7 +136,7 @@ impl Ours<'_> {
         let mut prefill = Step::default();
         for (&request, prompt) in self.decode.decode.iter().zip(prompts) {
             let work = GenerationTask {
-                prompt: prompt.clone(),
+                prompt_tokens: prompt.clone(),
                 max_output: Tokens(1 + steps),
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),

@@ -30,7 +30,7 @@ fn main() {
             for &request in &requests {
                 let prompt = text[request.0 as usize..][..PROMPT as usize].to_vec();
                 let work = GenerationTask {
-                    prompt,
+                    prompt_tokens: prompt,
                     max_output: Tokens(1 + STEPS as u32),
                     sampling: Sampling::GREEDY,
                     stop: Vec::new(),

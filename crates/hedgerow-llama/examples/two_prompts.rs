@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let tokens = Tokens(prompt.len() as u32);
         let max_output = Tokens(16);
         let work = GenerationTask {
-            prompt,
+            prompt_tokens: prompt,
             max_output,
             sampling: Sampling::GREEDY,
             stop: vec!["\n".to_owned()],

@@ -169,7 +169,9 @@ impl<'m> LlamaEngine<'m> {
             let (Some(held), to, true) = (sequence.own.held, sequence.own.place, sequence.is_new()) else {
                 continue;
             };
-            let Some(found) = self.prefixes.take(chunk.request, &sequence.work.prompt) else { continue };
+            let Some(found) = self.prefixes.take(chunk.request, &sequence.work.prompt_tokens) else {
+                continue;
+            };
             let open = self.holders.iter().flatten().find_map(|&request| {
                 let own = &self.sequences.get(request).ok()?.own;
                 (own.held == Some(found.held)).then_some(own.place)
@@ -237,7 +239,7 @@ impl<'m> LlamaEngine<'m> {
                 Tokens::ZERO => (std::slice::from_ref(&sequence.own.last), true),
                 Tokens(count) => {
                     let start = sequence.prefilled.0 as usize;
-                    let chunk = &sequence.work.prompt[start..start + count as usize];
+                    let chunk = &sequence.work.prompt_tokens[start..start + count as usize];
                     (chunk, row.prefilled == sequence.prompt_left())
                 }
             };
@@ -331,7 +333,7 @@ impl Engine for LlamaEngine<'_> {
         let Self { model, holders, sequences, prefixes, .. } = self;
         let parallel = sequences.limits().parallel;
         sequences.open(request, work, |work| {
-            if let Some(unknown) = work.prompt.iter().find(|&&token| !model.knows(token)) {
+            if let Some(unknown) = work.prompt_tokens.iter().find(|&&token| !model.knows(token)) {
                 // llama.cpp would refuse the whole step, and with it the tokens of all other requests.
                 return Err(EngineError::Backend {
                     what: "reading a prompt's tokens".into(),
@@ -342,7 +344,7 @@ impl Engine for LlamaEngine<'_> {
             let free = free.ok_or(EngineError::NoSequenceFree { parallel })?;
             holders[free] = Some(request);
             let chooser = Chooser::new(model, work);
-            let held = if work.cache_prompt { prefixes.open(&work.prompt) } else { None };
+            let held = if work.cache_prompt { prefixes.open(&work.prompt_tokens) } else { None };
             Ok(Open {
                 place: Place(free as u32),
                 chooser,
@@ -520,7 +522,7 @@ mod tests {
         let prompt = model.tokenize(&"The hedge grew along the lane. ".repeat(8), false, false);
         let mut ignore = |_: Emission<'_>| {};
         for (id, work) in [(0, common::greedy(prompt[..9].to_vec(), 8)), (1, sharing(&prompt[..45]))] {
-            let tokens = work.prompt.len();
+            let tokens = work.prompt_tokens.len();
             engine.open(RequestId(id), work).unwrap();
             engine.step(&common::prefill(id, tokens), &mut ignore).unwrap();
         }
@@ -547,7 +549,7 @@ mod tests {
         let mut step = Step::default();
         for (id, length) in [(0, 10), (1, 5)] {
             let work = GenerationTask {
-                prompt: prompt[..length].to_vec(),
+                prompt_tokens: prompt[..length].to_vec(),
                 max_output: Tokens(8),
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),

@@ -36,8 +36,8 @@ impl<'m> Chooser<'m> {
         }
         let mut chain = LlamaSampler::chain(samplers(model, &sampling, forbidden, window, is_greedy), true);
         // Like llama-server, penalties also count the prompt's tokens.
-        let first = work.prompt.len().saturating_sub(window as usize);
-        chain.accept_many(work.prompt[first..].iter().map(|token| LlamaToken(token.0)));
+        let first = work.prompt_tokens.len().saturating_sub(window as usize);
+        chain.accept_many(work.prompt_tokens[first..].iter().map(|token| LlamaToken(token.0)));
         Self::Chain(chain)
     }
 
@@ -57,7 +57,7 @@ fn penalty_window(sampling: &Sampling, work: &GenerationTask) -> u32 {
     let is_neutral = sampling.repeat_penalty == 1.0
         && sampling.frequency_penalty == 0.0
         && sampling.presence_penalty == 0.0;
-    let length_max = (work.prompt.len() as u32).saturating_add(work.max_output.0);
+    let length_max = (work.prompt_tokens.len() as u32).saturating_add(work.max_output.0);
     if is_neutral { 0 } else { sampling.penalty_window.min(length_max) }
 }
 

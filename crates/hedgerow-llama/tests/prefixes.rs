@@ -33,7 +33,7 @@ fn sharing(prompt: Vec<TokenId>, max_output: u32) -> GenerationTask {
 
 /// Runs a request to its end; returns its tokens and the number of cached prompt tokens.
 fn ask(engine: &mut LlamaEngine<'_>, id: u64, work: GenerationTask) -> (Vec<TokenId>, u32) {
-    let length = work.prompt.len() as u32;
+    let length = work.prompt_tokens.len() as u32;
     engine.open(RequestId(id), work).unwrap();
     let mut answer = Answer::default();
     let report = run(engine, &prefill(id, 1), |emission| answer.take(emission));

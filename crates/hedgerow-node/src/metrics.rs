@@ -131,22 +131,32 @@ impl Metrics {
         };
         registry.register(
             "requests",
-            "Requests that have ended, by outcome and reason",
+            "Requests that have ended. outcome: met, late, expired (cut off at its deadline), rejected, cancelled, failed, \
+             shut_down; reason: the refusal's code, or why the answer ended",
             metrics.requests.clone(),
         );
-        let help = "Whether a precision is in memory";
+        let help = "1 while a precision is in memory, 0 while it is not";
         registry.register("precision_resident", help, metrics.resident.clone());
-        registry.register("precision_loads", "Times that a precision was loaded", metrics.loads.clone());
+        registry.register(
+            "precision_loads",
+            "Times that a precision was loaded while serving",
+            metrics.loads.clone(),
+        );
         let help = "Requests that started, by the precision they run at";
         registry.register("precision_requests", help, metrics.starts.clone());
-        let help = "What computes a precision, and why";
+        let help = "1. kernels: fast or plain; reason: checked, asked (--kernels plain), or why the fast ones are not used: signal, \
+                    not_a_number, wrong_numbers, timed_out, killed, not_loaded, not_run";
         registry.register("kernels_info", help, metrics.kernels.clone());
-        registry.register("num_requests_waiting", "Requests that wait to be chosen", metrics.waiting.clone());
-        registry.register("num_requests_running", "Requests that run", metrics.running.clone());
-        registry.register("kv_cache_tokens", "Tokens in the KV cache", metrics.kv_tokens.clone());
+        registry.register("num_requests_waiting", "Requests waiting now", metrics.waiting.clone());
+        registry.register("num_requests_running", "Requests running now", metrics.running.clone());
+        registry.register(
+            "kv_cache_tokens",
+            "Tokens in the KV cache now, without retained tokens of ended requests",
+            metrics.kv_tokens.clone(),
+        );
         registry.register(
             "kv_cache_capacity_tokens",
-            "Tokens the KV cache has room for",
+            "Capacity of the KV cache in tokens",
             metrics.kv_capacity.clone(),
         );
         registry.register(
@@ -157,12 +167,12 @@ impl Metrics {
         registry.register("generation_tokens", "Tokens produced", metrics.generation_tokens.clone());
         registry.register(
             "prefix_cache_queries",
-            "Prompt tokens that were looked for in what the engine holds",
+            "Prompt tokens of started requests that use the prefix cache",
             metrics.prefix_queries.clone(),
         );
         registry.register(
             "prefix_cache_hits",
-            "Prompt tokens that were found there and did not run",
+            "Prompt tokens that were in the prefix cache; over the queries, the hit rate",
             metrics.prefix_hits.clone(),
         );
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
@@ -170,32 +180,48 @@ impl Metrics {
         };
         seconds("time_to_first_token", "First token - arrival", &metrics.ttft);
         seconds("inter_token_latency", "Each gap between two tokens of a request", &metrics.itl);
-        seconds("e2e_request_latency", "Last token - arrival, of whole answers", &metrics.e2e);
-        seconds("request_queue_time", "Choice - arrival", &metrics.queue_time);
-        seconds("deadline_slack", "Deadline - last token, of requests that met theirs", &metrics.slack);
-        seconds("plan_duration", "Time of one decision, from event to orders", &metrics.plan_duration);
-        seconds("uplink", "Body complete - arrival, of each request", &metrics.uplink);
+        seconds("e2e_request_latency", "Last token - arrival, of complete answers", &metrics.e2e);
+        seconds("request_queue_time", "Start - arrival", &metrics.queue_time);
+        seconds(
+            "deadline_slack",
+            "Deadline - last token, of requests that met their deadline",
+            &metrics.slack,
+        );
+        seconds("plan_duration", "One decision, from the event to its orders", &metrics.plan_duration);
+        seconds(
+            "uplink",
+            "Time from a request's arrival until its body had arrived or was given up",
+            &metrics.uplink,
+        );
         registry.register(
             "plan_nodes_visited",
-            "Tree nodes visited by the scheduler",
+            "Tree nodes that the scheduler visited",
             metrics.plan_nodes.clone(),
         );
-        registry.register("batch_size", "Requests in a step", metrics.batch_size.clone());
+        registry.register("batch_size", "Requests in each step", metrics.batch_size.clone());
         registry.register_with_unit(
             "predicted_wait",
-            "When the latest plan says a refused request may try again",
+            "The retry time that a 429 would give now",
             Unit::Seconds,
             metrics.predicted_wait.clone(),
         );
         registry.register("uplink_bytes", "Bytes of request bodies", metrics.uplink_bytes.clone());
-        let help = "Rate at which bodies that come in parts come in";
+        let help =
+            "Rate at which bodies arrive while any does, over all callers; without each body's first part";
         registry.register("uplink_bytes_per_second", help, metrics.uplink_rate.clone());
-        registry.register("downlink_bytes", "Bytes sent to callers", metrics.downlink_bytes.clone());
-        let help = "Part of the downlink that is held by requests that run";
+        registry.register(
+            "downlink_bytes",
+            "Bytes written to callers' connections, heads and /metrics included",
+            metrics.downlink_bytes.clone(),
+        );
+        let help =
+            "Part of link.downlink_kbps held by running requests, 0 to 1; 0 if the downlink is not shared";
         registry.register("downlink_share_in_use", help, metrics.downlink_share.clone());
-        let help = "Time that the latest steps took over the time predicted";
+        let help =
+            "Measured time of the latest steps over the time predicted; predictions are multiplied by it";
         registry.register("step_time_ratio", help, metrics.calibration.clone());
-        let help = "Part by which nine of ten of the latest seconds were at most slower than predicted";
+        let help = "Safety margin added to predicted times if it is more than planning.margin: the 90th percentile of how much slower \
+                    than predicted the latest seconds were";
         registry.register("planning_margin", help, metrics.margin.clone());
         Self { registry, ..metrics }
     }
@@ -256,7 +282,7 @@ impl Metrics {
         observe(&self.e2e, record.e2e());
         observe(&self.queue_time, record.queue_time());
         if record.started.is_some() {
-            self.prompt_tokens.inc_by(u64::from(record.request.prompt.0));
+            self.prompt_tokens.inc_by(u64::from(record.request.prompt_len.0));
         }
         if record.is_met() {
             observe(&self.slack, record.request.deadline.map(|deadline| deadline.since(record.ended)));
@@ -430,6 +456,49 @@ mod tests {
             assert!(described.iter().any(belongs), "{sample} is described nowhere");
         }
         assert!(text.contains("\nhedgerow_uplink_bytes_per_second 100000"), "{text}");
+    }
+
+    /// The labels of a metric's samples, by one of them.
+    fn labels(text: &str, name: &str) -> String {
+        let sample = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+        let pairs = sample.and_then(|rest| rest.split_once('}')).map(|(pairs, _)| pairs).unwrap_or_default();
+        let names: Vec<&str> = pairs.split(',').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
+        if names.is_empty() { String::new() } else { format!("{{{}}}", names.join(",")) }
+    }
+
+    /// The page `docs/reference/metrics.md`.
+    fn page() -> String {
+        let metrics = filled();
+        let chosen = Chosen { kernels: hedgerow_llama::Kernels::Fast, reason: "checked", detail: None };
+        metrics.kernels("Q4_0", &chosen);
+        let text = metrics.encode(Format::Text).unwrap();
+        let mut page = PAGE_HEAD.to_owned();
+        for (name, kind) in described(&text) {
+            let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+            let help = help.unwrap_or_default().trim_end_matches('.');
+            page.push_str(&format!("| `{name}{}` | {kind} | {help} |\n", labels(&text, name)));
+        }
+        page + PAGE_FOOT
+    }
+
+    const PAGE_HEAD: &str = "# Metrics
+
+Made from the server's own declarations. At `/metrics`, in OpenMetrics text for clients that request it (Prometheus does), otherwise in
+Prometheus' text format 0.0.4, which passes `promtool check metrics`. Times are in seconds.
+
+| name | type | what |
+|---|---|---|
+";
+
+    const PAGE_FOOT: &str = "
+Attainment is met over all requests: `sum(rate(hedgerow_requests_total{outcome=\"met\"}[5m])) / sum(rate(hedgerow_requests_total[5m]))`.
+Refused, late and cancelled requests stay in the denominator.
+";
+
+    #[test]
+    fn the_page_of_metrics_is_as_the_server_declares_them() {
+        // `UPDATE_EXPECT=1 cargo test --release -p hedgerow-node --lib page_of_metrics` writes it anew.
+        expect_test::expect_file!["../../../docs/reference/metrics.md"].assert_eq(&page());
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl ChannelOutcomes {
             *moment = moment.map(|at| at + up);
         }
         record.ended = record.ended + up + down;
-        let is_met = record.request.is_kept(record.first_token, record.tpot(), record.ended);
+        let is_met = record.request.meets_slo(record.first_token, record.tpot(), record.ended);
         record.outcome = if is_met { Outcome::Met(end) } else { Outcome::Late(end) };
         record
     }
@@ -185,7 +185,7 @@ mod tests {
             let requests = |records: &[Record]| {
                 let mut requests: Vec<_> = records
                     .iter()
-                    .map(|record| (record.request.id, record.request.arrived, record.request.prompt))
+                    .map(|record| (record.request.id, record.request.arrived, record.request.prompt_len))
                     .collect();
                 requests.sort();
                 requests

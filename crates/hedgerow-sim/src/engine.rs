@@ -65,7 +65,7 @@ impl SimulatedEngine {
         let mut load = StepLoad { decode_count: step.decode.len() as u32, ..StepLoad::default() };
         for chunk in &step.prefill {
             let sequence = self.sequences.get(chunk.request)?;
-            let prompt = Tokens(sequence.work.prompt.len() as u32);
+            let prompt = Tokens(sequence.work.prompt_tokens.len() as u32);
             load.prefill.push(ChunkLoad { tokens: chunk.tokens, start: sequence.prefilled, prompt });
         }
         for &request in &step.decode {

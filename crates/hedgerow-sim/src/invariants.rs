@@ -52,11 +52,11 @@ fn assert_answer(record: &Record, end: EndReason, answer: Tokens, node: &Node) {
     assert_eq!((*produced, end), (answer, expected_end), "the whole answer, not more: {record:#?}");
     assert!(first >= started + node.uplink_slot(), "a token before the end of the uplink slot: {record:#?}");
     assert!(*ended >= last + node.downlink_slot(), "an end before the end of the downlink slot: {record:#?}");
-    let is_met = request.is_kept(record.first_token, record.tpot(), *ended);
+    let is_met = request.meets_slo(record.first_token, record.tpot(), *ended);
     assert_eq!(record.is_met(), is_met, "met means in time: {record:#?}");
     let quality = node.precisions[precision.0].quality;
     assert!(quality >= request.min_quality, "served at a quality of only {quality}: {record:#?}");
-    let needs = allocator::needs(request, request.prompt, node);
+    let needs = allocator::needs(request, request.prompt_len, node);
     let is_enough =
         grant.memory >= needs.memory && grant.uplink >= needs.uplink && grant.downlink >= needs.downlink;
     assert!(is_enough, "it needed {needs:?}: {record:#?}");

@@ -198,7 +198,7 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         self.engine.answer_with(request, self.open[&request]);
         let work = GenerationTask {
             // Only the number of tokens matters here.
-            prompt: vec![TokenId(0); running.prompt.0 as usize],
+            prompt_tokens: vec![TokenId(0); running.padded_len.0 as usize],
             max_output: running.request.max_output,
             sampling: Sampling::GREEDY,
             stop: Vec::new(),
@@ -254,8 +254,8 @@ impl<I: Iterator<Item = Arrival>> Simulation<I> {
         let id = arrival.request.id;
         self.open.insert(id, arrival.answer);
         self.channel_outcomes.expect(&arrival);
-        if let Some(leaves) = arrival.leaves {
-            self.events.add(leaves, Event::Cancelled(id));
+        if let Some(cancels_at) = arrival.cancels_at {
+            self.events.add(cancels_at, Event::Cancelled(id));
         }
         self.events.add(arrival.notified, Event::Arrived(arrival.request));
     }

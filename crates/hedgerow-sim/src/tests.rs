@@ -202,10 +202,10 @@ fn arrivals_have_the_rate_and_the_distributions_of_the_scenario() {
     let span_s = arrivals.last().unwrap().request.arrived.as_seconds();
     assert!((20_000.0 / span_s / 10.0 - 1.0).abs() < 0.03, "{span_s} s for 20,000 arrivals at 10/s");
     assert!(arrivals.is_sorted_by_key(|arrival| arrival.request.arrived));
-    for Arrival { request, notified, answer, leaves, .. } in &arrivals {
+    for Arrival { request, notified, answer, cancels_at, .. } in &arrivals {
         assert_eq!(*notified, request.arrived);
-        assert!(scenario.users.prompts.contains(&request.prompt));
-        assert_eq!((*answer, *leaves), (request.max_output, None));
+        assert!(scenario.users.prompts.contains(&request.prompt_len));
+        assert_eq!((*answer, *cancels_at), (request.max_output, None));
         let latency_s = request.deadline.unwrap().since(request.arrived).as_seconds();
         assert!((0.5..=2.000_000_001).contains(&latency_s), "{latency_s}");
     }
@@ -361,7 +361,7 @@ fn without_batching_no_requests_share_a_decode() {
         let node = &scenario.node;
         let on_the_air = node.uplink_slot() + node.downlink_slot();
         let alone = time_alone(&record.request, node, PrecisionIndex(0)).saturating_sub(on_the_air) * 20;
-        let left = record.request.slack(record.started.unwrap());
+        let left = record.request.slack(record.started.unwrap()).unwrap();
         assert!(alone + on_the_air <= left, "{}: {alone} of {left}", record.request.id);
         assert!(record.is_met());
     }
@@ -423,7 +423,7 @@ proptest! {
         for (id, &prompt) in prompts.iter().enumerate() {
             let request = RequestId(id as u64);
             let work = GenerationTask {
-                prompt: vec![TokenId(0); prompt as usize],
+                prompt_tokens: vec![TokenId(0); prompt as usize],
                 max_output: Tokens(9),
                 sampling: Sampling::GREEDY,
                 stop: Vec::new(),
@@ -542,14 +542,17 @@ fn classes_have_their_weights_and_their_own_values() {
     let (short, long): (Vec<_>, Vec<_>) = arrivals.iter().partition(|arrival| arrival.class == 0);
     assert!((5_840..6_160).contains(&short.len()), "{} of 8,000", short.len());
     for Arrival { request, .. } in short {
-        assert!((10..=20).contains(&request.prompt.0) && request.value == 5);
-        assert!(request.slack(request.arrived).as_seconds() <= 2.000_000_001, "the default of [users]");
+        assert!((10..=20).contains(&request.prompt_len.0) && request.value == 5);
+        assert!(
+            request.slack(request.arrived).unwrap().as_seconds() <= 2.000_000_001,
+            "the default of [users]"
+        );
     }
     for Arrival { request, .. } in long {
-        assert!(scenario.users.prompts.contains(&request.prompt) && request.value == 1);
-        assert_eq!(request.slack(request.arrived), Span::from_millis(9_000));
+        assert!(scenario.users.prompts.contains(&request.prompt_len) && request.value == 1);
+        assert_eq!(request.slack(request.arrived), Some(Span::from_millis(9_000)));
         let Some(Link::Radio { uplink, .. }) = request.link else { panic!() };
-        assert_eq!(uplink.get(), f64::from(request.prompt.0) * 32.0 + 8e6);
+        assert_eq!(uplink.get(), f64::from(request.prompt_len.0) * 32.0 + 8e6);
     }
 }
 

@@ -125,7 +125,7 @@ fn each_wait_follows_lindleys_recursion_to_the_nanosecond() {
         // Lindley's recursion W' = max(0, W + S − A) in absolute times: a request starts at its arrival or when the
         // one before it ends, whichever is later.
         let start = free.max(arrival.request.arrived);
-        free = start + TOKEN * arrival.request.prompt.0;
+        free = start + TOKEN * arrival.request.prompt_len.0;
         assert_eq!((record.started, record.ended), (Some(start), free), "{record:#?}");
     }
 }

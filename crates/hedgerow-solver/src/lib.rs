@@ -30,7 +30,7 @@ pub use budget::Budget;
 pub use dftsp::{is_exact_for as dftsp_is_exact_for, solve as dftsp};
 pub use exact::Exact;
 pub use instance::{Capacity, Demand, Instance, Item, Limit, NUMBER_LIMIT, Timing};
-pub use policy::{Policy, UnknownPolicy};
+pub use policy::{Policy, PolicyTraits, UnknownPolicy};
 pub use prune::{Cuts, Rules};
 
 /// Why a solver rejects an instance.

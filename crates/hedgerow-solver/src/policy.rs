@@ -35,66 +35,48 @@ impl Policy {
     pub const NAMES: &str =
         "brute-force, dftsp, exact, greedy, edf, fifo, static[:size], none[:accelerators]";
 
-    /// Whether it ignores deadlines, so that it also serves requests whose deadline has passed.
-    pub fn is_blind_to_deadlines(self) -> bool {
+    /// How a scheduler serves by this policy.
+    pub fn traits(self) -> PolicyTraits {
         match self {
-            Self::Fifo => true,
-            Self::BruteForce
-            | Self::Dftsp
-            | Self::Exact
-            | Self::Greedy
-            | Self::Edf
-            | Self::Static { .. }
-            | Self::None { .. } => false,
-        }
-    }
-
-    /// Whether a plan covers all waiting requests, so that one that it leaves out can be rejected at once.
-    pub fn plans_for_all(self) -> bool {
-        match self {
-            Self::BruteForce | Self::Dftsp | Self::Exact | Self::Greedy | Self::Edf => true,
-            Self::Fifo | Self::Static { .. } | Self::None { .. } => false,
-        }
-    }
-
-    /// The most requests that it runs at once.
-    pub fn most_at_once(self) -> u32 {
-        match self {
-            Self::BruteForce | Self::Dftsp | Self::Exact | Self::Greedy | Self::Edf | Self::Fifo => u32::MAX,
-            Self::Static { size } => size,
-            Self::None { accelerators } => accelerators,
-        }
-    }
-
-    /// The factor by which a request that runs alone takes longer than on the whole node: without batching it has
-    /// only one of the accelerators.
-    pub fn slowdown_alone(self) -> u32 {
-        match self {
-            Self::None { accelerators } => accelerators,
-            Self::BruteForce
-            | Self::Dftsp
-            | Self::Exact
-            | Self::Greedy
-            | Self::Edf
-            | Self::Fifo
-            | Self::Static { .. } => 1,
-        }
-    }
-
-    /// Whether a batch must have ended before the next request may start.
-    pub fn waits_for_the_batch(self) -> bool {
-        match self {
-            Self::Static { .. } => true,
-            Self::BruteForce
-            | Self::Dftsp
-            | Self::Exact
-            | Self::Greedy
-            | Self::Edf
-            | Self::Fifo
-            | Self::None { .. } => false,
+            Self::BruteForce | Self::Dftsp | Self::Exact | Self::Greedy | Self::Edf => PLANS_FOR_ALL,
+            Self::Fifo => PolicyTraits { is_blind_to_deadlines: true, ..IN_ORDER },
+            Self::Static { size } => {
+                PolicyTraits { waits_for_the_batch: true, most_at_once: size, ..IN_ORDER }
+            }
+            Self::None { accelerators } => {
+                PolicyTraits { most_at_once: accelerators, slowdown_alone: accelerators, ..IN_ORDER }
+            }
         }
     }
 }
+
+/// How a scheduler serves by a policy, besides how the policy chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyTraits {
+    /// Whether it ignores deadlines, so that it also serves requests whose deadline has passed.
+    pub is_blind_to_deadlines: bool,
+    /// Whether a plan covers all waiting requests, so that one that it leaves out can be rejected at once.
+    pub plans_for_all: bool,
+    /// Whether a batch must have ended before the next request may start.
+    pub waits_for_the_batch: bool,
+    /// The most requests that run at once.
+    pub most_at_once: u32,
+    /// The factor by which a request that runs alone takes longer than on the whole node: without batching it has
+    /// only one of the accelerators.
+    pub slowdown_alone: u32,
+}
+
+/// Policies that take requests in order of arrival.
+const IN_ORDER: PolicyTraits = PolicyTraits {
+    is_blind_to_deadlines: false,
+    plans_for_all: false,
+    waits_for_the_batch: false,
+    most_at_once: u32::MAX,
+    slowdown_alone: 1,
+};
+
+/// Policies that choose from all requests.
+const PLANS_FOR_ALL: PolicyTraits = PolicyTraits { plans_for_all: true, ..IN_ORDER };
 
 impl fmt::Display for Policy {
     /// The name that [`Policy::from_str`] reads.

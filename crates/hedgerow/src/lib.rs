@@ -5,9 +5,18 @@
 mod cli;
 mod demo;
 
+use hedgerow_node::kernels;
+
+use cli::ExitStatus;
+
 /// Runs the command that the process's arguments name, and returns the process's exit code.
 pub fn main() -> u8 {
-    match cli::run() {
+    // The kernels are checked in a child process, which is this program.
+    let outcome = match kernels::run_trial_if_asked() {
+        Some(outcome) => outcome.map(|()| ExitStatus::Success),
+        None => cli::run(),
+    };
+    match outcome {
         Ok(status) => status as u8,
         // The reader of the output has closed it, as `head` does.
         Err(error) if is_broken_pipe(&error) => 0,

@@ -44,7 +44,7 @@ const CLAIMS: &[fn(&mut dyn Engine, &MakePrompt<'_>)] = &[
 
 fn work(prompt: Vec<TokenId>, max_output: u32) -> GenerationTask {
     GenerationTask {
-        prompt,
+        prompt_tokens: prompt,
         max_output: Tokens(max_output),
         sampling: Sampling::GREEDY,
         stop: Vec::new(),

@@ -72,7 +72,7 @@ pub struct EngineLimits {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationTask {
     /// The prompt; at least one token.
-    pub prompt: Vec<TokenId>,
+    pub prompt_tokens: Vec<TokenId>,
     /// The most tokens to produce; at least 1.
     pub max_output: Tokens,
     /// How to choose each token.

@@ -34,7 +34,7 @@ pub struct Sequence<T> {
 impl<T> Sequence<T> {
     /// Prompt tokens left to prefill.
     pub fn prompt_left(&self) -> Tokens {
-        Tokens(self.work.prompt.len() as u32) - self.prefilled
+        Tokens(self.work.prompt_tokens.len() as u32) - self.prefilled
     }
 
     /// Whether none of its prompt has been prefilled yet.
@@ -71,8 +71,8 @@ impl<T> Sequences<T> {
         work: GenerationTask,
         own: impl FnOnce(&GenerationTask) -> Result<T, EngineError>,
     ) -> Result<(), EngineError> {
-        let needed = Tokens(work.prompt.len() as u32) + work.max_output;
-        if work.prompt.is_empty() || work.max_output == Tokens::ZERO {
+        let needed = Tokens(work.prompt_tokens.len() as u32) + work.max_output;
+        if work.prompt_tokens.is_empty() || work.max_output == Tokens::ZERO {
             return Err(EngineError::Empty);
         }
         if needed > self.limits.context {
@@ -101,7 +101,7 @@ impl<T> Sequences<T> {
     /// If part of the prompt was prefilled already, or no token of it would be left to run.
     pub fn skip(&mut self, request: RequestId, cached: Tokens) -> Result<(), EngineError> {
         let sequence = self.get_mut(request)?;
-        let prompt = Tokens(sequence.work.prompt.len() as u32);
+        let prompt = Tokens(sequence.work.prompt_tokens.len() as u32);
         assert!(sequence.is_new(), "{request} has begun: {} worked through", sequence.prefilled);
         assert!(cached < prompt, "{request}: the cache would hold {cached} of {prompt}");
         (sequence.cached, sequence.prefilled) = (cached, cached);

@@ -23,8 +23,9 @@ pub struct Request {
     pub id: RequestId,
     /// When it reached the node; its deadline counts from then.
     pub arrived: Instant,
-    /// Prompt length `s_i`.
-    pub prompt: Tokens,
+    /// Prompt length `s_i`, without padding.
+    #[serde(rename = "prompt")]
+    pub prompt_len: Tokens,
     /// How many of the prompt's first tokens the engine's prefix cache held when it arrived.
     pub cached: Tokens,
     /// The most tokens it may produce, `n_i`; at least 1.
@@ -67,7 +68,7 @@ impl Request {
         Self {
             id,
             arrived,
-            prompt,
+            prompt_len: prompt,
             cached: Tokens::ZERO,
             max_output,
             expected_output: max_output,
@@ -89,20 +90,20 @@ impl Request {
 
     /// Whether an answer met the deadline and all targets: `first` is when its first token came, `whole` when all of
     /// it had left the node.
-    pub fn is_kept(&self, first: Option<Instant>, tpot: Option<Span>, whole: Instant) -> bool {
-        let is_soon = self.ttft.is_none_or(|ttft| first.is_some_and(|first| first <= self.arrived + ttft));
-        let is_fluent = self.tpot.zip(tpot).is_none_or(|(most, tpot)| tpot <= most);
-        self.is_in_time(whole) && is_soon && is_fluent
+    pub fn meets_slo(&self, first: Option<Instant>, tpot: Option<Span>, whole: Instant) -> bool {
+        let meets_ttft = self.ttft.is_none_or(|ttft| first.is_some_and(|first| first <= self.arrived + ttft));
+        let meets_tpot = self.tpot.zip(tpot).is_none_or(|(most, tpot)| tpot <= most);
+        self.is_in_time(whole) && meets_ttft && meets_tpot
     }
 
     /// The most tokens that it may hold in the KV cache.
     pub fn max_tokens(&self) -> Tokens {
-        self.prompt + self.max_output
+        self.prompt_len + self.max_output
     }
 
-    /// The time left until its deadline; [`Span::MAX`] without one.
-    pub fn slack(&self, now: Instant) -> Span {
-        self.deadline.map_or(Span::MAX, |deadline| deadline.since(now))
+    /// The time left until its deadline; `None` without one.
+    pub fn slack(&self, now: Instant) -> Option<Span> {
+        Some(self.deadline?.since(now))
     }
 
     /// Whether an answer at `at` comes in time.
@@ -110,17 +111,41 @@ impl Request {
         self.deadline.is_none_or(|deadline| at <= deadline)
     }
 
-    /// Sort key of urgency: the earliest time that the deadline and targets set, then the order of arrival;
-    /// best-effort requests come last.
-    pub fn urgency(&self) -> (Instant, RequestId) {
-        let mut due = self.deadline.unwrap_or(Instant(u64::MAX));
-        if let Some(ttft) = self.ttft {
-            due = due.min(self.arrived + ttft);
-        } else if let Some(tpot) = self.tpot {
-            // There is no target for the first token, but pauses count against TPOT.
-            due = due.min(self.arrived + tpot * self.max_output.0);
+    /// How urgent it is: by the earliest time that its deadline and targets set.
+    pub fn urgency(&self) -> Urgency {
+        // Without a target for the first token, pauses count against TPOT.
+        let by_tpot = || self.tpot.map(|tpot| self.arrived + tpot * self.max_output.0);
+        let by_target = self.ttft.map(|ttft| self.arrived + ttft).or_else(by_tpot);
+        match self.deadline.into_iter().chain(by_target).min() {
+            Some(due) => Urgency::Due(due, self.id),
+            None => Urgency::BestEffort(self.id),
         }
-        (due, self.id)
+    }
+}
+
+/// How urgent a request is. The lesser is the more urgent: the one due first, then the one that arrived first;
+/// best-effort requests come after all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// It is due at this time.
+    Due(Instant, RequestId),
+    /// It has no deadline and no target.
+    BestEffort(RequestId),
+}
+
+impl Urgency {
+    /// The request.
+    pub fn id(self) -> RequestId {
+        let (Self::Due(_, id) | Self::BestEffort(id)) = self;
+        id
+    }
+
+    /// When it is due; `None` for best effort.
+    pub fn due(self) -> Option<Instant> {
+        match self {
+            Self::Due(due, _) => Some(due),
+            Self::BestEffort(_) => None,
+        }
     }
 }
 

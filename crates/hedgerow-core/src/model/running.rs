@@ -19,7 +19,7 @@ pub struct Running {
     /// The resources that it holds.
     pub grant: Grant,
     /// Its prompt's length, padding included.
-    pub prompt: Tokens,
+    pub padded_len: Tokens,
     /// When it started.
     pub started: Instant,
     /// When its next step may begin: once its prompt has arrived. Without batching, also not before its accelerator,
@@ -40,7 +40,7 @@ pub struct Running {
 impl Running {
     /// Prompt tokens left to prefill.
     pub fn prompt_left(&self) -> Tokens {
-        self.prompt - self.prefilled
+        self.padded_len - self.prefilled
     }
 
     /// Whether its prompt is prefilled, so that it decodes.
@@ -76,7 +76,7 @@ pub fn load_of(step: &Step, running: &[Running]) -> StepLoad {
             load.prefill.push(ChunkLoad {
                 tokens: chunk.tokens,
                 start: running.prefilled,
-                prompt: running.prompt,
+                prompt: running.padded_len,
             });
         } else if step.decode.contains(&id) {
             load.decode_count += 1;

@@ -27,7 +27,7 @@ pub struct Payload {
     /// The least time between its first token and its last; zero for an answer that is not streamed.
     pub decoding: Span,
     /// The data rate that its tokens need to meet the TPOT target; zero without one.
-    pub fluent: BitsPerSecond,
+    pub tpot_rate: BitsPerSecond,
 }
 
 impl Wire {
@@ -40,7 +40,7 @@ impl Wire {
     ///
     /// A rate above [`Wire::downlink`] means that even the whole link is too slow.
     pub fn rate(&self, payload: &Payload, time: Option<Span>) -> BitsPerSecond {
-        let least = if payload.fluent > self.least { payload.fluent } else { self.least };
+        let least = if payload.tpot_rate > self.least { payload.tpot_rate } else { self.least };
         let Some(time) = time else { return least };
         let decoding = payload.decoding.min(time);
         let window = decoding + (time - decoding).scaled(SENDING_PART);
@@ -109,7 +109,7 @@ mod tests {
 
     fn streamed(bits: f64, decoding_ms: u64) -> Payload {
         let decoding = Span::from_millis(decoding_ms);
-        Payload { whole: Bits::new(bits), last: Bits::new(0.0), decoding, fluent: BitsPerSecond::new(0.0) }
+        Payload { whole: Bits::new(bits), last: Bits::new(0.0), decoding, tpot_rate: BitsPerSecond::new(0.0) }
     }
 
     #[test]
@@ -131,12 +131,12 @@ mod tests {
 
     #[test]
     fn a_tpot_target_sets_the_rate_with_and_without_a_deadline() {
-        let fluent = BitsPerSecond::new(2e5);
-        let payload = Payload { fluent, ..streamed(4e5, 2_000) };
-        assert_eq!(WIRE.rate(&payload, None), fluent);
-        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(10_000))), fluent);
-        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(2_000))), fluent);
-        let too_fast = Payload { fluent: BitsPerSecond::new(2e6), ..payload };
+        let tpot_rate = BitsPerSecond::new(2e5);
+        let payload = Payload { tpot_rate, ..streamed(4e5, 2_000) };
+        assert_eq!(WIRE.rate(&payload, None), tpot_rate);
+        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(10_000))), tpot_rate);
+        assert_eq!(WIRE.rate(&payload, Some(Span::from_millis(2_000))), tpot_rate);
+        let too_fast = Payload { tpot_rate: BitsPerSecond::new(2e6), ..payload };
         assert!(WIRE.rate(&too_fast, Some(Span::from_millis(400))) > WIRE.downlink);
     }
 
@@ -163,7 +163,7 @@ mod tests {
             let gaps = gaps_ms.len() as u32;
             let decoding = Span::from_millis(step_ms) * gaps;
             let chunk = Bits::new(chunk_bits);
-            let payload = Payload { whole: chunk * f64::from(gaps + 1), last: chunk, decoding, fluent: BitsPerSecond::new(0.0) };
+            let payload = Payload { whole: chunk * f64::from(gaps + 1), last: chunk, decoding, tpot_rate: BitsPerSecond::new(0.0) };
             let time = decoding + Span::from_millis(spare_ms);
             let rate = WIRE.rate(&payload, Some(time));
             prop_assume!(rate <= WIRE.downlink);

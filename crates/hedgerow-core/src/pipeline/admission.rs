@@ -1,9 +1,15 @@
 //! Admission control: which requests enter the queue, which are rejected at once, and which leave before their end.
 
-use super::*;
-use crate::output::Target;
-use crate::quantization::Residency;
-use crate::scheduler::AdmissionFailure;
+use super::{Order, Pipeline, progress};
+use crate::allocator;
+use crate::model::node::Node;
+use crate::model::request::{Request, RequestId};
+use crate::model::settings::Protocol;
+use crate::model::time::{Instant, Span};
+use crate::model::units::Tokens;
+use crate::output::{Outcome, Record, Rejection, Target};
+use crate::quantization::{self, PrecisionIndex, Residency};
+use crate::scheduler::{self, AdmissionFailure, Plan};
 
 impl Pipeline {
     /// Puts an arriving request into the queue, or rejects it at once if it cannot be served.
@@ -21,9 +27,7 @@ impl Pipeline {
         // Load times are not counted: the load may have begun already.
         let fastest =
             self.fastest_by(&request, |precision| scheduler::time_alone(&request, &self.node, precision));
-        let latest_start = request
-            .deadline
-            .map_or(Instant(u64::MAX), |deadline| Instant(deadline.0 - fastest.0.min(deadline.0)));
+        let latest_start = request.deadline.map(|deadline| Instant(deadline.0.saturating_sub(fastest.0)));
         if let Err(full) = self.queue.enter(request.clone(), latest_start) {
             let retry_after = self.time_to_drain(now);
             let rejection = Rejection::QueueFull { capacity: full.capacity, retry_after };
@@ -46,7 +50,7 @@ impl Pipeline {
             return Err(Rejection::ContextExceeded { needed, context: node.context });
         }
         self.check_quality(request)?;
-        let prompt = self.settings.pad(request.prompt, request.prompt);
+        let prompt = self.settings.pad(request.prompt_len, request.prompt_len);
         let needs = allocator::needs(request, prompt, node);
         if !self.ledger.could_ever_fit(&needs) {
             return Err(if needs.memory > self.ledger.whole().memory {
@@ -59,8 +63,11 @@ impl Pipeline {
         }
         let fastest = self.fastest(request);
         self.check_slot(request)?;
-        if request.slack(now) < fastest && !self.settings.policy.is_blind_to_deadlines() {
-            let deadline = request.slack(request.arrived);
+        if let Some(deadline) = request.deadline
+            && deadline.since(now) < fastest
+            && !self.settings.policy.traits().is_blind_to_deadlines
+        {
+            let deadline = deadline.since(request.arrived);
             return Err(Rejection::DeadlineInfeasible { deadline, fastest });
         }
         self.check_targets(request)
@@ -98,12 +105,12 @@ impl Pipeline {
                 let precision = &precisions[precision.0];
                 match target {
                     Target::Ttft => {
-                        cost.prefill(model, precision, request.prompt, Tokens::ZERO, *prefill_chunk)
+                        cost.prefill(model, precision, request.prompt_len, Tokens::ZERO, *prefill_chunk)
                     }
-                    Target::Tpot => cost.decode(model, precision, 1, request.prompt),
+                    Target::Tpot => cost.decode(model, precision, 1, request.prompt_len),
                 }
             });
-            if asked < fastest && !self.settings.policy.is_blind_to_deadlines() {
+            if asked < fastest && !self.settings.policy.traits().is_blind_to_deadlines {
                 return Err(Rejection::TargetInfeasible { target, asked, fastest });
             }
         }
@@ -141,7 +148,8 @@ impl Pipeline {
         let view = self.view(now, &waiting, &admitted, &held);
         let plan = scheduler::choose(&view, &loads, self.settings.node_limit);
         orders.push(Order::Planned(plan.report));
-        let is_final = self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all();
+        let is_final =
+            self.settings.protocol == Protocol::Continuous && self.settings.policy.traits().plans_for_all;
         if is_final {
             let left_out: Vec<(RequestId, AdmissionFailure)> = waiting
                 .iter()
@@ -187,7 +195,7 @@ impl Pipeline {
     /// Ends the requests that can no longer meet their deadline: waiting ones before they use any resource, and
     /// running ones so that they stop using them.
     pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Order>) {
-        if self.settings.policy.is_blind_to_deadlines() {
+        if self.settings.policy.traits().is_blind_to_deadlines {
             return;
         }
         let late = self.queue.infeasible(now);
@@ -244,7 +252,7 @@ impl Pipeline {
     /// shows that they end in time; running ones that have not ended are cut off at `by`.
     pub(super) fn drain(&mut self, now: Instant, by: Instant, orders: &mut Vec<Order>) {
         self.drain_by = Some(by);
-        if self.settings.protocol == Protocol::Continuous && self.settings.policy.plans_for_all() {
+        if self.settings.protocol == Protocol::Continuous && self.settings.policy.traits().plans_for_all {
             self.queue.tighten_deadlines(by);
             self.replan(now, orders);
         } else {

@@ -1,7 +1,10 @@
 //! Loading of precisions: which ones a plan may use, and when one is loaded.
 
-use super::*;
-use crate::quantization::PrecisionLoad;
+use super::{Order, Pipeline, admission};
+use crate::model::request::RequestId;
+use crate::model::time::Instant;
+use crate::quantization::{PrecisionIndex, PrecisionLoad};
+use crate::scheduler::InFlight;
 
 impl Pipeline {
     /// The precisions in memory, and the one that is being loaded.

@@ -1,9 +1,15 @@
 //! Progress of the running requests by each step, and their ends.
 
-use super::*;
-use crate::model::request::Length;
-use crate::model::running::{load_of, tpot};
-use crate::model::settings::Settings;
+use super::{Delivery, Order, Pipeline, admission};
+use crate::engine::{EngineError, Step, StepReport};
+use crate::model::request::{Length, Request, RequestId};
+use crate::model::running::{Running, load_of, tpot};
+use crate::model::settings::{Protocol, Settings};
+use crate::model::time::{Instant, Span};
+use crate::model::units::Tokens;
+use crate::output::{Outcome, Record, Rejection};
+use crate::scheduler::InFlight;
+use crate::scheduler::output_length::OutputLengthPredictor;
 use hedgerow_solver::Policy;
 
 /// The limit of best-effort credit, in nanoseconds: a share is of recent time, not of an hour ago.
@@ -125,7 +131,7 @@ impl Pipeline {
             let Delivery { running, end, arrives } = self.delivering.remove(index);
             let at = arrives.expect("it is there");
             let tpot = tpot(running.first_token, running.last_token, running.produced);
-            let is_met = running.request.is_kept(running.first_token, tpot, at);
+            let is_met = running.request.meets_slo(running.first_token, tpot, at);
             let outcome = if is_met { Outcome::Met(end) } else { Outcome::Late(end) };
             orders.push(self.end(at, running, outcome));
         }

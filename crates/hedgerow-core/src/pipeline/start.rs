@@ -1,8 +1,15 @@
 //! Starts planned requests and grants them their resources.
 
+use super::{Order, Pipeline};
+use crate::allocator;
+use crate::model::request::{Request, RequestId};
+use crate::model::running::Running;
+use crate::model::settings::Protocol;
+use crate::model::time::Instant;
+use crate::model::units::Tokens;
+use crate::quantization::PrecisionIndex;
+use crate::scheduler::{NodeState, Plan, Planned, View};
 use std::collections::VecDeque;
-
-use super::*;
 
 impl Pipeline {
     /// Starts planned requests in the plan's order, as far as there is room.
@@ -44,8 +51,8 @@ impl Pipeline {
     /// place while some wait and none runs.
     fn has_place_for(&self, now: Instant, request: &Request, batch: u32) -> bool {
         let policy = self.settings.policy;
-        let places = self.node.max_parallel.min(policy.most_at_once()) as usize;
-        if !policy.plans_for_all() {
+        let places = self.node.max_parallel.min(policy.traits().most_at_once) as usize;
+        if !policy.traits().plans_for_all {
             return self.running.len() < places.min(batch as usize);
         }
         let best_effort = self.running.iter().filter(|running| running.request.is_best_effort()).count();
@@ -85,7 +92,7 @@ impl Pipeline {
 
     /// Whether the protocol lets requests start now; makes a plan if there is none.
     fn is_time_to_start(&mut self, now: Instant, orders: &mut Vec<Order>) -> bool {
-        if self.settings.policy.waits_for_the_batch() && !self.running.is_empty() {
+        if self.settings.policy.traits().waits_for_the_batch && !self.running.is_empty() {
             return false;
         }
         match self.settings.protocol {
@@ -121,7 +128,7 @@ impl Pipeline {
     fn start(&mut self, now: Instant, planned: Planned, longest_prompt: Tokens) -> Option<Running> {
         let Planned { id, precision } = planned;
         let request = self.queue.get(id)?;
-        let prompt = self.settings.pad(request.prompt, longest_prompt);
+        let prompt = self.settings.pad(request.prompt_len, longest_prompt);
         let grant = allocator::needs(request, prompt, &self.node);
         if !self.ledger.fits(&grant) {
             return None;
@@ -131,7 +138,7 @@ impl Pipeline {
         let running = Running {
             precision,
             grant,
-            prompt,
+            padded_len: prompt,
             started: now,
             ready: now + self.node.uplink_slot(),
             cached: request.cached,
@@ -158,25 +165,15 @@ impl Pipeline {
             Protocol::Epoch { .. } | Protocol::Continuous => None,
         };
         // A request that has become infeasible is rejected even if nothing else happens.
-        let is_blind = self.settings.policy.is_blind_to_deadlines();
+        let is_blind = self.settings.policy.traits().is_blind_to_deadlines;
         let infeasible = if is_blind { None } else { self.queue.next_infeasible() };
         [ready, arrives, epoch, infeasible, self.drain_by].into_iter().flatten().filter(|&at| at > now).min()
     }
 
-    /// The scheduler's view of the node.
-    pub(super) fn view<'a>(
-        &'a self,
-        now: Instant,
-        waiting: &'a [&'a Request],
-        admitted: &'a [RequestId],
-        held: &'a [PrecisionIndex],
-    ) -> View<'a> {
-        View {
+    /// The node's state, as decisions depend on it.
+    pub(super) fn state(&self, now: Instant) -> NodeState<'_> {
+        NodeState {
             now,
-            waiting,
-            admitted,
-            held,
-            load: None,
             running: &self.running,
             in_flight: self.in_flight.as_ref(),
             ledger: &self.ledger,
@@ -187,5 +184,16 @@ impl Pipeline {
             best_effort_has_credit: self.credit_ns > 0,
             batch: self.batch,
         }
+    }
+
+    /// What a plan is asked.
+    pub(super) fn view<'a>(
+        &'a self,
+        now: Instant,
+        waiting: &'a [&'a Request],
+        admitted: &'a [RequestId],
+        held: &'a [PrecisionIndex],
+    ) -> View<'a> {
+        View { state: self.state(now), waiting, admitted, held, load: None }
     }
 }

@@ -4,76 +4,20 @@ mod epochs;
 mod precisions;
 
 use expect_test::{Expect, expect};
-
-use super::*;
-use crate::allocator::{Channel, Modem, Radio};
-use crate::engine::{
-    CostModel, Engine as _, EngineLimits, GenerationTask, Sampling, ScriptedEngine, TokenId,
-};
-use crate::model::cost::{Line, MeasuredCost, Surface};
-use crate::model::node::ModelShape;
-use crate::model::request::Link;
-use crate::model::settings::Padding;
-use crate::model::units::{Bits, Bytes, Hertz, Quality, Watts};
-use crate::quantization::{Precision, Residency};
 use hedgerow_solver::Policy;
 
-/// The time of every step of the scripted engine, as the cost model predicts it.
-const STEP: Span = Span::from_millis(10);
-
-/// The time to load a precision.
-const LOAD: Span = Span::from_millis(30);
-
-/// A node on which a prompt takes one step and each further token another, whatever the batch size.
-fn node() -> Node {
-    let constant = |count| Surface::level(&[(1, STEP), (count, STEP)]);
-    Node {
-        memory: Bytes(1_000 + 8 * 100 * 4),
-        model: ModelShape {
-            layers: 1,
-            hidden: 1,
-            kv_width: 1,
-            feed_forward: 1,
-            gated: false,
-            vocabulary: 1,
-            kv_type: crate::model::node::KvType::F16,
-        },
-        precisions: vec![Precision {
-            name: "Q4_0".into(),
-            weights: Bytes(1_000),
-            beta_prefill: 1.0,
-            beta_decode: 1.0,
-            quality: Quality::new(0.9).unwrap(),
-            residency: Residency::Always,
-            measured: None,
-        }],
-        weights_limit: None,
-        kv_block: Tokens(1),
-        cost: CostModel::Measured(MeasuredCost {
-            prefill: constant(1_000),
-            decode: constant(8),
-            mixed_ns: 0,
-        }),
-        max_parallel: 4,
-        context: Tokens(100),
-        prefill_chunk: Tokens(100),
-        radio: None,
-        wire: None,
-    }
-}
-
-fn settings(policy: Policy) -> Settings {
-    Settings {
-        protocol: Protocol::Continuous,
-        policy,
-        queue_capacity: 8,
-        node_limit: 10_000,
-        margin: 0.0,
-        confidence: 1.0,
-        best_effort_share: 0.0,
-        padding: Padding::None,
-    }
-}
+use super::scripted::{LOAD, STEP, ScriptedDriver, node, settings};
+use super::{Event, Order, Pipeline};
+use crate::allocator::{Channel, Modem, Radio};
+use crate::engine::{CostModel, EndReason, Engine as _, ScriptedEngine};
+use crate::model::cost::{Line, Surface};
+use crate::model::node::Node;
+use crate::model::request::{Link, Request, RequestId};
+use crate::model::settings::{Padding, Protocol, Settings};
+use crate::model::time::{Instant, Span};
+use crate::model::units::{Bits, Bytes, Hertz, Quality, Tokens, Watts};
+use crate::output::Outcome;
+use crate::quantization::{Precision, Residency};
 
 fn epochs(policy: Policy) -> Settings {
     let length = Span::from_millis(100);
@@ -89,109 +33,12 @@ fn request(id: u64, at_ms: u64, max_output: u32, deadline_ms: Option<u64>) -> Re
     }
 }
 
-/// Drives a pipeline and a scripted engine in virtual time and logs how each request ended.
-struct Driver {
-    pipeline: Pipeline,
-    engine: ScriptedEngine,
-    /// Events to come: by time, then in the order in which they were scheduled.
-    event_queue: std::collections::BTreeMap<(Instant, u64), Event>,
-    scheduled: u64,
-    loads_succeed: bool,
-    log: String,
-}
-
-impl Driver {
-    fn new(node: Node, settings: Settings) -> Self {
-        let limits = EngineLimits { parallel: node.max_parallel, context: node.context, kv: Tokens(400) };
-        let engine = ScriptedEngine::new(limits, STEP);
-        let pipeline = Pipeline::new(node, settings);
-        let event_queue = std::collections::BTreeMap::new();
-        Self { pipeline, engine, event_queue, scheduled: 0, loads_succeed: true, log: String::new() }
-    }
-
-    fn at(&mut self, at_ms: u64, event: Event) {
-        self.schedule(Instant::START + Span::from_millis(at_ms), event);
-    }
-
-    fn schedule(&mut self, at: Instant, event: Event) {
-        self.scheduled += 1;
-        self.event_queue.insert((at, self.scheduled), event);
-    }
-
-    fn arrive(&mut self, request: Request) {
-        self.schedule(request.arrived, Event::Arrived(request));
-    }
-
-    fn run(mut self) -> String {
-        while let Some(((now, _), event)) = self.event_queue.pop_first() {
-            for order in self.pipeline.on_event(now, event) {
-                self.carry_out(now, order);
-            }
-            self.pipeline.assert_conserved();
-        }
-        assert!(self.pipeline.is_idle(), "no event is left, yet the node is not idle");
-        assert_eq!(self.engine.kv_used(), Tokens::ZERO);
-        self.log
-    }
-
-    fn carry_out(&mut self, now: Instant, order: Order) {
-        match order {
-            Order::Start(running) => {
-                let work = GenerationTask {
-                    prompt: vec![TokenId(0); running.prompt.0 as usize],
-                    max_output: running.request.max_output,
-                    sampling: Sampling::GREEDY,
-                    stop: Vec::new(),
-                    ignore_eos: false,
-                    cache_prompt: false,
-                };
-                self.engine.open(running.request.id, work).unwrap();
-            }
-            Order::Stop(id) => self.engine.close(id),
-            Order::Run(step) => match self.engine.step(&step, &mut |_: crate::engine::Emission<'_>| {}) {
-                Ok(report) => self.schedule(now + report.elapsed, Event::StepDone(report)),
-                Err(error) => self.schedule(now + STEP, Event::StepFailed(error)),
-            },
-            Order::End(record) => {
-                let reason = match &record.outcome {
-                    Outcome::Rejected(rejection) => format!(": {rejection}"),
-                    Outcome::Met(_)
-                    | Outcome::Late(_)
-                    | Outcome::Expired
-                    | Outcome::Cancelled
-                    | Outcome::Failed(_)
-                    | Outcome::ShutDown => format!(", {}", record.produced),
-                };
-                let at = Span(record.ended.0);
-                self.log += &format!("{at}: {} {}{reason}\n", record.request.id, record.outcome.name());
-            }
-            Order::WakeAt(at) => self.schedule(at, Event::Woke),
-            Order::Load(precision) => {
-                self.log += &format!(
-                    "{}: loads {}\n",
-                    Span(now.0),
-                    self.pipeline.node().precisions[precision.0].name
-                );
-                self.schedule(now + LOAD, Event::Loaded { precision, is_there: self.loads_succeed });
-            }
-            Order::Unload(precision) => {
-                self.log += &format!(
-                    "{}: unloads {}\n",
-                    Span(now.0),
-                    self.pipeline.node().precisions[precision.0].name
-                );
-            }
-            Order::Planned(_) => {}
-        }
-    }
-}
-
 fn check(settings: Settings, requests: impl IntoIterator<Item = Request>, expected: &Expect) {
     check_on(node(), settings, requests, expected);
 }
 
 fn check_on(node: Node, settings: Settings, requests: impl IntoIterator<Item = Request>, expected: &Expect) {
-    let mut driver = Driver::new(node, settings);
+    let mut driver = ScriptedDriver::new(node, settings);
     requests.into_iter().for_each(|request| driver.arrive(request));
     expected.assert_eq(&driver.run());
 }
@@ -346,7 +193,7 @@ fn a_static_batch_ends_before_the_next_begins() {
 
 #[test]
 fn a_cancelled_request_frees_its_place_in_queue_and_in_generation() {
-    let mut driver = Driver::new(node(), settings(Policy::Fifo));
+    let mut driver = ScriptedDriver::new(node(), settings(Policy::Fifo));
     (1..=5).for_each(|id| driver.arrive(request(id, 0, 20, None)));
     driver.at(15, Event::Cancelled(RequestId(5)));
     for id in 1..=4 {
@@ -365,7 +212,7 @@ fn a_cancelled_request_frees_its_place_in_queue_and_in_generation() {
 
 #[test]
 fn a_failed_step_fails_only_those_in_it() {
-    let mut driver = Driver::new(node(), settings(Policy::Dftsp));
+    let mut driver = ScriptedDriver::new(node(), settings(Policy::Dftsp));
     driver.engine.fail_steps(1);
     driver.arrive(request(1, 0, 2, None));
     driver.arrive(request(2, 5, 2, None));
@@ -379,7 +226,7 @@ fn a_failed_step_fails_only_those_in_it() {
 #[test]
 fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
     // The node predicts steps of 10 ms, but they take 25 ms.
-    let mut driver = Driver::new(node(), settings(Policy::Dftsp));
+    let mut driver = ScriptedDriver::new(node(), settings(Policy::Dftsp));
     driver.engine = ScriptedEngine::new(driver.engine.limits(), Span::from_millis(25));
     driver.arrive(request(1, 0, 5, Some(60)));
     expect![[r#"
@@ -390,7 +237,7 @@ fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
 
 #[test]
 fn a_shutdown_finishes_what_can_end_in_time_and_rejects_the_rest() {
-    let mut driver = Driver::new(node(), settings(Policy::Dftsp));
+    let mut driver = ScriptedDriver::new(node(), settings(Policy::Dftsp));
     (1..=4).for_each(|id| driver.arrive(request(id, 0, if id == 1 { 3 } else { 50 }, None)));
     driver.arrive(request(5, 0, 1, None));
     driver.arrive(request(6, 0, 60, None));
@@ -463,7 +310,7 @@ fn run_remembered(expected: u32, held: u32) -> (u32, u32, f64) {
     let line = |count: u32| Line { count, times_ns: vec![(0, STEP.0 * u64::from(count))] };
     cost.prefill = Surface::new(vec![line(1), line(10)]).unwrap();
     let request = Request { cached: Tokens(expected), ..request(1, 0, 1, None) };
-    let mut driver = Driver::new(node, settings(Policy::Dftsp));
+    let mut driver = ScriptedDriver::new(node, settings(Policy::Dftsp));
     driver.engine.remember(request.id, Tokens(held));
     driver.arrive(request);
     let mut steps = 0;

@@ -5,7 +5,7 @@
 //! - never: decides which requests are served
 
 use crate::model::request::{Request, RequestId};
-use crate::model::time::Instant;
+use crate::model::time::{Instant, Span};
 
 /// A bounded queue of requests that wait to start.
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ pub struct Queue {
 #[derive(Clone, Debug)]
 struct Waiting {
     request: Request,
-    /// After this time not even an idle node could serve it in time.
-    latest_start: Instant,
+    /// After this time not even an idle node could serve it in time; `None` without a deadline.
+    latest_start: Option<Instant>,
     /// Whether a plan has admitted it.
     is_admitted: bool,
 }
@@ -38,7 +38,7 @@ impl Queue {
         Self { capacity, waiting: Vec::new() }
     }
 
-    /// Adds a request, which is infeasible after `latest_start`.
+    /// Adds a request, which is infeasible after `latest_start`, if there is one.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Queue {
     /// # Panics
     ///
     /// If the request has a place already.
-    pub fn enter(&mut self, request: Request, latest_start: Instant) -> Result<(), QueueFull> {
+    pub fn enter(&mut self, request: Request, latest_start: Option<Instant>) -> Result<(), QueueFull> {
         assert!(!self.contains(request.id), "{} has a place in the queue already", request.id);
         if self.waiting.len() >= self.capacity {
             return Err(QueueFull { capacity: self.capacity });
@@ -103,14 +103,15 @@ impl Queue {
 
     /// The requests that not even an idle node could serve in time any more.
     pub fn infeasible(&self, now: Instant) -> Vec<RequestId> {
-        let infeasible = self.waiting.iter().filter(|waiting| waiting.latest_start < now);
+        let infeasible =
+            self.waiting.iter().filter(|waiting| waiting.latest_start.is_some_and(|latest| latest < now));
         infeasible.map(|waiting| waiting.request.id).collect()
     }
 
     /// The time at which the next request becomes infeasible; `None` if none ever does.
     pub fn next_infeasible(&self) -> Option<Instant> {
-        let latest_start = self.waiting.iter().map(|waiting| waiting.latest_start).min()?;
-        latest_start.0.checked_add(1).map(Instant)
+        let latest_start = self.waiting.iter().filter_map(|waiting| waiting.latest_start).min()?;
+        Some(latest_start + Span(1))
     }
 
     /// Moves every deadline to `by` at the latest.
@@ -141,8 +142,6 @@ mod tests {
     use super::*;
     use crate::model::units::Tokens;
 
-    const LATE: Instant = Instant(u64::MAX);
-
     fn request(id: u64) -> Request {
         Request::new(RequestId(id), Instant(id), Tokens(1), Tokens(1))
     }
@@ -150,12 +149,12 @@ mod tests {
     #[test]
     fn refuses_one_more_than_it_holds_and_has_room_again_when_one_leaves() {
         let mut queue = Queue::new(2);
-        queue.enter(request(1), LATE).unwrap();
-        queue.enter(request(2), LATE).unwrap();
-        assert_eq!(queue.enter(request(3), LATE), Err(QueueFull { capacity: 2 }));
+        queue.enter(request(1), None).unwrap();
+        queue.enter(request(2), None).unwrap();
+        assert_eq!(queue.enter(request(3), None), Err(QueueFull { capacity: 2 }));
         assert_eq!(queue.leave(RequestId(1)).map(|request| request.id), Some(RequestId(1)));
         assert_eq!(queue.leave(RequestId(1)), None);
-        queue.enter(request(3), LATE).unwrap();
+        queue.enter(request(3), None).unwrap();
         assert_eq!(queue.snapshot().iter().map(|request| request.id.0).collect::<Vec<_>>(), [2, 3]);
     }
 
@@ -163,7 +162,7 @@ mod tests {
     #[should_panic(expected = "r1 has a place in the queue already")]
     fn gives_a_request_one_place_only() {
         let mut queue = Queue::new(2);
-        queue.enter(request(1), LATE).unwrap();
-        let _ = queue.enter(request(1), LATE);
+        queue.enter(request(1), None).unwrap();
+        let _ = queue.enter(request(1), None);
     }
 }

@@ -39,8 +39,10 @@ struct Arrival {
 }
 
 impl Arrival {
-    fn new(now: Instant, request: &Request, work: Span) -> Self {
-        Self { at: now, work, value: request.value, slack: request.urgency().0.since(now) }
+    /// `None` for a best-effort request, which has no claim to capacity.
+    fn new(now: Instant, request: &Request, work: Span) -> Option<Self> {
+        let due = request.urgency().due()?;
+        Some(Self { at: now, work, value: request.value, slack: due.since(now) })
     }
 
     /// Value per second of the node's time.
@@ -55,7 +57,7 @@ impl DemandEstimator {
         if self.recent.len() == MAX_ARRIVALS {
             self.recent.pop_front();
         }
-        self.recent.push_back(Arrival::new(now, request, work));
+        self.recent.extend(Arrival::new(now, request, work));
     }
 
     /// Whether a request with a deadline or target has arrived within the latest minute.
@@ -72,7 +74,7 @@ impl DemandEstimator {
         let first = self.recent.partition_point(|arrival| arrival.at < earliest);
         let begin = self.recent.get(first).map_or(now, |arrival| arrival.at);
         let window_s = now.since(begin).max(LEAST_WINDOW).as_seconds();
-        let own = Arrival::new(now, request, work);
+        let Some(own) = Arrival::new(now, request, work) else { return 0.0 };
         let (own_density, own_s) = (own.density(), own.slack.as_seconds().max(1e-9));
         let (mut all_s, mut before_s) = (0.0, 0.0);
         for arrival in self.recent.range(first..) {

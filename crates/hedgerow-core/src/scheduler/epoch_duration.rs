@@ -28,7 +28,7 @@ pub(super) fn drop_until_fits(
             return exceeded;
         }
         exceeded = exceeded.or(Some(limit));
-        let out = if view.settings.policy.plans_for_all() {
+        let out = if view.state.settings.policy.traits().plans_for_all {
             let work = |&place: &usize| reduction.members[chosen[place]].work;
             (0..chosen.len()).max_by_key(work)
         } else {
@@ -50,19 +50,19 @@ fn limit(reduction: &Reduction<'_>, chosen: &[usize]) -> (Span, Limit) {
 
 fn takes(view: &View<'_>, reduction: &Reduction<'_>, chosen: &[usize]) -> Span {
     let mut batch: Vec<&Candidate<'_>> = chosen.iter().map(|&index| &reduction.members[index]).collect();
-    if view.settings.policy.plans_for_all() {
+    if view.state.settings.policy.traits().plans_for_all {
         batch.sort_by_key(|candidate| candidate.request.urgency());
     }
     let Some(first) = batch.first() else { return Span::ZERO };
-    let longest = batch.iter().map(|candidate| candidate.request.prompt).max().unwrap_or_default();
-    let padded = |candidate: &Candidate<'_>| view.settings.pad(candidate.request.prompt, longest);
+    let longest = batch.iter().map(|candidate| candidate.request.prompt_len).max().unwrap_or_default();
+    let padded = |candidate: &Candidate<'_>| view.state.settings.pad(candidate.request.prompt_len, longest);
     let prompts = batch.iter().map(|candidate| (candidate.request.cached, padded(candidate)));
     let answers = batch
         .iter()
         .map(|candidate| (candidate.request.expected_output.0.saturating_sub(1), padded(candidate)));
     let precision = first.precision;
     (prefill(view, precision, prompts) + decodes(view, precision, answers.collect()))
-        .scaled(view.safety_factor())
+        .scaled(view.state.safety_factor())
 }
 
 /// Time to prefill `prompts`, each given by its cached tokens and its length; every step is filled to
@@ -72,7 +72,7 @@ fn prefill(
     precision: PrecisionIndex,
     prompts: impl Iterator<Item = (Tokens, Tokens)>,
 ) -> Span {
-    let chunk = view.node.prefill_chunk;
+    let chunk = view.state.node.prefill_chunk;
     let (mut time, mut step, mut left) = (Span::ZERO, StepLoad::default(), chunk);
     for (mut start, prompt) in prompts {
         while start < prompt {
@@ -80,12 +80,12 @@ fn prefill(
             step.prefill.push(ChunkLoad { tokens, start, prompt });
             (start, left) = (start + tokens, left - tokens);
             if left == Tokens::ZERO {
-                time += view.step_time(precision, &std::mem::take(&mut step));
+                time += view.state.step_time(precision, &std::mem::take(&mut step));
                 left = chunk;
             }
         }
     }
-    if step.prefill.is_empty() { time } else { time + view.step_time(precision, &step) }
+    if step.prefill.is_empty() { time } else { time + view.state.step_time(precision, &step) }
 }
 
 /// Time to decode `answers`, each given by its decode steps and the cache it begins with: all share each step
@@ -106,7 +106,7 @@ fn decodes(view: &View<'_>, precision: PrecisionIndex, mut answers: Vec<(u32, To
             decode_kv: caches.clone().map(|cache| u64::from(cache.0)).sum(),
             decode_longest: caches.max().unwrap_or_default(),
         };
-        time += view.step_time(precision, &load) * steps;
+        time += view.state.step_time(precision, &load) * steps;
         done += steps;
     }
     time

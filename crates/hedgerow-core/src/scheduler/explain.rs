@@ -22,17 +22,16 @@ pub fn admission_failure(view: &View<'_>, plan: &Plan, request: &Request) -> Adm
     admitted.insert(admitted.partition_point(|&id| id < request.id), request.id);
     let with_full_slack = View { admitted: &admitted, ..*view };
     let forecasts = forecast::play(&with_full_slack, plan.batch_limit, &planned);
-    let own = forecasts.iter().find(|forecast| forecast.urgency().1 == request.id);
+    let own = forecasts.iter().find(|forecast| forecast.urgency().id() == request.id);
     if let Some(forecast) = own.filter(|forecast| forecast.is_late()) {
-        let left = request.slack(view.now);
-        return match forecast.finish().filter(|&done_in| done_in > left) {
-            Some(done_in) => AdmissionFailure::TooLate { done_in, left },
-            None => AdmissionFailure::OffPace,
+        return match (forecast.finish(), request.slack(view.state.now)) {
+            (Some(done_in), Some(left)) if done_in > left => AdmissionFailure::TooLate { done_in, left },
+            _ => AdmissionFailure::OffPace,
         };
     }
     match forecasts.iter().find(|forecast| forecast.is_late()) {
-        Some(forecast) => AdmissionFailure::BreaksPromise { to: forecast.urgency().1 },
-        None => AdmissionFailure::Kept { part: view.reserved_part(request) },
+        Some(forecast) => AdmissionFailure::BreaksPromise { to: forecast.urgency().id() },
+        None => AdmissionFailure::Kept { part: view.state.reserved_part(request) },
     }
 }
 
@@ -51,7 +50,7 @@ fn candidates<'a>(
 /// A request at the precision at which it takes the least time by itself.
 fn candidate<'a>(view: &View<'_>, request: &'a Request) -> Option<Candidate<'a>> {
     let held = view.held.iter().copied();
-    let (precision, work) = reduce::cheapest(request, view.node, view.calibration, held, 1)?;
+    let (precision, work) = reduce::cheapest(request, view.state.node, view.state.calibration, held, 1)?;
     Some(Candidate { request, precision, work })
 }
 
@@ -77,21 +76,21 @@ pub struct LiveStatus {
 
 /// The status of a running or waiting request, by the latest plan.
 pub fn live_status(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<LiveStatus> {
-    let running = view.running.iter().find(|running| running.request.id == id);
+    let running = view.state.running.iter().find(|running| running.request.id == id);
     let waiting = view.waiting.iter().copied().find(|waiting| waiting.id == id);
     let request = running.map(|running| &running.request).or(waiting)?;
     let planned = match plan {
         Some(plan) => candidates(view, |id| plan.precision_of(id)),
         None => view.waiting.iter().filter_map(|waiting| candidate(view, waiting)).collect(),
     };
-    let forecasts = forecast::play(view, view.batch.max(1), &planned);
-    let own = forecasts.iter().find(|forecast| forecast.urgency().1 == id);
+    let forecasts = forecast::play(view, view.state.batch.max(1), &planned);
+    let own = forecasts.iter().find(|forecast| forecast.urgency().id() == id);
     Some(LiveStatus {
         is_running: running.is_some(),
-        done: own.and_then(SequenceForecast::finish).map(|done| view.now + done),
+        done: own.and_then(SequenceForecast::finish).map(|done| view.state.now + done),
         due: request.deadline,
         ahead: forecasts.iter().filter(|forecast| forecast.urgency() < request.urgency()).count(),
-        batch: view.batch,
+        batch: view.state.batch,
         produced: running.map_or(0, |running| running.produced.0),
         expected: request.expected_output.0,
     })

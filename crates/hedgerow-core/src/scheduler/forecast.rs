@@ -9,7 +9,7 @@ use super::reduce::Candidate;
 use super::view::{InFlight, View};
 use crate::engine::{Step, StepLoad};
 use crate::model::cost::ChunkLoad;
-use crate::model::request::{Request, RequestId};
+use crate::model::request::{Request, Urgency};
 use crate::model::running::{Running, load_of};
 use crate::model::time::{Instant, Span};
 use crate::model::units::Tokens;
@@ -18,7 +18,7 @@ use crate::quantization::PrecisionIndex;
 /// One request's progress through the steps to come.
 #[derive(Clone, Debug)]
 pub(super) struct SequenceForecast {
-    urgency: (Instant, RequestId),
+    urgency: Urgency,
     precision: PrecisionIndex,
     due: Due,
     /// When its prompt has arrived; `None` until it has a place.
@@ -38,8 +38,8 @@ pub(super) struct SequenceForecast {
 /// The targets that a request must meet.
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    /// Time left for its last token; `Span::MAX` without a deadline.
-    slack: Span,
+    /// Time left for its last token; `None` without a deadline.
+    slack: Option<Span>,
     /// Time left for its first token, if it has a TTFT target and no token yet.
     first: Option<Span>,
     /// The most time from its first token to its last, and how much of it has passed, if it has a TPOT target.
@@ -47,12 +47,12 @@ struct Due {
 }
 
 impl Due {
-    fn of(view: &View<'_>, request: &Request, slack: Span, first_token: Option<Instant>) -> Self {
+    fn of(view: &View<'_>, request: &Request, slack: Option<Span>, first_token: Option<Instant>) -> Self {
         let gaps = request.expected_output.0.saturating_sub(1);
-        let passed = first_token.map_or(Span::ZERO, |at| view.now.since(at));
-        let until = |ttft: Span| (request.arrived + ttft).since(view.now);
+        let passed = first_token.map_or(Span::ZERO, |at| view.state.now.since(at));
+        let until = |ttft: Span| (request.arrived + ttft).since(view.state.now);
         Self {
-            slack: slack.saturating_sub(view.node.downlink_slot()),
+            slack: slack.map(|slack| slack.saturating_sub(view.state.node.downlink_slot())),
             first: request.ttft.filter(|_| first_token.is_none()).map(until),
             decoding: request.tpot.map(|tpot| (tpot * gaps, passed)),
         }
@@ -64,10 +64,10 @@ impl SequenceForecast {
         Self {
             urgency: running.request.urgency(),
             precision: running.precision,
-            due: Due::of(view, &running.request, running.request.slack(view.now), running.first_token),
-            ready: Some(running.ready.since(view.now)),
+            due: Due::of(view, &running.request, running.request.slack(view.state.now), running.first_token),
+            ready: Some(running.ready.since(view.state.now)),
             is_running: true,
-            prompt: running.prompt,
+            prompt: running.padded_len,
             prefilled: running.prefilled,
             decodes_left: running.decodes_left(),
             kv: running.kv(),
@@ -84,7 +84,7 @@ impl SequenceForecast {
             due: Due::of(view, request, view.slack_to_plan_with(request), None),
             ready: None,
             is_running: false,
-            prompt: request.prompt,
+            prompt: request.prompt_len,
             prefilled: request.cached,
             decodes_left: request.expected_output.0 - 1,
             kv: request.cached,
@@ -99,7 +99,7 @@ impl SequenceForecast {
 
     /// Whether it has a deadline or target, so that it is not best effort.
     fn has_target(&self) -> bool {
-        self.urgency.0 != Instant(u64::MAX)
+        self.urgency.due().is_some()
     }
 
     /// Whether it misses its deadline or one of its targets.
@@ -109,7 +109,7 @@ impl SequenceForecast {
         let misses_ttft = first.is_some_and(|due| self.first.is_none_or(|first| first > due));
         let since_first = finish.saturating_sub(self.first.unwrap_or(Span::ZERO));
         let misses_tpot = decoding.is_some_and(|(most, passed)| passed + since_first > most);
-        finish > slack || misses_ttft || misses_tpot
+        slack.is_some_and(|slack| finish > slack) || misses_ttft || misses_tpot
     }
 
     /// When it has its last token.
@@ -117,7 +117,7 @@ impl SequenceForecast {
         self.finish
     }
 
-    pub(super) fn urgency(&self) -> (Instant, RequestId) {
+    pub(super) fn urgency(&self) -> Urgency {
         self.urgency
     }
 }
@@ -126,9 +126,9 @@ impl SequenceForecast {
 /// they become urgent enough and places come free. The forecasts of the running requests come first, then those of
 /// `planned`, both in the order given.
 pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Vec<SequenceForecast> {
-    let running = view.running.iter().map(|running| SequenceForecast::of_running(view, running));
+    let running = view.state.running.iter().map(|running| SequenceForecast::of_running(view, running));
     // Best-effort requests come last and are never late: more of them than there are places change nothing.
-    let mut best_effort_left = view.node.max_parallel;
+    let mut best_effort_left = view.state.node.max_parallel;
     let matters = |candidate: &&Candidate<'_>| {
         let is_best_effort = candidate.request.is_best_effort();
         let counts = !is_best_effort || best_effort_left > 0;
@@ -141,8 +141,9 @@ pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Ve
     let mut open: Vec<usize> = (0..forecasts.len()).collect();
     open.sort_unstable_by_key(|&forecast| forecasts[forecast].urgency);
     // Where a share of the time is reserved for best-effort requests, so is one place.
-    let reserved = usize::from(view.settings.best_effort_share > 0.0 && view.node.max_parallel > 1);
-    let places = (view.node.max_parallel as usize - reserved).saturating_sub(view.running.len());
+    let reserved =
+        usize::from(view.state.settings.best_effort_share > 0.0 && view.state.node.max_parallel > 1);
+    let places = (view.state.node.max_parallel as usize - reserved).saturating_sub(view.state.running.len());
     let batch = batch as usize;
     let (ready, decoding) = (Vec::new(), Vec::new());
     let mut forecaster = StepForecaster {
@@ -156,9 +157,9 @@ pub(super) fn play(view: &View<'_>, batch: u32, planned: &[Candidate<'_>]) -> Ve
         load: view.load,
         now: Span::ZERO,
     };
-    match view.in_flight {
+    match view.state.in_flight {
         Some(InFlight::Step { step, ordered }) => forecaster.end_step(step, *ordered),
-        Some(InFlight::Load { until, .. }) => forecaster.now = until.since(view.now),
+        Some(InFlight::Load { until, .. }) => forecaster.now = until.since(view.state.now),
         None => {}
     }
     forecaster.play()
@@ -184,10 +185,10 @@ struct StepForecaster<'a> {
 impl StepForecaster<'_> {
     /// Completes the step that the engine is running.
     fn end_step(&mut self, step: &Step, ordered: Instant) {
-        let load = load_of(step, self.view.running);
-        let duration = self.view.step_time(step.precision, &load);
-        self.now = duration.saturating_sub(self.view.now.since(ordered));
-        for (forecast, running) in self.forecasts.iter_mut().zip(self.view.running) {
+        let load = load_of(step, self.view.state.running);
+        let duration = self.view.state.step_time(step.precision, &load);
+        self.now = duration.saturating_sub(self.view.state.now.since(ordered));
+        for (forecast, running) in self.forecasts.iter_mut().zip(self.view.state.running) {
             let id = running.request.id;
             if let Some(chunk) = step.prefill.iter().find(|chunk| chunk.request == id) {
                 forecast.prefilled = forecast.prefilled + chunk.tokens;
@@ -223,7 +224,7 @@ impl StepForecaster<'_> {
         for &forecast in self.open.iter().take(self.batch) {
             let forecast = &mut self.forecasts[forecast];
             if forecast.ready.is_none() && self.places > 0 {
-                forecast.ready = Some(self.now + self.view.node.uplink_slot());
+                forecast.ready = Some(self.now + self.view.state.node.uplink_slot());
                 self.places -= 1;
             }
         }
@@ -287,7 +288,7 @@ impl StepForecaster<'_> {
             forecast.decodes_left -= steps;
             forecast.kv = forecast.kv + Tokens(steps);
         }
-        let now = self.now.scaled(self.view.safety_factor());
+        let now = self.now.scaled(self.view.state.safety_factor());
         for &forecast in &ready {
             let forecast = &mut self.forecasts[forecast];
             if forecast.is_decoding() {
@@ -304,7 +305,7 @@ impl StepForecaster<'_> {
     /// urgent decodes allows.
     fn chunks(&self, forecast: usize, decoding: &[usize], decode: Span) -> u32 {
         let prompt = &self.forecasts[forecast];
-        let chunk = self.view.node.prefill_chunk;
+        let chunk = self.view.state.node.prefill_chunk;
         let to_its_end = (prompt.prompt - prompt.prefilled).0.div_ceil(chunk.0);
         let time = self.next_chunk_time(forecast);
         let more_urgent = decoding
@@ -312,9 +313,9 @@ impl StepForecaster<'_> {
             .map(|&other| &self.forecasts[other])
             .filter(|other| other.urgency < prompt.urgency);
         let spare = more_urgent
-            .map(|other| {
-                let path = (self.now + decode * other.decodes_left).scaled(self.view.safety_factor());
-                other.due.slack.saturating_sub(path)
+            .filter_map(|other| {
+                let path = (self.now + decode * other.decodes_left).scaled(self.view.state.safety_factor());
+                Some(other.due.slack?.saturating_sub(path))
             })
             .min();
         match spare {
@@ -328,15 +329,15 @@ impl StepForecaster<'_> {
         for _ in 0..chunks {
             self.now += self.next_chunk_time(forecast);
             let prompt = &mut self.forecasts[forecast];
-            prompt.prefilled = prompt.prompt.min(prompt.prefilled + self.view.node.prefill_chunk);
+            prompt.prefilled = prompt.prompt.min(prompt.prefilled + self.view.state.node.prefill_chunk);
             prompt.kv = prompt.prefilled;
         }
     }
 
     fn next_chunk_time(&self, forecast: usize) -> Span {
         let SequenceForecast { precision, prompt, prefilled, .. } = self.forecasts[forecast];
-        let tokens = self.view.node.prefill_chunk.min(prompt - prefilled);
-        self.view.chunk_time(precision, ChunkLoad { tokens, start: prefilled, prompt })
+        let tokens = self.view.state.node.prefill_chunk.min(prompt - prefilled);
+        self.view.state.chunk_time(precision, ChunkLoad { tokens, start: prefilled, prompt })
     }
 
     /// Time of one step of these decodes, with their caches as they will be half-way to the next end.
@@ -350,6 +351,6 @@ impl StepForecaster<'_> {
             decode_kv: decoding.iter().map(|forecast| u64::from(kv(forecast).0)).sum(),
             decode_longest: decoding.iter().map(kv).max().unwrap_or_default(),
         };
-        self.view.step_time(precision, &load)
+        self.view.state.step_time(precision, &load)
     }
 }

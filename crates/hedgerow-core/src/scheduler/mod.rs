@@ -1,6 +1,6 @@
 //! Stage 2 of 6: the batch scheduler.
 //!
-//! - takes: a [`View`] of the node: waiting requests, running requests, free resources; and a
+//! - takes: a [`View`]: the node's state, the waiting requests and the precisions at hand; and a
 //!   [`Budget`](hedgerow_solver::Budget)
 //! - gives: a [`Plan`]: which requests to serve, in which order and each at which precision; and, for each step,
 //!   what it runs ([`compose`])
@@ -27,4 +27,4 @@ pub use explain::{LiveStatus, admission_failure, live_status};
 pub use plan::{Plan, PlanReport, Planned, choose};
 pub use reduce::time_alone;
 pub(crate) use reduce::{least_work, slot_needed};
-pub use view::{InFlight, View};
+pub use view::{InFlight, NodeState, View};

@@ -84,7 +84,7 @@ pub fn choose(view: &View<'_>, loads: &[PrecisionLoad], node_limit: u64) -> Plan
         view.held.iter().copied().filter(stays).chain([load.precision]).collect()
     };
     let loads: Vec<(&PrecisionLoad, Vec<PrecisionIndex>)> =
-        loads.iter().filter(|_| view.mixes_precisions()).map(|load| (load, held_after(load))).collect();
+        loads.iter().filter(|_| view.state.mixes_precisions()).map(|load| (load, held_after(load))).collect();
     let mut budget = Budget::nodes(node_limit);
     let mut nodes = 0;
     let mut best = propose(view, &mut budget, &mut nodes);
@@ -143,7 +143,7 @@ fn best_of_lengths<'a>(
     let mut bound = 0;
     for &longest in lengths {
         let reduction = reduce::reduce(view, among, batch, longest);
-        let answer = answer(&reduction, view.settings.policy, budget);
+        let answer = answer(&reduction, view.state.settings.policy, budget);
         *nodes += answer.nodes;
         bound = bound.max(answer.bound);
         let incumbent = incumbent.max(best.as_ref().map(Proposal::net_value));
@@ -187,20 +187,20 @@ impl<'a> Proposal<'a> {
         let mut late = 0;
         let mut overrun = None;
         let mut batch_limit = batch;
-        if matches!(view.settings.protocol, Protocol::Epoch { .. }) {
+        if matches!(view.state.settings.protocol, Protocol::Epoch { .. }) {
             // All requests of an epoch's batch run; none pauses.
-            batch_limit = view.node.max_parallel;
+            batch_limit = view.state.node.max_parallel;
             // Without batching no step is shared.
-            let shares_steps = !matches!(view.settings.policy, Policy::None { .. });
-            if shares_steps && !view.node.cost.is_additive() {
+            let shares_steps = !matches!(view.state.settings.policy, Policy::None { .. });
+            if shares_steps && !view.state.node.cost.is_additive() {
                 overrun = epoch_duration::drop_until_fits(view, &reduction, &mut answer.chosen);
             }
         }
         let mut accepted: Vec<Candidate<'_>> =
             answer.chosen.iter().map(|&index| reduction.members[index]).collect();
-        if view.settings.policy.plans_for_all() {
+        if view.state.settings.policy.traits().plans_for_all {
             accepted.sort_by_key(|candidate| candidate.request.urgency());
-            if view.settings.protocol == Protocol::Continuous {
+            if view.state.settings.protocol == Protocol::Continuous {
                 late = drop_until_feasible(view, batch_limit, &mut accepted, incumbent);
             }
         }
@@ -227,7 +227,7 @@ impl<'a> Proposal<'a> {
             |candidate: &Candidate<'_>| Planned { id: candidate.request.id, precision: candidate.precision };
         Plan {
             report: PlanReport {
-                at: view.now,
+                at: view.state.now,
                 waiting: view.waiting.len(),
                 accepted: accepted.len(),
                 nodes,
@@ -238,7 +238,7 @@ impl<'a> Proposal<'a> {
             },
             longest_prompt: accepted
                 .iter()
-                .map(|candidate| candidate.request.prompt)
+                .map(|candidate| candidate.request.prompt_len)
                 .max()
                 .unwrap_or_default(),
             accepted: accepted.iter().map(planned).collect(),
@@ -259,12 +259,12 @@ const FEW_PRECISIONS: usize = 3;
 /// none runs.
 fn precisions(view: &View<'_>) -> Vec<Vec<PrecisionIndex>> {
     let fastest_first = || {
-        let mut order = quantization::fastest_first(&view.node.precisions);
+        let mut order = quantization::fastest_first(&view.state.node.precisions);
         order.retain(|index| view.held.contains(index));
         order
     };
-    if !view.mixes_precisions() {
-        return match view.running.first() {
+    if !view.state.mixes_precisions() {
+        return match view.state.running.first() {
             Some(running) => vec![vec![running.precision]],
             None => fastest_first().into_iter().map(|precision| vec![precision]).collect(),
         };
@@ -288,12 +288,12 @@ fn precisions(view: &View<'_>) -> Vec<Vec<PrecisionIndex>> {
 /// smaller batch has less throughput but a lower TPOT, and requests with slack pause. One size suffices where cost
 /// is additive, because then batch size makes no difference; a policy that does not plan never pauses requests.
 fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
-    let running = view.running.len() as u32;
+    let running = view.state.running.len() as u32;
     let most = (running + view.waiting.len() as u32)
-        .clamp(1, view.node.max_parallel.min(view.settings.policy.most_at_once()));
-    let is_additive = view.node.cost.is_additive();
-    let is_continuous = view.settings.protocol == Protocol::Continuous;
-    let may_pause = is_continuous && view.settings.policy.plans_for_all();
+        .clamp(1, view.state.node.max_parallel.min(view.state.settings.policy.traits().most_at_once));
+    let is_additive = view.state.node.cost.is_additive();
+    let is_continuous = view.state.settings.protocol == Protocol::Continuous;
+    let may_pause = is_continuous && view.state.settings.policy.traits().plans_for_all;
     let least = match (is_additive, may_pause) {
         (true, _) => most,
         (false, true) => 1,
@@ -307,8 +307,9 @@ fn batch_sizes(view: &View<'_>) -> impl Iterator<Item = u32> {
 /// Lengths that prompts may be padded to, the longest first. A batch without the longest prompts is padded to
 /// less, so that more requests may fit; a policy that does not plan takes requests in order of arrival.
 fn padded_lengths(view: &View<'_>) -> Vec<Tokens> {
-    let prompts = view.waiting.iter().map(|request| request.prompt);
-    let is_choice = view.settings.padding == Padding::BatchMax && view.settings.policy.plans_for_all();
+    let prompts = view.waiting.iter().map(|request| request.prompt_len);
+    let is_choice =
+        view.state.settings.padding == Padding::BatchMax && view.state.settings.policy.traits().plans_for_all;
     if !is_choice || view.waiting.is_empty() {
         return vec![prompts.max().unwrap_or_default()];
     }
@@ -362,7 +363,7 @@ fn drop_until_feasible(
             .enumerate()
             .filter(|(index, forecast)| forecast.is_late() && !is_unavoidable(*index));
         let Some(first) = late.map(|(_, forecast)| forecast.urgency()).min() else {
-            let late = view.running.iter().enumerate().filter(|(index, _)| is_unavoidable(*index));
+            let late = view.state.running.iter().enumerate().filter(|(index, _)| is_unavoidable(*index));
             return late.map(|(_, running)| u128::from(running.request.value)).sum();
         };
         let before = accepted.iter().filter(|candidate| candidate.request.urgency() <= first).count();

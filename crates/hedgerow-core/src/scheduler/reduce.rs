@@ -36,8 +36,8 @@ pub(super) struct DecodeBatchSizes {
 
 impl DecodeBatchSizes {
     fn new(view: &View<'_>, waiting: impl Iterator<Item = PrecisionIndex>, batch: u32) -> Self {
-        let mut counts = vec![0; view.node.precisions.len()];
-        let running = view.running.iter().map(|running| running.precision);
+        let mut counts = vec![0; view.state.node.precisions.len()];
+        let running = view.state.running.iter().map(|running| running.precision);
         running.chain(waiting).for_each(|precision| counts[precision.0] += 1);
         Self { counts, batch }
     }
@@ -100,7 +100,7 @@ impl WorkLeft {
 /// The time a request takes from its start to its delivery when it runs alone on the node, at one precision.
 /// No schedule is faster, so a shorter deadline is infeasible.
 pub fn time_alone(request: &Request, node: &Node, precision: PrecisionIndex) -> Span {
-    let tokens = TokensLeft::of_waiting(request, request.prompt);
+    let tokens = TokensLeft::of_waiting(request, request.prompt_len);
     let work = WorkLeft::new(node, &StepTimeCalibration::default(), precision, &tokens, 1);
     node.uplink_slot() + work.prefill + work.decode_path + node.downlink_slot()
 }
@@ -115,10 +115,10 @@ pub(crate) fn slot_needed(
     calibration: &StepTimeCalibration,
     precision: PrecisionIndex,
 ) -> Span {
-    let tokens = TokensLeft::of_waiting(request, settings.pad(request.prompt, request.prompt));
+    let tokens = TokensLeft::of_waiting(request, settings.pad(request.prompt_len, request.prompt_len));
     let work = WorkLeft::new(node, calibration, precision, &tokens, 1);
     let counted_us = micros_up(work.compute().scaled(view::safety_factor(settings, calibration)));
-    Span::from_micros(counted_us) * settings.policy.slowdown_alone()
+    Span::from_micros(counted_us) * settings.policy.traits().slowdown_alone
 }
 
 /// The precision of `among` at which a request takes the least of the node's time when `batch` requests decode
@@ -130,7 +130,7 @@ pub(crate) fn cheapest(
     among: impl IntoIterator<Item = PrecisionIndex>,
     batch: u32,
 ) -> Option<(PrecisionIndex, Span)> {
-    let tokens = TokensLeft::of_waiting(request, request.prompt);
+    let tokens = TokensLeft::of_waiting(request, request.prompt_len);
     let suitable =
         among.into_iter().filter(|&precision| quantization::suits(&node.precisions, precision, request));
     suitable
@@ -155,15 +155,15 @@ pub(super) fn reduce<'a>(
     batch: u32,
     longest: Tokens,
 ) -> Reduction<'a> {
-    let node = view.node;
+    let node = view.state.node;
     // Without batching no decode step is shared.
-    let batch = if matches!(view.settings.policy, Policy::None { .. }) { 1 } else { batch };
-    let fitting = view.waiting.iter().filter(|request| request.prompt <= longest);
+    let batch = if matches!(view.state.settings.policy, Policy::None { .. }) { 1 } else { batch };
+    let fitting = view.waiting.iter().filter(|request| request.prompt_len <= longest);
     let suited = fitting.filter_map(|&request| {
         let precision = match *among {
             // The common case: one precision, nothing to compare.
             [only] => quantization::suits(&node.precisions, only, request).then_some(only)?,
-            _ => cheapest(request, node, view.calibration, among.iter().copied(), batch)?.0,
+            _ => cheapest(request, node, view.state.calibration, among.iter().copied(), batch)?.0,
         };
         Some((request, precision))
     });
@@ -173,18 +173,23 @@ pub(super) fn reduce<'a>(
     for (request, precision) in suited {
         // Prompts are padded to a length fixed beforehand, not to the longest that will be chosen: an instance must
         // not depend on its answer, and a batch of shorter prompts only needs less.
-        let prompt = view.settings.pad(request.prompt, longest);
+        let prompt = view.state.settings.pad(request.prompt_len, longest);
         let needs = allocator::needs(request, prompt, node);
         let tokens = TokensLeft::of_waiting(request, prompt);
-        let work =
-            WorkLeft::new(node, view.calibration, precision, &tokens, reduction.decode_batch.at(precision));
+        let work = WorkLeft::new(
+            node,
+            view.state.calibration,
+            precision,
+            &tokens,
+            reduction.decode_batch.at(precision),
+        );
         let on_the_air = node.uplink_slot() + node.downlink_slot();
         let load =
             view.load.filter(|&(loaded, _)| loaded == precision).map_or(Span::ZERO, |(_, takes)| takes);
         let slack = slack(view, view.slack_to_plan_with(request), on_the_air + load);
-        let own_path = (work.prefill + work.decode_path).scaled(view.safety_factor());
-        let is_continuous = matches!(view.settings.protocol, Protocol::Continuous);
-        if is_continuous && own_path > slack {
+        let own_path = (work.prefill + work.decode_path).scaled(view.state.safety_factor());
+        let is_continuous = matches!(view.state.settings.protocol, Protocol::Continuous);
+        if is_continuous && slack.is_some_and(|slack| own_path > slack) {
             continue;
         }
         reduction.members.push(Candidate { request, precision, work: work.compute() });
@@ -192,15 +197,15 @@ pub(super) fn reduce<'a>(
             uplink: needs.uplink.0,
             downlink: needs.downlink.0,
             memory: needs.memory.0,
-            compute_us: micros_up(work.compute().scaled(view.safety_factor())),
-            slack_us: micros_down(slack),
+            compute_us: micros_up(work.compute().scaled(view.state.safety_factor())),
+            slack_us: slack_us(slack),
             value: u64::from(request.value),
         });
     }
-    (reduction.instance.capacity, reduction.instance.timing) = match view.settings.protocol {
+    (reduction.instance.capacity, reduction.instance.timing) = match view.state.settings.protocol {
         // The running requests will have ended when the batch starts, and the whole batch starts at once.
         Protocol::Epoch { compute_slot, .. } => {
-            let free = view.ledger.free();
+            let free = view.state.ledger.free();
             let capacity = Capacity {
                 uplink: free.uplink.0,
                 downlink: free.downlink.0,
@@ -229,22 +234,24 @@ const UNLIMITED: Capacity = Capacity {
 /// raised to the work due by then, so that the instance stays feasible: new requests are not the cause.
 fn committed(view: &View<'_>, decode_batch: &DecodeBatchSizes) -> Vec<Demand> {
     let mut demands: Vec<Demand> = view
+        .state
         .running
         .iter()
         .map(|running| {
             let tokens = TokensLeft {
-                prompt: running.prompt,
+                prompt: running.padded_len,
                 prefilled: running.prefilled,
                 decodes: running.decodes_left(),
             };
             let batch = decode_batch.at(running.precision);
-            let work = WorkLeft::new(view.node, view.calibration, running.precision, &tokens, batch);
-            let compute = work.compute().scaled(view.safety_factor());
+            let work =
+                WorkLeft::new(view.state.node, view.state.calibration, running.precision, &tokens, batch);
+            let compute = work.compute().scaled(view.state.safety_factor());
             Demand {
-                slack_us: micros_down(slack(
+                slack_us: slack_us(slack(
                     view,
-                    running.request.slack(view.now),
-                    view.node.downlink_slot(),
+                    running.request.slack(view.state.now),
+                    view.state.node.downlink_slot(),
                 )),
                 compute_us: micros_up(compute),
             }
@@ -259,12 +266,16 @@ fn committed(view: &View<'_>, decode_batch: &DecodeBatchSizes) -> Vec<Demand> {
     demands
 }
 
-/// Time until a request's last token must be ready, if `on_the_air` is still to be spent on transmission.
-fn slack(view: &View<'_>, left: Span, on_the_air: Span) -> Span {
-    if view.settings.policy.is_blind_to_deadlines() {
-        return Span::MAX;
-    }
-    left.saturating_sub(on_the_air)
+/// Time until a request's last token must be ready, if `on_the_air` is still to be spent on transmission; `None`
+/// without a deadline.
+fn slack(view: &View<'_>, left: Option<Span>, on_the_air: Span) -> Option<Span> {
+    let left = left.filter(|_| !view.state.settings.policy.traits().is_blind_to_deadlines)?;
+    Some(left.saturating_sub(on_the_air))
+}
+
+/// An instance has no items without a deadline: the largest number stands for none.
+fn slack_us(slack: Option<Span>) -> u64 {
+    slack.map_or(NUMBER_LIMIT - 1, micros_down)
 }
 
 /// Needs are rounded up and slacks down, so that what fits in integers fits in time.

@@ -1,4 +1,4 @@
-//! The scheduler's view of the node, and its predictions of step times.
+//! What the scheduler sees: the node's state, with predictions of step times, and the requests that wait.
 
 use super::demand::DemandEstimator;
 use super::reduce;
@@ -13,19 +13,11 @@ use crate::model::time::{Instant, Span};
 use crate::quantization::PrecisionIndex;
 use crate::scheduler::calibration::StepTimeCalibration;
 
-/// The scheduler's view of the node.
+/// The state of the node that decisions depend on.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct NodeState<'a> {
     /// The current time.
     pub now: Instant,
-    /// Waiting requests, in order of arrival.
-    pub waiting: &'a [&'a Request],
-    /// Waiting requests that an earlier plan admitted, in order of id.
-    pub admitted: &'a [RequestId],
-    /// The precisions to plan with: those in memory, or those that will be.
-    pub held: &'a [PrecisionIndex],
-    /// The one of them that has to be loaded before a request runs at it, and how long that takes.
-    pub load: Option<(PrecisionIndex, Span)>,
     /// Running requests.
     pub running: &'a [Running],
     /// What the engine is doing now; the fields above do not show its effect yet.
@@ -44,6 +36,21 @@ pub struct View<'a> {
     pub best_effort_has_credit: bool,
     /// The most requests that take part in a step; further running requests pause.
     pub batch: u32,
+}
+
+/// What a plan is asked: which of the waiting requests to serve in this state, at which of these precisions.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The state of the node.
+    pub state: NodeState<'a>,
+    /// Waiting requests, in order of arrival.
+    pub waiting: &'a [&'a Request],
+    /// Waiting requests that an earlier plan admitted, in order of id.
+    pub admitted: &'a [RequestId],
+    /// The precisions to plan with: those in memory, or those that will be.
+    pub held: &'a [PrecisionIndex],
+    /// The one of them that has to be loaded before a request runs at it, and how long that takes.
+    pub load: Option<(PrecisionIndex, Span)>,
 }
 
 /// An order to the engine that it has not reported as done.
@@ -72,12 +79,12 @@ impl InFlight {
     }
 }
 
-/// As [`View::safety_factor`].
+/// As [`NodeState::safety_factor`].
 pub(super) fn safety_factor(settings: &Settings, calibration: &StepTimeCalibration) -> f64 {
     (1.0 + settings.margin.max(calibration.margin())) / (1.0 - settings.best_effort_share)
 }
 
-impl View<'_> {
+impl NodeState<'_> {
     /// The factor applied to predicted times before requests are admitted on them: the margin, and the share
     /// reserved for best-effort requests.
     pub(super) fn safety_factor(&self) -> f64 {
@@ -96,25 +103,10 @@ impl View<'_> {
         self.step_time(precision, &StepLoad { prefill: vec![chunk], ..StepLoad::default() })
     }
 
-    /// Whether a waiting request was admitted by an earlier plan.
-    pub(super) fn is_admitted(&self, request: &Request) -> bool {
-        self.admitted.binary_search(&request.id).is_ok()
-    }
-
     /// Whether running requests may have different precisions, each in its own steps: only where waiting requests
     /// are planned beside the running ones.
     pub(super) fn mixes_precisions(&self) -> bool {
-        self.settings.policy.plans_for_all() && self.settings.protocol == Protocol::Continuous
-    }
-
-    /// The slack that a waiting request is planned with: full slack for an admitted request; for a new one, what
-    /// reserved capacity leaves of it.
-    pub(super) fn slack_to_plan_with(&self, request: &Request) -> Span {
-        let slack = request.slack(self.now);
-        if slack == Span::MAX || self.is_admitted(request) {
-            return slack;
-        }
-        slack.scaled(1.0 - self.reserved_part(request))
+        self.settings.policy.traits().plans_for_all && self.settings.protocol == Protocol::Continuous
     }
 
     /// The part of the node's time that is reserved against a new request. 0 with epochs, which choose from all
@@ -125,5 +117,20 @@ impl View<'_> {
         }
         let work = reduce::least_work(request, self.node, self.calibration);
         self.demand.reserve(self.now, request, work)
+    }
+}
+
+impl View<'_> {
+    /// Whether a waiting request was admitted by an earlier plan.
+    pub(super) fn is_admitted(&self, request: &Request) -> bool {
+        self.admitted.binary_search(&request.id).is_ok()
+    }
+
+    /// The slack that a waiting request is planned with: full slack for an admitted request; for a new one, what
+    /// reserved capacity leaves of it; `None` without a deadline.
+    pub(super) fn slack_to_plan_with(&self, request: &Request) -> Option<Span> {
+        let slack = request.slack(self.state.now)?;
+        let is_admitted = self.is_admitted(request);
+        Some(if is_admitted { slack } else { slack.scaled(1.0 - self.state.reserved_part(request)) })
     }
 }

@@ -10,7 +10,7 @@ use hedgerow_node::config::Config;
 use hedgerow_node::host::{MemoryRoom, Root};
 use hedgerow_node::loading;
 use hedgerow_node::models::FetchOptions;
-use hedgerow_node::node::{self, Foreseen};
+use hedgerow_node::node::{self, PlannedVariant};
 use hedgerow_node::profile::Profiler;
 use hedgerow_workload::hint::hinted;
 
@@ -20,7 +20,7 @@ use super::{Held, PromptTokens};
 #[derive(Clone, Debug)]
 pub(crate) struct Here {
     config: Config,
-    foreseen: Vec<Foreseen>,
+    planned: Vec<PlannedVariant>,
     held: Vec<Held>,
     files: Vec<PathBuf>,
     /// The files of precisions that are here but were not measured in this setup.
@@ -37,7 +37,7 @@ impl Here {
     pub(crate) fn find(entries: &[Entry], config: &Config, options: &FetchOptions) -> anyhow::Result<Self> {
         let mut here = Self {
             config: config.clone(),
-            foreseen: Vec::new(),
+            planned: Vec::new(),
             held: Vec::new(),
             files: Vec::new(),
             unmeasured: Vec::new(),
@@ -51,13 +51,13 @@ impl Here {
                 here.unmeasured.push(file.clone());
                 continue;
             };
-            if here.foreseen.is_empty() {
+            if here.planned.is_empty() {
                 here.prompt_tokens = PromptTokens::of(&loaded.model)?;
             }
             let info = loaded.model.info().clone();
             let quality = entry.quality_by_perplexity.clone();
             let held = Held { name: info.precision.clone(), weights: info.weights, quality };
-            here.foreseen.push(Foreseen {
+            here.planned.push(PlannedVariant {
                 info,
                 quality: held.known_quality(),
                 cost: profile.cost,
@@ -91,8 +91,8 @@ impl Here {
     ///
     /// When there is not enough memory for the weights.
     pub(crate) fn node(&self, set: &[usize]) -> anyhow::Result<Node> {
-        let foreseen: Vec<Foreseen> = set.iter().map(|&index| self.foreseen[index].clone()).collect();
-        node::foresee(&foreseen, &self.config)
+        let planned: Vec<PlannedVariant> = set.iter().map(|&index| self.planned[index].clone()).collect();
+        node::node_of(&planned, &self.config)
     }
 
     /// Returns the command that serves a set.

@@ -156,6 +156,6 @@ impl Mix {
             request.deadline = time.map(|time| arrived + wire.time_for_tokens(&payload, time));
         }
         let hangs_up = time.filter(|_| self.patience == Patience::HangUp).map(|time| arrived + time);
-        Arrival { leaves: hangs_up, class: asked.class, ..Arrival::of(request, output) }
+        Arrival { cancels_at: hangs_up, class: asked.class, ..Arrival::of(request, output) }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn engine(model: &LlamaModel, parallel: u32) -> LlamaEngine<'_> {
 
 pub(crate) fn greedy(prompt: Vec<TokenId>, max_output: u32) -> GenerationTask {
     GenerationTask {
-        prompt,
+        prompt_tokens: prompt,
         max_output: Tokens(max_output),
         sampling: Sampling::GREEDY,
         stop: Vec::new(),
@@ -125,7 +125,7 @@ pub(crate) fn run(
 
 /// Opens a request in an idle engine and runs it to its end.
 pub(crate) fn answer(engine: &mut LlamaEngine<'_>, work: GenerationTask) -> Answer {
-    let prompt = work.prompt.len();
+    let prompt = work.prompt_tokens.len();
     engine.open(RequestId(0), work).expect("the request fits");
     let mut answer = Answer::default();
     run(engine, &prefill(0, prompt), |emission| answer.take(emission));

@@ -157,9 +157,9 @@ fn refresh_in(cache: &Path, machine: &Machine, seen: &[&Path]) -> Result<Catalog
         }
     }
     // Times are valid only on the machine where they were measured; quality losses are the same on all.
-    let mut profiles = profile::Shelf::new(cache.join("profiles")).all();
+    let mut profiles = profile::ResultStore::new(cache.join("profiles")).all();
     profiles.retain(|profile| profile.subject.machine == *machine);
-    let qualities = quality::Shelf::new(cache.join("quality")).all();
+    let qualities = quality::ResultStore::new(cache.join("quality")).all();
     let models = gather::models(usable, &profiles, &qualities);
     let catalogue = Catalogue { format: FORMAT.to_owned(), machine: machine.clone(), models, unusable };
     if before.as_ref() != Some(&catalogue) {

@@ -14,7 +14,7 @@ use super::checked::Config;
 use super::raw::RawConfig;
 
 /// `config/default.toml`: every key, with its default.
-const DEFAULTS: &str = include_str!("../../../../config/default.toml");
+pub(super) const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 
 /// A configuration and, for each `section.key`, its value and source.
 #[derive(Debug)]
@@ -24,21 +24,45 @@ pub struct Layered {
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
     /// Every key: value and source.
-    pub values: BTreeMap<(String, String), (Value, String)>,
+    pub values: Values,
 }
 
-/// Reads all layers: defaults, the file, the environment and the flags in `matches`.
+/// Reads the defaults and then a file, if there is one: for programs without these flags and environment variables.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn of_file(file: Option<&Path>) -> anyhow::Result<Config> {
+    check(&defaults_and(file)?)
+}
+
+/// Reads all layers: defaults, the file (or else the usual one), the environment and the flags in `matches`.
 ///
 /// # Errors
 ///
 /// When a file cannot be read, or has an unknown key or an invalid value; the message names the key, the value and
 /// its source.
 pub fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<Layered> {
+    let file = file.map(Path::to_owned).or_else(usual_file);
+    let mut values = defaults_and(file.as_deref())?;
+    for (flag, section, key) in KEYS {
+        if let Some((value, source)) = said(matches, flag) {
+            let place =
+                values.get_mut(&(section.to_owned(), key.to_owned())).expect("every flag has a default");
+            *place = (like(&place.0, &value, &source)?, source);
+        }
+    }
+    Ok(Layered { config: check(&values)?, file, values })
+}
+
+/// Every key, by section and name: value and source.
+pub type Values = BTreeMap<(String, String), (Value, String)>;
+
+fn defaults_and(file: Option<&Path>) -> anyhow::Result<Values> {
     let mut values = BTreeMap::new();
     let defaults: Table = toml::from_str(DEFAULTS).context("reading the embedded config/default.toml")?;
     lay(&mut values, defaults, "default");
-    let file = file.map(Path::to_owned).or_else(usual_file);
-    if let Some(path) = &file {
+    if let Some(path) = file {
         let text = hedgerow_workload::read_text(path).map_err(|error| {
             hinted(
                 format!("cannot read the configuration file {}: {error}", path.display()),
@@ -47,17 +71,11 @@ pub fn load(matches: &ArgMatches, file: Option<&Path>) -> anyhow::Result<Layered
         })?;
         lay(&mut values, parse_file(&text, path)?, &path.display().to_string());
     }
-    for (flag, section, key) in KEYS {
-        if let Some((value, source)) = said(matches, flag) {
-            let place =
-                values.get_mut(&(section.to_owned(), key.to_owned())).expect("every flag has a default");
-            *place = (like(&place.0, &value, &source)?, source);
-        }
-    }
-    let config = Config::check(&collect(&values)?, &|section, key| {
-        values[&(section.to_owned(), key.to_owned())].1.clone()
-    })?;
-    Ok(Layered { config, file, values })
+    Ok(values)
+}
+
+fn check(values: &Values) -> anyhow::Result<Config> {
+    Config::check(&collect(values)?, &|section, key| values[&(section.to_owned(), key.to_owned())].1.clone())
 }
 
 /// The default configuration file, if it exists.
@@ -83,7 +101,7 @@ fn parse_file(text: &str, path: &Path) -> anyhow::Result<Table> {
     toml::from_str(text).map_err(wrong)
 }
 
-fn lay(values: &mut BTreeMap<(String, String), (Value, String)>, table: Table, source: &str) {
+fn lay(values: &mut Values, table: Table, source: &str) {
     for (section, keys) in table {
         let Value::Table(keys) = keys else { continue };
         for (key, value) in keys {
@@ -124,7 +142,7 @@ fn like(default: &Value, text: &str, source: &str) -> anyhow::Result<Value> {
     })
 }
 
-fn collect(values: &BTreeMap<(String, String), (Value, String)>) -> anyhow::Result<RawConfig> {
+fn collect(values: &Values) -> anyhow::Result<RawConfig> {
     let mut table = Table::new();
     for ((section, key), (value, _)) in values {
         let keys = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));

@@ -9,9 +9,11 @@ mod checked;
 mod layers;
 mod numbers;
 mod raw;
+#[cfg(test)]
+mod reference;
 
 pub use accelerators::{DeviceChoice, GpuLayers};
 pub use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
 pub use checked::{Config, KernelChoice, LogConfig, LogFormat, SamplingDefaults};
-pub use layers::load;
+pub use layers::{Layered, Values, load, of_file};
 pub use numbers::{FACTORS, PARTS, RATES_PER_S, number};

@@ -6,22 +6,22 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{Finding, Patient, mb};
+use super::{Examined, Finding, mb};
 use crate::models;
 
 /// Runs all checks of this kind.
-pub(super) fn all(patient: &Patient<'_>) -> Vec<Finding> {
-    let mut findings = vec![descriptors(patient), priority(), locked_memory(), cgroup(patient)];
+pub(super) fn all(examined: &Examined<'_>) -> Vec<Finding> {
+    let mut findings = vec![descriptors(examined), priority(), locked_memory(), cgroup(examined)];
     findings.extend(cache());
-    findings.extend([port(patient), clock(), clock_source(patient)]);
+    findings.extend([port(examined), clock(), clock_source(examined)]);
     findings
 }
 
 /// Open files in addition to one for each connection: libraries, the log, models, recordings.
 const OTHER_FILES: u64 = 64;
 
-fn descriptors(patient: &Patient<'_>) -> Finding {
-    let queue = patient.config.settings.queue_capacity as u64 + u64::from(patient.config.engine.parallel);
+fn descriptors(examined: &Examined<'_>) -> Finding {
+    let queue = examined.config.settings.queue_capacity as u64 + u64::from(examined.config.engine.parallel);
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if limit < queue + OTHER_FILES {
         return Finding::warning(
@@ -51,8 +51,8 @@ fn locked_memory() -> Finding {
     Finding::ok("locked memory", format!("{limit}; models are mapped and not locked"))
 }
 
-fn cgroup(patient: &Patient<'_>) -> Finding {
-    let quota = match &patient.cpus.quota {
+fn cgroup(examined: &Examined<'_>) -> Finding {
+    let quota = match &examined.cpus.quota {
         Some(quota) => format!("{} CPUs by {}", quota.cpus, quota.file.display()),
         None => "no CPU quota".to_owned(),
     };
@@ -90,8 +90,8 @@ fn cache() -> Vec<Finding> {
     }]
 }
 
-fn port(patient: &Patient<'_>) -> Finding {
-    let server = &patient.config.server;
+fn port(examined: &Examined<'_>) -> Finding {
+    let server = &examined.config.server;
     let address = format!("{}:{}", server.host, server.port);
     match TcpListener::bind((server.host.as_str(), server.port)) {
         Ok(_) => Finding::ok("port", format!("{address} is free")),
@@ -118,9 +118,9 @@ fn clock() -> Finding {
     Finding::ok("clock", "the date is plausible; deadlines are kept by the monotonic clock")
 }
 
-fn clock_source(patient: &Patient<'_>) -> Finding {
+fn clock_source(examined: &Examined<'_>) -> Finding {
     const FILE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    let source = patient.root.read(FILE);
+    let source = examined.root.read(FILE);
     match source.as_deref().map(str::trim) {
         Some(slow @ ("hpet" | "acpi_pm" | "jiffies")) => Finding::warning(
             "clock source",

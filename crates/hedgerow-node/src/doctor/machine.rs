@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hedgerow_llama::{ACCELERATORS, COMPILER, compiled_instruction_sets};
 
-use super::{Finding, Patient, mb};
+use super::{Examined, Finding, mb};
 use crate::build_version::version;
 use crate::host::Snapshot;
 use crate::kernels;
@@ -26,9 +26,9 @@ pub(super) fn build() -> Finding {
 }
 
 /// Checks whether the processor has the instruction sets that the kernels were compiled for.
-pub(super) fn cpu(patient: &Patient<'_>) -> Finding {
-    let name = patient.cpus.model.as_deref().unwrap_or("unknown");
-    let lacks = kernels::lacking(&compiled_instruction_sets().join(" "), &patient.cpus.features.join(" "));
+pub(super) fn cpu(examined: &Examined<'_>) -> Finding {
+    let name = examined.cpus.model.as_deref().unwrap_or("unknown");
+    let lacks = kernels::lacking(&compiled_instruction_sets().join(" "), &examined.cpus.features.join(" "));
     if lacks.is_empty() {
         return Finding::ok("cpu", name);
     }
@@ -40,11 +40,11 @@ pub(super) fn cpu(patient: &Patient<'_>) -> Finding {
 }
 
 /// Reports the number of engine threads and the reason for it.
-pub(super) fn threads(patient: &Patient<'_>) -> Finding {
-    let threads = patient.cpus.threads(patient.config.engine.threads);
-    let quota = patient.cpus.quota.as_ref().map_or(f64::INFINITY, |quota| quota.cpus);
+pub(super) fn threads(examined: &Examined<'_>) -> Finding {
+    let threads = examined.cpus.threads(examined.config.engine.threads);
+    let quota = examined.cpus.quota.as_ref().map_or(f64::INFINITY, |quota| quota.cpus);
     let found = format!("{}: {}", threads.count, threads.reason);
-    let most = (patient.cpus.allowed.len() as f64).min(quota);
+    let most = (examined.cpus.allowed.len() as f64).min(quota);
     if f64::from(threads.count) > most {
         return Finding::warning(
             "threads",
@@ -56,10 +56,10 @@ pub(super) fn threads(patient: &Patient<'_>) -> Finding {
 }
 
 /// Checks whether other work uses the processor now.
-pub(super) fn noise(patient: &Patient<'_>) -> Finding {
-    let before = Snapshot::take(&patient.root, &patient.cpus.allowed);
+pub(super) fn noise(examined: &Examined<'_>) -> Finding {
+    let before = Snapshot::take(&examined.root, &examined.cpus.allowed);
     thread::sleep(WATCHED);
-    let noise = Snapshot::take(&patient.root, &patient.cpus.allowed).since(&before);
+    let noise = Snapshot::take(&examined.root, &examined.cpus.allowed).since(&before);
     // This process only slept, so its own threads' waiting time shows nothing.
     if noise.is_loud() || noise.others_percent.is_some_and(|percent| percent > BUSY_PERCENT) {
         return Finding::warning(

@@ -4,7 +4,7 @@
 //! - gives: a [`Finding`] for each check: ok, a warning or an error, with a remedy
 //! - never: changes anything, except that the check of the kernels saves its verdict as `serve` does
 //!
-//! Read [`examine`] first: a check is a function of the [`Patient`], in `machine`, `limits` or `model`.
+//! Read [`examine`] first: a check is a function of the [`Examined`], in `machine`, `limits` or `model`.
 
 mod limits;
 mod machine;
@@ -76,7 +76,7 @@ impl Finding {
 }
 
 /// Input of the checks.
-struct Patient<'a> {
+struct Examined<'a> {
     config: &'a Config,
     root: Root,
     cpus: Cpus,
@@ -110,15 +110,15 @@ pub fn examine(config: anyhow::Result<(Config, Option<PathBuf>)>, verify: bool) 
     let (found, models) = model::files(&config, &options);
     let root = Root::system();
     let cpus = Cpus::read(&root);
-    let patient = Patient { config: &config, root, cpus, models };
-    findings.extend([machine::cpu(&patient), machine::threads(&patient), machine::noise(&patient)]);
+    let examined = Examined { config: &config, root, cpus, models };
+    findings.extend([machine::cpu(&examined), machine::threads(&examined), machine::noise(&examined)]);
     findings.extend(found);
-    findings.extend(model::kernels(&patient));
+    findings.extend(model::kernels(&examined));
     // Only after the kernels were checked in a child process: this starts llama.cpp.
     findings.push(machine::devices());
-    findings.extend(model::memory(&patient));
-    findings.extend(model::speed(&patient));
-    findings.extend(limits::all(&patient));
+    findings.extend(model::memory(&examined));
+    findings.extend(model::speed(&examined));
+    findings.extend(limits::all(&examined));
     findings
 }
 

@@ -1,13 +1,13 @@
 //! Checks the model files: presence and integrity, kernels, memory and measured speed.
 
-use super::{Finding, Patient, find};
+use super::{Examined, Finding, find};
 use crate::config::Config;
 use crate::footprint;
 use crate::host::MemoryRoom;
 use crate::kernels::{self, Wanted};
 use crate::models::fingerprint;
 use crate::models::{self, FetchOptions, FetchedModel, known_sha256};
-use crate::profile::Shelf;
+use crate::profile::ResultStore;
 
 /// Finds the configured model and its other precisions.
 pub(super) fn files(config: &Config, options: &FetchOptions) -> (Vec<Finding>, Vec<FetchedModel>) {
@@ -42,8 +42,8 @@ fn file(model: &FetchedModel, is_verified: bool) -> Finding {
 }
 
 /// Checks whether the fast kernels compute correctly here: by the saved verdict, or a check now.
-pub(super) fn kernels(patient: &Patient<'_>) -> Vec<Finding> {
-    let wanted = Wanted::of(patient.config);
+pub(super) fn kernels(examined: &Examined<'_>) -> Vec<Finding> {
+    let wanted = Wanted::of(examined.config);
     let one = |model: &FetchedModel| {
         let chosen = match kernels::choose(&model.path, &wanted) {
             Ok(chosen) => chosen,
@@ -59,18 +59,18 @@ pub(super) fn kernels(patient: &Patient<'_>) -> Vec<Finding> {
             None => Finding::ok("kernels", format!("the {name} ones for {} ({})", model.name, chosen.reason)),
         }
     };
-    patient.models.iter().map(one).collect()
+    examined.models.iter().map(one).collect()
 }
 
 /// Checks whether all models fit the available memory.
-pub(super) fn memory(patient: &Patient<'_>) -> Vec<Finding> {
-    let Some(room) = MemoryRoom::read(&patient.root) else {
+pub(super) fn memory(examined: &Examined<'_>) -> Vec<Finding> {
+    let Some(room) = MemoryRoom::read(&examined.root) else {
         return vec![Finding::ok("memory", "this system does not say how much is left")];
     };
     let left = format!("{} left: {}", super::mb(room.bytes), room.limit);
-    let files: Vec<_> = patient.models.iter().map(|model| model.path.clone()).collect();
+    let files: Vec<_> = examined.models.iter().map(|model| model.path.clone()).collect();
     // The part in the memory of accelerators is known only when the model is placed.
-    vec![match footprint::fitting(&files, patient.config, 0, &room) {
+    vec![match footprint::fitting(&files, examined.config, 0, &room) {
         Ok(_) if files.is_empty() => Finding::ok("memory", left),
         Ok(parts) => Finding::ok(
             "memory",
@@ -81,9 +81,9 @@ pub(super) fn memory(patient: &Patient<'_>) -> Vec<Finding> {
 }
 
 /// Checks whether each model's speed was measured, and on a quiet machine.
-pub(super) fn speed(patient: &Patient<'_>) -> Vec<Finding> {
+pub(super) fn speed(examined: &Examined<'_>) -> Vec<Finding> {
     let Ok(folder) = models::cache_folder() else { return Vec::new() };
-    let saved = Shelf::new(folder.join("profiles")).all();
+    let saved = ResultStore::new(folder.join("profiles")).all();
     let one = |model: &FetchedModel| {
         let Ok(print) = fingerprint(&model.path) else { return None };
         let of_model: Vec<_> =
@@ -100,5 +100,5 @@ pub(super) fn speed(patient: &Patient<'_>) -> Vec<Finding> {
             None => Finding::ok("speed", format!("{} is measured", model.name)),
         })
     };
-    patient.models.iter().filter_map(one).collect()
+    examined.models.iter().filter_map(one).collect()
 }

@@ -23,6 +23,9 @@ use crate::clock::millis_since;
 /// Path of the running program, valid even if its file was replaced meanwhile.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 
+/// Set in a child process, so that a program that takes no trials does not start itself without end.
+const IN_A_TRIAL: &str = "HEDGEROW_IN_A_TRIAL";
+
 /// The program that runs trials.
 pub(super) struct Program<'a> {
     /// Builds the command that tries a setup.
@@ -40,8 +43,12 @@ impl Program<'_> {
     ///
     /// # Errors
     ///
-    /// When the file does not exist.
+    /// When the file does not exist, or this is a trial already.
     pub(super) fn this(model: &Path, wanted: &Wanted) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            std::env::var_os(IN_A_TRIAL).is_none(),
+            "this program must call `kernels::run_trial_if_asked` first"
+        );
         // The child has another working directory.
         let path = model.canonicalize().with_context(|| format!("reading {}", model.display()))?;
         let bytes = path.metadata().with_context(|| format!("reading {}", model.display()))?.len();
@@ -49,7 +56,7 @@ impl Program<'_> {
         let threads = if bytes < ALONE_BYTES { 1 } else { engine.threads };
         let command = move |setup: &Setup| {
             let mut command = Command::new(THIS_PROGRAM);
-            command.arg("kernel-check").arg("--model").arg(&path);
+            command.env(IN_A_TRIAL, "1").arg(super::command::NAME).arg("--model").arg(&path);
             command.args(["--kernels", setup.kernels.name(), "--kv-type", engine.kv_type.name()]);
             command.args(["--threads", &threads.to_string()]);
             command.args(["--ubatch-size", &engine.micro_batch.0.to_string()]);

@@ -12,11 +12,12 @@
 
 mod check;
 mod child;
+mod command;
 mod compare;
 mod instructions;
 mod saved;
 mod subject;
-pub mod trial;
+mod trial;
 mod verdict;
 
 use std::path::Path;
@@ -25,7 +26,7 @@ use check::{Program, check};
 use hedgerow_llama::{EngineOptions, Kernels, cpu_variant, use_cpu_variant};
 use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
-use saved::Shelf;
+use saved::ResultStore;
 use serde::Serialize;
 use subject::Subject;
 use verdict::Verdict;
@@ -33,6 +34,7 @@ use verdict::Verdict;
 use crate::config::{Config, KernelChoice};
 use crate::models;
 
+pub use command::run_trial_if_asked;
 pub(crate) use instructions::lacking;
 
 /// What the kernels are selected for.
@@ -98,7 +100,7 @@ pub fn choose(model: &Path, wanted: &Wanted) -> anyhow::Result<Chosen> {
 /// When there is no cache folder, or the model file cannot be read.
 pub(crate) fn last_verdict(model: &Path, wanted: &Wanted) -> anyhow::Result<Option<Verdict>> {
     let subject = Subject::of(model, wanted)?;
-    Ok(if subject.is_known() { shelf()?.find(&subject) } else { None })
+    Ok(if subject.is_known() { store()?.find(&subject) } else { None })
 }
 
 /// Checks now, regardless of saved verdicts, and saves the verdict if it is reproducible.
@@ -115,15 +117,15 @@ pub(crate) fn check_now(model: &Path, wanted: &Wanted) -> anyhow::Result<Verdict
     spinner.finish_and_clear();
     if verdict.is_lasting()
         && verdict.subject.is_known()
-        && let Err(error) = shelf()?.save(&verdict)
+        && let Err(error) = store()?.save(&verdict)
     {
         tracing::warn!("the check of the kernels cannot be saved: {error}; the next start checks again");
     }
     Ok(verdict)
 }
 
-fn shelf() -> anyhow::Result<Shelf> {
-    Ok(Shelf::new(models::cache_folder()?.join("kernels")))
+fn store() -> anyhow::Result<ResultStore> {
+    Ok(ResultStore::new(models::cache_folder()?.join("kernels")))
 }
 
 /// Turns a verdict into the selection of kernels for loading the model.

@@ -10,11 +10,11 @@ use crate::files::write_whole;
 
 /// The folder of saved verdicts.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf {
+pub(super) struct ResultStore {
     folder: PathBuf,
 }
 
-impl Shelf {
+impl ResultStore {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
@@ -62,22 +62,22 @@ mod tests {
     fn what_is_saved_is_found_again_and_what_is_damaged_or_of_another_is_not() {
         let folder = std::env::temp_dir().join(format!("hedgerow-kernels-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        let shelf = Shelf::new(folder.join("kernels"));
+        let store = ResultStore::new(folder.join("kernels"));
         let verdict = verdict();
-        assert!(shelf.find(&verdict.subject).is_none());
-        shelf.save(&verdict).unwrap();
-        assert_eq!(shelf.find(&verdict.subject).as_ref(), Some(&verdict));
-        assert_eq!(fs::read_dir(&shelf.folder).unwrap().count(), 1);
-        let path = shelf.folder.join(verdict.subject.file_name());
+        assert!(store.find(&verdict.subject).is_none());
+        store.save(&verdict).unwrap();
+        assert_eq!(store.find(&verdict.subject).as_ref(), Some(&verdict));
+        assert_eq!(fs::read_dir(&store.folder).unwrap().count(), 1);
+        let path = store.folder.join(verdict.subject.file_name());
         let whole = fs::read_to_string(&path).unwrap();
         for content in [&whole[..whole.len() / 2], "", &whole.replace("Test CPU", "Other CPU")] {
             fs::write(&path, content).unwrap();
-            assert!(shelf.find(&verdict.subject).is_none(), "{content}");
+            assert!(store.find(&verdict.subject).is_none(), "{content}");
         }
         fs::remove_dir_all(&folder).unwrap();
         // A folder that cannot be created, as in a read-only cache.
         fs::write(&folder, "").unwrap();
-        assert!(shelf.save(&verdict).is_err() && shelf.find(&verdict.subject).is_none());
+        assert!(store.save(&verdict).is_err() && store.find(&verdict.subject).is_none());
         fs::remove_file(folder).unwrap();
     }
 }

@@ -13,7 +13,7 @@ use crate::sample::TEXT;
 /// One line that the child writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Line {
+pub(super) enum Line {
     /// llama.cpp has started.
     Started {
         /// Instruction sets that its CPU kernels were compiled with.
@@ -36,7 +36,7 @@ pub enum Line {
 /// # Errors
 ///
 /// When standard output is closed.
-pub fn run(
+pub(super) fn run(
     model: &Path,
     load: &LoadOptions,
     engine: &EngineOptions,

@@ -180,7 +180,7 @@ impl Driver {
                 // A KV cache computed at one precision cannot be reused at another, and the request's precision is
                 // not known yet. With several precisions, no prefix is claimed here; the engine uses what it finds.
                 if is_looked_up && self.pipeline.node().precisions.len() == 1 {
-                    request.cached = self.prefixes().claim(request.id, &work.prompt);
+                    request.cached = self.prefixes().claim(request.id, &work.prompt_tokens);
                 }
                 self.waiting.insert(request.id, (work, place));
                 self.readers.insert(request.id, Reader { updates, is_looked_up, last_token: None });
@@ -290,7 +290,7 @@ impl Driver {
             request = %record.request.id,
             outcome = record.outcome.name(),
             reason = crate::metrics::reason(&record.outcome),
-            prompt = record.request.prompt.0,
+            prompt = record.request.prompt_len.0,
             cached = record.cached.0,
             produced = record.produced.0,
             precision = record.precision.map(|precision| self.name_of(precision)),
@@ -304,7 +304,7 @@ impl Driver {
         self.ended.push_back(record.clone());
         if let Some(reader) = self.readers.remove(&record.request.id) {
             if reader.is_looked_up && record.started.is_some() {
-                self.metrics.prefix(record.request.prompt, record.cached);
+                self.metrics.prefix(record.request.prompt_len, record.cached);
             }
             let _ = reader.updates.send(Update::Ended(Box::new(record)));
         }

@@ -25,7 +25,7 @@ self_cell!(
 );
 
 /// One precision: its file, and its engine while it is in memory.
-struct Seat {
+struct EngineSlot {
     path: PathBuf,
     /// The devices that hold the offloaded layers, now and after a reload.
     devices: Vec<Device>,
@@ -38,7 +38,7 @@ struct Seat {
 
 /// The engines, by precision.
 pub(super) struct Engines {
-    seats: Vec<Seat>,
+    slots: Vec<EngineSlot>,
     options: EngineOptions,
     /// The precision of each open request.
     open: BTreeMap<RequestId, PrecisionIndex>,
@@ -47,7 +47,7 @@ pub(super) struct Engines {
 impl Engines {
     /// Creates an empty set; each engine will be created with these options.
     pub(super) fn new(options: EngineOptions) -> Self {
-        Self { seats: Vec::new(), options, open: BTreeMap::new() }
+        Self { slots: Vec::new(), options, open: BTreeMap::new() }
     }
 
     /// Adds a precision that is in memory already.
@@ -57,9 +57,9 @@ impl Engines {
     /// When the KV cache does not fit the memory.
     pub(super) fn add(&mut self, path: PathBuf, model: Arc<LlamaModel>) -> anyhow::Result<PrecisionIndex> {
         let (devices, load) = (model.devices().to_vec(), model.load_options());
-        let engine = Some(self.seat(model)?);
-        self.seats.push(Seat { path, devices, load, fingerprint: None, engine });
-        Ok(PrecisionIndex(self.seats.len() - 1))
+        let engine = Some(self.slot(model)?);
+        self.slots.push(EngineSlot { path, devices, load, fingerprint: None, engine });
+        Ok(PrecisionIndex(self.slots.len() - 1))
     }
 
     /// Stores the fingerprint of a precision's file, so that a changed file is rejected on reload.
@@ -68,12 +68,12 @@ impl Engines {
     ///
     /// When the file cannot be read.
     pub(crate) fn note_file(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
-        let seat = &mut self.seats[precision.0];
-        seat.fingerprint = Some(fingerprint(&seat.path)?);
+        let slot = &mut self.slots[precision.0];
+        slot.fingerprint = Some(fingerprint(&slot.path)?);
         Ok(())
     }
 
-    fn seat(&self, model: Arc<LlamaModel>) -> anyhow::Result<Seated> {
+    fn slot(&self, model: Arc<LlamaModel>) -> anyhow::Result<Seated> {
         Seated::try_new(model, |model| LlamaEngine::new(model, &self.options))
             .map_err(|error| hinted(&error, error.hint()))
     }
@@ -84,7 +84,7 @@ impl Engines {
     ///
     /// When the file has changed since the start, or memory is insufficient.
     pub(super) fn load(&mut self, precision: PrecisionIndex) -> anyhow::Result<()> {
-        let Seat { path, devices, load, fingerprint: known, .. } = &self.seats[precision.0];
+        let EngineSlot { path, devices, load, fingerprint: known, .. } = &self.slots[precision.0];
         if Some(fingerprint(path)?) != *known {
             return Err(hinted(
                 format!("{} is another file than at the start, of unknown speed and quality", path.display()),
@@ -93,14 +93,14 @@ impl Engines {
         }
         let model =
             LlamaModel::load_on(path, load, devices, |_| {}).map_err(|error| hinted(&error, error.hint()))?;
-        let engine = self.seat(Arc::new(model))?;
-        self.seats[precision.0].engine = Some(engine);
+        let engine = self.slot(Arc::new(model))?;
+        self.slots[precision.0].engine = Some(engine);
         Ok(())
     }
 
     /// Frees a precision's weights and KV cache.
     pub(crate) fn unload(&mut self, precision: PrecisionIndex) {
-        self.seats[precision.0].engine = None;
+        self.slots[precision.0].engine = None;
     }
 
     /// Runs `work` on the engine of one precision, to measure it.
@@ -113,22 +113,23 @@ impl Engines {
         precision: PrecisionIndex,
         work: impl FnOnce(&mut dyn Engine) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let seated = self.seats.get_mut(precision.0).and_then(|seat| seat.engine.as_mut());
+        let seated = self.slots.get_mut(precision.0).and_then(|slot| slot.engine.as_mut());
         let Some(seated) = seated else { anyhow::bail!("the precision is not in memory") };
         seated.with_dependent_mut(|_, engine| work(engine))
     }
 
     /// The limits of each engine; they are the same for all.
     pub(super) fn limits(&self) -> EngineLimits {
-        let limits = |seat: &Seat| Some(seat.engine.as_ref()?.with_dependent(|_, engine| engine.limits()));
-        self.seats.iter().find_map(limits).expect("a node starts with an engine")
+        let limits =
+            |slot: &EngineSlot| Some(slot.engine.as_ref()?.with_dependent(|_, engine| engine.limits()));
+        self.slots.iter().find_map(limits).expect("a node starts with an engine")
     }
 
     /// The prefix cache of the first engine in memory.
     pub(crate) fn prefixes(&self) -> SharedPrefixes {
         let prefixes =
-            |seat: &Seat| Some(seat.engine.as_ref()?.with_dependent(|_, engine| engine.prefixes()));
-        self.seats.iter().find_map(prefixes).expect("a node starts with an engine")
+            |slot: &EngineSlot| Some(slot.engine.as_ref()?.with_dependent(|_, engine| engine.prefixes()));
+        self.slots.iter().find_map(prefixes).expect("a node starts with an engine")
     }
 
     /// As [`Engine::open`], at a precision.
@@ -174,7 +175,7 @@ impl Engines {
 
     /// Tokens in the KV caches of all engines.
     pub(crate) fn kv_used(&self) -> Tokens {
-        let engines = self.seats.iter().filter_map(|seat| seat.engine.as_ref());
+        let engines = self.slots.iter().filter_map(|slot| slot.engine.as_ref());
         engines.map(|seated| seated.with_dependent(|_, engine| engine.kv_used())).sum()
     }
 
@@ -185,7 +186,7 @@ impl Engines {
     ) -> Result<T, EngineError> {
         let missing = || EngineError::Backend { what: "finding the precision in memory".into(), code: 0 };
         let seated =
-            self.seats.get_mut(precision.0).and_then(|seat| seat.engine.as_mut()).ok_or_else(missing)?;
+            self.slots.get_mut(precision.0).and_then(|slot| slot.engine.as_mut()).ok_or_else(missing)?;
         seated.with_dependent_mut(|_, engine| work(engine))
     }
 }

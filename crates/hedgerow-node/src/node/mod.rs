@@ -41,7 +41,7 @@ pub use driver::RequestStatus;
 pub use priority::run_before_the_engine;
 pub use recorder::RecordingFile;
 pub use request_handle::{RequestHandle, Update};
-pub use variants::{Foreseen, Variant, foresee};
+pub use variants::{PlannedVariant, Variant, node_of};
 
 /// A running node.
 pub struct Node {
@@ -206,12 +206,12 @@ impl Node {
         work: GenerationTask,
         place: OwnedSemaphorePermit,
     ) -> RequestHandle {
-        let (updates, story) = tokio::sync::mpsc::unbounded_channel();
+        let (updates, receiver) = tokio::sync::mpsc::unbounded_channel();
         let id = request.id;
         let submission = Submission { request, work, updates, place };
         // If the driver has ended, the update channel is closed and the handle reports that.
         let _ = self.commands.send(Command::Submit(Box::new(submission)));
-        RequestHandle::new(id, story, self.commands.clone())
+        RequestHandle::new(id, receiver, self.commands.clone())
     }
 
     /// The status of a live or recently ended request; `None` for any other id.

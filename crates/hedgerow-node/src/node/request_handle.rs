@@ -13,7 +13,7 @@ pub use super::driver::Update;
 #[derive(Debug)]
 pub struct RequestHandle {
     id: RequestId,
-    story: UnboundedReceiver<Update>,
+    updates: UnboundedReceiver<Update>,
     commands: mpsc::Sender<Command>,
     has_ended: bool,
 }
@@ -21,10 +21,10 @@ pub struct RequestHandle {
 impl RequestHandle {
     pub(super) fn new(
         id: RequestId,
-        story: UnboundedReceiver<Update>,
+        updates: UnboundedReceiver<Update>,
         commands: mpsc::Sender<Command>,
     ) -> Self {
-        Self { id, story, commands, has_ended: false }
+        Self { id, updates, commands, has_ended: false }
     }
 
     /// Whether the last update has been received.
@@ -34,7 +34,7 @@ impl RequestHandle {
 
     /// The next update; `None` after the last one or when the node has ended.
     pub async fn next(&mut self) -> Option<Update> {
-        let update = self.story.recv().await;
+        let update = self.updates.recv().await;
         self.has_ended |= matches!(update, None | Some(Update::Ended(_)));
         update
     }

@@ -130,7 +130,7 @@ impl Room {
 
 /// The properties of a precision that a node description needs.
 #[derive(Clone, Debug)]
-pub struct Foreseen {
+pub struct PlannedVariant {
     /// Its name, size and dimensions, as read from the model file.
     pub info: ModelInfo,
     /// Its quality relative to the reference precision, 0 to 1.
@@ -146,12 +146,12 @@ pub struct Foreseen {
 /// # Errors
 ///
 /// When there is no precision, or the weights memory is too small.
-pub fn foresee(precisions: &[Foreseen], config: &Config) -> anyhow::Result<Node> {
+pub fn node_of(precisions: &[PlannedVariant], config: &Config) -> anyhow::Result<Node> {
     let options = crate::engine_setup::engine_options(config);
     let first = precisions.first().context("there is no precision")?;
     let mut room = Room::new(config.model.weights_limit);
     let mut ready = Vec::new();
-    for Foreseen { info, quality, cost, load } in precisions {
+    for PlannedVariant { info, quality, cost, load } in precisions {
         let (weights, at_start) = room.take(info, &options)?;
         let (name, cost) = (info.precision.clone(), cost.clone());
         ready.push(Ready { name, weights, quality: *quality, cost, load: *load, at_start });

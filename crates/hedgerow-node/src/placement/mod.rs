@@ -42,12 +42,12 @@ pub struct Placer {
     devices: Vec<String>,
     options: EngineOptions,
     /// Memory of each device allocated to the models placed before.
-    promised: BTreeMap<String, Promised>,
+    reserved: BTreeMap<String, Reserved>,
 }
 
 /// Memory of one device that is allocated to placed models.
 #[derive(Clone, Copy, Debug)]
-struct Promised {
+struct Reserved {
     /// Free memory before the first placement.
     free_at_first: u64,
     /// Weights, caches and memory for steps.
@@ -75,7 +75,7 @@ impl Placer {
             gpu_layers: engine.gpu_layers,
             devices: chosen.into_iter().map(|device| device.name).collect(),
             options: crate::engine_setup::engine_options(config),
-            promised: BTreeMap::new(),
+            reserved: BTreeMap::new(),
         })
     }
 
@@ -108,10 +108,10 @@ impl Placer {
         let apart = rooms.iter().zip(&all).filter(|(room, _)| !room.is_shared);
         let bytes = apart.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
         for ((device, room), (all, cache)) in devices.iter().zip(&rooms).zip(all.into_iter().zip(caches)) {
-            let first = Promised { free_at_first: room.free, all: 0, later: 0 };
-            let promised = self.promised.entry(device.name.clone()).or_insert(first);
-            promised.all = promised.all.saturating_add(all).saturating_add(sizes.compute);
-            promised.later = promised.later.saturating_add(cache).saturating_add(sizes.compute);
+            let first = Reserved { free_at_first: room.free, all: 0, later: 0 };
+            let reserved = self.reserved.entry(device.name.clone()).or_insert(first);
+            reserved.all = reserved.all.saturating_add(all).saturating_add(sizes.compute);
+            reserved.later = reserved.later.saturating_add(cache).saturating_add(sizes.compute);
         }
         Ok(Placement { devices, gpu_layers, bytes })
     }
@@ -125,9 +125,9 @@ impl Placer {
         };
         let is_shared = device.shares_host_memory();
         let there = if is_shared { reported_free.min(machine) } else { reported_free };
-        let free = self.promised.get(&device.name).map_or(there, |promised| {
-            let by_driver = there.saturating_sub(promised.later);
-            by_driver.min(promised.free_at_first.saturating_sub(promised.all))
+        let free = self.reserved.get(&device.name).map_or(there, |reserved| {
+            let by_driver = there.saturating_sub(reserved.later);
+            by_driver.min(reserved.free_at_first.saturating_sub(reserved.all))
         });
         Room { total, reported_free, free, is_shared }
     }

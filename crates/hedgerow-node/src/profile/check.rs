@@ -57,7 +57,7 @@ pub(super) fn check(
     let steps = steps.min(context.saturating_sub(chunk + 2)).max(1);
     let id = RequestId(0);
     let work = GenerationTask {
-        prompt: probe.text.iter().copied().cycle().take(chunk as usize + 1).collect(),
+        prompt_tokens: probe.text.iter().copied().cycle().take(chunk as usize + 1).collect(),
         max_output: Tokens(steps + 1),
         sampling: probe.sampling,
         stop: Vec::new(),

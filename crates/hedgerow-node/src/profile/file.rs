@@ -38,7 +38,7 @@ pub struct Profile {
 
 /// Facts about a measurement run other than its step times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Around {
+pub(super) struct Circumstances {
     pub measured_unix_s: u64,
     pub took_ms: u64,
     pub load_ms: u64,
@@ -47,8 +47,8 @@ pub(super) struct Around {
 }
 
 impl Profile {
-    pub(super) fn new(subject: Subject, cost: MeasuredCost, around: Around) -> Self {
-        let Around { measured_unix_s, took_ms, load_ms, memory, disturbed } = around;
+    pub(super) fn new(subject: Subject, cost: MeasuredCost, circumstances: Circumstances) -> Self {
+        let Circumstances { measured_unix_s, took_ms, load_ms, memory, disturbed } = circumstances;
         Self {
             format: FORMAT.to_owned(),
             subject,
@@ -69,7 +69,7 @@ impl Profile {
 
 /// The folder of saved profiles.
 #[derive(Clone, Debug)]
-pub struct Shelf {
+pub struct ResultStore {
     folder: PathBuf,
 }
 
@@ -86,8 +86,8 @@ pub enum Unusable {
     Other,
 }
 
-impl Shelf {
-    /// Makes a shelf of a folder; [`Shelf::save`] creates the folder if it is missing.
+impl ResultStore {
+    /// Makes a store of a folder; [`ResultStore::save`] creates the folder if it is missing.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
@@ -153,69 +153,74 @@ pub(super) mod tests {
         let surface = Surface::new(lines).unwrap();
         let cost = MeasuredCost { prefill: surface.clone(), decode: surface, mixed_ns: 100_000 };
         let memory = Memory { before_load: None, loaded: Some(120_000_000), measured: Some(300_000_000) };
-        let around =
-            Around { measured_unix_s: 1_700_000_000, took_ms: 9_876, load_ms: 120, memory, disturbed: None };
-        Profile::new(subject(), cost, around)
+        let circumstances = Circumstances {
+            measured_unix_s: 1_700_000_000,
+            took_ms: 9_876,
+            load_ms: 120,
+            memory,
+            disturbed: None,
+        };
+        Profile::new(subject(), cost, circumstances)
     }
 
-    /// Makes an empty shelf for one test.
-    pub(in crate::profile) fn shelf(name: &str) -> Shelf {
+    /// Makes an empty store for one test.
+    pub(in crate::profile) fn store(name: &str) -> ResultStore {
         let folder = std::env::temp_dir().join(format!("hedgerow-profiles-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        Shelf::new(folder.join("profiles"))
+        ResultStore::new(folder.join("profiles"))
     }
 
     #[test]
     fn what_is_saved_is_found_again_and_nothing_else_is_left() {
-        let shelf = shelf("round");
-        assert!(shelf.find(&subject()).unwrap().is_none());
-        shelf.save(&profile()).unwrap();
-        assert_eq!(shelf.find(&subject()).unwrap(), Some(profile()));
-        assert_eq!(shelf.all(), [profile()]);
-        assert_eq!(fs::read_dir(&shelf.folder).unwrap().count(), 1);
-        assert_eq!(fs::read_to_string(shelf.path(&subject())).unwrap(), profile().to_json());
+        let store = store("round");
+        assert!(store.find(&subject()).unwrap().is_none());
+        store.save(&profile()).unwrap();
+        assert_eq!(store.find(&subject()).unwrap(), Some(profile()));
+        assert_eq!(store.all(), [profile()]);
+        assert_eq!(fs::read_dir(&store.folder).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(store.path(&subject())).unwrap(), profile().to_json());
     }
 
     #[test]
     fn a_file_says_what_disturbed_its_measurement_and_older_ones_say_nothing() {
-        let shelf = shelf("disturbed");
+        let store = store("disturbed");
         let noise = Noise { others_percent: Some(48), waiting_percent: Some(31), ..Noise::default() };
         let disturbed = Profile { disturbed: Disturbance::of(noise, 60), ..profile() };
-        shelf.save(&disturbed).unwrap();
-        assert_eq!(shelf.find(&subject()).unwrap(), Some(disturbed));
+        store.save(&disturbed).unwrap();
+        assert_eq!(store.find(&subject()).unwrap(), Some(disturbed));
         assert!(!profile().to_json().contains("disturbed"), "as it always was");
     }
 
     #[test]
     fn another_setup_finds_nothing() {
-        let shelf = shelf("other");
-        shelf.save(&profile()).unwrap();
+        let store = store("other");
+        store.save(&profile()).unwrap();
         let mut other = subject();
         other.engine.parallel = 8;
-        assert!(shelf.find(&other).unwrap().is_none());
+        assert!(store.find(&other).unwrap().is_none());
     }
 
     #[test]
     fn a_file_that_cannot_be_used_is_told_from_none() {
-        let shelf = shelf("unusable");
-        shelf.save(&profile()).unwrap();
-        let path = shelf.path(&subject());
+        let store = store("unusable");
+        store.save(&profile()).unwrap();
+        let path = store.path(&subject());
         let whole = profile().to_json();
         let why = |content: &str| {
             fs::write(&path, content).unwrap();
-            shelf.find(&subject()).unwrap_err().to_string()
+            store.find(&subject()).unwrap_err().to_string()
         };
         assert!(why(&whole[..whole.len() / 2]).starts_with("it is damaged: "));
-        assert_eq!(shelf.all(), []);
+        assert_eq!(store.all(), []);
         assert!(why("").starts_with("it is damaged: "));
         assert!(why(&whole.replace("profile/1", "profile/0")).contains("`hedgerow-profile/0`"));
-        assert_eq!(shelf.all(), []);
+        assert_eq!(store.all(), []);
         assert!(why("[]").contains("its format is ``"));
         assert!(why(&whole.replace("Test CPU", "Other CPU")).contains("another machine"));
         // A surface that cannot result from a measurement.
         assert!(why(&whole.replace("\"count\": 1", "\"count\": 0")).contains("counts must grow"));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(shelf.find(&subject()).unwrap_err().to_string().starts_with("it cannot be read: "));
+        assert!(store.find(&subject()).unwrap_err().to_string().starts_with("it cannot be read: "));
     }
 }

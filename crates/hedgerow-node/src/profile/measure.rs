@@ -368,7 +368,15 @@ impl Bench<'_> {
     fn open(&mut self, id: u32, prompt: u32, max_output: u32) -> Result<(), EngineError> {
         let place = 7 * id as usize;
         let work = GenerationTask {
-            prompt: self.probe.text.iter().copied().cycle().skip(place).take(prompt as usize).collect(),
+            prompt_tokens: self
+                .probe
+                .text
+                .iter()
+                .copied()
+                .cycle()
+                .skip(place)
+                .take(prompt as usize)
+                .collect(),
             max_output: Tokens(max_output),
             sampling: Sampling { seed: id, ..self.probe.sampling },
             stop: Vec::new(),

@@ -18,7 +18,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use check::Verdict;
-use file::Around;
+use file::Circumstances;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_core::engine::{Engine, Sampling};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,7 +33,7 @@ use crate::sample::TEXT;
 use crate::service_manager;
 
 pub use disturbance::Disturbance;
-pub use file::{Profile, Shelf};
+pub use file::{Profile, ResultStore};
 pub use measure::Probe;
 pub use subject::EngineSetup;
 pub use subject::{Accelerators, ModelFile, Subject};
@@ -41,7 +41,7 @@ pub use subject::{Accelerators, ModelFile, Subject};
 /// Looks up or measures the speed of an engine.
 #[derive(Debug)]
 pub struct Profiler {
-    shelf: Shelf,
+    store: ResultStore,
     subject: Subject,
     probe: Probe,
     load_ms: u64,
@@ -74,7 +74,7 @@ impl Profiler {
         let chunk = config.engine.prefill_chunk;
         let options = crate::engine_setup::engine_options(config);
         Ok(Self {
-            shelf: Shelf::new(models::cache_folder()?.join("profiles")),
+            store: ResultStore::new(models::cache_folder()?.join("profiles")),
             subject: Subject::of(&loaded.model, &loaded.path, &options, chunk)?,
             probe: Probe { text, sampling: usual(&config.sampling), prefill_chunk: chunk },
             load_ms: loaded.load_ms,
@@ -86,12 +86,12 @@ impl Profiler {
 
     /// Path of the profile, whether or not it exists.
     pub fn path(&self) -> PathBuf {
-        self.shelf.path(&self.subject)
+        self.store.path(&self.subject)
     }
 
     /// Returns the saved profile; logs the reason if its file is unusable.
     pub fn saved(&self) -> Option<Profile> {
-        self.shelf.find(&self.subject).unwrap_or_else(|why| {
+        self.store.find(&self.subject).unwrap_or_else(|why| {
             let path = self.path();
             tracing::warn!("the saved profile {} is not used: {why}; measuring again", path.display());
             None
@@ -172,7 +172,7 @@ impl Profiler {
         let Measured { cost, scatter_percent } = measured.context("measuring the engine's speed")?;
         let disturbed = Disturbance::of(noise, scatter_percent);
         tracing::debug!("while it was measured {noise}; steps of one kind differed by {scatter_percent} %");
-        let around = Around {
+        let circumstances = Circumstances {
             // A clock before 1970 is not an error.
             measured_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             took_ms: millis_since(started),
@@ -180,7 +180,7 @@ impl Profiler {
             memory: Memory { measured: host::resident_bytes(), ..self.memory },
             disturbed,
         };
-        let profile = Profile::new(self.subject.clone(), cost, around);
+        let profile = Profile::new(self.subject.clone(), cost, circumstances);
         if let Some(disturbed) = &disturbed {
             tracing::warn!(
                 "the machine was busy while it was measured ({disturbed}): the profile is used for now, and a start on \
@@ -188,13 +188,13 @@ impl Profiler {
             );
             // The saved profile may be older than the measurement requested now, and only a faster one proves it
             // wrong.
-            let saved = self.shelf.find(&self.subject).ok().flatten();
+            let saved = self.store.find(&self.subject).ok().flatten();
             if saved.is_some_and(|saved| is_as_fast(&saved.cost, &profile.cost)) {
                 tracing::warn!("the faster profile {} is kept", self.path().display());
                 return Ok(Known { profile, is_new: true, is_saved: false });
             }
         }
-        let is_saved = self.shelf.save(&profile).inspect_err(|error| {
+        let is_saved = self.store.save(&profile).inspect_err(|error| {
             let path = self.path();
             tracing::warn!(
                 "the profile cannot be saved as {}: {error}; the next start measures again",
@@ -263,7 +263,7 @@ mod tests {
     use hedgerow_core::time::Span;
     use hedgerow_core::units::Tokens;
 
-    use super::file::tests::shelf;
+    use super::file::tests::store;
     use super::subject::tests::subject;
     use super::*;
 
@@ -272,7 +272,7 @@ mod tests {
         // A system without counters counts as quiet: other tests run in parallel with this one.
         let (host, cpus) = (Root::silent(), Vec::new());
         let memory = Memory::default();
-        Profiler { shelf: shelf(name), subject: subject(), probe, load_ms: 1, memory, host, cpus }
+        Profiler { store: store(name), subject: subject(), probe, load_ms: 1, memory, host, cpus }
     }
 
     fn engine(step: Span) -> ScriptedEngine {
@@ -319,7 +319,7 @@ mod tests {
         let mut profiler = profiler("no-folder");
         let file = std::env::temp_dir().join(format!("hedgerow-no-folder-{}", std::process::id()));
         std::fs::write(&file, "").unwrap();
-        profiler.shelf = Shelf::new(file.join("profiles"));
+        profiler.store = ResultStore::new(file.join("profiles"));
         let known = profiler.profile(&mut engine(STEP)).unwrap();
         assert_eq!((known.is_new, known.is_saved), (true, false));
         std::fs::remove_file(file).unwrap();
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(first.disturbed, None);
         let mut disturbed = first;
         disturbed.disturbed = busy();
-        profiler.shelf.save(&disturbed).unwrap();
+        profiler.store.save(&disturbed).unwrap();
         let again = profiler.profile(&mut engine(STEP)).unwrap();
         assert_eq!((again.is_new, again.is_saved, again.profile.disturbed), (true, true, None));
         assert!(!profiler.profile(&mut engine(STEP)).unwrap().is_new, "and then it is known");

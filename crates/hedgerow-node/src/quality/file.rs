@@ -78,17 +78,17 @@ impl Quality {
 ///
 /// When there is no cache folder.
 pub fn saved(fingerprint: &str) -> Result<Vec<Quality>, ModelError> {
-    Ok(Shelf::new(models::cache_folder()?.join("quality")).of_model(fingerprint))
+    Ok(ResultStore::new(models::cache_folder()?.join("quality")).of_model(fingerprint))
 }
 
 /// The folder of saved comparisons.
 #[derive(Clone, Debug)]
-pub struct Shelf {
+pub struct ResultStore {
     folder: PathBuf,
 }
 
-impl Shelf {
-    /// Makes a shelf of a folder; [`Shelf::save`] creates the folder if it is missing.
+impl ResultStore {
+    /// Makes a store of a folder; [`ResultStore::save`] creates the folder if it is missing.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
@@ -190,17 +190,17 @@ mod tests {
     #[test]
     fn saved_comparisons_of_a_model_are_found_by_fingerprint_the_latest_first() {
         let folder = std::env::temp_dir().join(format!("hedgerow-quality-{}", std::process::id()));
-        let shelf = Shelf::new(folder.clone());
-        assert_eq!(shelf.of_model("a"), []);
+        let store = ResultStore::new(folder.clone());
+        assert_eq!(store.of_model("a"), []);
         let saved = [quality("a", 2, 100), quality("a", 4, 200), quality("b", 2, 300)];
-        saved.iter().for_each(|quality| shelf.save(quality).unwrap());
+        saved.iter().for_each(|quality| store.save(quality).unwrap());
         fs::write(folder.join("damaged.json"), "{").unwrap();
-        assert_eq!(shelf.of_model("a"), [saved[1].clone(), saved[0].clone()]);
-        assert_eq!(shelf.find(&saved[2].subject).as_ref(), Some(&saved[2]));
+        assert_eq!(store.of_model("a"), [saved[1].clone(), saved[0].clone()]);
+        assert_eq!(store.find(&saved[2].subject).as_ref(), Some(&saved[2]));
         let mut newer = saved[2].subject.clone();
         newer.engine = "hedgerow 1".into();
-        assert_eq!(shelf.find(&newer), None, "another version may measure something else");
-        assert_eq!(shelf.path(&newer), shelf.path(&saved[2].subject), "and replaces it");
+        assert_eq!(store.find(&newer), None, "another version may measure something else");
+        assert_eq!(store.path(&newer), store.path(&saved[2].subject), "and replaces it");
         fs::remove_dir_all(folder).unwrap();
     }
 }

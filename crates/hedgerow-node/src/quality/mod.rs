@@ -25,7 +25,7 @@ use lockstep::{Lockstep, Window};
 
 use crate::clock::millis_since;
 
-pub use file::{Quality, Shelf, saved};
+pub use file::{Quality, ResultStore, saved};
 pub use interval::Estimate;
 pub use subject::{QualityError, Subject, Text, kinship};
 

@@ -73,7 +73,7 @@ fn ended(number: u64, record: &Record) -> Value {
     json!({
         "id": format!("req-{number}"), "state": record.outcome.name(), "text": format!("req-{number} {why}{waited}"),
         "reason": hedgerow_node::metrics::reason(&record.outcome),
-        "prompt_tokens": record.request.prompt.0, "cached_tokens": record.cached.0,
+        "prompt_tokens": record.request.prompt_len.0, "cached_tokens": record.cached.0,
         "produced_tokens": record.produced.0, "queue_ms": millis(record.queue_time()),
         "ttft_ms": millis(record.ttft()), "tpot_ms": millis(record.tpot()), "e2e_ms": after.as_millis(),
         "deadline_ms": record.request.deadline.map(|deadline| deadline.since(record.request.arrived).as_millis()),

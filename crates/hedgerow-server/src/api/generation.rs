@@ -117,7 +117,7 @@ pub(super) async fn generate(
         ..Request::new(id, arrived, prompt_len, max_output)
     };
     let task = GenerationTask {
-        prompt,
+        prompt_tokens: prompt,
         max_output,
         sampling: asked.sampling,
         stop: asked.stop,

@@ -60,19 +60,19 @@ impl PacedResponse {
                 Some(ApiError::from(&Rejection::DeadlineInfeasible { deadline, fastest }))
             }
             (Rejection::BandExceeded { limit: Limit::Downlink }, _)
-                if self.payload.fluent > self.wire.downlink =>
+                if self.payload.tpot_rate > self.wire.downlink =>
             {
-                Some(self.too_fluent())
+                Some(self.tpot_exceeds_downlink())
             }
             (Rejection::BandExceeded { limit: Limit::Downlink }, Some(time)) => Some(self.too_large(time)),
             _ => None,
         }
     }
 
-    fn too_fluent(&self) -> ApiError {
-        let Self { wire: Wire { downlink, .. }, payload: Payload { fluent, .. }, .. } = self;
-        let times = fluent.get() / downlink.get();
-        let message = format!("its TPOT target needs {fluent:.0}, but the downlink carries {downlink}");
+    fn tpot_exceeds_downlink(&self) -> ApiError {
+        let Self { wire: Wire { downlink, .. }, payload: Payload { tpot_rate, .. }, .. } = self;
+        let times = tpot_rate.get() / downlink.get();
+        let message = format!("its TPOT target needs {tpot_rate:.0}, but the downlink carries {downlink}");
         let hint = format!("ask for a TPOT target {times:.1} times as long, or for the answer in one piece");
         ApiError::band_exceeded(Limit::Downlink, message, hint)
     }

@@ -67,12 +67,12 @@ impl TokenSizeEstimator {
         let whole = bits(HEAD_BYTES + f64::from(tokens.0) * each + END_BYTES);
         match form {
             Form::Streamed => {
-                let fluent = tpot.map_or(0.0, |tpot| bits(each).get() / tpot.as_seconds());
-                let fluent = BitsPerSecond::new(fluent);
-                Payload { whole, last: bits(each + END_BYTES), decoding, fluent }
+                let tpot_rate = tpot.map_or(0.0, |tpot| bits(each).get() / tpot.as_seconds());
+                let tpot_rate = BitsPerSecond::new(tpot_rate);
+                Payload { whole, last: bits(each + END_BYTES), decoding, tpot_rate }
             }
             Form::Whole => {
-                Payload { whole, last: whole, decoding: Span::ZERO, fluent: BitsPerSecond::new(0.0) }
+                Payload { whole, last: whole, decoding: Span::ZERO, tpot_rate: BitsPerSecond::new(0.0) }
             }
         }
     }

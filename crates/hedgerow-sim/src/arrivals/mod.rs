@@ -24,7 +24,7 @@ pub struct Arrival {
     /// Tokens after which the answer ends by itself; at most the request's limit.
     pub answer: Tokens,
     /// When the user cancels; `None` means never.
-    pub leaves: Option<Instant>,
+    pub cancels_at: Option<Instant>,
     /// Index of its class in [`crate::Scenario::classes`]; 0 if the scenario has no classes.
     pub class: usize,
     /// Its channel's true gains; `None` if the node knows them exactly.
@@ -34,7 +34,7 @@ pub struct Arrival {
 impl Arrival {
     /// An arrival with an answer of this length: notified at once, never cancelled, its channel known exactly.
     pub fn of(request: Request, answer: Tokens) -> Self {
-        Self { notified: request.arrived, answer, leaves: None, class: 0, truth: None, request }
+        Self { notified: request.arrived, answer, cancels_at: None, class: 0, truth: None, request }
     }
 }
 
@@ -135,7 +135,7 @@ impl Arrivals {
         let link = Link::Radio {
             gain: drawn.known.uplink,
             downlink_gain: Some(drawn.known.downlink).filter(|&gain| gain != drawn.known.uplink),
-            uplink: payload(request.prompt, users.payload_bytes),
+            uplink: payload(request.prompt_len, users.payload_bytes),
             downlink: payload(request.max_output, users.answer_bytes),
         };
         (Some(link), drawn.truth)
@@ -177,10 +177,10 @@ impl Iterator for Arrivals {
             length,
             ..Request::new(id, arrived, prompt, max_output)
         };
-        let leaves = after(&users.patience_s, patience);
+        let cancels_at = after(&users.patience_s, patience);
         let (link, truth) = self.link(class, &request);
         request.link = link;
-        Some(Arrival { notified: arrived, answer, leaves, class, truth, request })
+        Some(Arrival { notified: arrived, answer, cancels_at, class, truth, request })
     }
 }
 

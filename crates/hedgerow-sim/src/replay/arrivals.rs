@@ -36,12 +36,12 @@ pub fn simulate(recording: &Recording, settings: &Settings, slowdown: &EngineSlo
 pub fn arrivals(recording: &Recording) -> Vec<Arrival> {
     let answers: BTreeMap<_, _> =
         recording.records().filter_map(|record| Some((record.request.id, answer(record)?))).collect();
-    let leaves: BTreeMap<_, _> =
+    let cancels_at: BTreeMap<_, _> =
         recording.events.iter().filter_map(|recorded| cancelled(recorded.at, &recorded.event)).collect();
     let arrival = |notified: Instant, request: &Request| Arrival {
         notified,
         answer: answers.get(&request.id).copied().unwrap_or(request.max_output).min(request.max_output),
-        leaves: leaves.get(&request.id).copied(),
+        cancels_at: cancels_at.get(&request.id).copied(),
         class: 0,
         truth: None,
         request: request.clone(),

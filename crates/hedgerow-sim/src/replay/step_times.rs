@@ -79,7 +79,7 @@ fn steps(recording: &Recording) -> impl Iterator<Item = Taken<'_>> {
     recording.events.iter().filter_map(move |recorded| match &recorded.event {
         Event::Arrived(request) => {
             let (prefilled, produced) = (Tokens::ZERO, Tokens::ZERO);
-            requests.insert(request.id, Progressed { prompt: request.prompt, prefilled, produced });
+            requests.insert(request.id, Progressed { prompt: request.prompt_len, prefilled, produced });
             None
         }
         Event::StepDone(report) => {

@@ -276,19 +276,19 @@ fn a_replay_has_the_residual_slowdown_of_each_second() {
 fn a_replay_skips_the_cached_prefix_of_a_prompt() {
     let scenario = scenario(CONTINUOUS, "fifo", 60);
     let claims = |mut arrival: crate::Arrival| {
-        arrival.request.cached = Tokens(arrival.request.prompt.0 / 2);
+        arrival.request.cached = Tokens(arrival.request.prompt_len.0 / 2);
         arrival
     };
     let arrivals = scenario.arrivals().map(claims);
     let (run, lines) = Simulation::replay(&scenario.node, &scenario.settings, arrivals).run_recorded();
     let answered: Vec<&Record> = run.records.iter().filter(|record| record.first_token.is_some()).collect();
-    assert!(answered.iter().all(|record| record.cached.0 == record.request.prompt.0 / 2), "{answered:?}");
+    assert!(answered.iter().all(|record| record.cached.0 == record.request.prompt_len.0 / 2), "{answered:?}");
     let prompts = |what: &What| match what {
         What::Event(Event::StepDone(report)) => report.progress.iter().map(|one| one.prefilled.0).sum(),
         What::Event(_) | What::End(_) => 0,
     };
     let computed: u32 = lines.iter().map(|line| prompts(&line.what)).sum();
-    let asked: u32 = run.records.iter().map(|record| record.request.prompt.0).sum();
+    let asked: u32 = run.records.iter().map(|record| record.request.prompt_len.0).sum();
     assert!(answered.len() > 20 && computed <= asked / 2 + 60, "{computed} of {asked}");
 }
 

@@ -205,7 +205,7 @@ fn request_row(record: &Record, uplink_slot: Span, precisions: &[String]) -> [St
     [
         request.id.0.to_string(),
         seconds(request.arrived),
-        request.prompt.0.to_string(),
+        request.prompt_len.0.to_string(),
         request.max_output.0.to_string(),
         record.produced.0.to_string(),
         moment(request.deadline),

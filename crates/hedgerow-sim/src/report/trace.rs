@@ -75,7 +75,7 @@ impl<W: Write> Trace<W> {
         let Record { request, outcome, started, first_token, last_token, ended, .. } = record;
         let name = format!("{} {}", request.id, outcome.name());
         let args = json!({
-            "prompt_tokens": request.prompt.0,
+            "prompt_tokens": request.prompt_len.0,
             "max_output_tokens": request.max_output.0,
             "output_tokens": record.produced.0,
             "deadline_ms": request.deadline.map(|at| at.since(request.arrived).as_millis()),

@@ -8,17 +8,18 @@ mod doctor;
 mod exit_status;
 mod explain;
 mod health;
-mod kernel_check;
 mod lists;
 mod man;
 mod pull;
+#[cfg(all(test, feature = "lab", not(feature = "milp")))]
+mod reference;
 mod serve;
 
 use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use self::exit_status::ExitStatus;
+pub(crate) use self::exit_status::ExitStatus;
 #[cfg(feature = "lab")]
 use hedgerow_lab::commands::{
     bench, check, evaluate, figures, instances, list, plan, profile, quantize, scenario, show, simulate,
@@ -102,9 +103,6 @@ enum CliCommand {
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write those of all commands
     Man(man::ManArgs),
-    /// Run a short text through a choice of kernels and print the outputs: hedgerow's own kernel check
-    #[command(hide = true)]
-    KernelCheck(kernel_check::KernelCheckArgs),
 }
 
 /// llama-server's flags with one dash and several letters, and their long forms; clap would read each as several.
@@ -181,7 +179,6 @@ pub(crate) fn run() -> anyhow::Result<ExitStatus> {
         CliCommand::Config(args) => config::run(&args, own),
         CliCommand::Completions(args) => completions::run(&args),
         CliCommand::Man(args) => man::run(&args),
-        CliCommand::KernelCheck(args) => kernel_check::run(&args),
     }?;
     Ok(ExitStatus::Success)
 }

@@ -83,7 +83,7 @@ fn a_request_that_fits_no_epoch_with_margin_and_padding_is_rejected() {
 
 #[test]
 fn an_epochs_answers_leave_also_when_the_last_of_its_batch_is_cut_off() {
-    let mut driver = Driver::new(node(), epochs(Policy::Dftsp));
+    let mut driver = ScriptedDriver::new(node(), epochs(Policy::Dftsp));
     driver.engine = ScriptedEngine::new(driver.engine.limits(), Span::from_millis(25));
     driver.arrive(request(1, 10, 1, None));
     driver.arrive(request(2, 20, 5, Some(145)));
@@ -96,7 +96,7 @@ fn an_epochs_answers_leave_also_when_the_last_of_its_batch_is_cut_off() {
 
 #[test]
 fn an_epoch_reserves_no_capacity_for_expected_arrivals() {
-    let mut driver = Driver::new(node(), epochs(Policy::Dftsp));
+    let mut driver = ScriptedDriver::new(node(), epochs(Policy::Dftsp));
     (0..350).for_each(|id| driver.arrive(request(id, 50, 8, Some(150))));
     driver.arrive(request(1_000, 410, 10, Some(250)));
     let log = driver.run();

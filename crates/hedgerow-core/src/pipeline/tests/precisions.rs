@@ -26,8 +26,8 @@ fn fine(request: Request) -> Request {
     Request { min_quality: Quality::FULL, ..request }
 }
 
-fn driver(node: Node) -> Driver {
-    Driver::new(node, settings(Policy::Exact))
+fn driver(node: Node) -> ScriptedDriver {
+    ScriptedDriver::new(node, settings(Policy::Exact))
 }
 
 #[test]

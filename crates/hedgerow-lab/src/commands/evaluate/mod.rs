@@ -21,7 +21,7 @@ use hedgerow_node::kernels;
 use hedgerow_node::loading::{self, LoadedModel};
 use hedgerow_node::models::{self, Bar, FetchOptions, ModelError};
 use hedgerow_node::profile::ModelFile;
-use hedgerow_node::quality::{self, Evaluation, Quality, QualityError, Shelf, Subject, Text};
+use hedgerow_node::quality::{self, Evaluation, Quality, QualityError, ResultStore, Subject, Text};
 use hedgerow_node::quantize::{Ancestor, Origin};
 use hedgerow_workload::hint::hinted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -163,7 +163,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     }
     let window = Tokens(args.ctx);
     let evaluation = Evaluation::new(&reference.model, &text, window, args.chunks.most(), args.threads)?;
-    let shelf = Shelf::new(models::cache_folder()?.join("quality"));
+    let store = ResultStore::new(models::cache_folder()?.join("quality"));
     let reference_file = ModelFile::of(&reference.model, &reference.path)?;
     let subject = |loaded: &LoadedModel| -> anyhow::Result<Subject> {
         let file = ModelFile::of(&loaded.model, &loaded.path)?;
@@ -171,7 +171,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     };
     let subjects: Vec<Subject> = models.iter().map(subject).collect::<Result<_, _>>()?;
     let mut results: Vec<Option<Quality>> =
-        subjects.iter().map(|subject| shelf.find(subject).filter(|_| !args.force)).collect();
+        subjects.iter().map(|subject| store.find(subject).filter(|_| !args.force)).collect();
     let missing: Vec<usize> = (0..models.len()).filter(|&index| results[index].is_none()).collect();
     let known = models.len() - missing.len();
     if known > 0 {
@@ -193,7 +193,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
         progress.finish();
         for (&index, measured) in missing.iter().zip(measured?) {
             let quality = Quality::new(subjects[index].clone(), evaluation.counted(), measured);
-            if let Err(error) = shelf.save(&quality) {
+            if let Err(error) = store.save(&quality) {
                 eprintln!("warning: the result is not saved: {error}");
             }
             results[index] = Some(quality);

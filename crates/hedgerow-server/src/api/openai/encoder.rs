@@ -127,7 +127,7 @@ impl Encoder {
     }
 
     fn summary(&self, record: &Record) -> Summary<'_> {
-        let (prompt_tokens, completion_tokens) = (record.request.prompt.0, record.produced.0);
+        let (prompt_tokens, completion_tokens) = (record.request.prompt_len.0, record.produced.0);
         let usage = Usage {
             prompt_tokens,
             completion_tokens,

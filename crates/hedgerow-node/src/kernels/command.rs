@@ -1,16 +1,20 @@
-//! `hedgerow kernel-check`: the child process that the program starts to check kernels; not for users.
+//! The command line of the child process that a program starts to check its kernels.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::Parser;
 use hedgerow_core::node::KvType;
 use hedgerow_core::units::Tokens;
 use hedgerow_llama::{EngineOptions, Kernels, LoadOptions};
-use hedgerow_node::kernels::trial;
 
-/// The arguments of `hedgerow kernel-check`.
-#[derive(Args, Debug)]
-pub(crate) struct KernelCheckArgs {
+use super::trial;
+
+/// The first argument of the child process.
+pub(super) const NAME: &str = "kernel-check";
+
+/// The arguments after [`NAME`].
+#[derive(Debug, Parser)]
+struct TrialArgs {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     #[arg(long, value_parser = kernels)]
@@ -27,8 +31,19 @@ pub(crate) struct KernelCheckArgs {
     flash_attention: bool,
 }
 
-/// Runs one trial and writes its results to standard output, one line of JSON for each stage.
-pub(crate) fn run(args: &KernelCheckArgs) -> anyhow::Result<()> {
+/// Runs one trial and writes its results to standard output, one line of JSON for each stage, if this process was
+/// started for that; `None` for any other process.
+///
+/// The kernels are checked in child processes, because wrong ones may end a process by a signal. The child is this
+/// same program: every program that loads models calls this before anything else.
+pub fn run_trial_if_asked() -> Option<anyhow::Result<()>> {
+    let mut words = std::env::args_os();
+    let program = words.next()?;
+    words.next().filter(|name| name == NAME)?;
+    Some(run(&TrialArgs::parse_from(std::iter::once(program).chain(words))))
+}
+
+fn run(args: &TrialArgs) -> anyhow::Result<()> {
     let load = LoadOptions { kernels: args.kernels, ..LoadOptions::default() };
     let engine = EngineOptions {
         parallel: 1,
