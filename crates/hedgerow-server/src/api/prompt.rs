@@ -32,6 +32,15 @@ pub struct Message {
 }
 
 impl Prompt {
+    /// Its size before it is tokenized.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+            Self::Text(text) => text.len(),
+            Self::Tokens(tokens) => size_of_val(tokens.as_slice()),
+        }
+    }
+
     /// The tokens of this prompt for a model.
     ///
     /// # Errors

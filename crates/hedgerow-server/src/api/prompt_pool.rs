@@ -1,8 +1,9 @@
 //! The threads that apply chat templates and tokenize prompts.
 //!
-//! Long prompts take milliseconds to tokenize, during which a connection thread could not send tokens of other
-//! answers. The pool has few threads of ordinary priority, with stacks as large as a main thread's, because templates
-//! and tokenizers recurse.
+//! Long prompts take milliseconds to tokenize, during which a connection thread, which runs before the engine, could
+//! not send tokens of other answers. The pool has few threads of ordinary priority, with stacks as large as a main
+//! thread's, because templates and tokenizers recurse. A short prompt is tokenized in place, because a thread of
+//! ordinary priority waits for the engine's, and a refusal would wait with it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -16,8 +17,10 @@ use super::{ApiError, App};
 
 const THREADS: usize = 2;
 const STACK_BYTES: usize = 8 << 20;
+/// The longest prompt that is tokenized in place: less than a millisecond's work.
+const IN_PLACE_BYTES: usize = 2048;
 
-/// Sends prompts to the threads. Each waiting prompt has a place in the request queue, so their number is limited.
+/// Sends long prompts to the threads. Each waiting prompt has a place in the request queue, so their number is limited.
 pub(super) struct PromptPool(Sender<Job>);
 
 struct Job {
@@ -49,6 +52,9 @@ impl PromptPool {
     ///
     /// When the model's template or vocabulary rejects it.
     pub(super) async fn tokenize(&self, app: &App, prompt: Prompt) -> Result<Vec<TokenId>, ApiError> {
+        if prompt.bytes() <= IN_PLACE_BYTES {
+            return prompt.tokenize(app.loaded()?);
+        }
         let (answer, tokens) = oneshot::channel();
         // If no thread is left, the answer's sender is dropped with the job.
         let _ = self.0.send(Job { app: app.clone(), prompt, answer });
