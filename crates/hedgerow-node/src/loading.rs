@@ -100,7 +100,7 @@ pub fn prepare<'a>(
 ///
 /// # Errors
 ///
-/// As [`fetch_model`] and [`load_prepared`].
+/// As `fetch_model` and [`load_prepared`].
 pub fn load_model(
     name: &str,
     options: &FetchOptions,

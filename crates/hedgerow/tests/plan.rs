@@ -85,14 +85,15 @@ fn bursty_arrivals_and_traces_can_be_planned_for() {
     let from = format!("trace:{}", file.to_str().expect("a plain path"));
     let asked = ["plan", "llama-3-8b", "--device", "rtx a6000", "--precisions", "q4_0"];
     let rate = |more: &[&str]| {
-        let seeds = ["--seeds", "1,2,3,4", "--resolution", "0.1", "--json"];
+        let seeds = ["--seeds", "1,2,3,4,5,6,7,8", "--resolution", "0.1", "--json"];
         let plan = json(&hedgerow(None, &[&asked[..], &seeds, more].concat()));
         plan["sets"][0]["rate_per_s"].as_f64().expect("a rate")
     };
     // With few requests at once, so that bursts do not average out.
-    let small = ["--efficiency", "0.3", "--parallel", "2", "--duration", "100s"];
+    let small = ["--efficiency", "0.3", "--parallel", "2", "--duration", "400s"];
     let bursty = [&small[..], &["--arrivals", "gamma:0.1"]].concat();
-    assert!(rate(&bursty) < 0.5 * rate(&small), "bursts take more room");
+    let (bursty, even) = (rate(&bursty), rate(&small));
+    assert!(bursty < 0.75 * even, "bursts take more room: {bursty} of {even}");
     let slow = ["--arrivals", &from, "--scale-output", "2", "--efficiency", "0.2", "--duration", "20s"];
     assert!(rate(&slow) <= 10.0, "no more comes than in the trace");
     let table = hedgerow(None, &[&asked[..], &slow].concat());

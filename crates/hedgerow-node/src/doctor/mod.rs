@@ -4,7 +4,7 @@
 //! - gives: a [`Finding`] for each check: ok, a warning or an error, with a remedy
 //! - never: changes anything, except that the check of the kernels saves its verdict as `serve` does
 //!
-//! Read [`examine`] first: a check is a function of the [`Examined`], in `machine`, `limits` or `model`.
+//! Read [`examine`] first: a check is a function of the `Examined`, in `machine`, `limits` or `model`.
 
 mod limits;
 mod machine;

@@ -47,7 +47,7 @@ pub(crate) fn ensure_fits(files: &[PathBuf], config: &Config, on_devices: u64) -
 ///
 /// # Errors
 ///
-/// As [`ensure_fits`].
+/// As `ensure_fits`.
 pub fn fitting(
     files: &[PathBuf],
     config: &Config,

@@ -6,8 +6,8 @@
 //!
 //! Read [`choose`] first. A miscompiled program, or one built for another CPU, causes a signal, NaN or wrong numbers
 //! when a model computes for the first time. So the first computation happens in a child process:
-//! `hedgerow kernel-check` reads a short text ([`trial`]), once with plain kernels and once with fast ones, and
-//! [`compare`] compares the scores of both. The [`Verdict`] is saved for each machine, build, kind of model and
+//! `hedgerow kernel-check` reads a short text (`trial`), once with plain kernels and once with fast ones, and
+//! `compare` compares the scores of both. The `Verdict` is saved for each machine, build, kind of model and
 //! setup.
 
 mod check;
