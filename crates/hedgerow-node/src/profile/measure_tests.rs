@@ -3,6 +3,7 @@
 use hedgerow_core::engine::{EngineLimits, StepReport, TokenSink};
 
 use super::*;
+use crate::profile::slowed::Slowed;
 
 /// An engine whose step times follow a formula over the step and the tokens that each request holds.
 struct Formula {
@@ -114,30 +115,12 @@ fn reads_off_what_chunks_contexts_requests_and_caches_take() {
 
 #[test]
 fn one_disturbed_run_in_three_changes_nothing() {
-    /// Every fifth step takes ten times as long.
-    struct Disturbed(ScriptedEngine, u32);
-    impl Engine for Disturbed {
-        fn limits(&self) -> EngineLimits {
-            self.0.limits()
-        }
-        fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
-            self.0.open(request, work)
-        }
-        fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
-            self.1 += 1;
-            let report = self.0.step(step, sink)?;
-            let factor = if step.prefill.is_empty() && self.1.is_multiple_of(5) { 10 } else { 1 };
-            Ok(StepReport { elapsed: report.elapsed * factor, ..report })
-        }
-        fn close(&mut self, request: RequestId) {
-            self.0.close(request);
-        }
-        fn kv_used(&self) -> Tokens {
-            self.0.kv_used()
-        }
-    }
     let step = Span::from_millis(3);
-    let cost = measured(&mut Disturbed(ScriptedEngine::new(limits(4, 600), step), 0), 128);
+    let every_fifth_decode = |step: &Step, number: u32| {
+        if step.prefill.is_empty() && number.is_multiple_of(5) { 10 } else { 1 }
+    };
+    let mut disturbed = Slowed::new(ScriptedEngine::new(limits(4, 600), step), every_fifth_decode);
+    let cost = measured(&mut disturbed, 128);
     assert_eq!(cost.decode, measured(&mut ScriptedEngine::new(limits(4, 600), step), 128).decode);
 }
 
@@ -192,29 +175,8 @@ fn scatter_is_how_far_the_middle_run_is_above_the_fastest() {
     let step = Span::from_millis(3);
     let steady = measure(&mut ScriptedEngine::new(limits(4, 600), step), &probe(128), &|_| {}).unwrap();
     assert_eq!(steady.scatter_percent, 0);
-    /// Two of three steps take three times as long.
-    struct Unsteady(ScriptedEngine, u32);
-    impl Engine for Unsteady {
-        fn limits(&self) -> EngineLimits {
-            self.0.limits()
-        }
-        fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
-            self.0.open(request, work)
-        }
-        fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
-            self.1 += 1;
-            let report = self.0.step(step, sink)?;
-            let factor = if self.1.is_multiple_of(3) { 1 } else { 3 };
-            Ok(StepReport { elapsed: report.elapsed * factor, ..report })
-        }
-        fn close(&mut self, request: RequestId) {
-            self.0.close(request);
-        }
-        fn kv_used(&self) -> Tokens {
-            self.0.kv_used()
-        }
-    }
-    let mut unsteady = Unsteady(ScriptedEngine::new(limits(4, 600), step), 0);
+    let two_of_three = |_: &Step, number: u32| if number.is_multiple_of(3) { 1 } else { 3 };
+    let mut unsteady = Slowed::new(ScriptedEngine::new(limits(4, 600), step), two_of_three);
     let unsteady = measure(&mut unsteady, &probe(128), &|_| {}).unwrap();
     assert!(unsteady.scatter_percent > 50, "{}", unsteady.scatter_percent);
 }

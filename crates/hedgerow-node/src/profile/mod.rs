@@ -10,6 +10,8 @@ mod check;
 mod disturbance;
 mod file;
 mod measure;
+#[cfg(test)]
+mod slowed;
 mod subject;
 
 use std::fmt;
@@ -256,14 +258,12 @@ fn progress_bar(tokens: u64) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    use hedgerow_core::engine::{
-        EngineError, EngineLimits, GenerationTask, ScriptedEngine, Step, StepReport, TokenId, TokenSink,
-    };
-    use hedgerow_core::request::RequestId;
+    use hedgerow_core::engine::{EngineLimits, ScriptedEngine, Step, TokenId};
     use hedgerow_core::time::Span;
     use hedgerow_core::units::Tokens;
 
     use super::file::tests::store;
+    use super::slowed::Slowed;
     use super::subject::tests::subject;
     use super::*;
 
@@ -345,30 +345,9 @@ mod tests {
 
     #[test]
     fn a_disturbed_measurement_does_not_replace_a_faster_profile() {
-        /// Two of three steps take four times as long.
-        struct Unsteady(ScriptedEngine, u32);
-        impl Engine for Unsteady {
-            fn limits(&self) -> EngineLimits {
-                self.0.limits()
-            }
-            fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
-                self.0.open(request, work)
-            }
-            fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
-                self.1 += 1;
-                let report = self.0.step(step, sink)?;
-                let factor = if self.1.is_multiple_of(3) { 1 } else { 4 };
-                Ok(StepReport { elapsed: report.elapsed * factor, ..report })
-            }
-            fn close(&mut self, request: RequestId) {
-                self.0.close(request);
-            }
-            fn kv_used(&self) -> Tokens {
-                self.0.kv_used()
-            }
-        }
         let profiler = profiler("unsteady");
-        let unsteady = || Unsteady(engine(STEP), 0);
+        let two_of_three = |_: &Step, number: u32| if number.is_multiple_of(3) { 1 } else { 4 };
+        let unsteady = || Slowed::new(engine(STEP), two_of_three);
         let first = profiler.measure(&mut unsteady()).unwrap();
         assert!(first.is_saved && first.profile.disturbed.is_some(), "there is no better one yet");
         let quiet = profiler.measure(&mut engine(STEP)).unwrap();
