@@ -30,6 +30,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The factor on a step's time after which the request may run its next step. Without batching each request
+    /// runs on one of the accelerators (`model.md §3`), and the node time-shares their steps, so the factor is
+    /// their number. In an epoch only the sum of the batch's steps counts, because the batch ends as one.
+    pub fn slowdown_of_steps(&self) -> u32 {
+        match (self.policy, self.protocol) {
+            (Policy::None { accelerators }, Protocol::Continuous) => accelerators,
+            (_, _) => 0,
+        }
+    }
+
     /// A prompt's padded length in a batch whose longest prompt is `longest`. Without batching, prompts are not
     /// padded.
     pub fn pad(&self, prompt: Tokens, longest: Tokens) -> Tokens {

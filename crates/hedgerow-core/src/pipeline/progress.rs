@@ -10,7 +10,6 @@ use crate::model::units::Tokens;
 use crate::output::{Outcome, Record, Rejection};
 use crate::scheduler::InFlight;
 use crate::scheduler::output_length::OutputLengthPredictor;
-use hedgerow_solver::Policy;
 
 /// The limit of best-effort credit, in nanoseconds: a share is of recent time, not of an hour ago.
 const MAX_CREDIT_NS: i64 = 2_000_000_000;
@@ -30,7 +29,7 @@ impl Pipeline {
                 .note(now, report.elapsed, &load, |load| node.cost.step(&node.model, precision, load));
             self.settle_with_best_effort(&step, report.elapsed);
         }
-        let slowdown = self.slowdown_of_steps();
+        let slowdown = self.settings.slowdown_of_steps();
         let mut ended = Vec::new();
         for progress in &report.progress {
             let Some(running) =
@@ -60,16 +59,6 @@ impl Pipeline {
         if !ended.is_empty() {
             self.send_off(now);
             self.plan = None;
-        }
-    }
-
-    /// The factor on a step's time after which the request may run its next step. Without batching each request
-    /// runs on one of the accelerators (`model.md §3`), and the node time-shares their steps, so the factor is
-    /// their number. In an epoch only the sum of the batch's steps counts, because the batch ends as one.
-    fn slowdown_of_steps(&self) -> u32 {
-        match (self.settings.policy, self.settings.protocol) {
-            (Policy::None { accelerators }, Protocol::Continuous) => accelerators,
-            (_, _) => 0,
         }
     }
 

@@ -18,6 +18,7 @@ mod forecast;
 pub mod output_length;
 mod plan;
 mod reduce;
+mod sequence;
 mod view;
 
 pub use crate::output::AdmissionFailure;
