@@ -3,7 +3,9 @@
 use std::io::IsTerminal as _;
 
 use hedgerow_workload::hint::hinted;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -18,15 +20,16 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
         // llama.cpp warns when the KV cache exceeds the model's training context, although no request does.
         filter += ",llama.cpp=error";
     }
-    let parsed = EnvFilter::try_new(&filter).map_err(|error| {
+    let targets: Targets = filter.parse().map_err(|error| {
         let hint = "use error, warn, info, debug, trace, or a filter such as hedgerow=debug";
         hinted(format!("the log level `{filter}` is not a filter: {error}"), hint)
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let filtered = tracing_subscriber::registry().with(targets);
+    // A second start in one process (tests) keeps the first one's settings.
     match config.format {
-        // A second start in one process (tests) keeps the first one's settings.
-        LogFormat::Text => drop(builder.with_ansi(std::io::stderr().is_terminal()).try_init()),
-        LogFormat::Json => drop(builder.json().try_init()),
+        LogFormat::Text => drop(filtered.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init()),
+        LogFormat::Json => drop(filtered.with(lines.json()).try_init()),
     }
     Ok(())
 }
