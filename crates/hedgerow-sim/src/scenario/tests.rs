@@ -374,7 +374,13 @@ fn commented_values_are_the_defaults() {
         assert_eq!(Scenario::parse(&written).unwrap(), plain, "{default}");
     }
     let knowledge = PAPER.replace("# [knowledge]", "[knowledge]");
-    for default in ["output_length = \"limit\"", "engine_factor = 1.0", "channel_error_db = 0.0"] {
+    let defaults = [
+        "output_length = \"limit\"",
+        "engine_factor = 1.0",
+        "channel_error_db = 0.0",
+        "channel_delay_ms = 0.0",
+    ];
+    for default in defaults {
         let written = knowledge.replace(&format!("# {default}\n"), &format!("{default}\n"));
         assert_ne!(written, knowledge);
         assert_eq!(Scenario::parse(&written).unwrap(), plain, "{default}");

@@ -107,7 +107,7 @@ fn walkers(walkers: u32) -> Checked<u32> {
 
 fn propagation(raw: &RawRadio, knowledge: Option<&RawKnowledge>) -> Checked<Propagation> {
     let path_loss = raw.path_loss.unwrap_or(PathLoss::Macro);
-    let is_late = knowledge.is_some_and(|knowledge| knowledge.channel_delay_ms.is_some());
+    let is_late = knowledge.is_some_and(|knowledge| knowledge.channel_delay_ms > Some(0.0));
     let because = match (path_loss, raw.fading) {
         (PathLoss::Umi | PathLoss::Uma | PathLoss::Inh, _) => {
             Some("the path losses of 3GPP depend on the carrier")
