@@ -95,7 +95,8 @@ impl Device {
     }
 }
 
-fn rows<T: DeserializeOwned>(table: &str) -> Vec<T> {
+/// Reads an embedded table.
+pub(crate) fn rows<T: DeserializeOwned>(table: &str) -> Vec<T> {
     let rows = csv::Reader::from_reader(table.as_bytes()).into_deserialize();
     rows.collect::<Result<_, _>>().expect("a test reads the embedded table")
 }

@@ -57,7 +57,7 @@ pub enum ScenarioError {
         /// Its value.
         value: String,
         /// The valid values.
-        must_be: &'static str,
+        must_be: String,
     },
     /// A key is required because of another one.
     #[error("`{key}` is missing: {because}")]

@@ -1,11 +1,12 @@
 //! Scenarios: the complete input of a simulation.
 //!
 //! A file is read in two forms, [`raw`] as written and [`Scenario`] checked and in SI units; the rest of the crate
-//! uses only the second. `docs/reference/scenarios.md` lists all keys; keys with a default extend the paper's model, and their
-//! defaults disable the extension.
+//! uses only the second. [`keys`] declares all keys; keys with a default extend the paper's model, and their defaults
+//! disable the extension.
 
 mod check;
 mod error;
+mod keys;
 mod raw;
 mod show;
 
@@ -139,7 +140,9 @@ impl Scenario {
     ///
     /// As for [`Scenario::parse`].
     pub fn parse_in(text: &str, folder: &Path) -> Result<Self, ScenarioError> {
-        check::scenario(raw::parse(text)?, folder)
+        let raw = raw::parse(text)?;
+        check::ranges(&toml::from_str(text).expect("it was just read"))?;
+        check::scenario(raw, folder)
     }
 
     /// The scenario with some values changed.
@@ -158,7 +161,8 @@ impl Scenario {
             self.extent = Extent::Requests(requests);
         }
         if let Some(rate_per_s) = overrides.rate_per_s {
-            self.users.rate_per_s = check::rate("users.rate_per_s", rate_per_s)?;
+            check::one("users", "rate_per_s", "users.rate_per_s", rate_per_s)?;
+            self.users.rate_per_s = rate_per_s;
             self.classes.iter_mut().for_each(|class| class.users.rate_per_s = class.part * rate_per_s);
             check::check_trace_rate(&self)?;
         }
@@ -175,6 +179,10 @@ impl Scenario {
 }
 
 #[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
 mod number_tests;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

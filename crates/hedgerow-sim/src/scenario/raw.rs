@@ -1,4 +1,4 @@
-//! The file as written: every unit in its key's name.
+//! The file as written: every unit in its key's name. Each key has a row in `data/keys.csv`, which a test compares.
 
 use std::path::PathBuf;
 

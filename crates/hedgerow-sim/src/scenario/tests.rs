@@ -9,8 +9,8 @@ use hedgerow_solver::Policy;
 
 use super::{Overrides, Scenario, ScenarioError};
 
-const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
-const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
+pub(super) const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
+pub(super) const CONTINUOUS: &str = include_str!("../../../../scenarios/continuous.toml");
 const CITY: &str = include_str!("../../../../scenarios/city.toml");
 
 /// All shipped scenarios.
@@ -317,68 +317,6 @@ fn fixed_padding_has_a_length() {
         hint: add `planning.padding_tokens`
     "#]],
     );
-}
-
-/// All keys of a table, from the error of an unknown key.
-fn keys_of(text: &str, table: &str) -> Vec<String> {
-    let with_nonsense = match text.contains(&format!("\n{table}\n")) {
-        true => text.replacen(&format!("\n{table}\n"), &format!("\n{table}\nno_such_key = 1\n"), 1),
-        false => format!("{text}\n{table}\nno_such_key = 1\n"),
-    };
-    match Scenario::parse(&with_nonsense) {
-        Err(ScenarioError::Unknown { name, known, .. }) if name == "no_such_key" => known,
-        other => panic!("{table}: {other:?}"),
-    }
-}
-
-#[test]
-fn every_file_names_every_key() {
-    for (file, text) in [("paper", PAPER), ("continuous", CONTINUOUS), ("city", CITY)] {
-        let tables =
-            ["node", "model", "cost", "radio", "users", "arrivals", "knowledge", "protocol", "planning"];
-        for table in tables.map(|table| format!("[{table}]")) {
-            for key in keys_of(text, &table) {
-                let is_listed = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
-                assert!(text.lines().any(is_listed), "{file}: {table} has no `{key}`");
-            }
-        }
-        let page = include_str!("../../../../docs/reference/scenarios.md");
-        for table in tables.map(|table| format!("[{table}]")) {
-            for key in keys_of(text, &table) {
-                assert!(page.contains(&key), "scenarios.md says nothing of `{key}` in {table}");
-            }
-        }
-    }
-}
-
-#[test]
-fn commented_values_are_the_defaults() {
-    // Values that change nothing when they are uncommented.
-    let defaults = [
-        "path_loss = \"macro\"",
-        "line_of_sight = \"drawn\"",
-        "shadowing_db = 0.0",
-        "walkers = 0",
-        "speed_km_h = 0.0",
-        "coding = \"shannon\"",
-        "snr_gap_db = 0.0",
-        "payload_part = 1.0",
-        "uplink_power_over = \"band\"",
-        "node_noise_figure_db = 0.0",
-        "user_noise_figure_db = 0.0",
-        "value = 1",
-    ];
-    let plain = Scenario::parse(PAPER).unwrap();
-    for default in defaults {
-        let written = edited(&format!("# {default}\n"), &format!("{default}\n"));
-        assert_eq!(Scenario::parse(&written).unwrap(), plain, "{default}");
-    }
-    let knowledge = PAPER.replace("# [knowledge]", "[knowledge]");
-    for default in ["output_length = \"limit\"", "engine_factor = 1.0", "channel_error_db = 0.0"] {
-        let written = knowledge.replace(&format!("# {default}\n"), &format!("{default}\n"));
-        assert_ne!(written, knowledge);
-        assert_eq!(Scenario::parse(&written).unwrap(), plain, "{default}");
-    }
 }
 
 #[test]

@@ -1,4 +1,6 @@
 //! Conversion of the raw form to the checked one: units become SI, invalid values become errors.
+//!
+//! [`ranges`] comes first, so that the rest finds every number in the range of its key.
 
 mod node;
 mod radio;
@@ -13,42 +15,32 @@ use hedgerow_core::time::Span;
 use hedgerow_core::units::Tokens;
 use hedgerow_solver::Policy;
 use hedgerow_workload::{Process, Replay};
-use values::{at_least_one, millis, missing, not_negative, seconds, value, within};
+use values::{millis, missing, value};
 
 use super::raw::{Raw, RawPadding, RawPlanning, RawProtocol, RawProtocolKind};
 use super::{Extent, Scenario, ScenarioError};
 
 pub(super) use users::check_trace_rate;
-pub(super) use values::rate;
+pub(super) use values::{one, ranges};
 
 type Checked<T> = Result<T, ScenarioError>;
 
 /// Checks a scenario; relative paths start at `folder`.
 pub(super) fn scenario(raw: Raw, folder: &Path) -> Checked<Scenario> {
-    let accelerators = at_least_one("node.accelerators", raw.node.accelerators)?;
+    let accelerators = raw.node.accelerators;
     let users = users::users(&raw.users)?;
-    let radio = raw.radio.as_ref().map(radio::radio).transpose()?;
+    let radio = raw.radio.as_ref().map(radio::radio);
     let cell = raw.radio.as_ref().zip(radio.as_ref());
     let scenario = Scenario {
         extent: extent(&raw)?,
         settings: Settings {
             protocol: protocol(&raw.protocol, radio.as_ref())?,
             policy: policy(&raw.planning.policy, accelerators)?,
-            queue_capacity: at_least_one("planning.queue_capacity", raw.planning.queue_capacity)? as usize,
+            queue_capacity: raw.planning.queue_capacity as usize,
             node_limit: raw.planning.node_limit,
-            margin: not_negative("planning.margin", raw.planning.margin)?,
-            confidence: within(
-                "planning.confidence",
-                raw.planning.confidence,
-                0.5..=1.0,
-                "a number from 0.5 to 1",
-            )?,
-            best_effort_share: within(
-                "planning.best_effort_share",
-                raw.planning.best_effort_share,
-                0.0..=0.9,
-                "a number from 0 to 0.9",
-            )?,
+            margin: raw.planning.margin,
+            confidence: raw.planning.confidence,
+            best_effort_share: raw.planning.best_effort_share,
             padding: padding(&raw.planning)?,
         },
         cell: cell
@@ -81,9 +73,7 @@ pub(super) fn policy(name: &str, accelerators: u32) -> Checked<Policy> {
 fn extent(raw: &Raw) -> Checked<Extent> {
     match (raw.requests, raw.duration_s) {
         (Some(requests), None) => Ok(Extent::Requests(requests)),
-        (None, Some(duration_s)) => {
-            Ok(Extent::Duration(Span::from_seconds(seconds("duration_s", duration_s)?)))
-        }
+        (None, Some(duration_s)) => Ok(Extent::Duration(Span::from_seconds(duration_s))),
         (Some(_), Some(_)) => {
             Err(ScenarioError::Conflict { key: "requests".into(), other: "duration_s".into() })
         }
@@ -92,16 +82,13 @@ fn extent(raw: &Raw) -> Checked<Extent> {
 }
 
 fn protocol(raw: &RawProtocol, radio: Option<&Radio>) -> Checked<Protocol> {
-    // Unused numbers are checked too, because a sweep may change another key that makes them used.
-    let epoch = raw.epoch_ms.map(|epoch_ms| millis("protocol.epoch_ms", epoch_ms)).transpose()?;
-    let slot = raw.compute_slot_ms.map(|slot_ms| millis("protocol.compute_slot_ms", slot_ms)).transpose()?;
     match raw.kind {
         RawProtocolKind::Continuous => Ok(Protocol::Continuous),
         RawProtocolKind::Epoch => {
             let because = "the protocol `epoch` divides time into epochs";
-            let length = epoch.ok_or_else(|| missing("protocol.epoch_ms", because))?;
+            let length = raw.epoch_ms.map(millis).ok_or_else(|| missing("protocol.epoch_ms", because))?;
             let on_the_air = radio.map_or(Span::ZERO, |radio| radio.uplink_slot + radio.downlink_slot);
-            let compute_slot = slot.unwrap_or(length.saturating_sub(on_the_air));
+            let compute_slot = raw.compute_slot_ms.map(millis).unwrap_or(length.saturating_sub(on_the_air));
             if compute_slot == Span::ZERO || on_the_air + compute_slot > length {
                 let must_be = "more than `radio.uplink_slot_ms` and `radio.downlink_slot_ms` together, and no less than \
                                they and `protocol.compute_slot_ms`";
@@ -116,9 +103,7 @@ fn padding(raw: &RawPlanning) -> Checked<Padding> {
     match (raw.padding, raw.padding_tokens) {
         (RawPadding::None, None) => Ok(Padding::None),
         (RawPadding::BatchMax, None) => Ok(Padding::BatchMax),
-        (RawPadding::Fixed, Some(tokens)) => {
-            Ok(Padding::Fixed(Tokens(at_least_one("planning.padding_tokens", tokens)?)))
-        }
+        (RawPadding::Fixed, Some(tokens)) => Ok(Padding::Fixed(Tokens(tokens))),
         (RawPadding::Fixed, None) => {
             Err(missing("planning.padding_tokens", "the padding `fixed` needs a length"))
         }

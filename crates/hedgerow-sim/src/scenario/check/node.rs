@@ -12,14 +12,9 @@ use hedgerow_workload::read_text;
 
 use super::super::raw::{Raw, RawAttention, RawCost, RawCostModel, RawNode, RawPrecision};
 use super::Checked;
-use super::values::{at_least_one, missing, positive, unknown, value, within};
+use super::values::{missing, one, unknown, value};
 use crate::models::{Device, Model};
 use crate::scenario::ScenarioError;
-
-/// Largest memory in GB, far below the range of a byte count.
-const MEMORY_GB_MAX: f64 = 1e9;
-/// Valid ratios of a precision's size and time to those of 16 bits; others are mistakes.
-const FACTORS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
 pub(super) fn node(raw: &Raw, radio: Option<Radio>, folder: &Path) -> Checked<Node> {
     let model = model(&raw.model.name)?;
@@ -30,9 +25,9 @@ pub(super) fn node(raw: &Raw, radio: Option<Radio>, folder: &Path) -> Checked<No
         weights_limit: None,
         kv_block: Tokens(1),
         cost: cost(&raw.cost, &raw.node, folder)?,
-        max_parallel: at_least_one("node.max_parallel", raw.node.max_parallel)?,
-        context: Tokens(at_least_one("node.context_tokens", raw.node.context_tokens)?),
-        prefill_chunk: Tokens(at_least_one("node.prefill_chunk_tokens", raw.node.prefill_chunk_tokens)?),
+        max_parallel: raw.node.max_parallel,
+        context: Tokens(raw.node.context_tokens),
+        prefill_chunk: Tokens(raw.node.prefill_chunk_tokens),
         radio,
         wire: None,
     };
@@ -62,14 +57,11 @@ fn device(raw: &RawNode) -> Checked<Option<&'static Device>> {
 
 fn memory_gb(raw: &RawNode) -> Checked<f64> {
     match (raw.memory_gb, device(raw)?) {
-        (Some(memory_gb), _) => {
-            let memory_gb = positive("node.memory_gb", memory_gb)?;
-            within("node.memory_gb", memory_gb, 0.0..=MEMORY_GB_MAX, "at most 1e9")
-        }
+        (Some(memory_gb), _) => Ok(memory_gb),
         (None, Some(device)) => {
             let memory_gb = f64::from(raw.accelerators) * device.memory_gb;
             let must_be = "few enough to have at most 1e9 GB of memory together";
-            if memory_gb <= MEMORY_GB_MAX {
+            if one("node", "memory_gb", "node.memory_gb", memory_gb).is_ok() {
                 Ok(memory_gb)
             } else {
                 Err(value("node.accelerators", raw.accelerators, must_be))
@@ -88,7 +80,7 @@ fn speed(
     because: &'static str,
 ) -> Checked<f64> {
     match (own, device(raw)?.and_then(of)) {
-        (Some(own), _) => positive(key, own),
+        (Some(own), _) => Ok(own),
         (None, Some(of_device)) => Ok(of_device),
         (None, None) => Err(missing(key, because)),
     }
@@ -115,18 +107,10 @@ fn resident(raw: &Raw, model: &Model) -> Checked<Vec<Precision>> {
 
 fn precision(raw: &RawPrecision, model: &Model) -> Checked<Precision> {
     let key = |key: &str| format!("precision.{}.{key}", raw.name);
-    let factor = |name: &str, factor: f64| {
-        within(key(name), positive(key(name), factor)?, FACTORS, "a number from 1e-6 to 1e6")
-    };
-    let weights = model.weights_16_bit().0 as f64 * factor("alpha", raw.alpha)?;
+    let weights = model.weights_16_bit().0 as f64 * raw.alpha;
     let quality = match (raw.quality, raw.perplexity, raw.perplexity_reference) {
-        (Some(quality), None, None) => {
-            Quality::new(quality).ok_or_else(|| value(key("quality"), quality, "a number from 0 to 1"))?
-        }
-        (None, Some(perplexity), Some(reference)) => quality_by_perplexity(
-            positive(key("perplexity_reference"), reference)?,
-            positive(key("perplexity"), perplexity)?,
-        ),
+        (Some(quality), None, None) => Quality::new(quality).expect("its range was checked"),
+        (None, Some(perplexity), Some(reference)) => quality_by_perplexity(reference, perplexity),
         (Some(_), _, _) => {
             return Err(ScenarioError::Conflict { key: key("quality"), other: key("perplexity") });
         }
@@ -137,8 +121,8 @@ fn precision(raw: &RawPrecision, model: &Model) -> Checked<Precision> {
     Ok(Precision {
         name: raw.name.clone(),
         weights: Bytes(weights as u64),
-        beta_prefill: factor("beta_prefill", raw.beta_prefill)?,
-        beta_decode: factor("beta_decode", raw.beta_decode)?,
+        beta_prefill: raw.beta_prefill,
+        beta_decode: raw.beta_decode,
         quality,
         residency: Residency::Always,
         measured: None,
@@ -150,10 +134,6 @@ fn cost(raw: &RawCost, node: &RawNode, folder: &Path) -> Checked<CostModel> {
     const TFLOPS: &str = "node.accelerator_tflops";
     const BANDWIDTH: &str = "node.accelerator_bandwidth_gb_per_s";
     let accelerators = f64::from(node.accelerators);
-    // Speeds that this cost model does not use are checked too, because a sweep may select another cost model.
-    for (key, own) in [(TFLOPS, node.accelerator_tflops), (BANDWIDTH, node.accelerator_bandwidth_gb_per_s)] {
-        own.map(|own| positive(key, own)).transpose()?;
-    }
     let arithmetic = || {
         let because = "the cost model needs the speed of the arithmetic, and no `device` gives it";
         let tflops = speed(node, TFLOPS, node.accelerator_tflops, |device| device.tflops, because)?;

@@ -1,14 +1,11 @@
 //! Checks of the radio: the band, the slots and the cell.
 
 use hedgerow_core::allocator::{Channel, Coding, Modem, PowerOver, Radio};
-use hedgerow_core::time::Span;
 use hedgerow_core::units::{Hertz, Watts};
 
 use super::super::raw::{RawCoding, RawFading, RawKnowledge, RawPowerOver, RawRadio};
 use super::Checked;
-use super::values::{
-    decibels, decibels_or_0, millis, missing, not_negative, positive, unused, value, within,
-};
+use super::values::{millis, missing, unused, value};
 use crate::channel::{
     Cell, Direct, Fading, PathLoss, Propagation, Shadowing, Sight, USER_HEIGHT_M_MAX, from_db,
 };
@@ -18,60 +15,51 @@ const CQI_GAP_DB: f64 = 7.43;
 /// Default correlation distance in metres of shadowing with the macro path loss.
 const SHADOWS_M: f64 = 50.0;
 
-pub(super) fn radio(raw: &RawRadio) -> Checked<Radio> {
-    let noise_dbm_per_hz = decibels("radio.noise_dbm_per_hz", raw.noise_dbm_per_hz)?;
-    let figure = |key, figure_db: Option<f64>| figure_db.map_or(Ok(0.0), |db| decibels(key, db));
-    let channel = |bandwidth_key, bandwidth_mhz, power_key, power_dbm, figure_db: f64, power_over| {
-        Ok(Channel {
-            bandwidth: Hertz::new(positive(bandwidth_key, bandwidth_mhz)? * 1e6),
-            transmit_power: Watts::new(watts(decibels(power_key, power_dbm)?)),
-            noise_density_w_per_hz: watts(noise_dbm_per_hz + figure_db),
-            modem: Modem { power_over, ..modem(raw)? },
-        })
+pub(super) fn radio(raw: &RawRadio) -> Radio {
+    let channel = |bandwidth_mhz: f64, power_dbm, figure_db: Option<f64>, power_over| Channel {
+        bandwidth: Hertz::new(bandwidth_mhz * 1e6),
+        transmit_power: Watts::new(watts(power_dbm)),
+        noise_density_w_per_hz: watts(raw.noise_dbm_per_hz + figure_db.unwrap_or(0.0)),
+        modem: Modem { power_over, ..modem(raw) },
     };
-    Ok(Radio {
+    let uplink_power_over = match raw.uplink_power_over {
+        None | Some(RawPowerOver::Band) => PowerOver::Band,
+        Some(RawPowerOver::Share) => PowerOver::Share,
+    };
+    Radio {
         uplink: channel(
-            "radio.uplink_bandwidth_mhz",
             raw.uplink_bandwidth_mhz,
-            "radio.user_power_dbm",
             raw.user_power_dbm,
-            figure("radio.node_noise_figure_db", raw.node_noise_figure_db)?,
-            match raw.uplink_power_over {
-                None | Some(RawPowerOver::Band) => PowerOver::Band,
-                Some(RawPowerOver::Share) => PowerOver::Share,
-            },
-        )?,
+            raw.node_noise_figure_db,
+            uplink_power_over,
+        ),
+        // The node's power is shared by all users, so it is spread over the band.
         downlink: channel(
-            "radio.downlink_bandwidth_mhz",
             raw.downlink_bandwidth_mhz,
-            "radio.node_power_dbm",
             raw.node_power_dbm,
-            figure("radio.user_noise_figure_db", raw.user_noise_figure_db)?,
-            // The node's power is shared by all users, so it is spread over the band.
+            raw.user_noise_figure_db,
             PowerOver::Band,
-        )?,
-        uplink_slot: millis("radio.uplink_slot_ms", raw.uplink_slot_ms)?,
-        downlink_slot: millis("radio.downlink_slot_ms", raw.downlink_slot_ms)?,
-    })
+        ),
+        uplink_slot: millis(raw.uplink_slot_ms),
+        downlink_slot: millis(raw.downlink_slot_ms),
+    }
 }
 
-fn modem(raw: &RawRadio) -> Checked<Modem> {
+fn modem(raw: &RawRadio) -> Modem {
     let (coding, usual_gap_db) = match raw.coding {
         None | Some(RawCoding::Shannon) => (Coding::Shannon, 0.0),
         Some(RawCoding::Cqi) => (Coding::Cqi, CQI_GAP_DB),
     };
-    let part = raw.payload_part.unwrap_or(1.0);
-    Ok(Modem {
+    Modem {
         coding,
-        snr_gap: from_db(decibels_or_0("radio.snr_gap_db", raw.snr_gap_db.unwrap_or(usual_gap_db))?),
-        payload_part: within("radio.payload_part", part, 0.01..=1.0, "a number from 0.01 to 1")?,
+        snr_gap: from_db(raw.snr_gap_db.unwrap_or(usual_gap_db)),
+        payload_part: raw.payload_part.unwrap_or(1.0),
         power_over: PowerOver::Band,
-    })
+    }
 }
 
 pub(super) fn cell(raw: &RawRadio, radio: &Radio, knowledge: Option<&RawKnowledge>) -> Checked<Cell> {
-    let min_distance_m = positive("radio.min_distance_m", raw.min_distance_m)?;
-    let radius_m = positive("radio.cell_radius_m", raw.cell_radius_m)?;
+    let (min_distance_m, radius_m) = (raw.min_distance_m, raw.cell_radius_m);
     if radius_m < min_distance_m {
         return Err(value("radio.cell_radius_m", radius_m, "at least `radio.min_distance_m`"));
     }
@@ -89,25 +77,19 @@ pub(super) fn cell(raw: &RawRadio, radio: &Radio, knowledge: Option<&RawKnowledg
         min_distance_m,
         radius_m,
         fading: fading(raw)?,
-        bits_per_token: not_negative("radio.bits_per_token", raw.bits_per_token)?,
+        bits_per_token: raw.bits_per_token,
         propagation,
-        shadowing: shadowing(raw, propagation.path_loss)?,
-        walkers: walkers(raw.walkers.unwrap_or(0))?,
-        speed_m_per_s: not_negative("radio.speed_km_h", raw.speed_km_h.unwrap_or(0.0))? / 3.6,
+        shadowing: shadowing(raw, propagation.path_loss),
+        walkers: raw.walkers.unwrap_or(0),
+        speed_m_per_s: raw.speed_km_h.unwrap_or(0.0) / 3.6,
         slots: [radio.uplink_slot, radio.downlink_slot],
         snr_of_gain: [&radio.uplink, &radio.downlink].map(|channel| channel.snr(1.0) / channel.modem.snr_gap),
     })
 }
 
-/// Checks the number of moving users, which are all held in memory.
-fn walkers(walkers: u32) -> Checked<u32> {
-    const MOST: u32 = 1_000_000;
-    if walkers <= MOST { Ok(walkers) } else { Err(value("radio.walkers", walkers, "at most 1000000")) }
-}
-
 fn propagation(raw: &RawRadio, knowledge: Option<&RawKnowledge>) -> Checked<Propagation> {
     let path_loss = raw.path_loss.unwrap_or(PathLoss::Macro);
-    let is_late = knowledge.is_some_and(|knowledge| knowledge.channel_delay_ms.is_some());
+    let is_late = knowledge.is_some_and(|knowledge| knowledge.channel_delay_ms > Some(0.0));
     let because = match (path_loss, raw.fading) {
         (PathLoss::Umi | PathLoss::Uma | PathLoss::Inh, _) => {
             Some("the path losses of 3GPP depend on the carrier")
@@ -117,44 +99,41 @@ fn propagation(raw: &RawRadio, knowledge: Option<&RawKnowledge>) -> Checked<Prop
         (PathLoss::Macro, _) => None,
     };
     let carrier_ghz = match (raw.carrier_ghz, because) {
-        (Some(carrier_ghz), _) => positive("radio.carrier_ghz", carrier_ghz)?,
+        (Some(carrier_ghz), _) => carrier_ghz,
         (None, Some(because)) => return Err(missing("radio.carrier_ghz", because)),
         // Nothing depends on the carrier.
         (None, None) => Propagation::MACRO.carrier_ghz,
     };
-    let node_height_m = raw.node_height_m.unwrap_or(path_loss.usual_node_height_m());
     let user_height_m = raw.user_height_m.unwrap_or(Propagation::MACRO.user_height_m);
-    let user_height_m = positive("radio.user_height_m", user_height_m)?;
     if path_loss != PathLoss::Macro && !(1.0..=USER_HEIGHT_M_MAX).contains(&user_height_m) {
         return Err(value("radio.user_height_m", user_height_m, "a number from 1 to 13"));
     }
     Ok(Propagation {
         path_loss,
         carrier_ghz,
-        node_height_m: within("radio.node_height_m", node_height_m, 1.5..=150.0, "a number from 1.5 to 150")?,
+        node_height_m: raw.node_height_m.unwrap_or(path_loss.usual_node_height_m()),
         user_height_m,
         sight: raw.line_of_sight.unwrap_or(Sight::Drawn),
     })
 }
 
-fn shadowing(raw: &RawRadio, path_loss: PathLoss) -> Checked<Option<[Shadowing; 2]>> {
+fn shadowing(raw: &RawRadio, path_loss: PathLoss) -> Option<[Shadowing; 2]> {
     let [mut sighted, mut hidden] = Shadowing::of(path_loss);
     for shadowing in [&mut sighted, &mut hidden] {
         if let Some(sigma_db) = raw.shadowing_db {
-            shadowing.sigma_db = decibels_or_0("radio.shadowing_db", sigma_db)?;
+            shadowing.sigma_db = sigma_db;
         }
         if let Some(correlation_m) = raw.shadowing_distance_m {
-            shadowing.correlation_m = positive("radio.shadowing_distance_m", correlation_m)?;
+            shadowing.correlation_m = correlation_m;
         } else if path_loss == PathLoss::Macro {
             shadowing.correlation_m = SHADOWS_M;
         }
     }
-    Ok(Some([sighted, hidden]).filter(|both| both.iter().any(|shadowing| shadowing.sigma_db > 0.0)))
+    Some([sighted, hidden]).filter(|both| both.iter().any(|shadowing| shadowing.sigma_db > 0.0))
 }
 
 fn fading(raw: &RawRadio) -> Checked<Fading> {
-    let k_sigma_db = decibels_or_0("radio.rician_k_sigma_db", raw.rician_k_sigma_db.unwrap_or(0.0))?;
-    let direct = |k_db| Ok(Direct { k_db: decibels("radio.rician_k_db", k_db)?, k_sigma_db });
+    let direct = |k_db| Direct { k_db, k_sigma_db: raw.rician_k_sigma_db.unwrap_or(0.0) };
     let has_direct = matches!(raw.fading, RawFading::Rician | RawFading::Jakes);
     if raw.rician_k_db.is_some() && !has_direct {
         return Err(unused("radio.rician_k_db", "only the fadings `rician` and `jakes` have a direct path"));
@@ -167,16 +146,13 @@ fn fading(raw: &RawRadio) -> Checked<Fading> {
         RawFading::Rayleigh => Fading::Rayleigh,
         RawFading::Rician => {
             let because = "the fading `rician` has a direct path of some strength";
-            Fading::Rician(direct(raw.rician_k_db.ok_or_else(|| missing("radio.rician_k_db", because))?)?)
+            Fading::Rician(direct(raw.rician_k_db.ok_or_else(|| missing("radio.rician_k_db", because))?))
         }
         RawFading::Jakes => {
             let because = "the fading `jakes` comes from moving";
             raw.speed_km_h.ok_or_else(|| missing("radio.speed_km_h", because))?;
-            let step_ms = raw.fading_step_ms.unwrap_or(5.0);
-            let step: Span = millis("radio.fading_step_ms", step_ms)?;
-            // Every step of every slot is computed, so tiny steps would take too long.
-            within("radio.fading_step_ms", step_ms, 0.01..=f64::MAX, "at least 0.01")?;
-            Fading::Jakes { step, direct: raw.rician_k_db.map(direct).transpose()? }
+            let step = millis(raw.fading_step_ms.unwrap_or(5.0));
+            Fading::Jakes { step, direct: raw.rician_k_db.map(direct) }
         }
     })
 }

@@ -10,44 +10,31 @@ use hedgerow_workload::{Trace, TraceFit};
 use super::super::raw::{
     RawArrivals, RawClass, RawKnowledge, RawLengths, RawOutputLength, RawProcess, RawUsers,
 };
-use super::super::{Class, Knowledge, OutputKnowledge, Scenario, ScenarioError, Users};
+use super::super::{Class, Knowledge, OutputKnowledge, Range, Scenario, ScenarioError, Users};
 use super::Checked;
-use super::values::{
-    Limit, at_least_one, decibels_or_0, millis, missing, not_negative, positive, range, rate, seconds,
-    seconds_or_0, unused, value, within,
-};
+use super::values::{millis, missing, unused, value};
 use crate::channel::ChannelKnowledge;
 
 pub(super) fn users(raw: &RawUsers) -> Checked<Users> {
     Ok(Users {
-        rate_per_s: rate("users.rate_per_s", raw.rate_per_s)?,
+        rate_per_s: raw.rate_per_s,
         prompts: lengths("users.prompt_tokens", &raw.prompt_tokens)?,
         outputs: lengths("users.output_tokens", &raw.output_tokens)?,
-        length_correlation: raw
-            .length_correlation
-            .map(|number| correlation("users.length_correlation", number))
-            .transpose()?,
-        answer_part: range("users.answer_part", raw.answer_part, Limit::One)?,
-        deadline_s: raw.deadline_s.map(|both| range("users.deadline_s", both, Limit::Seconds)).transpose()?,
-        min_quality: range("users.min_quality", raw.min_quality, Limit::One)?,
-        value: at_least_one("users.value", raw.value.unwrap_or(1))?,
-        payload_bytes: raw
-            .payload_bytes
-            .map(|both| range("users.payload_bytes", both, Limit::Bytes))
-            .transpose()?,
-        answer_bytes: raw
-            .answer_bytes
-            .map(|both| range("users.answer_bytes", both, Limit::Bytes))
-            .transpose()?,
-        patience_s: raw.patience_s.map(|both| range("users.patience_s", both, Limit::Seconds)).transpose()?,
+        length_correlation: raw.length_correlation,
+        answer_part: range(raw.answer_part),
+        deadline_s: raw.deadline_s.map(range),
+        min_quality: range(raw.min_quality),
+        value: raw.value.unwrap_or(1),
+        payload_bytes: raw.payload_bytes.map(range),
+        answer_bytes: raw.answer_bytes.map(range),
+        patience_s: raw.patience_s.map(range),
     })
 }
 
 /// The classes, each with its part of the rate; keys missing in a class are taken from `[users]`.
 pub(super) fn classes(raw: &[RawClass], users: &Users) -> Checked<Vec<Class>> {
     let mut classes: Vec<Class> = Vec::new();
-    let weight = |class: &RawClass| positive(format!("class.{}.weight", class.name), class.weight);
-    let all: f64 = raw.iter().map(weight).sum::<Checked<f64>>()?;
+    let all: f64 = raw.iter().map(|class| class.weight).sum();
     for raw in raw {
         if classes.iter().any(|class| class.name == raw.name) {
             return Err(value("class.name", &raw.name, "another name than that of every other class"));
@@ -59,63 +46,44 @@ pub(super) fn classes(raw: &[RawClass], users: &Users) -> Checked<Vec<Class>> {
 }
 
 fn class(raw: &RawClass, users: &Users, part: f64) -> Checked<Users> {
-    let key = |key: &str| format!("class.{}.{key}", raw.name);
-    let mut class = Users { rate_per_s: users.rate_per_s * part, ..users.clone() };
-    if let Some(prompts) = &raw.prompt_tokens {
-        class.prompts = lengths(&key("prompt_tokens"), prompts)?;
-    }
-    if let Some(outputs) = &raw.output_tokens {
-        class.outputs = lengths(&key("output_tokens"), outputs)?;
-    }
-    if let Some(number) = raw.length_correlation {
-        class.length_correlation = Some(correlation(&key("length_correlation"), number)?);
-    }
-    if let Some(both) = raw.answer_part {
-        class.answer_part = range(key("answer_part"), both, Limit::One)?;
-    }
-    if let Some(both) = raw.min_quality {
-        class.min_quality = range(key("min_quality"), both, Limit::One)?;
-    }
-    if let Some(value) = raw.value {
-        class.value = at_least_one(key("value"), value)?;
-    }
-    for (name, both, limit, here) in [
-        ("deadline_s", raw.deadline_s, Limit::Seconds, &mut class.deadline_s),
-        ("payload_bytes", raw.payload_bytes, Limit::Bytes, &mut class.payload_bytes),
-        ("answer_bytes", raw.answer_bytes, Limit::Bytes, &mut class.answer_bytes),
-        ("patience_s", raw.patience_s, Limit::Seconds, &mut class.patience_s),
-    ] {
-        if let Some(both) = both {
-            *here = Some(range(key(name), both, limit)?);
-        }
-    }
-    Ok(class)
+    let lengths_or = |key: &str, own: Option<&RawLengths>, of_users: &Lengths| {
+        own.map_or(Ok(of_users.clone()), |own| lengths(&format!("class.{}.{key}", raw.name), own))
+    };
+    Ok(Users {
+        rate_per_s: users.rate_per_s * part,
+        prompts: lengths_or("prompt_tokens", raw.prompt_tokens.as_ref(), &users.prompts)?,
+        outputs: lengths_or("output_tokens", raw.output_tokens.as_ref(), &users.outputs)?,
+        length_correlation: raw.length_correlation.or(users.length_correlation),
+        answer_part: raw.answer_part.map_or(users.answer_part, range),
+        deadline_s: raw.deadline_s.map(range).or(users.deadline_s),
+        min_quality: raw.min_quality.map_or(users.min_quality, range),
+        value: raw.value.unwrap_or(users.value),
+        payload_bytes: raw.payload_bytes.map(range).or(users.payload_bytes),
+        answer_bytes: raw.answer_bytes.map(range).or(users.answer_bytes),
+        patience_s: raw.patience_s.map(range).or(users.patience_s),
+    })
+}
+
+fn range([least, most]: [f64; 2]) -> Range {
+    Range { least, most }
 }
 
 fn lengths(key: &str, raw: &RawLengths) -> Checked<Lengths> {
-    let part = |part: &str| format!("{key}.{part}");
     match raw {
         RawLengths::OneOf(lengths) if lengths.is_empty() || lengths.contains(&0) => {
             Err(value(key, format!("{lengths:?}"), "a list of one or more numbers of at least 1"))
         }
         RawLengths::OneOf(lengths) => Ok(Lengths::OneOf(lengths.iter().copied().map(Tokens).collect())),
         RawLengths::Uniform { least, most } => {
-            let least = at_least_one(part("least"), *least)?;
-            if *most < least {
-                return Err(value(part("most"), most, "no less than `least`"));
+            if most < least {
+                return Err(value(format!("{key}.most"), most, "no less than `least`"));
             }
-            Ok(Lengths::Uniform { least: Tokens(least), most: Tokens(*most) })
+            Ok(Lengths::Uniform { least: Tokens(*least), most: Tokens(*most) })
         }
-        RawLengths::LogNormal { median, sigma, most } => Ok(Lengths::LogNormal {
-            median: positive(part("median"), *median)?,
-            sigma: not_negative(part("sigma"), *sigma)?,
-            most: Tokens(at_least_one(part("most"), *most)?),
-        }),
+        RawLengths::LogNormal { median, sigma, most } => {
+            Ok(Lengths::LogNormal { median: *median, sigma: *sigma, most: Tokens(*most) })
+        }
     }
-}
-
-fn correlation(key: &str, number: f64) -> Checked<f64> {
-    within(key, number, -1.0..=1.0, "a number from -1 to 1")
 }
 
 pub(super) fn process(raw: Option<&RawArrivals>, folder: &Path) -> Checked<Process> {
@@ -126,22 +94,16 @@ pub(super) fn process(raw: Option<&RawArrivals>, folder: &Path) -> Checked<Proce
     };
     match raw.process {
         RawProcess::Poisson => Ok(Process::Poisson),
-        RawProcess::Gamma => {
-            let cv = positive("arrivals.cv", number("arrivals.cv", raw.cv)?)?;
-            Ok(Process::Gamma { cv: within("arrivals.cv", cv, 0.01..=100.0, "a number from 0.01 to 100")? })
-        }
+        RawProcess::Gamma => Ok(Process::Gamma { cv: number("arrivals.cv", raw.cv)? }),
         RawProcess::OnOff => Ok(Process::OnOff {
-            on_s: seconds("arrivals.on_s", number("arrivals.on_s", raw.on_s)?)?,
-            off_s: seconds("arrivals.off_s", number("arrivals.off_s", raw.off_s)?)?,
+            on_s: number("arrivals.on_s", raw.on_s)?,
+            off_s: number("arrivals.off_s", raw.off_s)?,
         }),
-        RawProcess::Diurnal => {
-            let amplitude = number("arrivals.amplitude", raw.amplitude)?;
-            Ok(Process::Diurnal {
-                period_s: seconds("arrivals.period_s", raw.period_s.unwrap_or(86_400.0))?,
-                amplitude: within("arrivals.amplitude", amplitude, 0.0..=1.0, "a number from 0 to 1")?,
-                peak_s: seconds_or_0("arrivals.peak_s", raw.peak_s.unwrap_or(0.0))?,
-            })
-        }
+        RawProcess::Diurnal => Ok(Process::Diurnal {
+            period_s: raw.period_s.unwrap_or(86_400.0),
+            amplitude: number("arrivals.amplitude", raw.amplitude)?,
+            peak_s: raw.peak_s.unwrap_or(0.0),
+        }),
         RawProcess::Trace => replay(raw, folder).map(Process::Trace),
     }
 }
@@ -151,7 +113,7 @@ fn replay(raw: &RawArrivals, folder: &Path) -> Checked<Replay> {
     let named = raw.trace.as_ref().ok_or_else(|| missing("arrivals.trace", because))?;
     let trace = Trace::built_in(named).map_or_else(|| Trace::load(&folder.join(named)), Ok);
     let trace = trace.map_err(|source| ScenarioError::Trace { source })?;
-    let start_s = seconds_or_0("arrivals.start_s", raw.start_s.unwrap_or(0.0))?;
+    let start_s = raw.start_s.unwrap_or(0.0);
     if start_s > trace.length_s() {
         return Err(value("arrivals.start_s", start_s, "no later than the trace's end"));
     }
@@ -160,16 +122,10 @@ fn replay(raw: &RawArrivals, folder: &Path) -> Checked<Replay> {
         start_s,
         rate_by: raw.rate_by.unwrap_or(RateBy::Thinning),
         fit: TraceFit {
-            scale_prompt: positive("arrivals.scale_prompt", raw.scale_prompt.unwrap_or(1.0))?,
-            scale_output: positive("arrivals.scale_output", raw.scale_output.unwrap_or(1.0))?,
-            max_prompt: at_least_one(
-                "arrivals.max_prompt_tokens",
-                raw.max_prompt_tokens.unwrap_or(u32::MAX),
-            )?,
-            max_output: at_least_one(
-                "arrivals.max_output_tokens",
-                raw.max_output_tokens.unwrap_or(u32::MAX),
-            )?,
+            scale_prompt: raw.scale_prompt.unwrap_or(1.0),
+            scale_output: raw.scale_output.unwrap_or(1.0),
+            max_prompt: raw.max_prompt_tokens.unwrap_or(u32::MAX),
+            max_output: raw.max_output_tokens.unwrap_or(u32::MAX),
         },
     })
 }
@@ -229,19 +185,14 @@ pub(super) fn knowledge(raw: Option<&RawKnowledge>) -> Checked<Knowledge> {
             None | Some(RawOutputLength::Limit) => OutputKnowledge::Limit,
             Some(RawOutputLength::Oracle) => OutputKnowledge::Oracle,
             Some(RawOutputLength::Hint) => OutputKnowledge::Hint {
-                factor: positive("knowledge.hint_factor", raw.hint_factor.unwrap_or(1.0))?,
-                sigma: not_negative("knowledge.hint_sigma", raw.hint_sigma.unwrap_or(0.0))?,
+                factor: raw.hint_factor.unwrap_or(1.0),
+                sigma: raw.hint_sigma.unwrap_or(0.0),
             },
         },
-        engine_factor: positive("knowledge.engine_factor", raw.engine_factor.unwrap_or(1.0))?,
+        engine_factor: raw.engine_factor.unwrap_or(1.0),
         channel: ChannelKnowledge {
-            error_db: decibels_or_0("knowledge.channel_error_db", raw.channel_error_db.unwrap_or(0.0))?,
-            delay: raw
-                .channel_delay_ms
-                .filter(|&delay_ms| delay_ms != 0.0)
-                .map(|delay_ms| millis("knowledge.channel_delay_ms", delay_ms))
-                .transpose()?
-                .unwrap_or_default(),
+            error_db: raw.channel_error_db.unwrap_or(0.0),
+            delay: millis(raw.channel_delay_ms.unwrap_or(0.0)),
         },
     })
 }
