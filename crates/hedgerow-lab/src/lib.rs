@@ -7,6 +7,7 @@
 //! [`commands`] has one module for each command of the program.
 
 pub mod commands;
+mod evaluation;
 mod figures;
 mod instance_file;
 mod plan;

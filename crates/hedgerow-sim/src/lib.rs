@@ -25,6 +25,7 @@ mod scenario;
 mod simulation;
 mod sink;
 mod slowdown;
+mod statistics;
 pub mod sweep;
 
 pub use arrivals::{Arrival, Arrivals};
@@ -39,6 +40,7 @@ pub use scenario::{
 pub use simulation::Simulation;
 pub use sink::{Run, Sink};
 pub use slowdown::EngineSlowdown;
+pub use statistics::mean_95;
 
 #[cfg(test)]
 mod properties;

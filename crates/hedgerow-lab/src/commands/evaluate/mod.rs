@@ -21,11 +21,13 @@ use hedgerow_node::kernels;
 use hedgerow_node::loading::{self, LoadedModel};
 use hedgerow_node::models::{self, Bar, FetchOptions, ModelError};
 use hedgerow_node::profile::ModelFile;
-use hedgerow_node::quality::{self, Evaluation, Quality, QualityError, ResultStore, Subject, Text};
+use hedgerow_node::quality::{self, Quality, QualityError, ResultStore, Subject, Text};
 use hedgerow_node::quantize::{Ancestor, Origin};
 use hedgerow_workload::hint::hinted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::json;
+
+use crate::evaluation::Evaluation;
 
 /// The arguments of `hedgerow evaluate`.
 #[derive(Args, Debug)]
@@ -167,7 +169,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let reference_file = ModelFile::of(&reference.model, &reference.path)?;
     let subject = |loaded: &LoadedModel| -> anyhow::Result<Subject> {
         let file = ModelFile::of(&loaded.model, &loaded.path)?;
-        Ok(Subject::of(file, reference_file.clone(), &text, &evaluation))
+        Ok(evaluation.subject(file, reference_file.clone()))
     };
     let subjects: Vec<Subject> = models.iter().map(subject).collect::<Result<_, _>>()?;
     let mut results: Vec<Option<Quality>> =
