@@ -9,6 +9,7 @@
 
 pub mod build_version;
 pub mod catalogue;
+pub mod chat_template;
 pub mod clock;
 pub mod config;
 pub mod doctor;
@@ -30,3 +31,4 @@ pub mod quantize;
 pub mod sample;
 pub mod service_manager;
 pub mod terminal;
+pub mod token_size;
