@@ -6,6 +6,9 @@
 //!
 //! Read [`Server`], then `api/intake.rs` and `api/respond.rs`: a request on its way to the node and back.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 mod api;
 mod link;
 mod server;

@@ -11,6 +11,9 @@
 //! Nothing here reads a clock, and all random numbers come from the scenario's seed, so the same scenario gives the
 //! same bytes. The crate uses only the core's public API.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 mod arrivals;
 mod channel;
 mod channel_outcomes;

@@ -7,6 +7,9 @@
 //! The simulator, the load generator and the planner draw from it, and the server writes its recordings with it.
 //! Read [`ArrivalTimes`] first. Errors for users carry a hint: see [`hint`].
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 mod arrivals;
 pub mod hint;
 mod lengths;
