@@ -95,13 +95,13 @@ enum Wrong {
     Twice { place: usize, first: usize, id: String },
     #[error("chosen: {mistake}")]
     OverLimit { mistake: CheckError, hint: String },
-    #[error("value: {claimed} is not {value}, what the chosen requests are worth")]
+    #[error("value: {claimed} is not {value}, the value of the chosen requests")]
     Value { claimed: u128, value: u128 },
-    #[error("bound: {bound} is below {value}, what the chosen requests are worth")]
+    #[error("bound: {bound} is below {value}, the value of the chosen requests")]
     Bound { bound: u128, value: u128 },
     #[error("status: `optimal` with a value of {value} and a bound of {bound} is not proven")]
     Unproven { value: u128, bound: u128 },
-    #[error("bound: {bound} is below {value}, what the batch of answer {better} ({solver}) is worth")]
+    #[error("bound: {bound} is below {value}, the value of the batch of answer {better} ({solver})")]
     Contradicted { bound: u128, value: u128, better: usize, solver: String },
 }
 
@@ -117,7 +117,7 @@ impl Wrong {
             Self::Value { .. } => {
                 "the value is the sum of the chosen requests' values, each 1 where none is given".to_owned()
             }
-            Self::Bound { .. } => "no batch is worth more than the bound, this one included".to_owned(),
+            Self::Bound { .. } => "no batch has a higher value than the bound, this one included".to_owned(),
             Self::Unproven { .. } => "an answer whose bound is above its value is `feasible`".to_owned(),
             Self::Contradicted { .. } => {
                 "that batch keeps every limit, so this answer's solver gave a bound that is not one"
