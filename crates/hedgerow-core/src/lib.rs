@@ -5,6 +5,9 @@
 //! vocabulary that they share. A stage uses the model and the stages to its right; the pipeline uses all of them.
 //! `cargo xtask test --only tidy` checks that.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 pub mod allocator;
 pub mod engine;
 pub mod model;

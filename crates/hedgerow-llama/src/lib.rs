@@ -8,6 +8,9 @@
 //! chunks and decoding requests. [`quantize`] and [`WindowReader`] are for offline tools, not for serving. Only
 //! `exit.rs`, `kernels.rs`, `log.rs` and `quantize.rs` contain `unsafe`.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 mod backend;
 mod devices;
 mod engine;

@@ -52,12 +52,12 @@ impl Client {
     }
 
     /// Connects to the server at a URL, once it has loaded its model; without a model's name, uses the first that the
-    /// server lists.
+    /// server lists. `notes` receives a line if it has to be waited for.
     ///
     /// # Errors
     ///
     /// When the URL is invalid, no server listens there, or no model's name can be found.
-    pub async fn connect(url: &str, model: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn connect(url: &str, model: Option<&str>, notes: &dyn Fn(&str)) -> anyhow::Result<Self> {
         let hint = "give the URL that clients use, such as http://127.0.0.1:8473";
         let uri: Uri = url.parse().map_err(|error| hinted(format!("`{url}` is not a URL: {error}"), hint))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -81,7 +81,7 @@ impl Client {
             prefix: path.strip_suffix("/v1").unwrap_or(path).to_owned(),
             model: None,
         };
-        let listed = client.first_model().await;
+        let listed = client.first_model(notes).await;
         client.model = Some(match model {
             Some(model) => model.to_owned(),
             None => {

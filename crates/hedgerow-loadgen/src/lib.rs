@@ -3,6 +3,9 @@
 //! It knows servers only by HTTP and by the client's own clock. Workloads are drawn from seeds, so that two servers
 //! can be given the same one. Read [`Offer`] first.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 mod arrivals;
 mod class;
 mod client;

@@ -24,7 +24,7 @@ const LIST_BYTES_MAX: usize = 16 * ERROR_BYTES_MAX;
 
 impl Client {
     /// Returns the first model that the server lists; waits while it reports that it is not ready.
-    pub(super) async fn first_model(&self) -> anyhow::Result<String> {
+    pub(super) async fn first_model(&self, notes: &dyn Fn(&str)) -> anyhow::Result<String> {
         let began = Instant::now();
         let mut is_reported = false;
         loop {
@@ -35,7 +35,7 @@ impl Client {
                 return model_of(status, &body);
             }
             if !is_reported {
-                eprintln!("waiting for {}: {}", self.authority(), error_text(&body));
+                notes(&format!("waiting for {}: {}", self.authority(), error_text(&body)));
                 is_reported = true;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -50,12 +50,12 @@ impl Client {
         Ok((status, body.map_err(|error| anyhow::anyhow!("/v1/models: {error}"))?.to_bytes()))
     }
 
-    /// Warms the server up with a request for two tokens.
+    /// Warms the server up with a request for two tokens; `notes` receives a line if it does not count tokens.
     ///
     /// # Errors
     ///
     /// When there is no answer; the error says what to do about it.
-    pub async fn probe(&self) -> anyhow::Result<()> {
+    pub async fn probe(&self, notes: &dyn Fn(&str)) -> anyhow::Result<()> {
         let request = Request {
             at: Duration::ZERO,
             class: 0,
@@ -73,9 +73,9 @@ impl Client {
         let wrong = |what: String, hint: &str| Err(hinted(format!("{server} {what}"), hint));
         match (heard.status, heard.ending) {
             (_, Ending::Complete) if heard.output_tokens.is_none() => {
-                eprintln!(
+                notes(&format!(
                     "{server} does not count tokens (`stream_options.include_usage`): pieces of text are counted"
-                );
+                ));
                 Ok(())
             }
             (_, Ending::Complete) => Ok(()),

@@ -22,7 +22,8 @@ fn main() -> anyhow::Result<()> {
     }
     let name = std::env::args().nth(1).context("usage: embed_a_node MODEL.gguf")?;
     let config = config::of_file(None)?;
-    let loaded = loading::load_model_to_run(&name, &FetchOptions::from_environment()?, &config)?;
+    let options = FetchOptions::from_environment()?;
+    let loaded = loading::load_model_to_run(&name, &options, &config, &|line| eprintln!("{line}"))?;
     let speed = Speed::Profile(Box::new(Profiler::new(&loaded, &config)?));
     let variant = Variant::of(loaded, speed, config.model.quality);
     let clock = Clock::start();

@@ -4,12 +4,10 @@ use hedgerow_workload::hint;
 
 use crate::models::ModelError;
 
-/// Prints an error for users: what is wrong, where, and the hint.
-pub fn print(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
-    if let Some(hint) = hint_of(error) {
-        eprintln!("\nhint: {hint}");
-    }
+/// Describes an error for users: what is wrong, where, and the hint.
+pub fn describe(error: &anyhow::Error) -> String {
+    let hint = hint_of(error).map(|hint| format!("\n\nhint: {hint}"));
+    format!("error: {error:#}{}", hint.unwrap_or_default())
 }
 
 /// The hint of an error, if one of its causes has one.

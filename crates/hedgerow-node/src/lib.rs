@@ -7,10 +7,15 @@
 //! Read [`node`] first: its driver gives events to the core's pipeline and passes the pipeline's orders to the
 //! engine. [`loading`] is the way from a model's name to an engine that is checked and measured.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 pub mod build_version;
 pub mod catalogue;
+pub mod chat_template;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod doctor;
 pub mod engine_setup;
 pub mod errors;
@@ -30,3 +35,4 @@ pub mod quantize;
 pub mod sample;
 pub mod service_manager;
 pub mod terminal;
+pub mod token_size;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::millis_since;
 use crate::config::Config;
+use crate::console::Notes;
 use crate::footprint;
 use crate::host;
 use crate::kernels::{self, Chosen};
@@ -46,14 +47,14 @@ pub struct Memory {
     pub measured: Option<u64>,
 }
 
-/// Fetches a model, shows a progress bar, and checks that its file is complete.
+/// Fetches a model, shows its progress, and checks that its file is complete.
 ///
 /// # Errors
 ///
 /// When the model cannot be fetched or its file is damaged.
-pub(crate) fn fetch_model(name: &str, options: &FetchOptions) -> anyhow::Result<FetchedModel> {
+fn fetch_model(name: &str, options: &FetchOptions, notes: Notes<'_>) -> anyhow::Result<FetchedModel> {
     let source: ModelSource = name.parse()?;
-    let bar = Bar::new();
+    let bar = Bar::new(notes);
     service_manager::starting(&format!("getting {name}"));
     let fetched = models::fetch(&source, options, &|progress| {
         bar.show(progress);
@@ -73,7 +74,8 @@ pub struct Prepared {
     pub(crate) placement: Placement,
 }
 
-/// Fetches the models to serve together and places their layers.
+/// Fetches the models to serve together and places their layers; `notes` receives the progress where there is no
+/// terminal.
 ///
 /// # Errors
 ///
@@ -82,10 +84,11 @@ pub fn prepare<'a>(
     names: impl Iterator<Item = &'a str>,
     options: &FetchOptions,
     config: &Config,
+    notes: Notes<'_>,
 ) -> anyhow::Result<Vec<Prepared>> {
     let mut placer = Placer::new(config)?;
     let place = |name: &str| {
-        let fetched = fetch_model(name, options)?;
+        let fetched = fetch_model(name, options, notes)?;
         let placement = placer.place(&fetched.path)?;
         anyhow::Ok(Prepared { fetched, placement })
     };
@@ -105,8 +108,9 @@ pub fn load_model(
     name: &str,
     options: &FetchOptions,
     wanted: &kernels::Wanted,
+    notes: Notes<'_>,
 ) -> anyhow::Result<LoadedModel> {
-    let fetched = fetch_model(name, options)?;
+    let fetched = fetch_model(name, options, notes)?;
     load_prepared(Prepared { fetched, placement: Placement::default() }, wanted)
 }
 
@@ -115,8 +119,14 @@ pub fn load_model(
 /// # Errors
 ///
 /// As [`prepare`] and [`load_prepared`].
-pub fn load_model_to_run(name: &str, options: &FetchOptions, config: &Config) -> anyhow::Result<LoadedModel> {
-    let one = prepare(std::iter::once(name), options, config)?.pop().context("one name gives one model")?;
+pub fn load_model_to_run(
+    name: &str,
+    options: &FetchOptions,
+    config: &Config,
+    notes: Notes<'_>,
+) -> anyhow::Result<LoadedModel> {
+    let one =
+        prepare(std::iter::once(name), options, config, notes)?.pop().context("one name gives one model")?;
     load_prepared(one, &kernels::Wanted::of(config))
 }
 

@@ -68,6 +68,6 @@ fn extended_by(time: Duration) -> NotifyState<'static> {
 
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told: is NOTIFY_SOCKET right?");
+        tracing::warn!(%error, "the service manager cannot be notified: is NOTIFY_SOCKET right?");
     }
 }

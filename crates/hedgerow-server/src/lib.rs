@@ -4,12 +4,14 @@
 //! - gives: answers as JSON or event streams, paced to the link; errors with a hint; metrics
 //! - never: decides about requests, or knows how the engine computes
 //!
-//! Read [`Server`], then `api/chat.rs` and `api/answer.rs`: a request on its way to the node and back.
+//! Read [`Server`], then `api/intake.rs` and `api/respond.rs`: a request on its way to the node and back.
+
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
 
 mod api;
 mod link;
 mod server;
 
-pub use api::{App, ChatTemplate, Message, chat_tokens};
-pub use link::{Form, TokenSizeEstimator};
+pub use api::App;
 pub use server::Server;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use hedgerow_node::chat_template::ChatTemplate;
 use hedgerow_node::clock::Clock;
 use hedgerow_node::config::Config;
 use hedgerow_node::kernels::Chosen;
@@ -15,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, App, ChatTemplate, ServedModel};
+use crate::api::{self, App, ServedModel};
 use crate::link::{Connection, PacedListener};
 
 /// A listening server; it responds with 503 until [`Server::serve`] succeeds.

@@ -11,6 +11,9 @@
 //! Nothing here reads a clock, and all random numbers come from the scenario's seed, so the same scenario gives the
 //! same bytes. The crate uses only the core's public API.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 mod arrivals;
 mod channel;
 mod channel_outcomes;
@@ -25,6 +28,7 @@ mod scenario;
 mod simulation;
 mod sink;
 mod slowdown;
+mod statistics;
 pub mod sweep;
 
 pub use arrivals::{Arrival, Arrivals};
@@ -39,6 +43,7 @@ pub use scenario::{
 pub use simulation::Simulation;
 pub use sink::{Run, Sink};
 pub use slowdown::EngineSlowdown;
+pub use statistics::mean_95;
 
 #[cfg(test)]
 mod properties;

@@ -8,6 +8,9 @@
 //! search; the others are baselines. [`check::check`] re-derives feasibility from the definition and shares no code
 //! with them.
 
+// The program decides what is printed, and when it ends.
+#![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
+
 mod answer;
 mod bound;
 mod brute_force;

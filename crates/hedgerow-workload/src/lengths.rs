@@ -5,7 +5,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 
-use crate::statistics::normal_cdf;
+use crate::normal::normal_cdf;
 
 /// A distribution of token counts; a drawn length is at least 1.
 #[derive(Clone, Debug, PartialEq)]

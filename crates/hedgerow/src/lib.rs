@@ -5,26 +5,33 @@
 mod cli;
 mod demo;
 
-use hedgerow_node::kernels;
+use hedgerow_node::console::Console;
+use hedgerow_node::{errors, kernels};
 
 use cli::ExitStatus;
 
 /// Runs the command that the process's arguments name, and returns the process's exit code.
 pub fn main() -> u8 {
+    let mut console = Console { out: &mut std::io::stdout(), notes: &note };
     // The kernels are checked in a child process, which is this program.
     let outcome = match kernels::run_trial_if_asked() {
         Some(outcome) => outcome.map(|()| ExitStatus::Success),
-        None => cli::run(),
+        None => cli::run(&mut console),
     };
     match outcome {
         Ok(status) => status as u8,
         // The reader of the output has closed it, as `head` does.
         Err(error) if is_broken_pipe(&error) => 0,
         Err(error) => {
-            hedgerow_node::errors::print(&error);
+            note(&errors::describe(&error));
             2
         }
     }
+}
+
+/// Writes a line to standard error; standard output is for results.
+fn note(text: &str) {
+    eprintln!("{text}");
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

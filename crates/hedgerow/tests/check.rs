@@ -230,7 +230,7 @@ fn a_value_that_is_not_the_sum_is_wrong() {
         r#""value":4"#,
         1,
         expect![[r#"
-        error: standard input: value: 4 is not 5, what the chosen requests are worth
+        error: standard input: value: 4 is not 5, the value of the chosen requests
 
         hint: the value is the sum of the chosen requests' values, each 1 where none is given
     "#]],
@@ -244,9 +244,9 @@ fn a_bound_below_the_value_is_wrong() {
         r#""bound":4"#,
         1,
         expect![[r#"
-        error: standard input: bound: 4 is below 5, what the chosen requests are worth
+        error: standard input: bound: 4 is below 5, the value of the chosen requests
 
-        hint: no batch is worth more than the bound, this one included
+        hint: no batch has a higher value than the bound, this one included
     "#]],
     );
 }
@@ -288,7 +288,7 @@ fn a_value_above_anothers_bound_contradicts_it() {
         &format!("{lower}\n{ANSWER}\n"),
         1,
         expect![[r#"
-        error: standard input: answer 1: bound: 4 is below 5, what the batch of answer 2 (by-hand) is worth
+        error: standard input: answer 1: bound: 4 is below 5, the value of the batch of answer 2 (by-hand)
 
         hint: that batch keeps every limit, so this answer's solver gave a bound that is not one
     "#]],
@@ -302,7 +302,7 @@ fn two_optimal_answers_of_different_value_contradict_each_other() {
         &format!("{ANSWER}\n{lower}\n"),
         1,
         expect![[r#"
-        error: standard input: answer 2: bound: 3 is below 5, what the batch of answer 1 (by-hand) is worth
+        error: standard input: answer 2: bound: 3 is below 5, the value of the batch of answer 1 (by-hand)
 
         hint: that batch keeps every limit, so this answer's solver gave a bound that is not one
     "#]],
@@ -315,7 +315,7 @@ fn a_wrong_answer_contradicts_no_other_and_does_not_stop_the_checks() {
     let output = check(FULL, &format!("{wrong}\n{ANSWER}\n"), &["--json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     expect![[r#"
-        {"solver":"by-hand","ok":false,"status":"optimal","value":9,"bound":9,"chosen":2,"requests":3,"uses":[],"wrong":"value: 9 is not 5, what the chosen requests are worth"}
+        {"solver":"by-hand","ok":false,"status":"optimal","value":9,"bound":9,"chosen":2,"requests":3,"uses":[],"wrong":"value: 9 is not 5, the value of the chosen requests"}
         {"solver":"by-hand","ok":true,"status":"optimal","value":5,"bound":5,"chosen":2,"requests":3,"uses":[{"limit":"uplink","used":10,"allowed":10},{"limit":"downlink","used":20,"allowed":20},{"limit":"memory","used":30,"allowed":30},{"limit":"compute","used":40,"allowed":40},{"limit":"deadline","used":40,"allowed":40}],"wrong":null}
     "#]].assert_eq(&text(output.stdout));
 }

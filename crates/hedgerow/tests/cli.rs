@@ -87,6 +87,17 @@ fn flags_override_the_environment_and_the_environment_overrides_the_file() {
 }
 
 #[test]
+fn a_closed_output_ends_a_command_quietly() {
+    for arguments in [&["config"][..], &["config", "--json"], &["man"], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+        let output = command.args(arguments).stdout(writer).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
 fn an_unknown_model_name_is_reported() {
     assert!(refused(&["pull", "no-such-model"]).contains("no-such-model"));
 }

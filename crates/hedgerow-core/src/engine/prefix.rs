@@ -212,7 +212,7 @@ mod tests {
         let (second, _) = serve(&mut index, text(2, 50, 60));
         assert!(first.is_retained);
         assert_eq!(found(&index, &text(3, 45, 80)), Some((second, 45)));
-        assert_eq!(found(&index, &text(3, 7, 80)), None, "not worth a copy");
+        assert_eq!(found(&index, &text(3, 7, 80)), None, "too short for a copy");
     }
 
     #[test]

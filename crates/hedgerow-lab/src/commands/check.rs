@@ -1,12 +1,12 @@
 //! `hedgerow check`: verifies an answer to an instance from the definition (`model.md §2`), whatever solver gave it.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use hedgerow_node::console::Console;
 use hedgerow_node::errors;
 use hedgerow_solver::check::{CheckError, check};
 use hedgerow_solver::{Instance, Item, Limit};
@@ -95,13 +95,13 @@ enum Wrong {
     Twice { place: usize, first: usize, id: String },
     #[error("chosen: {mistake}")]
     OverLimit { mistake: CheckError, hint: String },
-    #[error("value: {claimed} is not {value}, what the chosen requests are worth")]
+    #[error("value: {claimed} is not {value}, the value of the chosen requests")]
     Value { claimed: u128, value: u128 },
-    #[error("bound: {bound} is below {value}, what the chosen requests are worth")]
+    #[error("bound: {bound} is below {value}, the value of the chosen requests")]
     Bound { bound: u128, value: u128 },
     #[error("status: `optimal` with a value of {value} and a bound of {bound} is not proven")]
     Unproven { value: u128, bound: u128 },
-    #[error("bound: {bound} is below {value}, what the batch of answer {better} ({solver}) is worth")]
+    #[error("bound: {bound} is below {value}, the value of the batch of answer {better} ({solver})")]
     Contradicted { bound: u128, value: u128, better: usize, solver: String },
 }
 
@@ -117,7 +117,7 @@ impl Wrong {
             Self::Value { .. } => {
                 "the value is the sum of the chosen requests' values, each 1 where none is given".to_owned()
             }
-            Self::Bound { .. } => "no batch is worth more than the bound, this one included".to_owned(),
+            Self::Bound { .. } => "no batch has a higher value than the bound, this one included".to_owned(),
             Self::Unproven { .. } => "an answer whose bound is above its value is `feasible`".to_owned(),
             Self::Contradicted { .. } => {
                 "that batch keeps every limit, so this answer's solver gave a bound that is not one"
@@ -157,7 +157,7 @@ struct Use {
 ///
 /// When a file cannot be read or is not of its format. A wrong answer ends the program here, with its own
 /// exit code.
-pub fn run(args: &CheckArgs) -> anyhow::Result<bool> {
+pub fn run(args: &CheckArgs, console: &mut Console<'_>) -> anyhow::Result<bool> {
     if is_stdin(&args.instance) && is_stdin(&args.answers) {
         return Err(hinted(
             "standard input cannot be both the instance and the answer",
@@ -170,10 +170,10 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<bool> {
     let verdicts = judge(&file, &claims);
     let wrong_count = verdicts.iter().filter(|verdict| verdict.is_err()).count();
     for (index, (claim, verdict)) in claims.iter().zip(verdicts).enumerate() {
-        report(&file.instance, claim, verdict.as_ref().map(Vec::as_slice), args.json)?;
+        report(&file.instance, claim, verdict.as_ref().map(Vec::as_slice), args.json, console)?;
         if let Err(wrong) = verdict {
             let place = shown(&args.answers) + &of_many(index, claims.len());
-            errors::print(&hinted(format!("{place}: {wrong}"), wrong.hint()));
+            console.note(errors::describe(&hinted(format!("{place}: {wrong}"), wrong.hint())));
         }
     }
     Ok(wrong_count == 0)
@@ -297,6 +297,7 @@ fn report(
     claim: &Claim,
     verdict: Result<&[usize], &Wrong>,
     json: bool,
+    console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let verdict = Verdict {
         solver: &claim.solver,
@@ -310,7 +311,7 @@ fn report(
         wrong: verdict.err().map(Wrong::to_string),
     };
     let text = if json { serde_json::to_string(&verdict)? + "\n" } else { as_line(&verdict) };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    console.print(text)
 }
 
 /// The line for a correct answer; empty for a wrong one, which is reported on standard error.

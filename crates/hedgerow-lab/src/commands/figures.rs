@@ -1,11 +1,11 @@
 //! `hedgerow figures`: reproduces the figures from the scenarios embedded in this program.
 
-use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use hedgerow_node::config::number;
+use hedgerow_node::console::Console;
 use hedgerow_node::terminal::fitting;
 
 use super::sweep::jobs_or_all;
@@ -48,7 +48,7 @@ enum Which {
 /// # Errors
 ///
 /// When a figure's name is unknown or a file cannot be written.
-pub fn run(args: &FiguresArgs) -> anyhow::Result<()> {
+pub fn run(args: &FiguresArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let all = match args.which {
         Which::Paper => figures::PAPER,
         Which::Beyond => figures::BEYOND,
@@ -56,14 +56,14 @@ pub fn run(args: &FiguresArgs) -> anyhow::Result<()> {
     let chosen = Chosen { only: &args.only, quick_s: args.quick, jobs: jobs_or_all(args.jobs) };
     let made = figures::make(all, &chosen, &args.out)?;
     for path in made.written {
-        writeln!(std::io::stdout(), "{}", path.display())?;
+        console.print_line(path.display())?;
     }
     if let Some((table, verdict)) = made.holds {
-        write!(std::io::stdout(), "\n{}\n{verdict}", fitting(&table))?;
+        console.print(format!("\n{}\n{verdict}", fitting(&table)))?;
     }
     if args.times {
         for path in figures::times(&args.out.join("timings"))? {
-            writeln!(std::io::stdout(), "{}", path.display())?;
+            console.print_line(path.display())?;
         }
     }
     Ok(())

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
+use hedgerow_node::console::Console;
 use hedgerow_node::files::write_whole;
 use hedgerow_sim::generators::{self, Family, UnknownFamily};
 use hedgerow_workload::hint::hinted;
@@ -109,13 +108,11 @@ impl Draw {
 }
 
 /// Draws every requested instance.
-pub fn run(args: &InstancesArgs) -> anyhow::Result<()> {
+pub fn run(args: &InstancesArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let draws = draws(args)?;
     match (&args.out, draws.as_slice()) {
-        (Some(folder), draws) => write_all(folder, draws),
-        (None, [draw]) => std::io::stdout()
-            .write_all(draw.file().to_json().as_bytes())
-            .context("writing to standard output"),
+        (Some(folder), draws) => write_all(folder, draws, console),
+        (None, [draw]) => console.print(draw.file().to_json()),
         (None, several) => Err(hinted(
             format!("{} instances do not fit standard output, which takes one", several.len()),
             "give a folder by `--out`, or ask for one family, one size and one seed",
@@ -142,14 +139,14 @@ fn draws(args: &InstancesArgs) -> anyhow::Result<Vec<Draw>> {
     Ok(draws)
 }
 
-fn write_all(folder: &Path, draws: &[Draw]) -> anyhow::Result<()> {
+fn write_all(folder: &Path, draws: &[Draw], console: &Console<'_>) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
     for draw in draws {
         let path = folder.join(format!("{}.json", draw.name()));
         write_whole(&path, &draw.file().to_json()).map_err(|error| cannot_write(&path, &error))?;
     }
     let instances = if draws.len() == 1 { "instance" } else { "instances" };
-    eprintln!("wrote {} {instances} into {}", draws.len(), folder.display());
+    console.note(format!("wrote {} {instances} into {}", draws.len(), folder.display()));
     Ok(())
 }
 

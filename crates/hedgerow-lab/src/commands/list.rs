@@ -1,12 +1,10 @@
 //! `hedgerow list`: lists every model and precision on this node.
 
-use std::io::Write as _;
-
-use anyhow::Context as _;
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hedgerow_node::catalogue::{self, Catalogue, Entry, Figure, Kind, Throughput};
+use hedgerow_node::console::Console;
 use hedgerow_node::terminal::fitting;
 use hedgerow_workload::hint::hinted;
 
@@ -24,18 +22,18 @@ const BATCHES: [u32; 3] = [1, 8, 16];
 const CHUNK: u32 = 128;
 
 /// Brings the catalogue up to date and prints it.
-pub fn run(args: &ListArgs) -> anyhow::Result<()> {
+pub fn run(args: &ListArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let catalogue = catalogue::refresh(&[])?;
     let text = if args.json { serde_json::to_string_pretty(&catalogue)? + "\n" } else { table(&catalogue) };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+    console.print(text)?;
     for unusable in &catalogue.unusable {
-        eprintln!("warning: {}", unusable.why);
+        console.note(format!("warning: {}", unusable.why));
     }
     if catalogue.models.is_empty() {
         return Err(hinted("there is no model on this node", "`hedgerow pull` gets the small default one"));
     }
     for hint in hints(&catalogue) {
-        eprintln!("hint: {hint}");
+        console.note(format!("hint: {hint}"));
     }
     Ok(())
 }

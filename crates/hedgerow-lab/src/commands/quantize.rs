@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 use hedgerow_node::catalogue;
+use hedgerow_node::console::Console;
 use hedgerow_node::models::{self, Bar, FetchOptions, ModelSource};
 use hedgerow_node::quantize::{self, Job, Made, QuantizeError};
 use hedgerow_workload::hint::hinted;
@@ -47,28 +46,31 @@ pub struct QuantizeArgs {
 }
 
 /// Makes every requested precision.
-pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
-    let bar = Bar::new();
+pub fn run(args: &QuantizeArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let bar = Bar::new(console.notes);
     let made = make(args, &bar);
     bar.finish();
-    let made = made.map_err(|error| {
-        let (code, hint) = (error.code(), error.hint());
-        if args.json {
-            let error = json!({ "error": { "code": code, "message": error.to_string(), "hint": hint } });
-            println!("{error:#}");
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            let (code, hint) = (error.code(), error.hint());
+            if args.json {
+                let error = json!({ "error": { "code": code, "message": error.to_string(), "hint": hint } });
+                console.print_line(format!("{error:#}"))?;
+            }
+            return Err(hinted(error, hint));
         }
-        hinted(error, hint)
-    })?;
-    catalogue::note(&made.iter().map(|made| made.path.as_path()).collect::<Vec<_>>());
+    };
+    catalogue::note(&made.iter().map(|made| made.path.as_path()).collect::<Vec<_>>(), console.notes);
     let text = if args.json {
         serde_json::to_string_pretty(&json!({ "files": made }))? + "\n"
     } else {
         made.iter().map(describe).collect::<Vec<_>>().join("\n")
     };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    console.print(text)
 }
 
-fn make(args: &QuantizeArgs, bar: &Bar) -> Result<Vec<Made>, QuantizeError> {
+fn make(args: &QuantizeArgs, bar: &Bar<'_>) -> Result<Vec<Made>, QuantizeError> {
     let mut precisions =
         args.to.iter().map(|name| quantize::precision(name.trim())).collect::<Result<Vec<_>, _>>()?;
     let mut seen = std::collections::BTreeSet::new();

@@ -2,7 +2,7 @@
 //! predicts.
 
 use std::fs::{DirEntry, File};
-use std::io::{BufReader, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use hedgerow_core::scheduler::calibration::Factors;
 use hedgerow_core::settings::Settings;
 use hedgerow_core::time::Instant;
 use hedgerow_node::config::number;
+use hedgerow_node::console::{Console, Notes};
 use hedgerow_node::errors;
 use hedgerow_sim::EngineSlowdown;
 use hedgerow_sim::replay::{self, Comparison, Difference, Identical, StepTimes, comparison_table};
@@ -70,12 +71,17 @@ struct Printed<'a> {
 ///
 /// When the file is no recording, or a setting is invalid. A difference found by `--exact-events` ends the program
 /// here, with its own exit code.
-pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow::Result<bool> {
+pub(crate) fn run(
+    args: &ReplayArgs,
+    policies: &[String],
+    json: bool,
+    console: &mut Console<'_>,
+) -> anyhow::Result<bool> {
     let path = args.replay.as_deref().context("clap asks for a scenario or a recording")?;
-    let path = &recording_at(path)?;
-    let recording = read(path)?;
+    let path = &recording_at(path, console.notes)?;
+    let recording = read(path, console.notes)?;
     if args.exact_events {
-        return check_exactly(path, &recording, json);
+        return check_exactly(path, &recording, json, console);
     }
     let times = replay::step_times(&recording);
     let slowdown = match args.cost {
@@ -91,7 +97,7 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
     } else {
         about(&recording, times, slowdown.factors) + "\n" + &comparison_table(&comparisons)
     };
-    writeln!(std::io::stdout(), "{text}")?;
+    console.print_line(text)?;
     Ok(true)
 }
 
@@ -100,7 +106,7 @@ pub(crate) fn run(args: &ReplayArgs, policies: &[String], json: bool) -> anyhow:
 /// # Errors
 ///
 /// When a folder cannot be read or has no recording.
-pub(super) fn recording_at(path: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn recording_at(path: &Path, notes: Notes<'_>) -> anyhow::Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
@@ -118,12 +124,12 @@ pub(super) fn recording_at(path: &Path) -> anyhow::Result<PathBuf> {
             format!("`hedgerow serve --record {}/` writes one; end it with Ctrl-C", path.display()),
         )
     })?;
-    eprintln!("the newest recording in {}: {}", path.display(), newest.display());
+    notes(&format!("the newest recording in {}: {}", path.display(), newest.display()));
     Ok(newest)
 }
 
 /// Reads a recording, and warns if it is damaged.
-fn read(path: &Path) -> anyhow::Result<Recording> {
+fn read(path: &Path, notes: Notes<'_>) -> anyhow::Result<Recording> {
     let file = File::open(path).map_err(|error| {
         hinted(
             format!("cannot read the recording {}: {error}", path.display()),
@@ -133,13 +139,13 @@ fn read(path: &Path) -> anyhow::Result<Recording> {
     let recording = Recording::read(BufReader::new(file))
         .map_err(|error| hinted(format!("{}: {error}", path.display()), error.hint()))?;
     if let Some(damage) = &recording.damage {
-        eprintln!(
+        notes(&format!(
             "warning: {}: line {}: {}; the {} lines before it are used",
             path.display(),
             damage.line,
             damage.mistake,
             recording.line_count
-        );
+        ));
     }
     Ok(recording)
 }
@@ -161,26 +167,29 @@ fn settings(args: &ReplayArgs, policies: &[String], recording: &Recording) -> an
     policies.iter().map(with).collect()
 }
 
-fn check_exactly(path: &Path, recording: &Recording, json: bool) -> anyhow::Result<bool> {
+fn check_exactly(
+    path: &Path,
+    recording: &Recording,
+    json: bool,
+    console: &mut Console<'_>,
+) -> anyhow::Result<bool> {
     let outcome = replay::exactly(recording);
     if json {
         let line = match &outcome {
             Ok(identical) => json!({ "identical": true, "compared": identical }),
             Err(difference) => json!({ "identical": false, "difference": difference }),
         };
-        writeln!(std::io::stdout(), "{line}")?;
+        console.print_line(line)?;
     }
     match outcome {
         Ok(_) if json => Ok(true),
         Ok(Identical { events, records }) => {
-            writeln!(
-                std::io::stdout(),
-                "identical: {records} requests ended as recorded, from {events} events"
-            )?;
+            let text = format!("identical: {records} requests ended as recorded, from {events} events");
+            console.print_line(text)?;
             Ok(true)
         }
         Err(difference) => {
-            errors::print(&hinted(explain(path, &difference)?, reason(recording)));
+            console.note(errors::describe(&hinted(explain(path, &difference)?, reason(recording))));
             Ok(false)
         }
     }

@@ -1,12 +1,11 @@
 //! `hedgerow scenario`: writes scenario files to start from, checks them, and shows them with everything filled in.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use hedgerow_node::console::Console;
 use hedgerow_node::errors;
 use hedgerow_node::files::write_whole;
 use hedgerow_sim::{Scenario, ScenarioError, Section};
@@ -74,38 +73,38 @@ impl Kind {
 }
 
 /// Runs the chosen subcommand.
-pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
+pub fn run(args: &ScenarioArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     match &args.command {
-        ScenarioCommand::New { kind, out } => new(*kind, out.as_deref()),
-        ScenarioCommand::Check { files } => check(files),
-        ScenarioCommand::Show { file, json } => show(file, *json),
+        ScenarioCommand::New { kind, out } => new(*kind, out.as_deref(), console),
+        ScenarioCommand::Check { files } => check(files, console),
+        ScenarioCommand::Show { file, json } => show(file, *json, console),
     }
 }
 
-fn new(kind: Kind, out: Option<&Path>) -> anyhow::Result<()> {
+fn new(kind: Kind, out: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<()> {
     let Some(path) = out else {
-        return std::io::stdout().write_all(kind.text().as_bytes()).context("writing to standard output");
+        return console.print(kind.text());
     };
     if path.exists() {
         let message = format!("{} is there already", path.display());
         return Err(hinted(message, "choose another file by `--out`, or remove it"));
     }
     write_whole(path, kind.text()).map_err(|error| cannot_write(path, &error))?;
-    eprintln!("wrote {}", path.display());
+    console.note(format!("wrote {}", path.display()));
     Ok(())
 }
 
 /// Reports for each file whether it can be simulated; the last mistake is returned, earlier ones are printed before.
-fn check(files: &[PathBuf]) -> anyhow::Result<()> {
+fn check(files: &[PathBuf], console: &mut Console<'_>) -> anyhow::Result<()> {
     let mut mistake = None;
     for file in files {
         match Scenario::load(file) {
             Ok(scenario) => {
-                writeln!(std::io::stdout(), "{}: {}", file.display(), in_a_line(&scenario))?;
+                console.print_line(format!("{}: {}", file.display(), in_a_line(&scenario)))?;
             }
             Err(error) => {
                 if let Some(earlier) = mistake.replace(in_file(file, &error)) {
-                    errors::print(&earlier);
+                    console.note(errors::describe(&earlier));
                 }
             }
         }
@@ -126,18 +125,17 @@ fn in_a_line(scenario: &Scenario) -> String {
     )
 }
 
-fn show(file: &Path, json: bool) -> anyhow::Result<()> {
+fn show(file: &Path, json: bool, console: &mut Console<'_>) -> anyhow::Result<()> {
     let scenario = Scenario::load(file).map_err(|error| in_file(file, &error))?;
     let sections = scenario.sections();
     if json {
-        writeln!(std::io::stdout(), "{}", object(&sections))?;
+        console.print_line(object(&sections))
     } else {
         let table = table(&sections).to_string();
         // Columns are padded with blanks, and sources are long.
         let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
-        writeln!(std::io::stdout(), "{}", lines.join("\n"))?;
+        console.print_line(lines.join("\n"))
     }
-    Ok(())
 }
 
 fn object(sections: &[Section]) -> Value {

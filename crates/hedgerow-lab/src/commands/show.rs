@@ -1,13 +1,12 @@
 //! `hedgerow show`: shows everything known about a model, and the source of each number.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Args;
 use hedgerow_node::catalogue::{self, Catalogue, Entry, Figure, Model, Source, Throughput};
+use hedgerow_node::console::Console;
 use hedgerow_node::files::write_whole;
 use hedgerow_workload::hint::hinted;
 use indicatif::HumanBytes;
@@ -34,7 +33,7 @@ pub struct ShowArgs {
 }
 
 /// Prints the model.
-pub fn run(args: &ShowArgs) -> anyhow::Result<()> {
+pub fn run(args: &ShowArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let path = Path::new(&args.model);
     let catalogue = catalogue::refresh(if path.is_file() { std::slice::from_ref(&path) } else { &[] })?;
     let model = find(&catalogue, &args.model)?;
@@ -42,10 +41,10 @@ pub fn run(args: &ShowArgs) -> anyhow::Result<()> {
         write_whole(file, &plot(&model)?).map_err(|error| {
             hinted(format!("cannot write {}: {error}", file.display()), "choose another file by `--plot`")
         })?;
-        eprintln!("wrote {}", file.display());
+        console.note(format!("wrote {}", file.display()));
     }
     let text = if args.json { serde_json::to_string_pretty(&model)? + "\n" } else { describe(&model) };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    console.print(text)
 }
 
 /// Finds the named model, with the precisions that the name selects.

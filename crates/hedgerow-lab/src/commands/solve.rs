@@ -1,12 +1,13 @@
 //! `hedgerow solve`: chooses a batch for an instance, and reports whether it is proven optimal.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use hedgerow_node::console::Console;
 use hedgerow_node::errors;
 use hedgerow_workload::hint::hinted;
 use serde::Serialize;
@@ -68,16 +69,16 @@ struct Solution {
 /// # Errors
 ///
 /// When any file could not be solved.
-pub fn run(args: &SolveArgs) -> anyhow::Result<()> {
+pub fn run(args: &SolveArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     if let [path] = args.files.as_slice() {
-        return print(&solve_file(path, args)?, args);
+        return print(&solve_file(path, args)?, args, console);
     }
     let mut failed = 0;
     for path in &args.files {
         match solve_file(path, args) {
-            Ok(solution) => print(&solution, args)?,
+            Ok(solution) => print(&solution, args, console)?,
             Err(error) => {
-                errors::print(&error);
+                console.note(errors::describe(&error));
                 failed += 1;
             }
         }
@@ -89,9 +90,9 @@ pub fn run(args: &SolveArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(solution: &Solution, args: &SolveArgs) -> anyhow::Result<()> {
+fn print(solution: &Solution, args: &SolveArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let text = if args.json { serde_json::to_string(solution)? + "\n" } else { as_lines(solution) };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    console.print(text)
 }
 
 fn solve_file(path: &Path, args: &SolveArgs) -> anyhow::Result<Solution> {

@@ -1,12 +1,12 @@
 //! `hedgerow sweep`: simulates many scenarios and summarizes the outcomes, with confidence intervals.
 
-use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Printed};
+use hedgerow_node::console::Console;
 use hedgerow_node::terminal::fitting;
 use hedgerow_sim::sweep::{Field, Journal, Row, Sweep, Table};
 
@@ -40,13 +40,13 @@ pub struct SweepArgs {
 /// # Errors
 ///
 /// When the sweep or one of its scenarios is wrong, or a file cannot be written.
-pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
+pub fn run(args: &SweepArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let sweep = Sweep::load(&args.sweep).map_err(with_hint)?;
     let rows = match &args.out {
-        None => play(&sweep, args, None)?,
+        None => play(&sweep, args, None, console)?,
         Some(folder) => {
             let mut journal = Journal::open(folder, &sweep).map_err(with_hint)?;
-            let rows = play(&sweep, args, Some(&mut journal))?;
+            let rows = play(&sweep, args, Some(&mut journal), console)?;
             journal.finish().map_err(with_hint)?;
             rows
         }
@@ -55,12 +55,11 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     if let Some(folder) = &args.out {
         for (table, name) in [(&cells, "cells"), (&summary, "summary")] {
             table.write(folder, name).map_err(with_hint)?;
-            eprintln!("wrote {0}.csv and {0}.parquet", folder.join(name).display());
+            console.note(format!("wrote {0}.csv and {0}.parquet", folder.join(name).display()));
         }
     }
     let text = if args.json { json(&summary)? } else { printed(&summary) };
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
+    console.print_line(text)
 }
 
 /// Returns the given number of threads, or else the number of processors.
@@ -68,10 +67,15 @@ pub(crate) fn jobs_or_all(jobs: Option<NonZero<usize>>) -> NonZero<usize> {
     jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
 }
 
-fn play(sweep: &Sweep, args: &SweepArgs, mut journal: Option<&mut Journal>) -> anyhow::Result<Vec<Row>> {
+fn play(
+    sweep: &Sweep,
+    args: &SweepArgs,
+    mut journal: Option<&mut Journal>,
+    console: &Console<'_>,
+) -> anyhow::Result<Vec<Row>> {
     let done = journal.as_ref().map(|journal| journal.done().clone()).unwrap_or_default();
     if !done.is_empty() {
-        eprintln!("{} of {} cells were done before", done.len(), sweep.cells().len());
+        console.note(format!("{} of {} cells were done before", done.len(), sweep.cells().len()));
     }
     let bar = cells_bar(sweep.cells().len() as u64);
     bar.set_position(done.len() as u64);

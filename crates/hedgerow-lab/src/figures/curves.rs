@@ -1,7 +1,7 @@
 //! Turns a sweep's rows into curves.
 
+use hedgerow_sim::mean_95;
 use hedgerow_sim::sweep::{Field, Table};
-use hedgerow_workload::mean_95;
 
 use super::{End, Lines, Measure, Part};
 

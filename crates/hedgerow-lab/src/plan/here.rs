@@ -7,6 +7,7 @@ use hedgerow_core::time::Span;
 use hedgerow_core::units::Bytes;
 use hedgerow_node::catalogue::Entry;
 use hedgerow_node::config::Config;
+use hedgerow_node::console::Notes;
 use hedgerow_node::host::{MemoryRoom, Root};
 use hedgerow_node::loading;
 use hedgerow_node::models::FetchOptions;
@@ -34,7 +35,12 @@ impl Here {
     /// # Errors
     ///
     /// When there is none, or a model file cannot be used.
-    pub(crate) fn find(entries: &[Entry], config: &Config, options: &FetchOptions) -> anyhow::Result<Self> {
+    pub(crate) fn find(
+        entries: &[Entry],
+        config: &Config,
+        options: &FetchOptions,
+        notes: Notes<'_>,
+    ) -> anyhow::Result<Self> {
         let mut here = Self {
             config: config.clone(),
             planned: Vec::new(),
@@ -46,7 +52,7 @@ impl Here {
         for entry in entries {
             let file = &entry.facts.file;
             // Each is loaded alone, as `hedgerow profile` measured it.
-            let loaded = loading::load_model_to_run(&file.display().to_string(), options, config)?;
+            let loaded = loading::load_model_to_run(&file.display().to_string(), options, config, notes)?;
             let Some(profile) = Profiler::new(&loaded, config)?.saved() else {
                 here.unmeasured.push(file.clone());
                 continue;

@@ -9,9 +9,10 @@ use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Quality, Tokens};
 use hedgerow_llama::LlamaModel;
 use hedgerow_loadgen::{Arrivals, Class, Patience, Pattern, Seeds};
-use hedgerow_server::{ChatTemplate, Message, chat_tokens};
-use hedgerow_server::{Form, TokenSizeEstimator};
+use hedgerow_node::chat_template::{ChatTemplate, Message, chat_tokens};
+use hedgerow_node::token_size::{Form, TokenSizeEstimator};
 use hedgerow_sim::Arrival;
+use hedgerow_workload::hint::hinted;
 
 /// The least number of requests in a run that gives a meaningful result.
 const REQUESTS_MIN: f64 = 5.0;
@@ -62,7 +63,7 @@ impl PromptTokens {
         let count = |words: usize| {
             let messages = [Message { role: "user".into(), content: vec!["river"; words].join(" ") }];
             let tokens = chat_tokens(model, &template, &messages);
-            tokens.map(|tokens| tokens.len() as f64).map_err(|error| anyhow::anyhow!("{}", error.body()))
+            tokens.map(|tokens| tokens.len() as f64).map_err(|error| hinted(&error, error.hint()))
         };
         let [few, many] = WORDS.map(count);
         let (few, many) = (few?, many?);

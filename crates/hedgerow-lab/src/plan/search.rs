@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use hedgerow_sim::mean_95;
 use hedgerow_workload::hint::hinted;
-use hedgerow_workload::mean_95;
 
 use super::{Goal, Point};
 

@@ -24,6 +24,7 @@ pub use facts::Facts;
 pub use figure::{Figure, Kind, Source};
 pub use published::quality_of_llama_3_8b;
 
+use crate::console::Notes;
 use crate::host::Machine;
 use crate::models::{self, ModelError};
 use crate::profile::{self, EngineSetup};
@@ -124,10 +125,10 @@ pub fn refresh(seen: &[&Path]) -> Result<Catalogue, ModelError> {
     refresh_in(&models::cache_folder()?, &Machine::this(), seen)
 }
 
-/// Does the same for a command with another purpose: an error is only logged.
-pub fn note(seen: &[&Path]) {
+/// Does the same for a command with another purpose: an error is only a warning.
+pub fn note(seen: &[&Path], notes: Notes<'_>) {
     if let Err(error) = refresh(seen) {
-        eprintln!("warning: the catalogue is not brought up to date: {error}");
+        notes(&format!("warning: the catalogue is not brought up to date: {error}"));
     }
 }
 

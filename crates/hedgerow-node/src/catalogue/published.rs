@@ -106,7 +106,7 @@ mod tests {
         let quality = found.quality_by_perplexity.unwrap();
         assert!((quality.value - 1.0 / 1.000_425).abs() < 1e-12, "{quality:?}");
         let without_speed = of(&Facts { precision: "Q4_0".into(), ..llama });
-        assert_eq!(without_speed.beta_decode, None, "nobody published it");
+        assert_eq!(without_speed.beta_decode, None, "it is not published");
         assert!(without_speed.quality_by_perplexity.is_some());
     }
 

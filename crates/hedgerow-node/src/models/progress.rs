@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use crate::console::Notes;
+
 /// Progress of one activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress<'a> {
@@ -24,25 +26,21 @@ pub type Report<'a> = &'a dyn Fn(Progress<'_>);
 
 /// A bar on a terminal; elsewhere a plain line at the start and then every ten seconds.
 ///
-/// Writes to standard error only, since standard output is for results.
-pub struct Bar {
+/// The bar is drawn on standard error, since standard output is for results; lines are given to the caller.
+pub struct Bar<'a> {
+    notes: Notes<'a>,
     drawn: Option<ProgressBar>,
     activity: RefCell<String>,
     last_line: Cell<Option<Instant>>,
 }
 
-impl Default for Bar {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Bar {
+impl<'a> Bar<'a> {
     const LINE_EVERY: Duration = Duration::from_secs(10);
 
-    /// Makes a bar, hidden until the first report.
-    pub fn new() -> Bar {
-        Bar {
+    /// Makes a bar, hidden until the first report; `notes` receives the lines where there is no terminal.
+    pub fn new(notes: Notes<'a>) -> Self {
+        Self {
+            notes,
             drawn: std::io::stderr().is_terminal().then(ProgressBar::hidden),
             activity: RefCell::new(String::new()),
             last_line: Cell::new(None),
@@ -57,7 +55,7 @@ impl Bar {
         }
         match &self.drawn {
             Some(bar) => draw(bar, progress, is_new),
-            None => self.print_now_and_then(progress, is_new),
+            None => self.note_now_and_then(progress, is_new),
         }
     }
 
@@ -68,11 +66,11 @@ impl Bar {
         }
     }
 
-    fn print_now_and_then(&self, progress: Progress<'_>, is_new: bool) {
-        let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= Bar::LINE_EVERY);
+    fn note_now_and_then(&self, progress: Progress<'_>, is_new: bool) {
+        let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= Self::LINE_EVERY);
         if is_new || is_due {
             self.last_line.set(Some(Instant::now()));
-            eprintln!("{}", line(progress));
+            (self.notes)(&line(progress));
         }
     }
 }

@@ -169,7 +169,7 @@ impl Engines {
                 engine.close(request);
                 Ok(())
             });
-            debug_assert!(closed.is_ok(), "a precision is not dropped while somebody runs at it");
+            debug_assert!(closed.is_ok(), "a precision is not dropped while a request runs at it");
         }
     }
 

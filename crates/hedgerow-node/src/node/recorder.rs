@@ -203,7 +203,7 @@ mod tests {
     fn a_full_disk_ends_the_recording_and_nothing_else() {
         let disk = RecordingFile::create(Path::new("/dev/full")).expect("it can be opened").file;
         let (mut recorder, thread) = Recorder::start(disk, header()).expect("a thread");
-        thread.join().expect("the error is told, not a panic");
+        thread.join().expect("an error, not a panic");
         recorder.event(Instant(1), &Event::Woke);
         assert!(recorder.lines.is_none());
         recorder.event(Instant(2), &Event::Woke);

@@ -133,7 +133,7 @@ impl Profiler {
                 "steps take {by:.1} times as long as in the saved profile: if the machine is not just busy, {hint}"
             ),
             Verdict::Faster(by) => tracing::warn!(
-                "the machine is {by:.1} times as fast as in its saved profile, so less is promised than \
+                "the machine is {by:.1} times as fast as in its saved profile, so fewer requests are admitted than \
                  could be; {hint}"
             ),
             Verdict::Wrong(by) => {

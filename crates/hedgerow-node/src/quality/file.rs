@@ -151,7 +151,7 @@ impl ResultStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::subject::TextFile;
+    use super::super::TextFile;
     use super::*;
     use crate::profile::ModelFile;
 

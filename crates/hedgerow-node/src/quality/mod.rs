@@ -1,189 +1,42 @@
 //! The quality loss of a precision: its predictions on a text, compared with a reference's.
 //!
-//! - takes: models of one architecture and vocabulary, one of them the reference, and a text
+//! - takes: what `hedgerow evaluate` measured ([`Measured`]) of models of one architecture and vocabulary
 //! - gives: for each a [`Quality`] with confidence intervals, saved for the choice of a precision ([`saved`])
-//! - never: generates text, or calls a model better than what it was made from
+//! - never: runs a model
 //!
-//! Read [`Evaluation::run`]. All models read the text in lockstep, window by window, so that no scores are ever
-//! written to disk. [docs/concepts/quality.md] has the definitions.
+//! [docs/concepts/quality.md] has the definitions.
 //!
 //! [docs/concepts/quality.md]: ../../../../docs/concepts/quality.md
 
 mod file;
-mod interval;
-mod lockstep;
-mod score;
 mod subject;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-use hedgerow_core::engine::TokenId;
-use hedgerow_core::units::Tokens;
-use hedgerow_llama::LlamaModel;
-use interval::{half_width, mean};
-use lockstep::{Lockstep, Window};
-
-use crate::clock::millis_since;
+use serde::{Deserialize, Serialize};
 
 pub use file::{Quality, ResultStore, saved};
-pub use interval::Estimate;
-pub use subject::{QualityError, Subject, Text, kinship};
+pub use subject::{QualityError, Subject, Text, TextFile, kinship};
 
-/// The evaluation of one text by a reference and the models compared with it.
-#[derive(Debug)]
-pub struct Evaluation<'m> {
-    reference: &'m LlamaModel,
-    tokens: Vec<TokenId>,
-    /// The token that begins each window, if the model expects one.
-    bos: Option<TokenId>,
-    window: usize,
-    windows: usize,
-    threads: u32,
+/// A figure and its 95 % confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The figure as estimated from all windows.
+    pub value: f64,
+    /// Lower bound of the interval.
+    pub low: f64,
+    /// Upper bound of the interval.
+    pub high: f64,
 }
 
-impl<'m> Evaluation<'m> {
-    /// Splits the text into windows: all of them, or the first `windows_max`.
-    ///
-    /// # Errors
-    ///
-    /// When the text is too short for two windows, or a window is too long for the model.
-    pub fn new(
-        reference: &'m LlamaModel,
-        text: &Text,
-        window: Tokens,
-        windows_max: Option<u32>,
-        threads: u32,
-    ) -> Result<Self, QualityError> {
-        let most = reference.info().train_context;
-        if window > most || window < Subject::WINDOW_MIN {
-            return Err(QualityError::Window { given: window, least: Subject::WINDOW_MIN, most });
-        }
-        let tokens = reference.tokenize(&text.content, false, true);
-        let size = window.0 as usize;
-        let found = tokens.len() / size;
-        if found < 2 {
-            let found = Tokens(tokens.len() as u32);
-            return Err(QualityError::TooShort { found, needed: Tokens(2 * window.0), window });
-        }
-        let bos = reference.tokenize("", false, true).first().copied();
-        let windows = windows_max.map_or(found, |most| found.min(most as usize));
-        Ok(Self { reference, tokens, bos, window: size, windows, threads })
-    }
-
-    /// The number of windows to read.
-    pub fn windows(&self) -> u32 {
-        self.windows as u32
-    }
-
-    /// The number of windows in the text.
-    pub fn windows_there(&self) -> u32 {
-        (self.tokens.len() / self.window) as u32
-    }
-
-    /// The number of tokens in the text.
-    pub(crate) fn text_tokens(&self) -> u32 {
-        self.tokens.len() as u32
-    }
-
-    /// The number of scored tokens: in each window those after the first half and one more.
-    pub fn counted(&self) -> u64 {
-        (self.windows * (self.window - 1 - self.window / 2)) as u64
-    }
-
-    /// Whether each window begins with the beginning-of-sequence token.
-    pub(crate) fn begins_with_bos(&self) -> bool {
-        self.bos.is_some()
-    }
-
-    /// Reads all windows with all models; `on_window` is called with the number of windows done.
-    ///
-    /// # Errors
-    ///
-    /// When a KV cache does not fit the memory, or llama.cpp fails.
-    pub fn run(
-        &self,
-        models: &[&LlamaModel],
-        mut on_window: impl FnMut(u32),
-    ) -> Result<Vec<Measured>, QualityError> {
-        let started = Instant::now();
-        let mut lockstep = Lockstep::new(self.reference, models, Tokens(self.window as u32), self.threads)?;
-        let mut windows: Vec<Window> = Vec::with_capacity(self.windows);
-        let mut read = Vec::with_capacity(self.window);
-        for tokens in self.tokens.chunks_exact(self.window).take(self.windows) {
-            read.clear();
-            read.extend_from_slice(tokens);
-            if let Some(bos) = self.bos {
-                read[0] = bos;
-            }
-            windows.push(lockstep.window(&read)?);
-            on_window(windows.len() as u32);
-        }
-        let took_ms = millis_since(started);
-        Ok((0..models.len()).map(|index| Measured::of(&windows, index, took_ms)).collect())
-    }
-}
-
-/// The measurements of one model.
+/// The measurements of one model; [`Quality`] says what each figure is.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "`Quality` has the same fields")]
 pub struct Measured {
-    ppl: Estimate,
-    ppl_reference: Estimate,
-    ppl_delta: Estimate,
-    ppl_ratio: Estimate,
-    kl_mean: Estimate,
-    same_top: Estimate,
-    took_ms: u64,
-    measured_unix_s: u64,
-}
-
-impl Measured {
-    fn of(windows: &[Window], index: usize, took_ms: u64) -> Self {
-        let of = |value: &dyn Fn(&Window) -> f64| -> Vec<f64> { windows.iter().map(value).collect() };
-        let own = of(&|window| window.models[index].surprise);
-        let reference = of(&|window| window.reference);
-        let ratio = of(&|window| window.reference - window.models[index].surprise);
-        let (ppl, ppl_reference) = (Estimate::of_mean(&own).exp(), Estimate::of_mean(&reference).exp());
-        // To first order in both means: d(e^a − e^b) = e^a da − e^b db. Paired, because both read the same windows.
-        let paired: Vec<f64> = own
-            .iter()
-            .zip(&reference)
-            .map(|(own, reference)| ppl.value * own - ppl_reference.value * reference)
-            .collect();
-        Self {
-            ppl,
-            ppl_reference,
-            ppl_delta: Estimate::around(mean(&own).exp() - mean(&reference).exp(), half_width(&paired)),
-            ppl_ratio: Estimate::of_mean(&ratio).exp(),
-            kl_mean: Estimate::of_mean(&of(&|window| window.models[index].divergence))
-                .within(0.0, f64::INFINITY),
-            same_top: Estimate::of_mean(&of(&|window| window.models[index].same_top)).within(0.0, 1.0),
-            took_ms,
-            // A clock before 1970 must not fail the run.
-            measured_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::lockstep::OfModel;
-    use super::*;
-
-    #[test]
-    fn a_constant_difference_in_surprisal_gives_a_ratio_without_uncertainty() {
-        let window = |reference: f64| Window {
-            reference,
-            models: vec![OfModel { surprise: reference + 0.1, divergence: 0.02, same_top: 0.9 }],
-        };
-        let found = Measured::of(&[window(2.0), window(2.5), window(3.0)], 0, 1);
-        let ratio = found.ppl_ratio;
-        assert!(
-            (ratio.value - (-0.1_f64).exp()).abs() < 1e-12 && ratio.high - ratio.low < 1e-12,
-            "{ratio:?}"
-        );
-        assert!((found.ppl_reference.value - 2.5_f64.exp()).abs() < 1e-9, "{found:?}");
-        assert!((found.ppl_delta.value - (2.6_f64.exp() - 2.5_f64.exp())).abs() < 1e-9, "{found:?}");
-        assert!(found.ppl.low < found.ppl.value && found.ppl.value < found.ppl.high);
-        assert_eq!((found.kl_mean.value, found.same_top.value), (0.02, 0.9));
-    }
+    pub ppl: Estimate,
+    pub ppl_reference: Estimate,
+    pub ppl_delta: Estimate,
+    pub ppl_ratio: Estimate,
+    pub kl_mean: Estimate,
+    pub same_top: Estimate,
+    pub took_ms: u64,
+    pub measured_unix_s: u64,
 }

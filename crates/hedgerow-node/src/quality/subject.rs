@@ -7,8 +7,6 @@ use hedgerow_llama::{LlamaError, LlamaModel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Evaluation;
-use crate::build_version;
 use crate::models::hex;
 use crate::profile::ModelFile;
 
@@ -30,7 +28,7 @@ pub struct Subject {
     /// The program and its version.
     pub engine: String,
     /// The version of the binding that contains llama.cpp.
-    pub(crate) llama_cpp: String,
+    pub llama_cpp: String,
 }
 
 /// The text that was read, by its file.
@@ -47,9 +45,9 @@ pub struct TextFile {
 /// A text to read.
 #[derive(Debug)]
 pub struct Text {
-    pub(super) name: String,
-    pub(super) sha256: String,
-    pub(super) content: String,
+    name: String,
+    sha256: String,
+    content: String,
 }
 
 /// Why two models cannot be compared on a text.
@@ -130,29 +128,21 @@ impl Text {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { name, sha256, content })
     }
+
+    /// Returns the text itself.
+    pub fn content(&self) -> &str {
+        &self.content
+    }
+
+    /// Describes its file; `tokens` is the number of tokens of the whole text.
+    pub fn file(&self, tokens: u32) -> TextFile {
+        TextFile { name: self.name.clone(), sha256: self.sha256.clone(), tokens }
+    }
 }
 
 impl Subject {
     /// The shortest window; a shorter one gives too little context.
-    pub(crate) const WINDOW_MIN: Tokens = Tokens(16);
-
-    /// Returns the subject of a comparison.
-    pub fn of(model: ModelFile, reference: ModelFile, text: &Text, evaluation: &Evaluation<'_>) -> Self {
-        Self {
-            model,
-            reference,
-            text: TextFile {
-                name: text.name.clone(),
-                sha256: text.sha256.clone(),
-                tokens: evaluation.text_tokens(),
-            },
-            ctx: evaluation.window as u32,
-            chunks: evaluation.windows(),
-            bos: evaluation.begins_with_bos(),
-            engine: build_version::version(),
-            llama_cpp: hedgerow_llama::BINDING.to_owned(),
-        }
-    }
+    pub const WINDOW_MIN: Tokens = Tokens(16);
 
     /// Returns its file's name: the model's, its precision, and a digest of everything but versions, so that a new
     /// measurement replaces that of an older program.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// An error response.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: Box<str>,
@@ -53,7 +53,7 @@ impl ApiError {
     }
 
     /// The same error, naming the field to change.
-    pub fn at(self, param: impl Into<Box<str>>) -> Self {
+    pub(crate) fn at(self, param: impl Into<Box<str>>) -> Self {
         Self { param: Some(param.into()), ..self }
     }
 
@@ -108,7 +108,7 @@ impl ApiError {
     }
 
     /// 503: the model is still loading.
-    pub fn loading() -> Self {
+    pub(crate) fn loading() -> Self {
         let error = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "loading",
@@ -144,7 +144,7 @@ impl ApiError {
     }
 
     /// OpenAI's error object.
-    pub fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         let kind = match self.status {
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             StatusCode::NOT_FOUND => "not_found_error",

@@ -7,6 +7,7 @@ use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::request::{Length, Request};
 use hedgerow_core::units::Tokens;
 use hedgerow_node::node::{RequestHandle, Update};
+use hedgerow_node::token_size::{Form, TokenSizeEstimator};
 
 use super::intake::Intake;
 use super::paced_response::PacedResponse;
@@ -14,7 +15,7 @@ use super::prompt::Prompt;
 use super::registry::ServedModel;
 use super::requirements::Requirements;
 use super::{ApiError, App};
-use crate::link::{Connection, Form, TokenSizeEstimator};
+use crate::link::Connection;
 
 /// What a protocol asks for, in no protocol's terms. Its values are checked, but for what depends on the prompt's
 /// length.

@@ -30,11 +30,11 @@ use hedgerow_node::clock::Clock;
 use hedgerow_node::config::Config;
 use hedgerow_node::metrics::Metrics;
 use hedgerow_node::node::Node;
+use hedgerow_node::token_size::TokenSizeEstimator;
 
-use crate::link::{Connection, TokenSizeEstimator, Uplink};
+use crate::link::{Connection, Uplink};
 
 pub(crate) use error::ApiError;
-pub use prompt::{ChatTemplate, Message, chat_tokens};
 use prompt_pool::PromptPool;
 use registry::ModelRegistry;
 pub(crate) use registry::ServedModel;

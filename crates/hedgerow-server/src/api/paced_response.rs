@@ -5,11 +5,11 @@ use hedgerow_core::output::{Outcome, Record, Rejection};
 use hedgerow_core::request::Link;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{Bits, Bytes, Tokens};
+use hedgerow_node::token_size::Form;
 use hedgerow_solver::Limit;
 
 use super::registry::ServedModel;
 use super::{ApiError, App};
-use crate::link::Form;
 
 /// The downlink needs of one answer that awaits admission.
 #[derive(Clone, Copy, Debug)]

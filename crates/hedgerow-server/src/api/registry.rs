@@ -3,11 +3,11 @@
 use std::sync::OnceLock;
 
 use hedgerow_core::quantization::PrecisionIndex;
+use hedgerow_node::chat_template::ChatTemplate;
 use hedgerow_node::kernels::Chosen;
 use hedgerow_node::node::Node;
 
 use super::ApiError;
-use super::prompt::ChatTemplate;
 
 /// The served models. There is one, which is registered once it is loaded.
 #[derive(Default)]

@@ -9,10 +9,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use hedgerow_core::request::RequestId;
+use hedgerow_node::token_size::Form;
 
 use super::ApiError;
 use super::generation::{Generation, GenerationEnd, GenerationEvent};
-use crate::link::Form;
 
 /// Overhead bytes per event: `data: `, two line ends, and the HTTP chunk's size and line ends.
 const AROUND_EVENT_BYTES: usize = 14;

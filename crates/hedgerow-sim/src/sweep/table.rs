@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_workload::mean_95;
-
 use super::file::Sweep;
 use super::row::{Field, Row};
+use crate::statistics::mean_95;
 
 /// A table with named columns.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use hedgerow_workload::mean_95;
-
 use super::*;
+use crate::mean_95;
 
 const PAPER: &str = include_str!("../../../../scenarios/paper.toml");
 const TWO: NonZero<usize> = NonZero::new(2).unwrap();

@@ -1,10 +1,9 @@
 //! `hedgerow completions`.
 
-use std::io::Write as _;
-
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
+use hedgerow_node::console::Console;
 
 use super::Cli;
 
@@ -17,8 +16,8 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Prints the shell's completion script for `hedgerow`.
-pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CompletionsArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "hedgerow", &mut script);
-    std::io::stdout().write_all(&script).context("writing to standard output")
+    console.out.write_all(&script).context("writing to standard output")
 }

@@ -2,6 +2,7 @@
 
 use clap::{ArgMatches, Args};
 use hedgerow_node::config::{self, ConfigArgs};
+use hedgerow_node::console::Console;
 use serde_json::json;
 
 /// The arguments of `hedgerow config`: the same flags as `serve`.
@@ -15,7 +16,11 @@ pub(crate) struct ShowConfigArgs {
 }
 
 /// Prints every key with its value and the value's source.
-pub(crate) fn run(args: &ShowConfigArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+pub(crate) fn run(
+    args: &ShowConfigArgs,
+    matches: &ArgMatches,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
     let layered = config::load(matches, args.config.common.config.as_deref())?;
     if args.json {
         let keys: serde_json::Map<_, _> = layered
@@ -25,16 +30,15 @@ pub(crate) fn run(args: &ShowConfigArgs, matches: &ArgMatches) -> anyhow::Result
                 (format!("{section}.{key}"), json!({ "value": value, "source": source }))
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&keys)?);
-        return Ok(());
+        return console.print_line(serde_json::to_string_pretty(&keys)?);
     }
     let mut last_section = "";
     for ((section, key), (value, source)) in &layered.values {
         if section != last_section {
-            println!("{}[{section}]", if last_section.is_empty() { "" } else { "\n" });
+            console.print_line(format!("{}[{section}]", if last_section.is_empty() { "" } else { "\n" }))?;
             last_section = section;
         }
-        println!("{:<40} # {source}", format!("{key} = {value}"));
+        console.print_line(format!("{:<40} # {source}", format!("{key} = {value}")))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use hedgerow_node::config;
 use hedgerow_node::config::number;
+use hedgerow_node::console::Console;
 use hedgerow_node::loading;
 use hedgerow_node::models::FetchOptions;
 use hedgerow_solver::Policy;
@@ -38,21 +39,25 @@ pub(crate) struct DemoArgs {
 }
 
 /// Gets the model, offers the load under each policy, and prints what the callers received.
-pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result<()> {
+pub(crate) fn run(
+    args: &DemoArgs,
+    matches: &clap::ArgMatches,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
     let mut config = config::load(matches, None)?.config;
     // The demo prints its own output, so only warnings and errors are logged.
     config.log.filter = "warn".into();
     hedgerow_node::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = loading::load_model_to_run(&args.model, &options, &config)?;
+    let loaded = loading::load_model_to_run(&args.model, &options, &config, console.notes)?;
     let info = loaded.model.info();
-    eprintln!(
+    console.note(format!(
         "{} ({}, {} MB) is loaded; finding out how fast this machine is",
         loaded.name,
         info.precision,
         info.weights.0 / 1_000_000
-    );
+    ));
     let plan = Plan {
         duration: Duration::from_secs_f64(args.duration),
         overload: args.overload,
@@ -60,14 +65,13 @@ pub(crate) fn run(args: &DemoArgs, matches: &clap::ArgMatches) -> anyhow::Result
         policies: args.policies.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let runs = runtime.block_on(demo::run(&loaded, &config, &plan))?;
+    let runs = runtime.block_on(demo::run(&loaded, &config, &plan, console.notes))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&table::json(&runs))?);
+        console.print_line(serde_json::to_string_pretty(&table::json(&runs))?)
     } else {
-        print!("{}", table::table(&runs));
-        println!(
-            "attainment = met / offered; late and turned away both count as not met. Callers wait to the end."
-        );
+        console.print(table::table(&runs))?;
+        console.print_line(
+            "attainment = met / offered; late and turned away both count as not met. Callers wait to the end.",
+        )
     }
-    Ok(())
 }

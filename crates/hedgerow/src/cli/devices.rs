@@ -1,28 +1,26 @@
 //! `hedgerow serve --list-devices`.
 
-use std::io::Write as _;
-
-use anyhow::Context as _;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hedgerow_llama::{ACCELERATORS, Device, devices};
+use hedgerow_node::console::Console;
 use hedgerow_workload::hint::hinted;
 use serde_json::{Value, json};
 
 /// Prints the devices that this build can compute on.
-pub(super) fn run(as_json: bool) -> anyhow::Result<()> {
+pub(super) fn run(as_json: bool, console: &mut Console<'_>) -> anyhow::Result<()> {
     let devices = devices().map_err(|error| hinted(&error, error.hint()))?;
     let text = match as_json {
         true => serde_json::to_string_pretty(&json_of(&devices))? + "\n",
         false => table(&devices),
     };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+    console.print(text)?;
     if !devices.iter().any(Device::holds_layers) {
         let why = match ACCELERATORS {
             [] => "this program was built for the CPU alone".to_owned(),
             features => format!("this program was built for {}, and found no device", features.join(", ")),
         };
-        eprintln!("hint: {why}; docs/guides/accelerators.md says more");
+        console.note(format!("hint: {why}; docs/guides/accelerators.md says more"));
     }
     Ok(())
 }

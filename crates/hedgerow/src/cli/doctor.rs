@@ -1,10 +1,8 @@
 //! `hedgerow doctor`.
 
-use std::io::Write as _;
-
-use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_node::config::{self, ConfigArgs, LogConfig, LogFormat};
+use hedgerow_node::console::Console;
 use hedgerow_node::doctor::{self, Finding, State};
 use serde_json::json;
 
@@ -27,13 +25,17 @@ pub(crate) struct DoctorArgs {
 }
 
 /// Prints one line for each check; the exit code is 1 if any of them is an error.
-pub(crate) fn run(args: &DoctorArgs, matches: &ArgMatches) -> anyhow::Result<ExitStatus> {
+pub(crate) fn run(
+    args: &DoctorArgs,
+    matches: &ArgMatches,
+    console: &mut Console<'_>,
+) -> anyhow::Result<ExitStatus> {
     hedgerow_node::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
     let file = args.config.common.config.as_deref();
     let config = config::load(matches, file).map(|layered| (layered.config, layered.file));
     let findings = doctor::examine(config, args.verify);
     let text = if args.json { as_json(&findings)? } else { as_lines(&findings) };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+    console.print(text)?;
     let has_error = findings.iter().any(|finding| finding.state == State::Error);
     Ok(ExitStatus::of(!has_error))
 }

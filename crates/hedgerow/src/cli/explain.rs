@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use hedgerow_node::console::Console;
 use hedgerow_workload::hint::hinted;
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Queries a server about one of its requests and prints the answer.
-pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ExplainArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let address = address(&args.url, &args.id);
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut response = agent.get(&address).call().map_err(|error| {
@@ -41,11 +42,10 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         bail!("{message}");
     }
     if args.json {
-        println!("{answer:#}");
+        console.print_line(format!("{answer:#}"))
     } else {
-        println!("{}", answer["text"].as_str().context("the answer has no text")?);
+        console.print_line(answer["text"].as_str().context("the answer has no text")?)
     }
-    Ok(())
 }
 
 /// The URL of a server's status of a request. It is outside `/v1`, which client addresses end in.

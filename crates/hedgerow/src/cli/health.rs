@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use hedgerow_node::console::Console;
 use hedgerow_workload::hint::hinted;
 
 /// The arguments of `hedgerow health`.
@@ -17,7 +18,7 @@ pub(crate) struct HealthArgs {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Succeeds if the server serves requests; fails while it loads, shuts down or does not answer.
-pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &HealthArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let address = format!("{}/health", args.url.trim_end_matches('/'));
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -34,6 +35,5 @@ pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
             "wait: the server answers 503 while it loads a model and while it shuts down",
         ));
     }
-    println!("ok");
-    Ok(())
+    console.print_line("ok")
 }

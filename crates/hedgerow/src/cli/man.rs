@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
+use hedgerow_node::console::Console;
 
 use super::Cli;
 
@@ -17,10 +18,10 @@ pub(crate) struct ManArgs {
 }
 
 /// Prints the program's manual page, or writes the pages of all its commands.
-pub(crate) fn run(args: &ManArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ManArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let Some(folder) = &args.out else {
         let page = clap_mangen::Man::new(Cli::command());
-        return page.render(&mut std::io::stdout()).context("writing to standard output");
+        return page.render(&mut console.out).context("writing to standard output");
     };
     let write = || {
         std::fs::create_dir_all(folder)?;

@@ -18,6 +18,7 @@ mod serve;
 use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use hedgerow_node::console::Console;
 
 pub(crate) use self::exit_status::ExitStatus;
 #[cfg(feature = "lab")]
@@ -135,50 +136,50 @@ fn everywhere(command: Command) -> Command {
 }
 
 /// Reads the command line and runs its command.
-pub(crate) fn run() -> anyhow::Result<ExitStatus> {
+pub(crate) fn run(console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let command = command();
     let words = lists::spread(with_long_flags(std::env::args_os()).into_iter(), &command);
     let matches = command.get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let own = matches.subcommand().map_or(&matches, |(_, own): (&str, &ArgMatches)| own);
     match cli.command {
-        CliCommand::Doctor(args) => return doctor::run(&args, own),
-        CliCommand::Serve(args) => serve::run(&args, own),
-        CliCommand::Demo(args) => demo::run(&args, own),
+        CliCommand::Doctor(args) => return doctor::run(&args, own, console),
+        CliCommand::Serve(args) => serve::run(&args, own, console),
+        CliCommand::Demo(args) => demo::run(&args, own, console),
         #[cfg(feature = "lab")]
-        CliCommand::Profile(args) => profile::run(&args, own),
+        CliCommand::Profile(args) => profile::run(&args, own, console),
         #[cfg(feature = "lab")]
-        CliCommand::List(args) => list::run(&args),
+        CliCommand::List(args) => list::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Show(args) => show::run(&args),
-        CliCommand::Pull(args) => pull::run(&args),
+        CliCommand::Show(args) => show::run(&args, console),
+        CliCommand::Pull(args) => pull::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Quantize(args) => quantize::run(&args),
+        CliCommand::Quantize(args) => quantize::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Evaluate(args) => evaluate::run(&args),
+        CliCommand::Evaluate(args) => evaluate::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Plan(args) => plan::run(&args, own),
+        CliCommand::Plan(args) => plan::run(&args, own, console),
         #[cfg(feature = "lab")]
-        CliCommand::Solve(args) => solve::run(&args),
+        CliCommand::Solve(args) => solve::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Check(args) => return check::run(&args).map(ExitStatus::of),
+        CliCommand::Check(args) => return check::run(&args, console).map(ExitStatus::of),
         #[cfg(feature = "lab")]
-        CliCommand::Instances(args) => instances::run(&args),
+        CliCommand::Instances(args) => instances::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Bench(args) => bench::run(&args),
+        CliCommand::Bench(args) => bench::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Scenario(args) => scenario::run(&args),
+        CliCommand::Scenario(args) => scenario::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Simulate(args) => return simulate::run(&args).map(ExitStatus::of),
+        CliCommand::Simulate(args) => return simulate::run(&args, console).map(ExitStatus::of),
         #[cfg(feature = "lab")]
-        CliCommand::Sweep(args) => sweep::run(&args),
+        CliCommand::Sweep(args) => sweep::run(&args, console),
         #[cfg(feature = "lab")]
-        CliCommand::Figures(args) => figures::run(&args),
-        CliCommand::Explain(args) => explain::run(&args),
-        CliCommand::Health(args) => health::run(&args),
-        CliCommand::Config(args) => config::run(&args, own),
-        CliCommand::Completions(args) => completions::run(&args),
-        CliCommand::Man(args) => man::run(&args),
+        CliCommand::Figures(args) => figures::run(&args, console),
+        CliCommand::Explain(args) => explain::run(&args, console),
+        CliCommand::Health(args) => health::run(&args, console),
+        CliCommand::Config(args) => config::run(&args, own, console),
+        CliCommand::Completions(args) => completions::run(&args, console),
+        CliCommand::Man(args) => man::run(&args, console),
     }?;
     Ok(ExitStatus::Success)
 }

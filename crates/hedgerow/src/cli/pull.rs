@@ -1,10 +1,9 @@
 //! `hedgerow pull`: fetches a model once, so that serving needs no network.
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
+use hedgerow_node::console::Console;
 use hedgerow_node::models::{self, Bar, FetchOptions, FetchedModel, GgufSummary, ModelError, ModelSource};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -67,13 +66,13 @@ struct PrintedCause {
 }
 
 /// Fetches the model, checks that it is complete, and prints its path.
-pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
-    let bar = Bar::new();
+pub(crate) fn run(args: &PullArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let bar = Bar::new(console.notes);
     let outcome = pull(args, &bar);
     bar.finish();
     if let (true, Err(error)) = (args.json, &outcome) {
         let error = PrintedCause { code: error.code(), message: error.to_string(), hint: error.hint() };
-        println!("{}", serde_json::to_string_pretty(&PrintedError { error })?);
+        console.print_line(serde_json::to_string_pretty(&PrintedError { error })?)?;
     }
     let (model, gguf) = outcome?;
     let text = if args.path_only {
@@ -83,10 +82,10 @@ pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
     } else {
         describe(&model, &gguf)
     };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    console.print(text)
 }
 
-fn pull(args: &PullArgs, bar: &Bar) -> Result<(FetchedModel, GgufSummary), ModelError> {
+fn pull(args: &PullArgs, bar: &Bar<'_>) -> Result<(FetchedModel, GgufSummary), ModelError> {
     let source = args.model.parse::<ModelSource>()?.with_file(args.hf_file.as_deref())?;
     let mut options = FetchOptions::from_environment()?;
     if let Some(folder) = &args.cache_dir {

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
 use hedgerow_node::catalogue;
 use hedgerow_node::config::{self, Config, ConfigArgs};
+use hedgerow_node::console::Console;
 use hedgerow_node::kernels;
 use hedgerow_node::loading;
 use hedgerow_node::models::{self, FetchOptions, ModelSource};
@@ -49,9 +50,9 @@ pub(crate) struct ServeArgs {
 }
 
 /// Serves until SIGTERM or Ctrl-C; or lists the devices.
-pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<'_>) -> anyhow::Result<()> {
     if args.list_devices {
-        return super::devices::run(args.json);
+        return super::devices::run(args.json, console);
     }
     let config = config::load(matches, args.config.common.config.as_deref())?.config;
     hedgerow_node::logging::start(&config.log)?;
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> anyhow::Result<()> 
             () = stop_signals.received() => return Ok(()),
         };
         report_speed(&server);
-        eprintln!("hedgerow serves http://{}/v1", server.address());
+        console.note(format!("hedgerow serves http://{}/v1", server.address()));
         service_manager::ready(&format!("serving http://{}/v1", server.address()));
         if let Some(interval) = service_manager::watchdog_interval() {
             tokio::spawn(report_alive(server.app().clone(), interval));
@@ -148,7 +149,7 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 /// Loads the model and its other precisions; also returns its name.
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
     let names = std::iter::once(name).chain(config.model.also.iter().map(|also| also.name.as_str()));
-    let mut prepared = loading::prepare(names, options, config)?.into_iter();
+    let mut prepared = loading::prepare(names, options, config, &crate::note)?.into_iter();
     let wanted = kernels::Wanted::of(config);
     let mut load_next = || {
         let next = prepared.next().context("each name was fetched")?;

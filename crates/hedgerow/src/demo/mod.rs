@@ -10,6 +10,7 @@ use anyhow::bail;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_loadgen::{Client, Offer, Patience, failures};
 use hedgerow_node::config::Config;
+use hedgerow_node::console::Notes;
 use hedgerow_node::loading::LoadedModel;
 use hedgerow_node::node::{Speed, Variant};
 use hedgerow_node::profile::Profiler;
@@ -38,7 +39,12 @@ pub(crate) struct Plan {
 /// # Errors
 ///
 /// When a server cannot start or be reached.
-pub(crate) async fn run(loaded: &LoadedModel, config: &Config, plan: &Plan) -> anyhow::Result<Vec<Run>> {
+pub(crate) async fn run(
+    loaded: &LoadedModel,
+    config: &Config,
+    plan: &Plan,
+    notes: Notes<'_>,
+) -> anyhow::Result<Vec<Run>> {
     let mut runs = Vec::new();
     let mut measured: Option<(MeasuredCost, DemoWorkload)> = None;
     for &policy in &plan.policies {
@@ -51,12 +57,12 @@ pub(crate) async fn run(loaded: &LoadedModel, config: &Config, plan: &Plan) -> a
         if measured.is_none() {
             let node = server.app().node().expect("the server is ready");
             let load = DemoWorkload::draw(node.cost(), node.limits(), plan)?;
-            eprintln!(
+            notes(&format!(
                 "measured: this machine carries about {:.1} of these requests a second; offering {:.1} a second for {} s",
                 load.capacity_per_s,
                 load.rate_per_s,
                 plan.duration.as_secs()
-            );
+            ));
             measured = Some((node.cost().clone(), load));
         }
         if let Some((_, load)) = &measured {

@@ -6,6 +6,7 @@ mod simulate;
 mod solvers;
 
 use clap::{Args, Subcommand};
+use hedgerow_node::console::Console;
 
 /// The arguments of `hedgerow bench`.
 #[derive(Args, Debug)]
@@ -25,10 +26,10 @@ enum What {
 }
 
 /// Runs the chosen benchmark.
-pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+pub fn run(args: &BenchArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     match &args.what {
-        What::Solvers(args) => solvers::run(args),
-        What::Serve(args) => serve::run(args),
-        What::Simulate(args) => simulate::run(args),
+        What::Solvers(args) => solvers::run(args, console),
+        What::Serve(args) => serve::run(args, console),
+        What::Simulate(args) => simulate::run(args, console),
     }
 }

@@ -3,7 +3,7 @@
 mod plot;
 mod table;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,20 @@ use hedgerow_llama::{EngineOptions, PIECE_MAX};
 use hedgerow_node::catalogue;
 use hedgerow_node::config::KernelChoice;
 use hedgerow_node::config::{LogConfig, LogFormat};
+use hedgerow_node::console::{Console, Notes};
 use hedgerow_node::files::write_whole;
 use hedgerow_node::host::{MemoryRoom, Root};
 use hedgerow_node::kernels;
 use hedgerow_node::loading::{self, LoadedModel};
 use hedgerow_node::models::{self, Bar, FetchOptions, ModelError};
 use hedgerow_node::profile::ModelFile;
-use hedgerow_node::quality::{self, Evaluation, Quality, QualityError, ResultStore, Subject, Text};
+use hedgerow_node::quality::{self, Quality, QualityError, ResultStore, Subject, Text};
 use hedgerow_node::quantize::{Ancestor, Origin};
 use hedgerow_workload::hint::hinted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::json;
+
+use crate::evaluation::Evaluation;
 
 /// The arguments of `hedgerow evaluate`.
 #[derive(Args, Debug)]
@@ -107,29 +110,32 @@ fn chunks(text: &str) -> Result<Chunks, &'static str> {
 const CHUNKS_MAX: u32 = 1_000_000;
 
 /// Measures what is not saved yet, saves it, and prints all results.
-pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+pub fn run(args: &EvaluateArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     hedgerow_node::logging::start(&LogConfig { filter: "warn".into(), format: LogFormat::Text })?;
-    let results = if args.saved { of_saved(args) } else { of_all(args) };
-    let results = results.map_err(|error| {
-        let Some((code, hint)) = code_and_hint(&error) else { return error };
-        if args.json {
-            let error = json!({ "error": { "code": code, "message": error.to_string(), "hint": hint } });
-            println!("{error:#}");
+    let results = if args.saved { of_saved(args, console.notes) } else { of_all(args, console) };
+    let results = match results {
+        Ok(results) => results,
+        Err(error) => {
+            let Some((code, hint)) = code_and_hint(&error) else { return Err(error) };
+            if args.json {
+                let error = json!({ "error": { "code": code, "message": error.to_string(), "hint": hint } });
+                console.print_line(format!("{error:#}"))?;
+            }
+            return Err(hinted(error, hint));
         }
-        hinted(error, hint)
-    })?;
+    };
     if let Some(path) = &args.plot {
         write_whole(path, &plot::quality(&results)).map_err(|error| {
             hinted(format!("cannot write {}: {error}", path.display()), "choose another file by `--plot`")
         })?;
-        eprintln!("wrote {}", path.display());
+        console.note(format!("wrote {}", path.display()));
     }
     let text = if args.json {
         serde_json::to_string_pretty(&json!({ "results": results }))? + "\n"
     } else {
         table::table(&results)
     };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    console.print(text)
 }
 
 fn code_and_hint(error: &anyhow::Error) -> Option<(&'static str, String)> {
@@ -137,9 +143,9 @@ fn code_and_hint(error: &anyhow::Error) -> Option<(&'static str, String)> {
     of_quality.or_else(|| error.downcast_ref::<ModelError>().map(|error| (error.code(), error.hint())))
 }
 
-fn of_saved(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
+fn of_saved(args: &EvaluateArgs, notes: Notes<'_>) -> anyhow::Result<Vec<Quality>> {
     let mut results = Vec::new();
-    for loaded in load(args, &fetch_options(args)?)? {
+    for loaded in load(args, &fetch_options(args)?, notes)? {
         let file = ModelFile::of(&loaded.model, &loaded.path)?;
         let found = quality::saved(&file.fingerprint)?;
         if found.is_empty() {
@@ -151,13 +157,13 @@ fn of_saved(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     Ok(results)
 }
 
-fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
+fn of_all(args: &EvaluateArgs, console: &Console<'_>) -> anyhow::Result<Vec<Quality>> {
     let options = fetch_options(args)?;
-    let text = text(args, &options)?;
+    let text = text(args, &options, console.notes)?;
     let reference = args.reference.as_deref().context("clap requires a reference")?;
     let wanted = wanted(args);
-    let reference = loading::load_model(reference, &options, &wanted)?;
-    let models = load_beside(&reference, &args.models, &options, &wanted)?;
+    let reference = loading::load_model(reference, &options, &wanted, console.notes)?;
+    let models = load_beside(&reference, &args.models, &options, &wanted, console.notes)?;
     for loaded in &models {
         quality::kinship(&loaded.path, &loaded.model, &reference.model)?;
     }
@@ -167,7 +173,7 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let reference_file = ModelFile::of(&reference.model, &reference.path)?;
     let subject = |loaded: &LoadedModel| -> anyhow::Result<Subject> {
         let file = ModelFile::of(&loaded.model, &loaded.path)?;
-        Ok(Subject::of(file, reference_file.clone(), &text, &evaluation))
+        Ok(evaluation.subject(file, reference_file.clone()))
     };
     let subjects: Vec<Subject> = models.iter().map(subject).collect::<Result<_, _>>()?;
     let mut results: Vec<Option<Quality>> =
@@ -175,33 +181,33 @@ fn of_all(args: &EvaluateArgs) -> anyhow::Result<Vec<Quality>> {
     let missing: Vec<usize> = (0..models.len()).filter(|&index| results[index].is_none()).collect();
     let known = models.len() - missing.len();
     if known > 0 {
-        eprintln!("{known} of {} measured before; --force measures again", models.len());
+        console.note(format!("{known} of {} measured before; --force measures again", models.len()));
     }
     if !missing.is_empty() {
         let loaded: Vec<_> = missing.iter().map(|&index| &*models[index].model).collect();
         check_memory(&reference, &missing.iter().map(|&index| &models[index]).collect::<Vec<_>>())?;
-        let progress = Windows::new(evaluation.windows());
-        eprintln!(
+        let progress = Windows::new(evaluation.windows(), console.notes);
+        console.note(format!(
             "reading {} of {} windows of {} tokens with {} models; --chunks sets how many",
             evaluation.windows(),
             evaluation.windows_there(),
             args.ctx,
             // The reference is evaluated too, once.
             1 + loaded.iter().filter(|model| !std::ptr::eq(**model, &*reference.model)).count(),
-        );
+        ));
         let measured = evaluation.run(&loaded, |done| progress.show(done));
         progress.finish();
         for (&index, measured) in missing.iter().zip(measured?) {
             let quality = Quality::new(subjects[index].clone(), evaluation.counted(), measured);
             if let Err(error) = store.save(&quality) {
-                eprintln!("warning: the result is not saved: {error}");
+                console.note(format!("warning: the result is not saved: {error}"));
             }
             results[index] = Some(quality);
         }
     }
-    notes(&reference, &models);
+    note_limits(&reference, &models, console);
     let seen: Vec<&Path> = models.iter().chain([&reference]).map(|loaded| loaded.path.as_path()).collect();
-    catalogue::note(&seen);
+    catalogue::note(&seen, console.notes);
     Ok(results.into_iter().flatten().collect())
 }
 
@@ -211,9 +217,9 @@ fn fetch_options(args: &EvaluateArgs) -> anyhow::Result<FetchOptions> {
     Ok(options)
 }
 
-fn text(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Text> {
+fn text(args: &EvaluateArgs, options: &FetchOptions, notes: Notes<'_>) -> anyhow::Result<Text> {
     let Some(path) = &args.text else {
-        let bar = Bar::new();
+        let bar = Bar::new(notes);
         let fetched = models::fetch_default_text(options, &|progress| bar.show(progress));
         bar.finish();
         let fetched = fetched.map_err(|error| {
@@ -231,10 +237,11 @@ fn load_beside(
     names: &[String],
     options: &FetchOptions,
     wanted: &kernels::Wanted,
+    notes: Notes<'_>,
 ) -> anyhow::Result<Vec<LoadedModel>> {
     let mut models: Vec<LoadedModel> = Vec::new();
     for name in names {
-        let bar = Bar::new();
+        let bar = Bar::new(notes);
         let fetched = models::fetch(&name.parse()?, options, &|progress| bar.show(progress));
         bar.finish();
         let path = fetched?.path;
@@ -244,7 +251,7 @@ fn load_beside(
         }
         models.push(match Some(reference).filter(is_there) {
             Some(reference) => reference.clone(),
-            None => loading::load_model(name, options, wanted)?,
+            None => loading::load_model(name, options, wanted, notes)?,
         });
     }
     Ok(models)
@@ -255,9 +262,9 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     real(one) == real(other)
 }
 
-fn load(args: &EvaluateArgs, options: &FetchOptions) -> anyhow::Result<Vec<LoadedModel>> {
+fn load(args: &EvaluateArgs, options: &FetchOptions, notes: Notes<'_>) -> anyhow::Result<Vec<LoadedModel>> {
     let wanted = wanted(args);
-    args.models.iter().map(|name| loading::load_model(name, options, &wanted)).collect()
+    args.models.iter().map(|name| loading::load_model(name, options, &wanted, notes)).collect()
 }
 
 /// Returns the kernels to evaluate with, to be checked in the same setup as the evaluation's engines.
@@ -291,8 +298,8 @@ fn check_memory(reference: &LoadedModel, models: &[&LoadedModel]) -> Result<(), 
     }
 }
 
-/// Prints notes on what the figures do not show.
-fn notes(reference: &LoadedModel, models: &[LoadedModel]) {
+/// Notes what the figures do not show.
+fn note_limits(reference: &LoadedModel, models: &[LoadedModel], console: &Console<'_>) {
     let precision = |loaded: &LoadedModel| loaded.model.info().precision.clone();
     let mut descendants: Vec<(Ancestor, Vec<String>)> = Vec::new();
     for loaded in std::iter::once(reference).chain(models) {
@@ -306,35 +313,36 @@ fn notes(reference: &LoadedModel, models: &[LoadedModel]) {
         }
     }
     for (ancestor, names) in &descendants {
-        eprintln!("note: {}", ancestor.warning(&names.join(", ")));
+        console.note(format!("note: {}", ancestor.warning(&names.join(", "))));
     }
     let best = precision(reference);
     if !["F32", "F16", "BF16"].contains(&best.as_str()) {
-        eprintln!(
+        console.note(format!(
             "note: the reference is {best}: losses are measured against that file, not against the weights that \
              it was made from"
-        );
+        ));
     }
 }
 
 /// The progress over windows: a bar on a terminal, elsewhere a line every ten seconds.
-struct Windows {
+struct Windows<'a> {
+    notes: Notes<'a>,
     bar: Option<ProgressBar>,
     all: u32,
     started: Instant,
     line_due: std::cell::Cell<Instant>,
 }
 
-impl Windows {
+impl<'a> Windows<'a> {
     const LINE_EVERY: Duration = Duration::from_secs(10);
 
-    fn new(all: u32) -> Self {
+    fn new(all: u32, notes: Notes<'a>) -> Self {
         let style = ProgressStyle::with_template("reading [{bar:30}] {pos} of {len} windows {eta}")
             .expect("the template is well formed");
         let bar = || ProgressBar::new(all.into()).with_style(style.progress_chars("=> "));
         let started = Instant::now();
         let line_due = std::cell::Cell::new(started + Self::LINE_EVERY);
-        Self { bar: std::io::stderr().is_terminal().then(bar), all, started, line_due }
+        Self { notes, bar: std::io::stderr().is_terminal().then(bar), all, started, line_due }
     }
 
     fn show(&self, done: u32) {
@@ -343,7 +351,7 @@ impl Windows {
         } else if Instant::now() >= self.line_due.get() {
             self.line_due.set(Instant::now() + Self::LINE_EVERY);
             let left = self.started.elapsed() * (self.all - done) / done.max(1);
-            eprintln!("read {done} of {} windows, {} left", self.all, HumanDuration(left));
+            (self.notes)(&format!("read {done} of {} windows, {} left", self.all, HumanDuration(left)));
         }
     }
 

@@ -12,6 +12,7 @@ use hedgerow_core::units::{Bytes, Tokens};
 use hedgerow_loadgen::{Class, Patience, Pattern};
 use hedgerow_node::config::{CommonArgs, Config, EngineArgs, PlanningArgs};
 use hedgerow_node::config::{FACTORS, PARTS, RATES_PER_S, number};
+use hedgerow_node::console::Notes;
 use hedgerow_workload::Recording;
 use hedgerow_workload::hint::hinted;
 
@@ -144,9 +145,9 @@ impl PlanArgs {
     /// # Errors
     ///
     /// When the recording cannot be read or has no steps.
-    pub(super) fn slowdown(&self) -> anyhow::Result<Factors> {
+    pub(super) fn slowdown(&self, notes: Notes<'_>) -> anyhow::Result<Factors> {
         let Some(path) = &self.recording else { return Ok(Factors::both(self.pace.unwrap_or(1.0))) };
-        slowdown_of(path)
+        slowdown_of(path, notes)
     }
 
     /// Returns the memory for weights and caches together, if it was given.
@@ -199,8 +200,8 @@ impl PlanArgs {
     }
 }
 
-fn slowdown_of(path: &Path) -> anyhow::Result<Factors> {
-    let path = &recording_at(path)?;
+fn slowdown_of(path: &Path, notes: Notes<'_>) -> anyhow::Result<Factors> {
+    let path = &recording_at(path, notes)?;
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("reading the recording {shown}"))?;
     let recording = Recording::read(BufReader::new(file))

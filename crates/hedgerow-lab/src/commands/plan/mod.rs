@@ -4,15 +4,14 @@ mod args;
 mod plot;
 mod report;
 
-use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
 use clap::ArgMatches;
 use hedgerow_core::node::Node;
 use hedgerow_core::units::Bytes;
 use hedgerow_node::catalogue::{self, Model};
 use hedgerow_node::config::{self, Config};
+use hedgerow_node::console::{Console, Notes};
 use hedgerow_node::files::write_whole;
 use hedgerow_node::host::Machine;
 use hedgerow_node::models::FetchOptions;
@@ -30,7 +29,7 @@ pub use self::args::PlanArgs;
 /// # Errors
 ///
 /// When a flag or a file is wrong, the model or the device is unknown, or no set of precisions is feasible.
-pub fn run(args: &PlanArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+pub fn run(args: &PlanArgs, matches: &ArgMatches, console: &mut Console<'_>) -> anyhow::Result<()> {
     let layered = config::load(matches, args.common.config.as_deref())?;
     hedgerow_node::logging::start(&layered.config.log)?;
     let config = &layered.config;
@@ -42,9 +41,9 @@ pub fn run(args: &PlanArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     let mut mix = args.mix(config.link.bytes_per_token)?;
     let (place, known, sets) = match &args.device {
         Some(device) => estimated(args, device, &mix, config, &is_set)?,
-        None => measured(args, &mut mix, config)?,
+        None => measured(args, &mut mix, config, console.notes)?,
     };
-    let slowdown = args.slowdown()?;
+    let slowdown = args.slowdown(console.notes)?;
     let play = Play { mix, settings: config.settings.clone(), slowdown, seeds: args.seeds.clone() };
     let answers = play_all(&sets, &known, &play, goal, &args.rate)?;
     let report =
@@ -53,16 +52,16 @@ pub fn run(args: &PlanArgs, matches: &ArgMatches) -> anyhow::Result<()> {
         write_whole(file, &plot::plot(&report)).map_err(|error| {
             hinted(format!("cannot write {}: {error}", file.display()), "choose another file by `--plot`")
         })?;
-        eprintln!("wrote {}", file.display());
+        console.note(format!("wrote {}", file.display()));
     }
     let text = if args.json { report.json()? } else { report.table() };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    console.print(text)
 }
 
 type Found = (Place, Vec<Held>, Sets);
 
 /// Finds the sets of precisions for this machine, from what was measured here.
-fn measured(args: &PlanArgs, mix: &mut Mix, config: &Config) -> anyhow::Result<Found> {
+fn measured(args: &PlanArgs, mix: &mut Mix, config: &Config, notes: Notes<'_>) -> anyhow::Result<Found> {
     args.refuse_flags_of_devices()?;
     let named = &config.model.name;
     let path = Path::new(named);
@@ -73,7 +72,7 @@ fn measured(args: &PlanArgs, mix: &mut Mix, config: &Config) -> anyhow::Result<F
     })?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = true;
-    let here = Here::find(&chosen(&model, &args.precisions)?.precisions, config, &options)?;
+    let here = Here::find(&chosen(&model, &args.precisions)?.precisions, config, &options, notes)?;
     mix.prompt_tokens = here.prompt_tokens;
     let memory = args.memory().unwrap_or_else(Here::memory);
     let sets = plan::candidates(here.held(), args.at_once(mix), mix, memory, |set| here.node(set))?;

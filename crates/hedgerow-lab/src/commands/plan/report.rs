@@ -10,7 +10,7 @@ use hedgerow_loadgen::{Arrivals, Class};
 use hedgerow_node::catalogue::Kind;
 use hedgerow_node::host::Machine;
 use hedgerow_node::terminal::fitting;
-use hedgerow_workload::mean_95;
+use hedgerow_sim::mean_95;
 use serde::Serialize;
 use serde_json::{Value, json};
 

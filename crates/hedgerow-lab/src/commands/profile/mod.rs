@@ -3,15 +3,14 @@
 mod plot;
 mod table;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use clap::{ArgMatches, Args};
 use hedgerow_llama::LlamaEngine;
 use hedgerow_node::catalogue;
 use hedgerow_node::config::{self, CommonArgs, EngineArgs};
+use hedgerow_node::console::Console;
 use hedgerow_node::files::write_whole;
 use hedgerow_node::loading;
 use hedgerow_node::models::FetchOptions;
@@ -47,12 +46,12 @@ pub struct ProfileArgs {
 }
 
 /// Prints the saved profile, or measures and saves one first.
-pub fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+pub fn run(args: &ProfileArgs, matches: &ArgMatches, console: &mut Console<'_>) -> anyhow::Result<()> {
     let config = config::load(matches, args.common.config.as_deref())?.config;
     hedgerow_node::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
-    let loaded = loading::load_model_to_run(&config.model.name, &options, &config)?;
+    let loaded = loading::load_model_to_run(&config.model.name, &options, &config, console.notes)?;
     let profiler = Profiler::new(&loaded, &config)?;
     let saved = if args.force { None } else { profiler.saved() };
     let known = match saved {
@@ -72,11 +71,11 @@ pub fn run(args: &ProfileArgs, matches: &ArgMatches) -> anyhow::Result<()> {
         write_whole(path, &plot::decode(&known.profile)).map_err(|error| {
             hinted(format!("cannot write {}: {error}", path.display()), "choose another file by `--plot`")
         })?;
-        eprintln!("wrote {}", path.display());
+        console.note(format!("wrote {}", path.display()));
     }
     let text = if args.json { known.profile.to_json() } else { table::table(&known.profile) };
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
-    eprintln!("{}", place(&known, &profiler));
+    console.print(text)?;
+    console.note(place(&known, &profiler));
     Ok(())
 }
 

@@ -3,12 +3,12 @@
 mod plan_times;
 mod plot;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use hedgerow_core::output::Times;
 use hedgerow_node::config::{RATES_PER_S, number};
+use hedgerow_node::console::Console;
 use hedgerow_node::files::write_whole;
 use hedgerow_sim::{Output, Outputs, Overrides, Report, Scenario, ScenarioError, Simulation};
 use hedgerow_workload::hint::hinted;
@@ -61,8 +61,10 @@ pub struct SimulateArgs {
 }
 
 /// Simulates the scenario or the recording, once for each policy.
-pub fn run(args: &SimulateArgs) -> anyhow::Result<bool> {
-    let Some(scenario) = &args.scenario else { return replay::run(&args.replay, &args.policy, args.json) };
+pub fn run(args: &SimulateArgs, console: &mut Console<'_>) -> anyhow::Result<bool> {
+    let Some(scenario) = &args.scenario else {
+        return replay::run(&args.replay, &args.policy, args.json, console);
+    };
     let file = Scenario::load(scenario).map_err(with_hint)?;
     // Errors are reported before the first run.
     let scenarios: Vec<_> = overrides(args)
@@ -78,9 +80,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<bool> {
     let mut reports = Vec::new();
     let mut times = Vec::new();
     for scenario in &scenarios {
-        let (report, of_run) = play(scenario, args, scenarios.len() > 1)?;
+        let (report, of_run) = play(scenario, args, scenarios.len() > 1, console)?;
         if args.json {
-            writeln!(std::io::stdout(), "{}", report.to_json())?;
+            console.print_line(report.to_json())?;
         }
         // Three times for each request are stored for every policy only if they are drawn.
         times.extend(args.out.as_ref().map(|_| of_run));
@@ -89,10 +91,10 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<bool> {
     if let Some(folder) = &args.out {
         let path = folder.join("cdfs.svg");
         write_whole(&path, &plot::cdfs(&reports, &times)).map_err(|error| cannot_write(&path, &error))?;
-        eprintln!("wrote {}", path.display());
+        console.note(format!("wrote {}", path.display()));
     }
     if !args.json {
-        writeln!(std::io::stdout(), "{}", hedgerow_sim::table(&reports))?;
+        console.print_line(hedgerow_sim::table(&reports))?;
     }
     Ok(true)
 }
@@ -110,6 +112,7 @@ fn play(
     scenario: &Scenario,
     args: &SimulateArgs,
     is_one_of_several: bool,
+    console: &Console<'_>,
 ) -> anyhow::Result<(Report, Times)> {
     let folder = args.out.as_ref().map(|folder| match is_one_of_several {
         // A colon is not allowed in a folder's name everywhere.
@@ -130,7 +133,7 @@ fn play(
     if let Some((folder, plan_times)) = folder.zip(plan_times) {
         paths.push(plan_times::write(&folder, &plan_times)?);
     }
-    paths.iter().for_each(|path| eprintln!("wrote {}", path.display()));
+    paths.iter().for_each(|path| console.note(format!("wrote {}", path.display())));
     Ok((report, times))
 }
 

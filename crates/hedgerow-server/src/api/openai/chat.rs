@@ -4,11 +4,12 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use hedgerow_node::chat_template::Message;
 use serde::Deserialize;
 
 use super::encoder::Kind;
 use super::wire;
-use crate::api::prompt::{Message, Prompt};
+use crate::api::prompt::Prompt;
 use crate::api::{ApiError, App, intake};
 use crate::link::Connection;
 

@@ -13,12 +13,12 @@ mod wire;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use hedgerow_core::units::Tokens;
+use hedgerow_node::token_size::Form;
 
 use super::generation::{self, GenerationRequest};
 use super::intake::Intake;
 use super::prompt::Prompt;
 use super::{ApiError, App, respond};
-use crate::link::Form;
 use encoder::{Encoder, Kind};
 use wire::CommonFields;
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use hedgerow_loadgen::{Client, Offer, Outcome, Pattern, Record, Request, Run, Seeds, Tally, failures};
+use hedgerow_node::console::Notes;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::ServeArgs;
@@ -70,21 +71,21 @@ pub(super) struct Measured {
 /// # Errors
 ///
 /// When one of them cannot be measured.
-pub(super) async fn find_servers(args: &ServeArgs) -> anyhow::Result<Vec<Server>> {
+pub(super) async fn find_servers(args: &ServeArgs, notes: Notes<'_>) -> anyhow::Result<Vec<Server>> {
     let first = (&args.url, &args.name, &args.model);
     let second = args.compare.as_ref().map(|url| (url, &args.compare_name, &args.compare_model));
     let mut servers: Vec<Server> = Vec::new();
     for (url, name, model) in [Some(first), second].into_iter().flatten() {
-        let client = Client::connect(url, model.as_deref()).await?;
-        client.probe().await?;
+        let client = Client::connect(url, model.as_deref(), notes).await?;
+        client.probe(notes).await?;
         let mut name = name.clone().unwrap_or_else(|| client.authority().to_owned());
         if servers.iter().any(|server| server.name == name) {
             name += " (2)";
         }
         if servers.iter().any(|server| server.client.authority() == client.authority()) {
-            eprintln!(
+            notes(&format!(
                 "warning: both servers are {url}: what it cached in the first run helps it in the second"
-            );
+            ));
         }
         servers.push(Server { name, url: url.clone(), client });
     }
@@ -101,6 +102,7 @@ pub(super) async fn measure(
     cells: &[Cell],
     pattern: &Pattern,
     pause: Duration,
+    notes: Notes<'_>,
 ) -> anyhow::Result<Vec<Measured>> {
     // New words for each workload, so that a server's prefix cache does not help.
     let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -133,7 +135,7 @@ pub(super) async fn measure(
                 }
             };
             live.end();
-            warn(&servers[server], cell, &Tally::of(&pattern.classes, &run.records), &run);
+            warn(&servers[server], cell, &Tally::of(&pattern.classes, &run.records), &run, notes);
             all.push(Measured { server, cell, began, run });
         }
     }
@@ -141,21 +143,21 @@ pub(super) async fn measure(
 }
 
 /// Warns of what makes a run's numbers doubtful.
-fn warn(server: &Server, cell: Cell, tally: &Tally, run: &Run) {
+fn warn(server: &Server, cell: Cell, tally: &Tally, run: &Run, notes: Notes<'_>) {
     let of = format!("{}, {}", server.name, cell.pressure);
     if let Some(lag_ms) = tally.lag.percentile(99).filter(|&lag_ms| lag_ms > LAG_MS_MAX) {
-        eprintln!(
+        notes(&format!(
             "warning: {of}: sending fell behind by {lag_ms:.0} ms (p99); this machine is too busy to send on time"
-        );
+        ));
     }
     if tally.short > 0 {
         let (short, completed) = (tally.short, tally.completed);
-        eprintln!(
+        notes(&format!(
             "warning: {of}: {short} of {completed} answers are shorter than was asked for (`ignore_eos`)"
-        );
+        ));
     }
     for (why, count) in failures(&run.records).into_iter().take(3) {
-        eprintln!("warning: {of}: {count} failed: {why}");
+        notes(&format!("warning: {of}: {count} failed: {why}"));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hedgerow_loadgen::{Pattern, Record, milliseconds};
+use hedgerow_node::console::Console;
 use hedgerow_node::files::write_whole;
 use hedgerow_workload::hint::hinted;
 use serde::Serialize;
@@ -33,13 +34,17 @@ pub(super) struct Results<'a> {
     pub(super) lines: &'a [Line],
 }
 
-/// Writes every requested file, and reports each on standard error.
-pub(super) fn write_all(args: &ServeArgs, results: &Results<'_>) -> anyhow::Result<()> {
+/// Writes every requested file, and notes each.
+pub(super) fn write_all(
+    args: &ServeArgs,
+    results: &Results<'_>,
+    console: &Console<'_>,
+) -> anyhow::Result<()> {
     let in_folder = |name: &str| args.out.as_ref().map(|folder| folder.join(name));
     let write = |named: &Option<PathBuf>, name: &str, text: &dyn Fn() -> anyhow::Result<String>| {
         for path in named.iter().chain(&in_folder(name)) {
             write_whole(path, &text()?).map_err(|error| cannot_write(path, &error))?;
-            eprintln!("wrote {}", path.display());
+            console.note(format!("wrote {}", path.display()));
         }
         anyhow::Ok(())
     };

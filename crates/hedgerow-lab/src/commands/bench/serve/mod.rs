@@ -10,10 +10,8 @@ mod lines;
 mod plot;
 mod vllm;
 
-use std::io::Write as _;
-
-use anyhow::Context as _;
 use hedgerow_loadgen::BUILT_IN_CLASSES;
+use hedgerow_node::console::Console;
 use hedgerow_node::node;
 
 use self::files::Results;
@@ -26,9 +24,9 @@ pub(super) use self::args::ServeArgs;
 /// # Errors
 ///
 /// When a flag or file is wrong, a server cannot be reached or measured, or a file cannot be written.
-pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &ServeArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     if args.print_classes {
-        return print(BUILT_IN_CLASSES.trim_end());
+        return console.print_line(BUILT_IN_CLASSES.trim_end());
     }
     let pattern = args.pattern()?;
     files::make_folders(args)?;
@@ -36,22 +34,18 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     node::run_before_the_engine();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (servers, measured) = runtime.block_on(async {
-        let servers = cells::find_servers(args).await?;
-        let measured = cells::measure(&servers, &args.cells(), &pattern, args.pause).await?;
+        let servers = cells::find_servers(args, console.notes).await?;
+        let measured = cells::measure(&servers, &args.cells(), &pattern, args.pause, console.notes).await?;
         anyhow::Ok((servers, measured))
     })?;
     let groups = Group::all(&servers, &pattern.classes, &measured);
     let lines: Vec<Line> = groups.iter().map(|group| Line::of(&servers, group)).collect();
     let results =
         Results { servers: &servers, pattern: &pattern, measured: &measured, groups: &groups, lines: &lines };
-    files::write_all(args, &results)?;
+    files::write_all(args, &results, console)?;
     let mut text = lines::table(&lines);
     for ratio in lines::ratios(&servers, &groups) {
         text += &format!("\n{ratio}");
     }
-    print(&text)
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+    console.print_line(text)
 }

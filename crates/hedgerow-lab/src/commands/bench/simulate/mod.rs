@@ -5,7 +5,6 @@
 mod heap;
 mod plot;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -15,6 +14,7 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hedgerow_node::config::{RATES_PER_S, number};
+use hedgerow_node::console::Console;
 use hedgerow_node::files::write_whole;
 use hedgerow_node::terminal::fitting;
 use hedgerow_sim::{Overrides, Scenario, Simulation, Tally};
@@ -86,7 +86,7 @@ struct Row {
 /// # Errors
 ///
 /// When the scenario is invalid, a child process fails, or a file cannot be written.
-pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &SimulateArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     // Errors are reported before the first run.
     let scenario = load(args, 0)?;
     let rows = match args.requests.as_slice() {
@@ -97,13 +97,13 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         write_whole(path, &plot::growth(&rows)).map_err(|error| {
             hinted(format!("cannot write {}: {error}", path.display()), "choose another file by `--plot`")
         })?;
-        eprintln!("wrote {}", path.display());
+        console.note(format!("wrote {}", path.display()));
     }
     let text = match args.json {
         true => rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?.join("\n"),
         false => table(&rows),
     };
-    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+    console.print_line(text)
 }
 
 fn load(args: &SimulateArgs, requests: u64) -> anyhow::Result<Scenario> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hedgerow_node::console::Console;
 use hedgerow_node::files::write_whole;
 
 use super::measure::Run;
@@ -15,8 +16,13 @@ pub(super) fn make(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))
 }
 
-/// Writes every file, and reports each on standard error.
-pub(super) fn write_all(folder: &Path, report: &Report, runs: &[Run]) -> anyhow::Result<()> {
+/// Writes every file, and notes each.
+pub(super) fn write_all(
+    folder: &Path,
+    report: &Report,
+    runs: &[Run],
+    console: &Console<'_>,
+) -> anyhow::Result<()> {
     let files = [
         ("summary.csv", csv_of(&report.rows)?),
         ("runs.csv", csv_of(runs)?),
@@ -26,7 +32,7 @@ pub(super) fn write_all(folder: &Path, report: &Report, runs: &[Run]) -> anyhow:
     for (name, text) in files {
         let path = folder.join(name);
         write_whole(&path, &text).map_err(|error| cannot_write(&path, &error))?;
-        eprintln!("wrote {}", path.display());
+        console.note(format!("wrote {}", path.display()));
     }
     Ok(())
 }

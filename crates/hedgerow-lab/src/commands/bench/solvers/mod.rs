@@ -11,13 +11,12 @@ mod plot;
 mod summary;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
+use hedgerow_node::console::Console;
 use hedgerow_sim::generators::{self, Family};
 use hedgerow_solver::{Instance, Policy};
 use hedgerow_workload::hint::hinted;
@@ -95,7 +94,7 @@ pub(crate) struct SolversArgs {
 ///
 /// When a solver is not in this build, CP-SAT cannot be run, two answers contradict each other, or a file
 /// cannot be written.
-pub(crate) fn run(args: &SolversArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &SolversArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     if let Some(folder) = &args.out {
         files::make(folder)?; // Before the work, not after it.
     }
@@ -103,10 +102,10 @@ pub(crate) fn run(args: &SolversArgs) -> anyhow::Result<()> {
     let runs = run_all(args, &mut contenders)?;
     let report = Report::of(args, &contenders, &runs);
     if let Some(folder) = &args.out {
-        files::write_all(folder, &report, &runs)?;
+        files::write_all(folder, &report, &runs, console)?;
     }
     let text = if args.json { report.to_json() } else { report.table() };
-    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+    console.print_line(text)
 }
 
 /// Returns the solvers to compare.

@@ -78,7 +78,7 @@ impl TokenSizeEstimator {
     }
 
     /// Length of the longest answer that fits in `room`.
-    pub(crate) fn tokens_in(&self, form: Form, room: Bits) -> Tokens {
+    pub fn tokens_in(&self, form: Form, room: Bits) -> Tokens {
         let for_tokens = room.get() / 8.0 - HEAD_BYTES - END_BYTES;
         // `as` saturates a negative value at 0 tokens.
         Tokens((for_tokens / self.bytes_per_token(form)) as u32)
