@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use hedgerow_llama::{Kernels, LlamaModel, LoadOptions};
+use hedgerow_llama::{LlamaModel, LoadOptions};
 use hedgerow_workload::hint::hinted;
 use serde::{Deserialize, Serialize};
 
@@ -66,20 +66,22 @@ fn fetch_model(name: &str, options: &FetchOptions, notes: Notes<'_>) -> anyhow::
     Ok(fetched)
 }
 
-/// A local model file and the placement of its layers.
+/// A local model file, and the kernels and devices that suit it on this machine.
 #[derive(Debug)]
 pub struct Prepared {
     /// The file and the name that users know it by.
     pub fetched: FetchedModel,
-    pub(crate) placement: Placement,
+    kernels: Chosen,
+    placement: Placement,
 }
 
-/// Fetches the models to serve together and places their layers; `notes` receives the progress where there is no
-/// terminal.
+/// Fetches the models to serve together, checks their kernels and places their layers; `notes` receives the progress
+/// where there is no terminal.
 ///
 /// # Errors
 ///
-/// When a model cannot be fetched or is damaged, or when the models together do not fit the memory.
+/// When a model cannot be fetched or is damaged, when no kernels or devices work as configured, or when the models
+/// together do not fit the memory.
 pub fn prepare<'a>(
     names: impl Iterator<Item = &'a str>,
     options: &FetchOptions,
@@ -87,23 +89,37 @@ pub fn prepare<'a>(
     notes: Notes<'_>,
 ) -> anyhow::Result<Vec<Prepared>> {
     let mut placer = Placer::new(config)?;
-    let place = |name: &str| {
-        let fetched = fetch_model(name, options, notes)?;
-        let placement = placer.place(&fetched.path)?;
-        anyhow::Ok(Prepared { fetched, placement })
+    let may_use_devices = placer.may_use_devices();
+    let fetched: Vec<FetchedModel> =
+        names.map(|name| fetch_model(name, options, notes)).collect::<anyhow::Result<_>>()?;
+    let files: Vec<PathBuf> = fetched.iter().map(|one| one.path.clone()).collect();
+    if !may_use_devices {
+        footprint::ensure_fits(&files, config, 0)?;
+    }
+    let wanted = kernels::Wanted::of(config);
+    let choose = |fetched: FetchedModel| {
+        report_check(&fetched);
+        let (kernels, placement) = kernels::choose_and_place(&fetched.path, &wanted, &mut placer)?;
+        anyhow::Ok(Prepared { fetched, kernels, placement })
     };
-    let prepared: Vec<Prepared> = names.map(place).collect::<anyhow::Result<_>>()?;
-    let files: Vec<PathBuf> = prepared.iter().map(|one| one.fetched.path.clone()).collect();
-    let on_devices = prepared.iter().map(|one| one.placement.bytes).sum();
-    footprint::ensure_fits(&files, config, on_devices)?;
+    let prepared: Vec<Prepared> = fetched.into_iter().map(choose).collect::<anyhow::Result<_>>()?;
+    if may_use_devices {
+        // How much of the models is on devices is known only now.
+        let on_devices = prepared.iter().map(|one| one.placement.bytes).sum();
+        footprint::ensure_fits(&files, config, on_devices)?;
+    }
     Ok(prepared)
+}
+
+fn report_check(fetched: &FetchedModel) {
+    service_manager::starting(&format!("checking the kernels for {}", fetched.name));
 }
 
 /// Fetches and loads a model for a purpose other than serving, on the CPU only.
 ///
 /// # Errors
 ///
-/// As `fetch_model` and [`load_prepared`].
+/// As `fetch_model` and [`load_prepared`], and when no kernels work on this machine.
 pub fn load_model(
     name: &str,
     options: &FetchOptions,
@@ -111,7 +127,9 @@ pub fn load_model(
     notes: Notes<'_>,
 ) -> anyhow::Result<LoadedModel> {
     let fetched = fetch_model(name, options, notes)?;
-    load_prepared(Prepared { fetched, placement: Placement::default() }, wanted)
+    report_check(&fetched);
+    let kernels = kernels::choose(&fetched.path, wanted)?;
+    load_prepared(Prepared { fetched, kernels, placement: Placement::default() })
 }
 
 /// Fetches and loads a model for an engine with the given configuration.
@@ -127,21 +145,16 @@ pub fn load_model_to_run(
 ) -> anyhow::Result<LoadedModel> {
     let one =
         prepare(std::iter::once(name), options, config, notes)?.pop().context("one name gives one model")?;
-    load_prepared(one, &kernels::Wanted::of(config))
+    load_prepared(one)
 }
 
-/// Loads a local model file with the kernels that suit it on this machine.
+/// Loads a local model file with the kernels and on the devices that suit it on this machine.
 ///
 /// # Errors
 ///
-/// When the engine does not support the model, or no kernels work on this machine.
-pub fn load_prepared(prepared: Prepared, wanted: &kernels::Wanted) -> anyhow::Result<LoadedModel> {
-    let Prepared { fetched, placement } = prepared;
-    service_manager::starting(&format!("checking the kernels for {}", fetched.name));
-    let kernels = kernels::choose(&fetched.path, wanted)?;
-    // Plain kernels compute on the CPU only.
-    let is_placed = kernels.kernels == Kernels::Fast;
-    let Placement { devices, gpu_layers, .. } = if is_placed { placement } else { Placement::default() };
+/// When the engine does not support the model, or it does not fit its devices.
+pub fn load_prepared(prepared: Prepared) -> anyhow::Result<LoadedModel> {
+    let Prepared { fetched, kernels, placement: Placement { devices, gpu_layers, .. } } = prepared;
     let before_load = host::resident_bytes();
     let started = Instant::now();
     service_manager::starting(&format!("loading {}", fetched.name));

@@ -144,8 +144,8 @@ impl Metrics {
         );
         let help = "Requests that started, by the precision they run at";
         registry.register("precision_requests", help, metrics.starts.clone());
-        let help = "1. kernels: fast or plain; reason: checked, asked (--kernels plain), or why the fast ones are not used: signal, \
-                    not_a_number, wrong_numbers, timed_out, killed, not_loaded, not_run";
+        let help = "1. kernels: fast or plain; reason: checked, asked (--kernels plain), or why the fast ones or the devices are not used: \
+                    signal, not_a_number, wrong_numbers, timed_out, killed, not_loaded, not_run";
         registry.register("kernels_info", help, metrics.kernels.clone());
         registry.register("num_requests_waiting", "Requests waiting now", metrics.waiting.clone());
         registry.register("num_requests_running", "Requests running now", metrics.running.clone());

@@ -7,6 +7,7 @@ use crate::host::MemoryRoom;
 use crate::kernels::{self, Wanted};
 use crate::models::fingerprint;
 use crate::models::{self, FetchOptions, FetchedModel, known_sha256};
+use crate::placement::{Placement, Placer};
 use crate::profile::ResultStore;
 
 /// Finds the configured model and its other precisions.
@@ -41,25 +42,41 @@ fn file(model: &FetchedModel, is_verified: bool) -> Finding {
     Finding::ok("model", found)
 }
 
-/// Checks whether the fast kernels compute correctly here: by the saved verdict, or a check now.
+/// Checks whether the fast kernels, and devices that layers are placed on, compute correctly here: by the saved
+/// verdict, or a check now.
 pub(super) fn kernels(examined: &Examined<'_>) -> Vec<Finding> {
     let wanted = Wanted::of(examined.config);
+    let mut placer = match Placer::new(examined.config) {
+        Ok(placer) => placer,
+        Err(error) => return vec![Finding::of_error("kernels", &error)],
+    };
     let one = |model: &FetchedModel| {
-        let chosen = match kernels::choose(&model.path, &wanted) {
+        let (chosen, placement) = match kernels::choose_and_place(&model.path, &wanted, &mut placer) {
             Ok(chosen) => chosen,
             Err(error) => return Finding::of_error("kernels", &error),
         };
-        let name = chosen.kernels.name();
+        let found =
+            format!("the {} ones for {}{}", chosen.kernels.name(), model.name, on_devices(&placement));
         match chosen.detail {
             Some(why) => Finding::warning(
                 "kernels",
-                format!("the {name} ones for {}: {why}", model.name),
-                "build hedgerow on this machine with another compiler, or use a build with the feature `portable`",
+                format!("{found}: {why}"),
+                "for the CPU, build hedgerow on this machine with another compiler, or use a build with the feature \
+                 `portable`; for a device, update its driver",
             ),
-            None => Finding::ok("kernels", format!("the {name} ones for {} ({})", model.name, chosen.reason)),
+            None => Finding::ok("kernels", format!("{found} ({})", chosen.reason)),
         }
     };
     examined.models.iter().map(one).collect()
+}
+
+/// Formats the layers on devices: `, 31 layers on Vulkan0`.
+fn on_devices(placement: &Placement) -> String {
+    let names: Vec<&str> = placement.devices.iter().map(|device| device.name.as_str()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(", {} layers on {}", placement.gpu_layers, names.join(", "))
 }
 
 /// Checks whether all models fit the available memory.

@@ -1,5 +1,5 @@
-//! Runs the check: trials in child processes, the plain kernels first, because the scores of the fast ones are
-//! compared with theirs.
+//! Runs the check: trials in child processes, the plain kernels first, because the scores of the fast ones and of
+//! devices are compared with theirs.
 //!
 //! An error that both kinds of kernels share is detected only if it causes a signal or NaN: there is no third kind to
 //! compare with.
@@ -15,6 +15,7 @@ use super::Wanted;
 use super::child::{self, End, Ended, signal_name};
 use super::compare::{ALLOWED, Wrong, compare};
 use super::instructions::{compiled_with, instructions};
+use super::offload::Offload;
 use super::subject::{Cpu, Subject};
 use super::trial::Line;
 use super::verdict::{FORMAT, Failure, FailureKind, Setup, Trial, Verdict};
@@ -64,6 +65,9 @@ impl Program<'_> {
             if let Some(variant) = &setup.cpu_variant {
                 command.args(["--cpu-variant", variant]);
             }
+            if let Some(offload) = &setup.offload {
+                command.args(offload.arguments());
+            }
             command
         };
         let others = if wanted.cpu_variant.is_none() { hedgerow_llama::cpu_variants() } else { Vec::new() };
@@ -86,8 +90,8 @@ fn limit(model_bytes: u64) -> Duration {
     Duration::from_secs(120 + model_bytes.div_ceil(10_000_000))
 }
 
-/// Tries the plain kernels and then the fast ones; in a build with several CPU variants, a failure leads to the next
-/// less demanding variant, until fast kernels compute correctly.
+/// Tries the plain kernels and then the fast ones, with the subject's layers on devices; in a build with several CPU
+/// variants, a failure leads to the next less demanding variant, until fast kernels compute correctly.
 pub(super) fn check(subject: Subject, program: &Program<'_>) -> Verdict {
     let started = Instant::now();
     let mut trials = Vec::new();
@@ -95,8 +99,8 @@ pub(super) fn check(subject: Subject, program: &Program<'_>) -> Verdict {
     let mut others = program.others.clone();
     let mut next = Some(program.first.clone());
     while let Some(cpu_variant) = next.take() {
-        let plain = Setup { kernels: Kernels::Plain, cpu_variant: cpu_variant.clone() };
-        let fast = Setup { kernels: Kernels::Fast, cpu_variant };
+        let plain = Setup { kernels: Kernels::Plain, cpu_variant: cpu_variant.clone(), offload: None };
+        let fast = Setup { kernels: Kernels::Fast, cpu_variant, offload: subject.offload.clone() };
         let reference = attempt(program, &plain, &subject.cpu, None);
         let may_go_on = reference.trial.failure.as_ref().is_none_or(|failure| failure.kind.is_of_kernels());
         if let Some(loaded) = &reference.loaded_variant
@@ -193,7 +197,10 @@ fn attempt(program: &Program<'_>, setup: &Setup, cpu: &Cpu, reference: Option<&R
     if failure.is_some() {
         attempt.scores = None;
     }
-    attempt.trial.failure = failure;
+    // A device may compute correctly after an update of its driver, whose version is not always known.
+    let may_pass_later = setup.offload.is_some();
+    attempt.trial.failure =
+        failure.map(|failure| Failure { is_lasting: failure.is_lasting && !may_pass_later, ..failure });
     attempt
 }
 
@@ -203,21 +210,21 @@ fn failure(kind: FailureKind, what: String) -> Failure {
 }
 
 fn wrong_scores(setup: &Setup, wrong: Wrong, sets: &[String]) -> Failure {
-    let compiled = compiled_with(sets);
+    let about = setup.offload.as_ref().map_or_else(|| compiled_with(sets), Offload::drivers);
     match wrong {
         Wrong::NotANumber => {
-            failure(FailureKind::NotANumber, format!("{setup} compute what is no finite number ({compiled})"))
+            failure(FailureKind::NotANumber, format!("{setup} computed what is no finite number ({about})"))
         }
         Wrong::Far(difference) => failure(
             FailureKind::WrongNumbers,
             format!(
-                "{setup} compute other numbers than the plain ones: they differ by {:.2} standard deviations (at most \
-                 {} may be), a single one by {:.2} (at most {}) ({compiled})",
+                "{setup} computed other numbers than the plain kernels: they differ by {:.2} standard deviations (at \
+                 most {} may be), a single one by {:.2} (at most {}) ({about})",
                 difference.rms, ALLOWED.rms, difference.largest, ALLOWED.largest
             ),
         ),
         Wrong::OtherCount => {
-            failure(FailureKind::WrongNumbers, format!("{setup} gave no scores to compare ({compiled})"))
+            failure(FailureKind::WrongNumbers, format!("{setup} gave no scores to compare ({about})"))
         }
     }
 }
@@ -233,7 +240,7 @@ fn bad_end(setup: &Setup, ended: &Ended, stage: &str, sets: &[String], cpu: &Cpu
             what: format!(
                 "{setup} died by {} {stage} ({}){complaint}",
                 signal_name(*signal),
-                instructions(sets, cpu)
+                setup.offload.as_ref().map_or_else(|| instructions(sets, cpu), Offload::drivers)
             ),
             is_lasting: child::is_lasting(*signal),
         },
@@ -263,6 +270,7 @@ fn bad_end(setup: &Setup, ended: &Ended, stage: &str, sets: &[String], cpu: &Cpu
 mod tests {
     use std::path::PathBuf;
 
+    use super::super::offload::tests::offload;
     use super::super::subject::tests::subject;
     use super::*;
 
@@ -333,6 +341,58 @@ mod tests {
         assert_eq!(failure(&verdict).kind, FailureKind::WrongNumbers);
         assert!(verdict.trials[1].difference.unwrap().rms > ALLOWED.rms && verdict.is_lasting());
         assert!(failure(&verdict).what.contains("AMX_INT8"), "{}", failure(&verdict).what);
+    }
+
+    /// Verdict with correct plain kernels, and layers on a device that run `script`.
+    fn with_device(script: &'static str) -> Verdict {
+        let script = move |setup: &Setup| match &setup.offload {
+            None => format!("{STARTED}; {LOADED}; {RIGHT}"),
+            Some(_) => format!("{STARTED}; {LOADED}; {script}"),
+        };
+        let mut subject = subject();
+        subject.offload = Some(offload());
+        check(subject, &program(script, &[]))
+    }
+
+    #[test]
+    fn layers_on_a_device_are_compared_with_the_plain_kernels() {
+        let verdict = with_device(r#"echo '{"scores":[[1.01,2.0,3.49,-4.0]]}'"#);
+        assert_eq!(verdict.usable.as_ref().unwrap().offload, Some(offload()));
+        assert!(verdict.first_failure().is_none() && verdict.is_lasting());
+        assert!(verdict.trials[0].setup.offload.is_none(), "the reference is computed on the CPU");
+        assert!(verdict.trials[1].difference.unwrap().rms > 0.0);
+    }
+
+    #[test]
+    fn a_device_that_fails_is_named_with_its_driver_and_checked_again_at_the_next_start() {
+        for (script, kind, what) in [
+            (
+                "kill -SEGV $$",
+                FailureKind::Signal,
+                "31 layers on Vulkan0 (Test GPU) died by SIGSEGV (wrong memory) while the model read a text (driver: \
+                 Test driver)",
+            ),
+            (
+                r#"echo '{"scores":[[null,null,null,null]]}'"#,
+                FailureKind::NotANumber,
+                "31 layers on Vulkan0 (Test GPU) computed what is no finite number (driver: Test driver)",
+            ),
+            (
+                r#"echo '{"scores":[[3.5,-4.0,1.0,2.0]]}'"#,
+                FailureKind::WrongNumbers,
+                "31 layers on Vulkan0 (Test GPU) computed other numbers than the plain kernels: they differ by ",
+            ),
+            (
+                r#"echo '{"not_done":"the device Vulkan0 is not here"}'"#,
+                FailureKind::NotLoaded,
+                "31 layers on Vulkan0 (Test GPU) could not be checked: the device Vulkan0 is not here",
+            ),
+        ] {
+            let verdict = with_device(script);
+            assert_eq!((kernels(&verdict), failure(&verdict).kind), (Some((Kernels::Plain, None)), kind));
+            assert!(failure(&verdict).what.starts_with(what), "{}", failure(&verdict).what);
+            assert!(!verdict.is_lasting(), "{script}");
+        }
     }
 
     #[test]

@@ -29,6 +29,11 @@ struct TrialArgs {
     kv_type: KvType,
     #[arg(long, action = clap::ArgAction::Set)]
     flash_attention: bool,
+    #[arg(long, default_value_t = 0)]
+    gpu_layers: u32,
+    /// The devices of these layers.
+    #[arg(long, value_delimiter = ',')]
+    device: Vec<String>,
 }
 
 /// Runs one trial and writes its results to standard output, one line of JSON for each stage, if this process was
@@ -44,7 +49,7 @@ pub fn run_trial_if_asked() -> Option<anyhow::Result<()>> {
 }
 
 fn run(args: &TrialArgs) -> anyhow::Result<()> {
-    let load = LoadOptions { kernels: args.kernels, ..LoadOptions::default() };
+    let load = LoadOptions { gpu_layers: args.gpu_layers, kernels: args.kernels, ..LoadOptions::default() };
     let engine = EngineOptions {
         parallel: 1,
         context: Tokens(256),
@@ -56,7 +61,7 @@ fn run(args: &TrialArgs) -> anyhow::Result<()> {
         flash_attention: args.flash_attention,
         kv_type: args.kv_type,
     };
-    trial::run(&args.model, &load, &engine, args.cpu_variant.as_deref())
+    trial::run(&args.model, &load, &engine, args.cpu_variant.as_deref(), &args.device)
 }
 
 fn kernels(name: &str) -> Result<Kernels, String> {

@@ -1,20 +1,22 @@
-//! Selects the kernels that a model is loaded with: the fast ones, if they compute correctly on this machine.
+//! Selects the kernels and the devices that a model is loaded with: the fast ones, if they compute correctly here.
 //!
 //! - takes: a model file, what the configuration asks for, and how the engine will be set up
-//! - gives: a [`Chosen`]: the kernels to load the model with, and the reason for the choice
+//! - gives: a [`Chosen`]: the kernels to load the model with, and the reason for the choice; and the [`Placement`] of
+//!   its layers
 //! - never: runs kernels in this process that have not run in a child process before, unless configured to
 //!
-//! Read [`choose`] first. A miscompiled program, or one built for another CPU, causes a signal, NaN or wrong numbers
-//! when a model computes for the first time. So the first computation happens in a child process:
-//! `hedgerow kernel-check` reads a short text (`trial`), once with plain kernels and once with fast ones, and
-//! `compare` compares the scores of both. The `Verdict` is saved for each machine, build, kind of model and
-//! setup.
+//! Read [`choose_and_place`] first. A miscompiled program, or one built for another CPU, causes a signal, NaN or wrong
+//! numbers when a model computes for the first time; so does a device with a wrong driver. So the first computation
+//! happens in a child process: `hedgerow kernel-check` reads a short text (`trial`), once with plain kernels and once
+//! with fast ones, and `compare` compares the scores of both. Layers on devices are then compared with the plain
+//! kernels in the same way. The `Verdict` is saved for each machine, build, kind of model and setup.
 
 mod check;
 mod child;
 mod command;
 mod compare;
 mod instructions;
+mod offload;
 mod saved;
 mod subject;
 mod trial;
@@ -26,6 +28,7 @@ use check::{Program, check};
 use hedgerow_llama::{EngineOptions, Kernels, cpu_variant, use_cpu_variant};
 use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
+use offload::Offload;
 use saved::ResultStore;
 use serde::Serialize;
 use subject::Subject;
@@ -33,6 +36,7 @@ use verdict::Verdict;
 
 use crate::config::{Config, KernelChoice};
 use crate::models;
+use crate::placement::{Placement, Placer};
 
 pub use command::run_trial_if_asked;
 pub(crate) use instructions::lacking;
@@ -65,15 +69,40 @@ pub struct Chosen {
     /// The kernels themselves: fast or plain.
     #[serde(rename = "in_use", serialize_with = "verdict::serialize_kernels")]
     pub kernels: Kernels,
-    /// `checked`, `asked`, or the reason against the fast kernels, as a stable name.
+    /// `checked`, `asked`, or the reason against the fast kernels or the devices, as a stable name.
     pub reason: &'static str,
-    /// The reason against the fast kernels, as readable text.
+    /// The reason against the fast kernels or the devices, as readable text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// Selects the kernels for a model from the saved verdict, or by a check now, which takes as long as loading the
-/// model twice and reading 38 tokens with each kind of kernels.
+/// Selects the kernels for a model, and places its layers on devices that compute correctly.
+///
+/// # Errors
+///
+/// As [`choose`] and [`Placer::place`]; when the configuration requires layers on devices and the check is against it.
+pub fn choose_and_place(
+    model: &Path,
+    wanted: &Wanted,
+    placer: &mut Placer,
+) -> anyhow::Result<(Chosen, Placement)> {
+    let chosen = choose(model, wanted)?;
+    if chosen.kernels == Kernels::Plain {
+        return offload::all_on_the_cpu(chosen, placer.requires_devices());
+    }
+    // Only now: this starts llama.cpp here, after its kernels have run in a child process.
+    let placement = placer.place(model)?;
+    match Offload::of(&placement) {
+        None => Ok((chosen, placement)),
+        Some(offload) => {
+            let verdict = verdict(model, wanted, Some(offload))?;
+            offload::settle(&verdict, wanted.choice, placer.requires_devices(), chosen, placement)
+        }
+    }
+}
+
+/// Selects the kernels for a model on the CPU, from the saved verdict or by a check now, which takes as long as loading
+/// the model twice and reading 38 tokens with each kind of kernels.
 ///
 /// # Errors
 ///
@@ -83,36 +112,26 @@ pub fn choose(model: &Path, wanted: &Wanted) -> anyhow::Result<Chosen> {
     if wanted.choice == KernelChoice::Plain {
         return Ok(Chosen { kernels: Kernels::Plain, reason: "asked", detail: None });
     }
+    settle(&verdict(model, wanted, None)?, wanted)
+}
+
+/// Returns the verdict that this build saved for such a model on this machine, or checks now.
+fn verdict(model: &Path, wanted: &Wanted, offload: Option<Offload>) -> anyhow::Result<Verdict> {
     // A process has one CPU variant: that of the model loaded first.
     let loaded = cpu_variant().map(str::to_owned);
     let wanted = Wanted { cpu_variant: loaded.or_else(|| wanted.cpu_variant.clone()), ..wanted.clone() };
-    let verdict = match last_verdict(model, &wanted)? {
-        Some(verdict) => verdict,
-        None => check_now(model, &wanted)?,
-    };
-    settle(&verdict, &wanted)
+    let subject = Subject::of(model, &wanted, offload)?;
+    let saved = if subject.is_known() { store()?.find(&subject) } else { None };
+    saved.map_or_else(|| check_now(model, &wanted, subject), Ok)
 }
 
-/// Returns the verdict that this build saved for such a model on this machine.
-///
-/// # Errors
-///
-/// When there is no cache folder, or the model file cannot be read.
-pub(crate) fn last_verdict(model: &Path, wanted: &Wanted) -> anyhow::Result<Option<Verdict>> {
-    let subject = Subject::of(model, wanted)?;
-    Ok(if subject.is_known() { store()?.find(&subject) } else { None })
-}
-
-/// Checks now, regardless of saved verdicts, and saves the verdict if it is reproducible.
-///
-/// # Errors
-///
-/// As [`last_verdict`].
-pub(crate) fn check_now(model: &Path, wanted: &Wanted) -> anyhow::Result<Verdict> {
-    let subject = Subject::of(model, wanted)?;
+/// Checks now, and saves the verdict if it is reproducible.
+fn check_now(model: &Path, wanted: &Wanted, subject: Subject) -> anyhow::Result<Verdict> {
     let program = Program::this(model, wanted)?;
-    tracing::info!(model = %model.display(), "checking this machine's kernels in a child process");
-    let spinner = spinner();
+    let what =
+        subject.offload.as_ref().map_or_else(|| "this machine's kernels".to_owned(), Offload::to_string);
+    tracing::info!(model = %model.display(), "checking {what} in a child process");
+    let spinner = spinner(what);
     let verdict = check(subject, &program);
     spinner.finish_and_clear();
     if verdict.is_lasting()
@@ -170,10 +189,10 @@ fn use_variant(name: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// A progress spinner for the time of the check, shown only on a terminal.
-fn spinner() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} checking this machine's kernels, once {elapsed}")
+fn spinner(what: String) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} checking {msg}, once {elapsed}")
         .expect("the template is well formed");
-    let spinner = ProgressBar::new_spinner().with_style(style);
+    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what);
     spinner.enable_steady_tick(std::time::Duration::from_millis(200));
     spinner
 }

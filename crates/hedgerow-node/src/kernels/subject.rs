@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Wanted;
+use super::offload::Offload;
 use crate::build_version;
 use crate::host::Machine;
 use crate::host::{Cpus, Root};
@@ -20,6 +21,9 @@ pub(super) struct Subject {
     build: Build,
     model: ModelKind,
     engine: EngineKind,
+    /// The layers on devices. Omitted where all are on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) offload: Option<Offload>,
 }
 
 /// The processor.
@@ -60,12 +64,12 @@ struct EngineKind {
 }
 
 impl Subject {
-    /// Builds the subject for a model file on this machine.
+    /// Builds the subject for a model file on this machine, with these layers on devices.
     ///
     /// # Errors
     ///
     /// When the file cannot be read or is not a model.
-    pub(super) fn of(model: &Path, wanted: &Wanted) -> anyhow::Result<Self> {
+    pub(super) fn of(model: &Path, wanted: &Wanted, offload: Option<Offload>) -> anyhow::Result<Self> {
         Ok(Self {
             cpu: Cpu { name: Machine::this().cpu, flags: Cpus::read(&Root::system()).features.join(" ") },
             build: Build::this(),
@@ -75,6 +79,7 @@ impl Subject {
                 flash_attention: wanted.engine.flash_attention,
                 cpu_variant: wanted.cpu_variant.clone(),
             },
+            offload,
         })
     }
 
@@ -124,6 +129,7 @@ impl ModelKind {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::offload::tests::offload;
     use super::*;
 
     pub(in crate::kernels) fn subject() -> Subject {
@@ -140,19 +146,21 @@ pub(super) mod tests {
                 shapes: "00".into(),
             },
             engine: EngineKind { kv_type: KvType::F16, flash_attention: true, cpu_variant: None },
+            offload: None,
         }
     }
 
     #[test]
     fn every_difference_makes_another_file_name() {
-        let mut others = vec![subject(); 6];
+        let mut others = vec![subject(); 7];
         others[1].cpu.flags += " amx_int8";
         others[2].build.fingerprint = Some("01".into());
         others[3].model.shapes = "01".into();
         others[4].engine.kv_type = KvType::Q8_0;
         others[5].engine.cpu_variant = Some("haswell".into());
+        others[6].offload = Some(offload());
         let names: BTreeSet<String> = others.iter().map(Subject::file_name).collect();
-        assert_eq!(names.len(), 6, "{names:?}");
+        assert_eq!(names.len(), 7, "{names:?}");
         assert!(names.iter().all(|name| name.starts_with("llama-") && name.ends_with(".json")), "{names:?}");
     }
 

@@ -1,11 +1,12 @@
-//! The child's part of a check: the model reads a short text with one kind of kernels, and the scores go to standard
-//! output. Each line is written before the next stage begins, so that a signal does not lose the earlier ones.
+//! The child's part of a check: the model reads a short text with one kind of kernels or on devices, and the scores go
+//! to standard output. Each line is written before the next stage begins, so that a signal does not lose the earlier
+//! ones.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use hedgerow_llama::{EngineOptions, LlamaModel, LoadOptions, probe};
+use hedgerow_llama::{Device, EngineOptions, LlamaModel, LoadOptions, probe};
 use serde::{Deserialize, Serialize};
 
 use crate::sample::TEXT;
@@ -31,7 +32,7 @@ pub(super) enum Line {
     NotForThisCpu,
 }
 
-/// Runs a trial and writes the result.
+/// Runs a trial and writes the result. `devices` are the names of those that hold the offloaded layers.
 ///
 /// # Errors
 ///
@@ -41,9 +42,10 @@ pub(super) fn run(
     load: &LoadOptions,
     engine: &EngineOptions,
     cpu_variant: Option<&str>,
+    devices: &[String],
 ) -> anyhow::Result<()> {
     stay_a_child();
-    match scores(model, load, engine, cpu_variant) {
+    match scores(model, load, engine, cpu_variant, devices) {
         Ok(Some(scores)) => say(&Line::Scores(scores)),
         Ok(None) => say(&Line::NotForThisCpu),
         Err(error) => say(&Line::NotDone(format!("{error:#}"))),
@@ -56,6 +58,7 @@ fn scores(
     load: &LoadOptions,
     engine: &EngineOptions,
     cpu_variant: Option<&str>,
+    devices: &[String],
 ) -> anyhow::Result<Option<Vec<Vec<Option<f32>>>>> {
     if let Some(name) = cpu_variant {
         hedgerow_llama::use_cpu_variant(name)?;
@@ -66,12 +69,26 @@ fn scores(
     }
     let cpu_variant = hedgerow_llama::cpu_variant().map(str::to_owned);
     say(&Line::Started { instruction_sets: started?, cpu_variant })?;
-    let model = LlamaModel::load(path, load, |_| {})?;
+    let model = LlamaModel::load_on(path, load, &named(devices)?, |_| {})?;
     say(&Line::Loaded)?;
     let text = model.tokenize(TEXT, false, false);
     let scores = probe(&model, engine, &text)?;
     let finite = |score: f32| score.is_finite().then_some(score);
     Ok(Some(scores.into_iter().map(|row| row.into_iter().map(finite).collect()).collect()))
+}
+
+/// Finds devices by name.
+fn named(names: &[String]) -> anyhow::Result<Vec<Device>> {
+    if names.is_empty() {
+        // Listing devices may allocate memory on them.
+        return Ok(Vec::new());
+    }
+    let here = hedgerow_llama::devices()?;
+    let find = |name: &String| {
+        let found = here.iter().find(|device| device.name == *name).cloned();
+        found.with_context(|| format!("the device {name} is not here"))
+    };
+    names.iter().map(find).collect()
 }
 
 fn say(line: &Line) -> anyhow::Result<()> {

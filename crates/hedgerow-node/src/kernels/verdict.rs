@@ -6,6 +6,7 @@ use hedgerow_llama::Kernels;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::compare::Difference;
+use super::offload::Offload;
 use super::subject::Subject;
 
 /// The format of saved verdicts.
@@ -26,7 +27,7 @@ pub(crate) struct Verdict {
     pub(crate) trials: Vec<Trial>,
 }
 
-/// A combination of CPU variant and kernels to try.
+/// A combination of CPU variant, kernels and devices to try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Setup {
     #[serde(with = "KernelsName")]
@@ -34,6 +35,9 @@ pub(crate) struct Setup {
     /// `None`: the variant that suits the CPU best, or the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_variant: Option<String>,
+    /// The layers on devices; `None`: all are on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offload: Option<Offload>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,7 +68,7 @@ pub(crate) struct Trial {
     pub(crate) failure: Option<Failure>,
 }
 
-/// Why kernels are not usable.
+/// Why kernels or devices are not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub kind: FailureKind,
@@ -137,6 +141,9 @@ impl fmt::Display for Failure {
 
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(offload) = &self.offload {
+            return write!(f, "{offload}");
+        }
         write!(f, "the {} kernels", self.kernels.name())?;
         self.cpu_variant.as_ref().map_or(Ok(()), |variant| write!(f, " of the CPU variant {variant}"))
     }
@@ -160,7 +167,7 @@ pub(super) mod tests {
     use super::*;
 
     fn setup(kernels: Kernels) -> Setup {
-        Setup { kernels, cpu_variant: None }
+        Setup { kernels, cpu_variant: None, offload: None }
     }
 
     /// A verdict with correct plain kernels and fast ones that crashed.

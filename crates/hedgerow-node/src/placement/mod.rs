@@ -38,8 +38,7 @@ pub struct Placement {
 #[derive(Debug)]
 pub struct Placer {
     gpu_layers: GpuLayers,
-    /// Names of the devices; empty if only the CPU computes.
-    devices: Vec<String>,
+    device: DeviceChoice,
     options: EngineOptions,
     /// Memory of each device allocated to the models placed before.
     reserved: BTreeMap<String, Reserved>,
@@ -62,35 +61,49 @@ impl Placer {
     ///
     /// # Errors
     ///
-    /// When a named device does not exist or cannot hold layers; when layers are requested and no device can hold
-    /// them.
+    /// When devices are named or layers are requested, in a build for the CPU alone.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let engine = &config.engine;
-        // Listing the devices starts llama.cpp, which must not happen in this process before a child process has
-        // checked the kernels; a CPU-only build has no devices to list.
-        let is_named = matches!(engine.device, DeviceChoice::Named(_));
-        let here = if ACCELERATORS.is_empty() && !is_named { Vec::new() } else { here()? };
-        let chosen = choose(&here, &engine.device, engine.gpu_layers)?;
+        if ACCELERATORS.is_empty() {
+            // Only to name the devices in the error; otherwise a build for the CPU alone has none to list.
+            let here = if let DeviceChoice::Named(_) = engine.device { here()? } else { Vec::new() };
+            choose(&here, &engine.device, engine.gpu_layers)?;
+        }
         Ok(Self {
             gpu_layers: engine.gpu_layers,
-            devices: chosen.into_iter().map(|device| device.name).collect(),
+            device: engine.device.clone(),
             options: crate::engine_setup::engine_options(config),
             reserved: BTreeMap::new(),
         })
     }
 
-    /// Places the next model, whose file has been checked.
+    /// Whether layers may go to devices.
+    pub(crate) fn may_use_devices(&self) -> bool {
+        !ACCELERATORS.is_empty()
+            && self.device != DeviceChoice::None
+            && self.gpu_layers != GpuLayers::Count(0)
+    }
+
+    /// Whether the configuration names the number of layers on devices, so that fewer are an error.
+    pub(crate) fn requires_devices(&self) -> bool {
+        self.gpu_layers.asks_for_some()
+    }
+
+    /// Places the next model, whose file has been checked. This starts llama.cpp in this process, so its kernels must
+    /// have run in a child process before.
     ///
     /// # Errors
     ///
-    /// When the requested number of layers does not fit; when the header cannot be read.
+    /// When a named device does not exist or cannot hold layers; when layers are requested and no device can hold
+    /// them, or they do not fit; when the header cannot be read.
     pub fn place(&mut self, path: &Path) -> anyhow::Result<Placement> {
-        if self.devices.is_empty() || self.gpu_layers == GpuLayers::Count(0) {
+        if !self.may_use_devices() {
             return Ok(Placement::default());
         }
-        let mut devices = here()?;
-        devices.retain(|device| self.devices.contains(&device.name));
-        devices.sort_by_key(|device| self.devices.iter().position(|name| *name == device.name));
+        let devices = choose(&here()?, &self.device, self.gpu_layers)?;
+        if devices.is_empty() {
+            return Ok(Placement::default());
+        }
         let (summary, tensors) = (models::validate_gguf(path)?, models::read_tensors(path)?);
         let sizes = sizes::sizes(&summary, &tensors, &self.options);
         let rooms: Vec<Room> = devices.iter().map(|device| self.room(device)).collect();

@@ -12,7 +12,7 @@ use super::registry::ServedModel;
 use super::{ApiError, App};
 
 /// `/health`, `/readyz`: 200 once requests are served, 503 before that and during a shutdown. Reports the kernels in
-/// use and, where they are not the fast ones, the reason.
+/// use and, where the fast ones or the devices are not used, the reason.
 pub(super) async fn health(State(app): State<App>) -> Response {
     match app.served() {
         Ok(served) => {

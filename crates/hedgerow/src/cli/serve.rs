@@ -10,7 +10,6 @@ use hedgerow_core::units::Quality;
 use hedgerow_node::catalogue;
 use hedgerow_node::config::{self, Config, ConfigArgs};
 use hedgerow_node::console::Console;
-use hedgerow_node::kernels;
 use hedgerow_node::loading;
 use hedgerow_node::models::{self, FetchOptions, ModelSource};
 use hedgerow_node::node::{self, RecordingFile, Speed, Variant};
@@ -150,12 +149,11 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
 fn load(name: &str, config: &Config, options: &FetchOptions) -> anyhow::Result<(String, Vec<Variant>)> {
     let names = std::iter::once(name).chain(config.model.also.iter().map(|also| also.name.as_str()));
     let mut prepared = loading::prepare(names, options, config, &crate::note)?.into_iter();
-    let wanted = kernels::Wanted::of(config);
     let mut load_next = || {
         let next = prepared.next().context("each name was fetched")?;
         let mb = next.fetched.bytes.div_ceil(1_000_000);
         tracing::info!("loading {} ({mb} MB): {}", next.fetched.name, next.fetched.path.display());
-        let loaded = loading::load_prepared(next, &wanted)?;
+        let loaded = loading::load_prepared(next)?;
         tracing::info!(
             model = %loaded.name, precision = %loaded.model.info().precision, took_ms = loaded.load_ms, "loaded"
         );
