@@ -164,7 +164,7 @@ fn this_machine_can_be_planned_for_once_its_model_is_measured() {
     assert_eq!(set["curve"][0]["rate_per_s"], 0.05, "the requested rate is simulated too");
     let rate = |plan: &Value| plan["sets"][0]["rate_per_s"].as_f64().expect("a rate");
     assert!(
-        rate(&plan(&["--pace", "2"])) < rate(&plan(&[])),
+        rate(&plan(&["--slowdown", "2"])) < rate(&plan(&[])),
         "an engine that takes twice as long serves fewer"
     );
     assert!(mistake(&[model, "--kv-block", "16"]).contains("--kv-block is about a device of the table"));

@@ -90,8 +90,14 @@ pub struct PlanArgs {
     #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = number(PARTS))]
     resolution: f64,
     /// Engine slowdown: steps take this many times as long as measured or published [default: 1]
-    #[arg(long, value_name = "FACTOR", value_parser = number(FACTORS), conflicts_with = "recording")]
-    pace: Option<f64>,
+    #[arg(
+        long,
+        alias = "pace",
+        value_name = "FACTOR",
+        value_parser = number(FACTORS),
+        conflicts_with = "recording"
+    )]
+    slowdown: Option<f64>,
     /// Take the slowdown from what `hedgerow serve --record` wrote; for a folder, from its newest recording. A node
     /// is slower while it serves, because its callers' connections take time from the engine
     #[arg(long, value_name = "FILE|FOLDER")]
@@ -146,7 +152,7 @@ impl PlanArgs {
     ///
     /// When the recording cannot be read or has no steps.
     pub(super) fn slowdown(&self, notes: Notes<'_>) -> anyhow::Result<Factors> {
-        let Some(path) = &self.recording else { return Ok(Factors::both(self.pace.unwrap_or(1.0))) };
+        let Some(path) = &self.recording else { return Ok(Factors::both(self.slowdown.unwrap_or(1.0))) };
         slowdown_of(path, notes)
     }
 
