@@ -27,8 +27,8 @@ pub(crate) struct Difference {
 /// largest 0.10 to 0.40 in F16, Q8_0, Q4_1, Q4_0, Q4_K and IQ4_NL; with a cache in Q4_0, 0.26 to 0.72 and 0.9 to 1.5,
 /// which is noise: from the scores with a cache in F16, both differ by 0.25 to 0.58. Wrong scores differ more: those
 /// of the token with the next number, rms 1.35, largest 7, first choice 6; those of another position in the text 3.2,
-/// 9.8 and 5.1; all zero, at least 1. These limits detect an error with a larger effect than storing F16 weights in
-/// Q4_0 has (rms 0.70).
+/// 9.8 and 5.1; all zero, at least 1. So errors are detected whose effect is larger than 1.3 times that of storing F16
+/// weights in Q4_0 (rms 0.70).
 pub(super) const ALLOWED: Difference = Difference { rms: 0.9, largest: 3.0, first_choice: 1.5 };
 
 /// Why scores are wrong.
