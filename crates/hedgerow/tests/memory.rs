@@ -72,6 +72,7 @@ fn compare(model: &Path, flags: &[&str]) -> Compared {
 #[test]
 fn each_part_is_at_least_what_llama_cpp_reports_and_at_most_1_3_times_that() {
     let Some(model) = support::model() else { return };
+    let _turn = support::alone();
     let setups: [&[&str]; 3] = [
         &["--parallel", "1", "--ctx-size", "512", "--prefill-chunk", "16"],
         &["--parallel", "4", "--ctx-size", "4096", "--ubatch-size", "64", "--prefill-chunk", "32"],
