@@ -69,20 +69,10 @@ pub(crate) fn tpot(first: Option<Instant>, last: Option<Instant>, produced: Toke
 
 /// A step's load, given the running requests as they were when it was ordered.
 pub fn load_of(step: &Step, running: &[Running]) -> StepLoad {
-    let mut load = StepLoad::default();
-    for running in running {
-        let id = running.request.id;
-        if let Some(chunk) = step.prefill.iter().find(|chunk| chunk.request == id) {
-            load.prefill.push(ChunkLoad {
-                tokens: chunk.tokens,
-                start: running.prefilled,
-                prompt: running.padded_len,
-            });
-        } else if step.decode.contains(&id) {
-            load.decode_count += 1;
-            load.decode_kv += u64::from(running.kv().0);
-            load.decode_longest = load.decode_longest.max(running.kv());
-        }
-    }
-    load
+    let decoding = running.iter().filter(|running| step.decode.contains(&running.request.id));
+    let prefill = running.iter().filter_map(|running| {
+        let chunk = step.prefill.iter().find(|chunk| chunk.request == running.request.id)?;
+        Some(ChunkLoad { tokens: chunk.tokens, start: running.prefilled, prompt: running.padded_len })
+    });
+    StepLoad { prefill: prefill.collect(), ..StepLoad::of_decodes(decoding.map(Running::kv)) }
 }

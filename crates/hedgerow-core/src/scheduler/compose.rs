@@ -3,7 +3,7 @@
 
 use std::cell::LazyCell;
 
-use super::sequence::{Sequence, decode_load};
+use super::sequence::Sequence;
 use super::view::NodeState;
 use crate::engine::{PrefillChunk, Step, StepLoad};
 use crate::model::cost::ChunkLoad;
@@ -64,7 +64,7 @@ impl ComposedStep {
             ChunkLoad { start: chunk.start + Tokens(tokens.0 * (steps - 1) / 2), ..chunk }
         };
         let caches = self.decode.iter().map(|&place| sequences[place].kv + Tokens(steps / 2));
-        StepLoad { prefill: self.prefill.iter().map(chunk).collect(), ..decode_load(caches) }
+        StepLoad { prefill: self.prefill.iter().map(chunk).collect(), ..StepLoad::of_decodes(caches) }
     }
 }
 
@@ -133,7 +133,7 @@ impl Composer<'_> {
         let mut left = self.state.node.prefill_chunk;
         // Once these prompts are in the cache, all ready sequences decode together.
         let caches = ready.iter().map(|&place| sequences[place].kv.max(sequences[place].padded_len));
-        let decode_time = LazyCell::new(|| self.state.step_time(precision, &decode_load(caches)));
+        let decode_time = LazyCell::new(|| self.state.step_time(precision, &StepLoad::of_decodes(caches)));
         for &place in ready.iter().take(before_other) {
             let sequence = &sequences[place];
             if sequence.is_decoding() {
@@ -173,8 +173,8 @@ impl Composer<'_> {
             return Tokens::ZERO;
         }
         let halves = std::iter::successors(Some(most), |tokens| Some(Tokens(tokens.0 / 2)));
-        let worthwhile = halves.take_while(|&tokens| tokens == most || tokens >= LEAST_CHUNK);
-        worthwhile.into_iter().find(|&tokens| fits(tokens)).unwrap_or(Tokens::ZERO)
+        let mut worthwhile = halves.take_while(|&tokens| tokens == most || tokens >= LEAST_CHUNK);
+        worthwhile.find(|&tokens| fits(tokens)).unwrap_or(Tokens::ZERO)
     }
 
     /// How long one chunk takes by itself.

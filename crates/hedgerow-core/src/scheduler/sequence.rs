@@ -1,7 +1,6 @@
 //! A request as step composition sees it: one that runs, or the forecast of one.
 
 use super::view::{NodeState, View};
-use crate::engine::StepLoad;
 use crate::model::cost::ChunkLoad;
 use crate::model::request::{Request, Urgency};
 use crate::model::running::Running;
@@ -80,15 +79,4 @@ impl Sequence {
 /// What a slack leaves for the engine: without the time that the answer takes to the caller.
 fn at_the_engine(state: &NodeState<'_>, slack: Option<Span>) -> Option<Span> {
     Some(slack?.saturating_sub(state.node.downlink_slot()))
-}
-
-/// The load of a step that decodes sequences with these caches.
-pub(super) fn decode_load(caches: impl Iterator<Item = Tokens>) -> StepLoad {
-    let mut load = StepLoad::default();
-    for cache in caches {
-        load.decode_count += 1;
-        load.decode_kv += u64::from(cache.0);
-        load.decode_longest = load.decode_longest.max(cache);
-    }
-    load
 }

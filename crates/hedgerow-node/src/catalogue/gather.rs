@@ -207,7 +207,7 @@ fn judge<'a>(files: &'a [Facts], losses: &'a [Quality]) -> Option<&'a str> {
     for loss in losses.iter().filter(|loss| is_own(&loss.subject.model.fingerprint)) {
         let (models, last) = judged.entry(&loss.subject.reference.fingerprint).or_default();
         models.insert(&loss.subject.model.fingerprint);
-        *last = loss.measured_unix_s.max(*last);
+        *last = loss.measured.measured_unix_s.max(*last);
     }
     let most = judged.into_iter().max_by_key(|(_, (models, last))| (models.len(), *last));
     most.map(|(reference, _)| reference).or_else(|| {
@@ -232,14 +232,14 @@ fn qualities(
             && Some(loss.subject.reference.fingerprint.as_str()) == judge
     });
     // A quick evaluation does not replace one that read more text.
-    let Some(loss) = own.max_by_key(|loss| (loss.counted, loss.measured_unix_s)) else {
+    let Some(loss) = own.max_by_key(|loss| (loss.counted, loss.measured.measured_unix_s)) else {
         return (published.quality_by_perplexity.clone(), published.quality_by_agreement.clone());
     };
     let source = |what: &str| {
         let quality::Subject { reference, text, chunks, ctx, .. } = &loss.subject;
         let what =
             format!("{what} {} on {}, {chunks} windows of {ctx} tokens", reference.precision, text.name);
-        Source::measured(what, loss.measured_unix_s)
+        Source::measured(what, loss.measured.measured_unix_s)
     };
     let figure = |source: Source, estimate: Estimate| Figure {
         // A quantized model is never rated better than its reference.
@@ -249,8 +249,8 @@ fn qualities(
         source,
     };
     (
-        Some(figure(source("perplexity of"), loss.ppl_ratio)),
-        Some(figure(source("same first choice as"), loss.same_top)),
+        Some(figure(source("perplexity of"), loss.measured.ppl_ratio)),
+        Some(figure(source("same first choice as"), loss.measured.same_top)),
     )
 }
 

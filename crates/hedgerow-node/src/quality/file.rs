@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, Measured, Subject};
+use super::{Measured, Subject};
 use crate::files::write_whole;
 use crate::models::{self, ModelError};
 
@@ -15,7 +15,7 @@ const FORMAT: &str = "hedgerow-quality/1";
 
 /// The quality loss of one model against a reference, and what it was measured on.
 ///
-/// Both definitions of quality of `model.md §1` are here: [`Quality::ppl_ratio`] and [`Quality::same_top`].
+/// Both definitions of quality of `model.md §1` are here: [`Measured::ppl_ratio`] and [`Measured::same_top`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     format: String,
@@ -24,50 +24,15 @@ pub struct Quality {
     pub subject: Subject,
     /// The number of scored tokens.
     pub counted: u64,
-    /// End of the run, in seconds since 1970.
-    pub measured_unix_s: u64,
-    /// How long the run took, with all models that were compared in it.
-    pub took_ms: u64,
-    /// Perplexity: `e` to the mean surprisal of the next token.
-    pub ppl: Estimate,
-    /// The reference's perplexity.
-    pub ppl_reference: Estimate,
-    /// `PPL − PPL_ref`.
-    pub ppl_delta: Estimate,
-    /// `PPL_ref / PPL`: above 1 if the model's perplexity happens to be below its reference's.
-    pub ppl_ratio: Estimate,
-    /// Mean Kullback-Leibler divergence from the reference, in nats per token.
-    pub kl_mean: Estimate,
-    /// The fraction of tokens at which its top token is the reference's.
-    pub same_top: Estimate,
+    /// What was measured.
+    #[serde(flatten)]
+    pub measured: Measured,
 }
 
 impl Quality {
     /// Builds a comparison from its measurements; `counted` is the number of scored tokens.
     pub fn new(subject: Subject, counted: u64, measured: Measured) -> Self {
-        let Measured {
-            ppl,
-            ppl_reference,
-            ppl_delta,
-            ppl_ratio,
-            kl_mean,
-            same_top,
-            took_ms,
-            measured_unix_s,
-        } = measured;
-        Self {
-            format: FORMAT.to_owned(),
-            subject,
-            counted,
-            measured_unix_s,
-            took_ms,
-            ppl,
-            ppl_reference,
-            ppl_delta,
-            ppl_ratio,
-            kl_mean,
-            same_top,
-        }
+        Self { format: FORMAT.to_owned(), subject, counted, measured }
     }
 }
 
@@ -114,7 +79,7 @@ impl ResultStore {
     fn of_model(&self, fingerprint: &str) -> Vec<Quality> {
         let mut found = self.all();
         found.retain(|quality| quality.subject.model.fingerprint == fingerprint);
-        found.sort_by_key(|quality| std::cmp::Reverse(quality.measured_unix_s));
+        found.sort_by_key(|quality| std::cmp::Reverse(quality.measured.measured_unix_s));
         found
     }
 
@@ -151,7 +116,7 @@ impl ResultStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TextFile;
+    use super::super::{Estimate, TextFile};
     use super::*;
     use crate::profile::ModelFile;
 

@@ -27,16 +27,23 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// The measurements of one model; [`Quality`] says what each figure is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "`Quality` has the same fields")]
+/// The measurements of one model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    pub ppl: Estimate,
-    pub ppl_reference: Estimate,
-    pub ppl_delta: Estimate,
-    pub ppl_ratio: Estimate,
-    pub kl_mean: Estimate,
-    pub same_top: Estimate,
-    pub took_ms: u64,
+    /// End of the run, in seconds since 1970.
     pub measured_unix_s: u64,
+    /// How long the run took, with all models that were compared in it.
+    pub took_ms: u64,
+    /// Perplexity: `e` to the mean surprisal of the next token.
+    pub ppl: Estimate,
+    /// The reference's perplexity.
+    pub ppl_reference: Estimate,
+    /// `PPL − PPL_ref`.
+    pub ppl_delta: Estimate,
+    /// `PPL_ref / PPL`: above 1 if the model's perplexity happens to be below its reference's.
+    pub ppl_ratio: Estimate,
+    /// Mean Kullback-Leibler divergence from the reference, in nats per token.
+    pub kl_mean: Estimate,
+    /// The fraction of tokens at which its top token is the reference's.
+    pub same_top: Estimate,
 }

@@ -44,6 +44,19 @@ pub struct StepLoad {
     pub decode_longest: Tokens,
 }
 
+impl StepLoad {
+    /// The load of a step that decodes requests with these caches.
+    pub fn of_decodes(caches: impl Iterator<Item = Tokens>) -> Self {
+        let mut load = Self::default();
+        for cache in caches {
+            load.decode_count += 1;
+            load.decode_kv += u64::from(cache.0);
+            load.decode_longest = load.decode_longest.max(cache);
+        }
+        load
+    }
+}
+
 /// The properties of a prompt chunk that determine its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkLoad {

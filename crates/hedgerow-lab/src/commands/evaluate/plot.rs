@@ -17,9 +17,9 @@ type Figured = (&'static str, fn(&Quality) -> Estimate);
 /// SVG.
 pub(super) fn quality(results: &[Quality]) -> String {
     let figured: [Figured; 3] = [
-        ("PPL ref / PPL", |quality| quality.ppl_ratio),
-        ("same top token (%)", |quality| percent(quality.same_top)),
-        ("KL divergence (nats)", |quality| quality.kl_mean),
+        ("PPL ref / PPL", |quality| quality.measured.ppl_ratio),
+        ("same top token (%)", |quality| percent(quality.measured.same_top)),
+        ("KL divergence (nats)", |quality| quality.measured.kl_mean),
     ];
     let (plots, layouts): (Vec<_>, Vec<_>) = figured.iter().map(|figured| panel(results, figured)).unzip();
     let legend = results.iter().zip(STYLES.iter().cycle()).map(|(quality, style)| LegendEntry {

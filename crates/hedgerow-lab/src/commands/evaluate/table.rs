@@ -43,7 +43,7 @@ fn one(first: &Quality, group: &[&Quality]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(["", "MB", "PPL", "ΔPPL", "PPL ref/PPL", "KL, nats", "same top, %"]);
-    let reference = first.ppl_reference;
+    let reference = first.measured.ppl_reference;
     table.add_row([
         format!("{}, reference", subject.reference.precision),
         megabytes(subject.reference.file_bytes),
@@ -54,11 +54,11 @@ fn one(first: &Quality, group: &[&Quality]) -> String {
         table.add_row([
             model.precision.clone(),
             megabytes(model.file_bytes),
-            shown(quality.ppl, 1.0, 3),
-            shown(quality.ppl_delta, 1.0, 3),
-            shown(quality.ppl_ratio, 1.0, 4),
-            shown(quality.kl_mean, 1.0, 5),
-            shown(quality.same_top, 100.0, 2),
+            shown(quality.measured.ppl, 1.0, 3),
+            shown(quality.measured.ppl_delta, 1.0, 3),
+            shown(quality.measured.ppl_ratio, 1.0, 4),
+            shown(quality.measured.kl_mean, 1.0, 5),
+            shown(quality.measured.same_top, 100.0, 2),
         ]);
     }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
