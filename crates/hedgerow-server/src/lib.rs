@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
 
 mod api;
+mod connections;
 mod link;
 mod server;
 

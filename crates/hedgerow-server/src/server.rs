@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hedgerow_node::chat_template::ChatTemplate;
@@ -13,11 +14,9 @@ use hedgerow_node::metrics::Metrics;
 use hedgerow_node::node::{self, NewRecording, Variant};
 use hedgerow_workload::hint::hinted;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
-use crate::api::{self, App, ServedModel};
-use crate::link::{Connection, PacedListener};
+use crate::api::{self, App, OriginRules, ServedModel};
+use crate::connections::Connections;
 
 /// A listening server; it responds with 503 until [`Server::serve`] succeeds.
 pub struct Server {
@@ -26,9 +25,11 @@ pub struct Server {
     metrics: Arc<Metrics>,
     app: App,
     address: SocketAddr,
-    stop_listening: oneshot::Sender<()>,
-    listening: JoinHandle<std::io::Result<()>>,
+    connections: Connections,
 }
+
+/// Time for the last bytes of the responses, after all requests have ended.
+const LAST_BYTES: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Starts to listen.
@@ -43,15 +44,10 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let app = App::new(config.clone(), clock, Arc::clone(&metrics))
             .context("starting the threads that tokenize prompts")?;
-        let (stop_listening, stopped) = oneshot::channel();
-        let listener = PacedListener::new(listener, metrics.downlink_bytes());
-        let service = api::router(app.clone()).into_make_service_with_connect_info::<Connection>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async {
-            // A dropped sender also ends the listening.
-            let _ = stopped.await;
-        });
-        let listening = tokio::spawn(async move { serving.await });
-        Ok(Self { config, clock, metrics, app, address, stop_listening, listening })
+        let origins = OriginRules::new(address, &config.server.allowed_hosts, &config.server.allowed_origins);
+        let router = api::router(app.clone(), origins);
+        let connections = Connections::accept(listener, router, &config.limits, metrics.connections());
+        Ok(Self { config, clock, metrics, app, address, connections })
     }
 
     /// The address that the server listens on.
@@ -78,7 +74,8 @@ impl Server {
         let recording = record.map(|file| NewRecording { file, model: name.clone() });
         let (config, metrics) = (&self.config, &self.metrics);
         let node = node::start(variants, config, self.clock, metrics, recording)?;
-        self.app.register(ServedModel { node, name, template, kernels });
+        let catalogue = OnceLock::new();
+        self.app.register(ServedModel { node, name, template, kernels, catalogue });
         Ok(())
     }
 
@@ -92,14 +89,22 @@ impl Server {
         &self.app
     }
 
+    /// Waits until the node cannot serve any more, and returns the reason. Never returns before the model is served.
+    pub async fn failed(&self) -> Arc<str> {
+        match self.app.node() {
+            Some(node) => node.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Admits no new requests, lets those that can finish within the grace period finish, ends and notifies the
-    /// others, and stops listening.
+    /// others, and stops listening. A client that takes no more bytes is cut off.
     ///
     /// # Errors
     ///
-    /// When listening has failed.
+    /// When the node cannot be waited for.
     pub async fn shut_down(self) -> anyhow::Result<()> {
-        let Self { config, app, stop_listening, listening, .. } = self;
+        let Self { config, app, connections, .. } = self;
         app.drain();
         let grace = config.server.shutdown_grace;
         tokio::task::spawn_blocking(move || {
@@ -109,9 +114,8 @@ impl Server {
         })
         .await
         .context("shutting the node down")?;
-        // If the listener has ended, there is nothing to stop.
-        let _ = stop_listening.send(());
-        listening.await.context("closing the connections")?.context("listening")
+        connections.close(LAST_BYTES).await;
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ mod accelerators;
 mod args;
 mod checked;
 mod layers;
+mod limits;
 mod numbers;
 mod raw;
 #[cfg(test)]
@@ -16,4 +17,5 @@ pub use accelerators::{DeviceChoice, GpuLayers};
 pub use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
 pub use checked::{Config, KernelChoice, LogConfig, LogFormat, SamplingDefaults};
 pub use layers::{Layered, Values, load, of_file};
+pub use limits::LimitsConfig;
 pub use numbers::{FACTORS, PARTS, RATES_PER_S, number};

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hedgerow_core::output::{Rejection, Target};
 use hedgerow_core::time::Span;
+use hedgerow_core::units::Bytes;
 use hedgerow_solver::Limit;
 use serde_json::{Value, json};
 
@@ -64,8 +65,66 @@ impl ApiError {
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             message,
-            "send less, or raise `server.max_body_mib`",
+            "send less, or raise `limits.body_mib`",
         )
+    }
+
+    /// 429: too much memory is taken by bodies that wait.
+    pub(crate) fn bodies_waiting(limit_bytes: usize) -> Self {
+        let message = format!(
+            "the bodies of waiting requests take too much of their {} for one of this size",
+            Bytes(limit_bytes as u64)
+        );
+        let error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "bodies_waiting",
+            message,
+            "try again soon, send less, or raise `limits.waiting_mib`",
+        );
+        Self { retry_after: Some(Span::from_millis(1000)), dropped: Some("rejected-saturated"), ..error }
+    }
+
+    /// 403: the request's host is no name of this machine.
+    pub(crate) fn host_not_allowed(host: &str) -> Self {
+        let shown: String = host.chars().take(100).collect();
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "host_not_allowed",
+            format!("the request is for the host `{shown}`, but this server listens on loopback only"),
+            "ask for localhost or 127.0.0.1, or list the name in `server.allowed_hosts`",
+        )
+    }
+
+    /// 403: a web page that may not use the API.
+    pub(crate) fn origin_not_allowed(origin: &str) -> Self {
+        let shown: String = origin.chars().take(100).collect();
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            format!("the web page of the origin `{shown}` may not use this server"),
+            "list the origin in `server.allowed_origins`",
+        )
+    }
+
+    /// 403: an endpoint for operators.
+    pub(crate) fn operators_only() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "operators_only",
+            "this endpoint tells about other callers' requests, and answers only clients on the server's machine",
+            "ask on the machine itself: `hedgerow explain ID`",
+        )
+    }
+
+    /// 503: the node cannot serve any more; the process is about to end.
+    pub(crate) fn node_failed(reason: &str) -> Self {
+        let error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "node_failed",
+            format!("the node cannot go on: {reason}"),
+            "see the server's log; try again once it has been restarted",
+        );
+        Self { retry_after: Some(Span::from_millis(5000)), dropped: Some("rejected-no-endpoints"), ..error }
     }
 
     /// 408: the body did not arrive in time. Retrying the same request does not help.
@@ -148,6 +207,7 @@ impl ApiError {
         let kind = match self.status {
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::FORBIDDEN => "permission_error",
             status if status.is_client_error() => "invalid_request_error",
             _ => "server_error",
         };

@@ -84,12 +84,12 @@ pub(super) enum FinishReason {
 /// # Errors
 ///
 /// When the request cannot be served, or is refused.
-pub(super) async fn generate(
+pub(super) async fn generate<T>(
     app: &App,
-    intake: Intake<'_>,
+    intake: Intake<'_, T>,
     asked: GenerationRequest,
 ) -> Result<Generation, ApiError> {
-    let Intake { served, connection, id, arrived, place, .. } = intake;
+    let Intake { served, connection, id, arrived, place, held, .. } = intake;
     let precision = served.precision_of(asked.model.as_deref())?;
     let prompt = app.0.prompt_pool.tokenize(app, asked.prompt).await?;
     let prompt_len = Tokens(prompt.len() as u32);
@@ -126,7 +126,10 @@ pub(super) async fn generate(
         cache_prompt: asked.cache_prompt,
     };
     let mut handle = served.node.submit(request, task, place);
-    wait_for_start(&mut handle, &connection, paced).await?;
+    drop(held);
+    if let Err(error) = wait_for_start(&mut handle, &connection, paced).await {
+        return Err(served.node.failure().map_or(error, |reason| ApiError::node_failed(&reason)));
+    }
     Ok(Generation { handle, form: asked.form, token_sizes: Arc::clone(&app.0.token_sizes) })
 }
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use hedgerow_node::catalogue::{self, Entry};
+use hedgerow_node::catalogue::Entry;
 use hedgerow_node::metrics::Format;
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ pub(super) async fn version() -> Json<Value> {
 /// `/v1/models`.
 pub(super) async fn models(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let served = app.served()?;
-    Ok(Json(json!({ "object": "list", "data": [describe(&app, served).await] })))
+    Ok(Json(json!({ "object": "list", "data": [describe(&app, served)] })))
 }
 
 /// `/v1/models/{id}`.
@@ -50,14 +50,12 @@ pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Res
     if !names.contains(&id) {
         return Err(ApiError::no_such_model(&id, &names));
     }
-    Ok(Json(describe(&app, served).await))
+    Ok(Json(describe(&app, served)))
 }
 
-async fn describe(app: &App, served: &ServedModel) -> Value {
+fn describe(app: &App, served: &ServedModel) -> Value {
     let info = served.node.model().info();
     let limits = served.node.limits();
-    let known = tokio::task::spawn_blocking(catalogue::saved).await.ok().and_then(Result::ok).flatten();
-    let entry = known.as_ref().and_then(|known| known.entry_of(info));
     json!({
         "id": served.name, "object": "model", "created": app.0.started_unix_s, "owned_by": "hedgerow",
         "hedgerow": {
@@ -70,7 +68,7 @@ async fn describe(app: &App, served: &ServedModel) -> Value {
                 "id": format!("{}:{}", served.name, precision.name), "precision": precision.name,
                 "quality": precision.quality.get(), "weights_bytes": precision.weights.0,
             })).collect::<Vec<_>>(),
-            "catalogue": entry.map(without_places),
+            "catalogue": served.catalogue.get().map(without_places),
         },
     })
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
 use hedgerow_node::catalogue;
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
         return super::devices::run(args.json, console);
     }
     let config = config::load(matches, args.config.common.config.as_deref())?.config;
-    hedgerow_node::logging::start(&config.log)?;
+    let _logging = hedgerow_node::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     // Errors in the files are reported before the server announces that it listens.
@@ -98,10 +98,22 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
         if let Some(interval) = service_manager::watchdog_interval() {
             tokio::spawn(report_alive(server.app().clone(), interval));
         }
-        stop_signals.received().await;
+        let failure = tokio::select! {
+            reason = server.failed() => Some(reason),
+            () = stop_signals.received() => None,
+        };
         service_manager::stopping(grace);
-        tracing::info!("shutting down: admitting no requests, finishing those that can end in time");
-        server.shut_down().await
+        if failure.is_none() {
+            tracing::info!("shutting down: admitting no requests, finishing those that can end in time");
+        }
+        tokio::select! {
+            outcome = server.shut_down() => outcome?,
+            () = stop_signals.received() => bail!("stopped at once by a second signal; running requests were cut off"),
+        }
+        match failure {
+            Some(reason) => Err(anyhow!("the node cannot go on: {reason}")),
+            None => Ok(()),
+        }
     });
     // A download that is still going on must not keep the process.
     runtime.shutdown_background();
@@ -139,8 +151,9 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
     let (loaded, variants) = load(name, server.config(), options)?;
     let paths: Vec<PathBuf> = variants.iter().map(|variant| variant.path.clone()).collect();
     server.serve(variants, &loaded, record)?;
-    if let Err(error) = catalogue::refresh(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
-        tracing::warn!("the catalogue is not brought up to date: {error}");
+    match catalogue::refresh(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
+        Ok(catalogue) => server.app().show_catalogue(&catalogue),
+        Err(error) => tracing::warn!("the catalogue is not brought up to date: {error}"),
     }
     Ok(server)
 }
@@ -232,18 +245,25 @@ async fn report_alive(app: App, interval: Duration) {
     }
 }
 
-/// SIGTERM and Ctrl-C. From its creation on they no longer end the process, and none is lost between two waits.
+/// SIGTERM and Ctrl-C. From its creation on they no longer end the process, and none is lost between two waits. Nor do
+/// SIGHUP, SIGUSR1 and SIGUSR2, which log rotation and supervisors may send.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    _ignored: [Signal; 3],
 }
 
 impl StopSignals {
     fn listen() -> anyhow::Result<Self> {
-        let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let on = |kind: SignalKind, name: &str| signal(kind).with_context(|| format!("listening for {name}"));
         Ok(Self {
-            terminate: terminate.context("listening for SIGTERM")?,
-            interrupt: interrupt.context("listening for Ctrl-C")?,
+            terminate: on(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: on(SignalKind::interrupt(), "Ctrl-C")?,
+            _ignored: [
+                on(SignalKind::hangup(), "SIGHUP")?,
+                on(SignalKind::user_defined1(), "SIGUSR1")?,
+                on(SignalKind::user_defined2(), "SIGUSR2")?,
+            ],
         })
     }
 
