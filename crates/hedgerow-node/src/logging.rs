@@ -7,8 +7,10 @@ use std::io::IsTerminal as _;
 
 use hedgerow_workload::hint::hinted;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
@@ -20,6 +22,23 @@ const LINES_WAITING_MAX: usize = 8192;
 #[must_use = "lines that are not written yet are lost without it"]
 pub struct Logging {
     _writer: WorkerGuard,
+    /// `None`: another start in this process was first.
+    filter: Option<reload::Handle<Targets, Registry>>,
+}
+
+impl Logging {
+    /// Changes what is logged; `RUST_LOG` overrides the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the level is not a valid filter; then the one in force remains.
+    pub fn set_filter(&self, config: &LogConfig) -> anyhow::Result<()> {
+        let targets = targets(config)?;
+        if let Some(filter) = &self.filter {
+            filter.reload(targets)?;
+        }
+        Ok(())
+    }
 }
 
 /// Starts logging until the returned value is dropped; `RUST_LOG` overrides the configuration. From now on a panic is
@@ -29,15 +48,7 @@ pub struct Logging {
 ///
 /// When the level is not a valid filter.
 pub fn start(config: &LogConfig) -> anyhow::Result<Logging> {
-    let mut filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
-    if !filter.contains("llama.cpp") {
-        // llama.cpp warns when the KV cache exceeds the model's training context, although no request does.
-        filter += ",llama.cpp=error";
-    }
-    let targets: Targets = filter.parse().map_err(|error| {
-        let hint = "use error, warn, info, debug, trace, or a filter such as hedgerow=debug";
-        hinted(format!("the log level `{filter}` is not a filter: {error}"), hint)
-    })?;
+    let (targets, handle) = reload::Layer::new(targets(config)?);
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(std::io::stderr());
     // An error in formatting a line would otherwise be reported on standard error, which panics where that is broken.
@@ -56,5 +67,18 @@ pub fn start(config: &LogConfig) -> anyhow::Result<Logging> {
             tracing::error!(thread = thread.name(), place, "panic: {message}");
         }));
     }
-    Ok(Logging { _writer: guard })
+    Ok(Logging { _writer: guard, filter: is_first.then_some(handle) })
+}
+
+/// The filter of the configuration, or that of `RUST_LOG`.
+fn targets(config: &LogConfig) -> anyhow::Result<Targets> {
+    let mut filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
+    if !filter.contains("llama.cpp") {
+        // llama.cpp warns when the KV cache exceeds the model's training context, although no request does.
+        filter += ",llama.cpp=error";
+    }
+    filter.parse::<Targets>().map_err(|error| {
+        let hint = "use error, warn, info, debug, trace, or a filter such as hedgerow=debug";
+        hinted(format!("the log level `{filter}` is not a filter: {error}"), hint)
+    })
 }

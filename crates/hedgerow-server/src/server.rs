@@ -16,7 +16,7 @@ use hedgerow_workload::hint::hinted;
 use tokio::net::TcpListener;
 
 use crate::api::{self, App, OriginRules, ServedModel};
-use crate::connections::Connections;
+use crate::connections::{Connections, Tls};
 
 /// A listening server; it responds with 503 until [`Server::serve`] succeeds.
 pub struct Server {
@@ -25,6 +25,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     app: App,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     connections: Connections,
 }
 
@@ -36,18 +37,21 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the port is in use or the address does not belong to this machine.
+    /// When the port is in use or the address does not belong to this machine; when the keys file or the certificate is
+    /// invalid.
     pub async fn listen(config: Config) -> anyhow::Result<Self> {
         let listener = bind(&config.server.host, config.server.port).await?;
         let address = listener.local_addr().context("asking for the port that was taken")?;
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new());
-        let app = App::new(config.clone(), clock, Arc::clone(&metrics))
-            .context("starting the threads that tokenize prompts")?;
+        let app = App::new(config.clone(), clock, Arc::clone(&metrics))?;
         let origins = OriginRules::new(address, &config.server.allowed_hosts, &config.server.allowed_origins);
         let router = api::router(app.clone(), origins);
-        let connections = Connections::accept(listener, router, &config.limits, metrics.connections());
-        Ok(Self { config, clock, metrics, app, address, connections })
+        let tls = config.server.tls.as_ref().map(|files| Tls::new(&files.certificate, &files.key));
+        let tls = tls.transpose()?.map(Arc::new);
+        let connections =
+            Connections::accept(listener, router, &config.limits, metrics.connections(), tls.clone());
+        Ok(Self { config, clock, metrics, app, address, tls, connections })
     }
 
     /// The address that the server listens on.
@@ -77,6 +81,27 @@ impl Server {
         let catalogue = OnceLock::new();
         self.app.register(ServedModel { node, name, template, kernels, catalogue });
         Ok(())
+    }
+
+    /// The URL of the API.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/v1", self.address)
+    }
+
+    /// Reads the keys and the certificate again. Reports in the log what was read, and what is wrong and therefore remains
+    /// as it was.
+    pub fn reload(&self) {
+        match self.app.reload_keys() {
+            Ok(Some(keys)) => tracing::info!(keys, "the keys file was read again"),
+            Ok(None) => {}
+            Err(error) => tracing::error!("the keys in force remain: {error:#}"),
+        }
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("the certificate was read again"),
+            None => {}
+            Some(Err(error)) => tracing::error!("the certificate in force remains: {error:#}"),
+        }
     }
 
     /// The server's configuration.

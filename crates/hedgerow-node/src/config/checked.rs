@@ -1,5 +1,7 @@
 //! The configuration, checked and in SI units.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum as _;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::node::KvType;
@@ -30,6 +32,8 @@ pub enum KernelChoice {
 pub struct Config {
     /// The section `[server]`: the address of the HTTP server, and whom it answers.
     pub server: ServerConfig,
+    /// The section `[access]`: who may ask.
+    pub access: AccessConfig,
     /// The section `[limits]`: what a client can take of this machine.
     pub limits: LimitsConfig,
     /// The section `[model]`: the model and the precisions to serve.
@@ -55,10 +59,30 @@ pub struct ServerConfig {
     pub host: String,
     pub port: u16,
     pub shutdown_grace: Span,
+    /// The files of the certificate; `None`: no TLS.
+    pub tls: Option<TlsFiles>,
     /// Names by which requests may name this machine besides its own.
     pub allowed_hosts: Vec<String>,
     /// Origins of the web pages that may use the API.
     pub allowed_origins: Vec<String>,
+}
+
+/// The files of a certificate, in PEM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessConfig {
+    /// The file of the API keys; `None`: no keys are needed.
+    pub keys_file: Option<PathBuf>,
+    /// The most value of a request where no keys are needed.
+    pub anonymous_value_max: u32,
 }
 
 /// The settings of the served model.
@@ -185,8 +209,21 @@ impl Config {
                     0.0,
                     86_400.0,
                 )?),
+                tls: check.tls(&text(&server.tls_certificate), &text(&server.tls_key))?,
                 allowed_hosts: listed(&text(&server.allowed_hosts)),
                 allowed_origins: check.origins(&text(&server.allowed_origins))?,
+            },
+            access: AccessConfig {
+                keys_file: Some(text(&raw.access.keys_file))
+                    .filter(|file| !file.is_empty())
+                    .map(PathBuf::from),
+                anonymous_value_max: check.whole(
+                    "access",
+                    "anonymous_value_max",
+                    raw.access.anonymous_value_max,
+                    1,
+                    1000,
+                )? as u32,
             },
             limits: check.limits(&raw.limits)?,
             model: ModelConfig {
@@ -257,6 +294,17 @@ impl Check<'_> {
             return Err(self.wrong("server", "host", host, "must be an IP address or the name of a host"));
         }
         Ok(bare.to_owned())
+    }
+
+    fn tls(&self, certificate: &str, key: &str) -> anyhow::Result<Option<TlsFiles>> {
+        match (certificate.is_empty(), key.is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => {
+                Ok(Some(TlsFiles { certificate: PathBuf::from(certificate), key: PathBuf::from(key) }))
+            }
+            (true, false) => Err(self.wrong("server", "tls_certificate", "", "`server.tls_key` is set")),
+            (false, true) => Err(self.wrong("server", "tls_key", "", "`server.tls_certificate` is set")),
+        }
     }
 
     /// Checks that each is a scheme and a host, perhaps with a port, as browsers send them.

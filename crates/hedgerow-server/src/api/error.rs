@@ -111,9 +111,28 @@ impl ApiError {
         Self::new(
             StatusCode::FORBIDDEN,
             "operators_only",
-            "this endpoint tells about other callers' requests, and answers only clients on the server's machine",
-            "ask on the machine itself: `hedgerow explain ID`",
+            "this endpoint is for operators: clients on the server's machine, and keys of administrators",
+            "ask on the machine itself, or send a key that was made with `hedgerow keys add --admin`",
         )
+    }
+
+    /// 401: no valid API key.
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        let hint = "send one as `Authorization: Bearer KEY`; `hedgerow keys add` makes keys";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message, hint)
+    }
+
+    /// 403: the caller's key does not allow it.
+    pub(crate) fn not_allowed(param: &str, message: &str) -> Self {
+        let hint = "change the request, or the key's limits in the keys file";
+        Self::new(StatusCode::FORBIDDEN, "not_allowed", message, hint).at(param)
+    }
+
+    /// 429: the caller's key has used up a limit.
+    pub(crate) fn key_limit(limit: &str, message: &str, retry_after: Span) -> Self {
+        let hint = format!("wait, or raise the key's `{limit}` in the keys file");
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message, hint);
+        Self { retry_after: Some(retry_after), ..error }
     }
 
     /// 503: the node cannot serve any more; the process is about to end.
@@ -208,6 +227,7 @@ impl ApiError {
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             StatusCode::NOT_FOUND => "not_found_error",
             StatusCode::FORBIDDEN => "permission_error",
+            StatusCode::UNAUTHORIZED => "authentication_error",
             status if status.is_client_error() => "invalid_request_error",
             _ => "server_error",
         };
@@ -266,6 +286,9 @@ impl IntoResponse for ApiError {
             set("retry-after-ms", after.as_millis().ceil().max(1.0).to_string());
         } else {
             set("x-should-retry", "false".into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            set("www-authenticate", "Bearer".into());
         }
         if let Some(reason) = self.dropped {
             set("x-llm-d-request-dropped-reason", reason.into());

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
+use axum::http::HeaderMap;
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::scheduler::LiveStatus;
@@ -12,15 +13,14 @@ use serde_json::{Value, json};
 use super::{ApiError, App};
 use crate::link::Connection;
 
-/// Responds with a one-sentence explanation and the numbers behind it, to clients on this machine: it is for operators.
+/// Responds with a one-sentence explanation and the numbers behind it, to operators.
 pub(super) async fn handle(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    if !connection.peer().ip().to_canonical().is_loopback() {
-        return Err(ApiError::operators_only());
-    }
+    app.refuse_but_operators(&connection, &headers)?;
     let served = app.served()?;
     let digits = id.trim_start_matches(|letter: char| !letter.is_ascii_digit());
     let own = app.0.request_names.find(&id);

@@ -1,7 +1,7 @@
 //! Endpoints that report on the server: health, version, models and metrics.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hedgerow_node::catalogue::Entry;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::registry::ServedModel;
 use super::{ApiError, App};
+use crate::link::Connection;
 
 /// `/health`, `/readyz`: 200 once requests are served, 503 before that and during a shutdown. Reports the kernels in
 /// use and, where the fast ones or the devices are not used, the reason.
@@ -38,13 +39,19 @@ pub(super) async fn version() -> Json<Value> {
 }
 
 /// `/v1/models`.
-pub(super) async fn models(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn models(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    app.0.access.require_key(&headers)?;
     let served = app.served()?;
     Ok(Json(json!({ "object": "list", "data": [describe(&app, served)] })))
 }
 
 /// `/v1/models/{id}`.
-pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn model(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    app.0.access.require_key(&headers)?;
     let served = app.served()?;
     let names = served.names();
     if !names.contains(&id) {
@@ -82,8 +89,15 @@ fn without_places(entry: &Entry) -> Value {
     entry
 }
 
-/// `/metrics`.
-pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+/// `/metrics`: for everybody where no keys are needed, else for operators.
+pub(super) async fn metrics(
+    State(app): State<App>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if app.0.config.access.keys_file.is_some() {
+        app.refuse_but_operators(&connection, &headers)?;
+    }
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::for_reader(accept);
     let text = app.0.metrics.encode(format).map_err(|error| ApiError::internal(error.to_string()))?;

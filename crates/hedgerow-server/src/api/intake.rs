@@ -15,11 +15,13 @@ use super::registry::ServedModel;
 use super::requirements::HeaderRequirements;
 use super::waiting_bytes::Held;
 use super::{ApiError, App};
+use crate::access::Caller;
 use crate::link::{Connection, Upload};
 
 /// A request with a reserved queue slot, and its body.
 pub(super) struct Intake<'a, T> {
     pub(super) served: &'a ServedModel,
+    pub(super) caller: Caller,
     /// The connection that carries the answer.
     pub(super) connection: Connection,
     pub(super) id: RequestId,
@@ -48,7 +50,7 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
     parse: fn(&[u8]) -> Result<T, ApiError>,
 ) -> Result<Intake<'a, T>, ApiError> {
     let arrived = app.0.clock.now();
-    let (served, requirements) = match check_head(app, headers) {
+    let (served, requirements, caller) = match check_head(app, headers) {
         Ok(checked) => checked,
         Err(error) => {
             discard(body, headers);
@@ -64,15 +66,16 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
     let place = served.node.reserve_place().ok_or_else(|| queue_full(app))?;
     let id = served.node.new_id();
     app.0.request_names.note(headers, id);
-    Ok(Intake { served, connection, id, arrived, place, requirements, body, held })
+    Ok(Intake { served, caller, connection, id, arrived, place, requirements, body, held })
 }
 
 /// What can be refused before the body is read.
 fn check_head<'a>(
     app: &'a App,
     headers: &HeaderMap,
-) -> Result<(&'a ServedModel, HeaderRequirements), ApiError> {
+) -> Result<(&'a ServedModel, HeaderRequirements, Caller), ApiError> {
     let served = app.served()?;
+    app.0.access.require_key(headers)?;
     let requirements = HeaderRequirements::read(headers)?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if let Some(length) = length {
@@ -85,7 +88,9 @@ fn check_head<'a>(
     if !served.node.has_place() {
         return Err(queue_full(app));
     }
-    Ok((served, requirements))
+    // Last, because a request that is refused anyway uses nothing of its key's limits.
+    let caller = app.0.access.admit(headers)?;
+    Ok((served, requirements, caller))
 }
 
 fn queue_full(app: &App) -> ApiError {

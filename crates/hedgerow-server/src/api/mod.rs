@@ -24,8 +24,10 @@ mod waiting_bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -36,6 +38,7 @@ use hedgerow_node::metrics::Metrics;
 use hedgerow_node::node::Node;
 use hedgerow_node::token_size::TokenSizeEstimator;
 
+use crate::access::Access;
 use crate::link::{Connection, Uplink};
 
 pub(crate) use error::ApiError;
@@ -62,6 +65,7 @@ struct Inner {
     prompt_pool: PromptPool,
     waiting_bytes: WaitingBytes,
     request_names: RequestNames,
+    access: Access,
     is_draining: AtomicBool,
 }
 
@@ -70,8 +74,9 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When a thread cannot be started.
-    pub fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    /// When the keys file is invalid, or a thread cannot be started.
+    pub fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let access = Access::new(&config.access, clock)?;
         Ok(Self(Arc::new(Inner {
             uplink: Uplink::new(clock),
             waiting_bytes: WaitingBytes::new(config.limits.waiting_bytes),
@@ -81,8 +86,9 @@ impl App {
             metrics,
             started_unix_s: unix_s(),
             models: ModelRegistry::default(),
-            prompt_pool: PromptPool::start()?,
+            prompt_pool: PromptPool::start().context("starting the threads that tokenize prompts")?,
             request_names: RequestNames::default(),
+            access,
             is_draining: AtomicBool::new(false),
         })))
     }
@@ -99,6 +105,15 @@ impl App {
             // It is shown once, at the start.
             let _ = served.catalogue.set(entry.clone());
         }
+    }
+
+    /// Reads the keys file again; returns the number of keys, `None` where there is no file.
+    ///
+    /// # Errors
+    ///
+    /// When it is invalid; then the keys in force remain.
+    pub fn reload_keys(&self) -> anyhow::Result<Option<usize>> {
+        self.0.access.reload()
     }
 
     /// Stops admitting new requests.
@@ -121,6 +136,12 @@ impl App {
     /// The served model, also during a shutdown; an error until it is loaded.
     fn loaded(&self) -> Result<&ServedModel, ApiError> {
         self.0.models.loaded().ok_or_else(ApiError::loading)
+    }
+
+    /// Refuses whoever is no operator.
+    fn refuse_but_operators(&self, connection: &Connection, headers: &HeaderMap) -> Result<(), ApiError> {
+        let is_local = connection.peer().ip().to_canonical().is_loopback();
+        if self.0.access.is_operator(headers, is_local) { Ok(()) } else { Err(ApiError::operators_only()) }
     }
 
     /// The node that runs the model, also during a shutdown; `None` until it is loaded.

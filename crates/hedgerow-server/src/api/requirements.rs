@@ -6,6 +6,7 @@ use hedgerow_core::units::Quality;
 use serde::Deserialize;
 
 use super::ApiError;
+use crate::access::Caller;
 
 /// The shortest deadline or target; a shorter one is rejected as a mistake.
 const DEADLINE_MS_MIN: f64 = 1.0;
@@ -76,12 +77,13 @@ impl HeaderRequirements {
     pub(super) fn with(
         self,
         body: &SloFields,
+        caller: &Caller,
         default_deadline: Option<Span>,
         arrived: Instant,
     ) -> Result<Requirements, ApiError> {
         let named = |name, value: Option<f64>| -> Named { value.map(|value| (name, value)) };
         let of_body = time("a deadline", named("hedgerow.deadline_ms", body.deadline_ms))?;
-        let deadline = shortest(self.deadline, of_body).or(default_deadline);
+        let deadline = shortest(self.deadline, of_body).or(caller.default_deadline()).or(default_deadline);
         let ttft = time("a TTFT target", named("hedgerow.ttft_ms", body.ttft_ms))?;
         let tpot = time("a TPOT target", named("hedgerow.tpot_ms", body.tpot_ms))?;
         let floor = quality(named("hedgerow.min_quality", body.min_quality))?;
@@ -89,8 +91,11 @@ impl HeaderRequirements {
             client_deadline: deadline.map(|span| arrived + span),
             ttft: shortest(self.ttft, ttft),
             tpot: shortest(self.tpot, tpot),
-            min_quality: higher(floor, self.min_quality),
-            value: value(named("hedgerow.value", body.value))?,
+            min_quality: match higher(floor, self.min_quality) {
+                Quality::NONE => caller.default_min_quality(),
+                floor => floor,
+            },
+            value: value(named("hedgerow.value", body.value), caller.value_max())?,
         })
     }
 }
@@ -118,10 +123,22 @@ fn quality(named: Named) -> Result<Quality, ApiError> {
     Quality::new(value).ok_or_else(|| ApiError::bad_value(name, value, "a quality is from 0 to 1"))
 }
 
-fn value(named: Named) -> Result<u32, ApiError> {
+/// A value, up to the most that the caller may give.
+fn value(named: Named, most: u32) -> Result<u32, ApiError> {
     match named {
         None => Ok(1),
-        Some((_, value)) if value.fract() == 0.0 && (1.0..=VALUE_MAX).contains(&value) => Ok(value as u32),
+        Some((_, value)) if value.fract() == 0.0 && (1.0..=f64::from(most)).contains(&value) => {
+            Ok(value as u32)
+        }
+        Some((name, value)) if value.fract() == 0.0 && (1.0..=VALUE_MAX).contains(&value) => {
+            let message = format!("`{name}` is {value}, but the most of this caller is {most}");
+            Err(ApiError::not_allowed(
+                name,
+                &format!(
+                    "{message} (the key's `value_max`, or `access.anonymous_value_max` where there are no keys)"
+                ),
+            ))
+        }
         Some((name, value)) => {
             Err(ApiError::bad_value(name, value, "a value is a whole number from 1 to 1000"))
         }
@@ -149,7 +166,8 @@ mod tests {
         if let Some((name, value)) = header {
             headers.insert(name, value.parse().unwrap());
         }
-        HeaderRequirements::read(&headers)?.with(&body, None, Instant(1_000_000))
+        let caller = Caller::anonymous(3);
+        HeaderRequirements::read(&headers)?.with(&body, &caller, None, Instant(1_000_000))
     }
 
     fn deadline(ms: f64) -> SloFields {
@@ -203,6 +221,7 @@ mod tests {
             read(Some(("x-slo-min-quality", "1.5")), SloFields::default()),
             read(None, SloFields { min_quality: Some(-0.1), ..SloFields::default() }),
             read(None, SloFields { value: Some(0.5), ..SloFields::default() }),
+            read(None, SloFields { value: Some(4.0), ..SloFields::default() }),
             read(Some(("x-slo-ttft-ms", "0")), SloFields::default()),
         ];
         let messages: Vec<_> = refused
@@ -218,6 +237,8 @@ mod tests {
                 "`x-slo-min-quality` is 1.5, but a quality is from 0 to 1",
                 "`hedgerow.min_quality` is -0.1, but a quality is from 0 to 1",
                 "`hedgerow.value` is 0.5, but a value is a whole number from 1 to 1000",
+                "`hedgerow.value` is 4, but the most of this caller is 3 (the key's `value_max`, or \
+                 `access.anonymous_value_max` where there are no keys)",
                 "`x-slo-ttft-ms` is 0, but a TTFT target is from 1 to 86400000 ms",
             ]
         );

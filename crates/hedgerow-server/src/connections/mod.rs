@@ -6,6 +6,7 @@
 
 mod descriptors;
 mod slots;
+mod tls;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +33,7 @@ use tower::ServiceExt as _;
 
 use crate::link::{Connection, Stream};
 use slots::{Slot, Slots};
+pub(crate) use tls::Tls;
 
 /// File descriptors that are not for connections: the model's files, the log, the recording, the state folder.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -51,18 +54,20 @@ struct Server {
     limits: Arc<LimitsConfig>,
     metrics: ConnectionMetrics,
     closing: watch::Receiver<bool>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Connections {
-    /// Starts to accept connections.
+    /// Starts to accept connections, with TLS if there is a certificate.
     pub(crate) fn accept(
         listener: TcpListener,
         app: Router,
         limits: &LimitsConfig,
         metrics: ConnectionMetrics,
+        tls: Option<Arc<Tls>>,
     ) -> Self {
         let (closing, is_closing) = watch::channel(false);
-        let server = Server { app, limits: Arc::new(limits.clone()), metrics, closing: is_closing };
+        let server = Server { app, limits: Arc::new(limits.clone()), metrics, closing: is_closing, tls };
         Self { closing, accepting: tokio::spawn(accept(listener, server)) }
     }
 
@@ -123,16 +128,37 @@ fn connection_limit(limits: &LimitsConfig) -> usize {
 
 /// Serves a connection until either side ends it.
 async fn serve(socket: TcpStream, peer: SocketAddr, slot: Slot, server: Server) {
-    let Server { app, limits, metrics, mut closing } = server;
-    let _open = metrics.open();
+    let _open = server.metrics.open();
     // A token is a small packet that must not be delayed by Nagle's algorithm.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
     let connection = Connection::new(peer);
-    let write_timeout = Duration::from_nanos(limits.write_timeout.0);
-    let stream = Stream::new(socket, connection.clone(), write_timeout, metrics.sent_bytes());
-    let service = service_fn(|request| answer(request, &app, &connection, &slot));
+    let write_timeout = Duration::from_nanos(server.limits.write_timeout.0);
+    let stream = Stream::new(socket, connection.clone(), write_timeout, server.metrics.sent_bytes());
+    let Some(tls) = &server.tls else { return serve_http(stream, &connection, &slot, &server).await };
+    let handshake = tls.acceptor().accept(stream);
+    let timeout = Duration::from_nanos(server.limits.header_timeout.0);
+    tokio::select! {
+        accepted = tokio::time::timeout(timeout, handshake) => match accepted {
+            Ok(Ok(stream)) => serve_http(stream, &connection, &slot, &server).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS failed"),
+            Err(_) => tracing::debug!(%peer, "no TLS in time"),
+        },
+        () = slot.evicted() => server.metrics.refused("evicted"),
+    }
+}
+
+/// Serves HTTP on a stream.
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    connection: &Connection,
+    slot: &Slot,
+    server: &Server,
+) {
+    let Server { app, limits, metrics, closing, .. } = server;
+    let mut closing = closing.clone();
+    let service = service_fn(|request| answer(request, app, connection, slot));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_nanos(limits.header_timeout.0))
@@ -147,7 +173,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, slot: Slot, server: Server) 
         tokio::select! {
             ended = &mut serving => {
                 if let Err(error) = ended {
-                    tracing::debug!(%peer, %error, "a connection broke");
+                    tracing::debug!(peer = %connection.peer(), %error, "a connection broke");
                 }
                 return;
             }

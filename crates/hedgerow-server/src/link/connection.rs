@@ -174,7 +174,7 @@ mod tests {
         let mut limits = hedgerow_node::config::of_file(None).unwrap().limits;
         limits.write_timeout = hedgerow_core::time::Span::from_seconds(write_timeout_s);
         let sent = metrics.sent_bytes();
-        (address, sent, Connections::accept(listener, router, &limits, metrics))
+        (address, sent, Connections::accept(listener, router, &limits, metrics, None))
     }
 
     fn ask(stream: &mut std::net::TcpStream, path: &str) {

@@ -8,9 +8,10 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
 use hedgerow_node::catalogue;
-use hedgerow_node::config::{self, Config, ConfigArgs};
+use hedgerow_node::config::{self, Config, ConfigArgs, Layered};
 use hedgerow_node::console::Console;
 use hedgerow_node::loading;
+use hedgerow_node::logging::{self, Logging};
 use hedgerow_node::models::{self, FetchOptions, ModelSource};
 use hedgerow_node::node::{self, RecordingFile, Speed, Variant};
 use hedgerow_node::profile::Profiler;
@@ -53,8 +54,9 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
     if args.list_devices {
         return super::devices::run(args.json, console);
     }
-    let config = config::load(matches, args.config.common.config.as_deref())?.config;
-    let _logging = hedgerow_node::logging::start(&config.log)?;
+    let mut layered = config::load(matches, args.config.common.config.as_deref())?;
+    let config = layered.config.clone();
+    let logging = logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     // Errors in the files are reported before the server announces that it listens.
@@ -68,6 +70,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
         .build()?;
     let outcome = runtime.block_on(async {
         let mut stop_signals = StopSignals::listen()?;
+        let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
         let name = config.model.name.clone();
         let grace = Duration::from_nanos(config.server.shutdown_grace.0);
         let server = match Server::listen(config).await {
@@ -93,14 +96,26 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
             () = stop_signals.received() => return Ok(()),
         };
         report_speed(&server);
-        console.note(format!("hedgerow serves http://{}/v1", server.address()));
-        service_manager::ready(&format!("serving http://{}/v1", server.address()));
+        console.note(format!("hedgerow serves {}", server.url()));
+        let status = format!("serving {}", server.url());
+        service_manager::ready(&status);
         if let Some(interval) = service_manager::watchdog_interval() {
             tokio::spawn(report_alive(server.app().clone(), interval));
         }
-        let failure = tokio::select! {
-            reason = server.failed() => Some(reason),
-            () = stop_signals.received() => None,
+        let failure = loop {
+            tokio::select! {
+                reason = server.failed() => break Some(reason),
+                () = stop_signals.received() => break None,
+                Some(()) = hangup.recv() => {
+                    service_manager::reloading();
+                    server.reload();
+                    match config::load(matches, args.config.common.config.as_deref()) {
+                        Ok(new) => layered = changed_to(new, &layered, &logging),
+                        Err(error) => tracing::error!("the configuration in force remains: {error:#}"),
+                    }
+                    service_manager::ready(&status);
+                }
+            }
         };
         service_manager::stopping(grace);
         if failure.is_none() {
@@ -245,12 +260,27 @@ async fn report_alive(app: App, interval: Duration) {
     }
 }
 
+/// Brings the log level in force, and reports the other keys that were changed: they need a restart.
+fn changed_to(new: Layered, old: &Layered, logging: &Logging) -> Layered {
+    if let Err(error) = logging.set_filter(&new.config.log) {
+        tracing::error!("the log level in force remains: {error:#}");
+    }
+    for ((section, key), (value, _)) in &new.values {
+        let place = (section.clone(), key.clone());
+        let is_changed = old.values.get(&place).is_none_or(|(old, _)| old != value);
+        if is_changed && (section.as_str(), key.as_str()) != ("log", "level") {
+            tracing::warn!("`{section}.{key}` is now {value} in the configuration, which takes a restart");
+        }
+    }
+    new
+}
+
 /// SIGTERM and Ctrl-C. From its creation on they no longer end the process, and none is lost between two waits. Nor do
-/// SIGHUP, SIGUSR1 and SIGUSR2, which log rotation and supervisors may send.
+/// SIGUSR1 and SIGUSR2, which log rotation and supervisors may send.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
-    _ignored: [Signal; 3],
+    _ignored: [Signal; 2],
 }
 
 impl StopSignals {
@@ -260,7 +290,6 @@ impl StopSignals {
             terminate: on(SignalKind::terminate(), "SIGTERM")?,
             interrupt: on(SignalKind::interrupt(), "Ctrl-C")?,
             _ignored: [
-                on(SignalKind::hangup(), "SIGHUP")?,
                 on(SignalKind::user_defined1(), "SIGUSR1")?,
                 on(SignalKind::user_defined2(), "SIGUSR2")?,
             ],

@@ -62,7 +62,12 @@ fn request(
         stop: options::stops(fields, &config.limits)?,
         ignore_eos: fields.ignore_eos.unwrap_or(false),
         cache_prompt: fields.cache_prompt.unwrap_or(true),
-        requirements: intake.requirements.with(&slo, config.default_deadline, intake.arrived)?,
+        requirements: intake.requirements.with(
+            &slo,
+            &intake.caller,
+            config.default_deadline,
+            intake.arrived,
+        )?,
         form: if fields.stream.unwrap_or(false) { Form::Streamed } else { Form::Whole },
     })
 }
