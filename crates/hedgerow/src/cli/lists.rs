@@ -55,7 +55,7 @@ fn can_be_of(list: &Arg, word: &OsStr) -> bool {
         || word.to_str().is_some_and(|word| is_lab_value(list.get_id().as_str(), word))
 }
 
-/// Without the lab, those are the only lists.
+/// Without the lab, `--also` is the only list.
 #[cfg(not(feature = "lab"))]
 fn is_lab_value(_list: &str, _word: &str) -> bool {
     false
