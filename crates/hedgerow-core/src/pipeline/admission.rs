@@ -9,7 +9,11 @@ use crate::model::time::{Instant, Span};
 use crate::model::units::Tokens;
 use crate::output::{Outcome, Record, Rejection, Target};
 use crate::quantization::{self, PrecisionIndex, Residency};
-use crate::scheduler::{self, AdmissionFailure, Plan};
+use crate::scheduler::calibration::StepTimeCalibration;
+use crate::scheduler::{self, AdmissionFailure, NodeState, Plan, View};
+
+/// The least time between two probes: an engine that is really slow makes no more than one request late in this time.
+const PROBE_INTERVAL: Span = Span(10_000_000_000);
 
 impl Pipeline {
     /// Puts an arriving request into the queue, or rejects it at once if it cannot be served.
@@ -147,9 +151,12 @@ impl Pipeline {
         let loads = self.loads();
         let view = self.view(now, &waiting, &admitted, &held);
         let plan = scheduler::choose(&view, &loads, self.settings.node_limit);
-        orders.push(Order::Planned(plan.report));
         let is_final =
             self.settings.protocol == Protocol::Continuous && self.settings.policy.traits().plans_for_all;
+        let probe = if is_final { self.probe(&view, &plan) } else { None };
+        let probed = probe.as_ref().map(|_| now);
+        let plan = probe.unwrap_or(plan);
+        orders.push(Order::Planned(plan.report));
         if is_final {
             let left_out: Vec<(RequestId, AdmissionFailure)> = waiting
                 .iter()
@@ -165,6 +172,21 @@ impl Pipeline {
         }
         self.batch = plan.batch_limit;
         self.plan = Some(plan);
+        self.probed = probed.or(self.probed);
+    }
+
+    /// A plan by the profile alone, where an idle node would refuse its only request because the engine was slow: a
+    /// node that refuses everything would not learn that the engine is fast again.
+    fn probe(&self, view: &View<'_>, plan: &Plan) -> Option<Plan> {
+        let is_idle = self.running.is_empty() && self.in_flight.is_none() && view.waiting.len() == 1;
+        let is_due = self.probed.is_none_or(|at| view.state.now.since(at) >= PROBE_INTERVAL);
+        if !is_idle || !is_due || !plan.accepted.is_empty() {
+            return None;
+        }
+        let by_profile = StepTimeCalibration::default();
+        let view = View { state: NodeState { calibration: &by_profile, ..view.state }, ..*view };
+        let plan = scheduler::choose(&view, &[], self.settings.node_limit);
+        (!plan.accepted.is_empty()).then_some(plan)
     }
 
     /// Rejects requests that a plan leaves out and that no longer fit any epoch, because the engine has become slower

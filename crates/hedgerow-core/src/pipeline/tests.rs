@@ -1,6 +1,7 @@
 //! A pipeline and a scripted engine, driven by timed events.
 
 mod epochs;
+mod estimates;
 mod precisions;
 
 use expect_test::{Expect, expect};

@@ -1,0 +1,126 @@
+//! Online estimates: what they do to later admissions.
+
+use hedgerow_solver::Policy;
+
+use super::super::scripted::{STEP, node, settings};
+use super::super::{Event, Order, Pipeline};
+use super::request;
+use crate::engine::{PrefillChunk, Progress, Step, StepReport};
+use crate::model::request::Request;
+use crate::model::time::{Instant, Span};
+use crate::model::units::Tokens;
+use crate::output::{Outcome, Record};
+
+/// A pipeline, its time, and an engine that ends no request by itself and whose steps take the time that a test sets.
+struct Node {
+    pipeline: Pipeline,
+    now: Instant,
+    step: Option<Step>,
+    ended: Vec<Record>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let pipeline = Pipeline::new(node(), settings(Policy::Exact));
+        Self { pipeline, now: Instant::START, step: None, ended: Vec::new() }
+    }
+
+    fn event(&mut self, event: Event) {
+        for order in self.pipeline.on_event(self.now, event) {
+            match order {
+                Order::Run(step) => self.step = Some(step),
+                Order::End(record) => self.ended.push(record),
+                Order::Start(_)
+                | Order::Stop(_)
+                | Order::Load(_)
+                | Order::Unload(_)
+                | Order::Planned(_)
+                | Order::WakeAt(_) => {}
+            }
+        }
+    }
+
+    /// A request of 10 prompt and `max_output` tokens arrives; returns whether it was admitted.
+    fn arrive(&mut self, id: u64, max_output: u32, deadline: Span) -> bool {
+        let arrived = self.now;
+        let request =
+            Request { arrived, deadline: Some(arrived + deadline), ..request(id, 0, max_output, None) };
+        self.event(Event::Arrived(request.clone()));
+        !self.is_rejected(&request)
+    }
+
+    fn is_rejected(&self, request: &Request) -> bool {
+        self.ended
+            .iter()
+            .any(|record| record.request.id == request.id && matches!(record.outcome, Outcome::Rejected(_)))
+    }
+
+    /// Runs the ordered step in the time given.
+    fn step(&mut self, takes: Span) {
+        let step = self.step.take().expect("a step was ordered");
+        self.now = self.now + takes;
+        let produced = |request| {
+            let running = self.pipeline.running().iter().find(|running| running.request.id == request);
+            let end = running
+                .filter(|running| running.produced + Tokens(1) == running.request.max_output)
+                .map(|_| crate::engine::EndReason::Length);
+            (true, end)
+        };
+        let chunks = step.prefill.iter().map(|&PrefillChunk { request, tokens }| (request, tokens));
+        let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
+        let progress = chunks.chain(decodes).map(|(request, prefilled)| {
+            let (produced, end) = produced(request);
+            let cached = (prefilled > Tokens::ZERO).then_some(Tokens::ZERO);
+            Progress { request, prefilled, cached, produced, end }
+        });
+        let progress = progress.collect();
+        self.event(Event::StepDone(StepReport { progress, elapsed: takes, kv_used: Tokens::ZERO }));
+    }
+
+    /// Runs all ordered steps, each in the time given; returns their number.
+    fn run(&mut self, takes: Span) -> u32 {
+        let mut steps = 0;
+        while self.step.is_some() {
+            self.step(takes);
+            steps += 1;
+        }
+        steps
+    }
+}
+
+const SECOND: Span = Span::from_millis(1_000);
+
+#[test]
+fn after_an_interrupted_step_an_idle_node_admits_what_it_admitted_before() {
+    let mut node = Node::new();
+    let tight = STEP * 6;
+    assert!(node.arrive(1, 5, tight));
+    assert_eq!(node.run(STEP), 5);
+    assert!(node.arrive(2, 5, tight));
+    node.step(STEP);
+    node.step(Span::from_millis(20_000));
+    assert_eq!(node.ended.last().map(|record| &record.outcome), Some(&Outcome::Expired));
+    assert!(node.arrive(3, 5, tight), "{:?}", node.ended.last());
+    node.run(STEP);
+    assert!(node.ended.last().is_some_and(Record::is_met));
+}
+
+#[test]
+fn an_idle_node_tries_at_intervals_what_the_profile_alone_would_admit() {
+    let mut node = Node::new();
+    for id in 0..10 {
+        node.event(Event::Arrived(Request { arrived: node.now, ..request(id, 0, 20, None) }));
+        node.run(STEP * 3);
+    }
+    assert!(node.pipeline.calibration().factor() > 2.5, "learned to be slow");
+    let tight = STEP * 8;
+    assert!(node.arrive(20, 5, tight), "a probe");
+    node.run(STEP * 3);
+    assert!(!node.ended.last().is_some_and(Record::is_met), "the engine is slow indeed");
+    node.now = node.now + SECOND;
+    assert!(!node.arrive(21, 5, tight), "which was tried a second ago");
+    node.now = node.now + SECOND * 10;
+    assert!(node.arrive(22, 5, tight), "it may be fast again");
+    node.run(STEP);
+    assert!(node.ended.last().is_some_and(Record::is_met), "and it is");
+}
