@@ -21,7 +21,7 @@ impl Pipeline {
         self.calibration.forget(now);
         progress::expect(&self.output_lengths, &self.settings, &mut request, Tokens::ZERO);
         if let Err(rejection) = self.check_arrival(now, &request) {
-            orders.push(reject(now, request, rejection));
+            orders.push(self.reject(now, request, rejection));
             return;
         }
         if !request.is_best_effort() {
@@ -35,7 +35,7 @@ impl Pipeline {
         if let Err(full) = self.queue.enter(request.clone(), latest_start) {
             let retry_after = self.time_to_drain(now);
             let rejection = Rejection::QueueFull { capacity: full.capacity, retry_after };
-            orders.push(reject(now, request, rejection));
+            orders.push(self.reject(now, request, rejection));
             return;
         }
         if self.settings.protocol == Protocol::Continuous {
@@ -195,7 +195,7 @@ impl Pipeline {
         let left_out = self.competing(now).into_iter().filter(|request| !plan.accepts(request.id));
         let refused = left_out.filter_map(|request| Some((request.id, self.check_slot(request).err()?)));
         for (id, rejection) in refused.collect::<Vec<_>>() {
-            orders.extend(self.queue.leave(id).map(|request| reject(now, request, rejection)));
+            orders.extend(self.queue.leave(id).map(|request| self.reject(now, request, rejection)));
         }
     }
 
@@ -209,7 +209,7 @@ impl Pipeline {
     ) {
         for &(id, why) in left_out {
             if let Some(request) = self.queue.leave(id) {
-                orders.push(reject(now, request, Rejection::DeadlineUnreachable { why, retry_after }));
+                orders.push(self.reject(now, request, Rejection::DeadlineUnreachable { why, retry_after }));
             }
         }
     }
@@ -245,8 +245,10 @@ impl Pipeline {
     /// Cancels a request, whether it waits, runs or is being delivered.
     pub(super) fn cancel(&mut self, now: Instant, id: RequestId, orders: &mut Vec<Order>) {
         if let Some(request) = self.queue.leave(id) {
+            self.demand.note_cancelled(id, 0.0);
             orders.push(Order::End(Record::unserved(request, Outcome::Cancelled, now)));
-        } else if self.running.iter().any(|running| running.request.id == id) {
+        } else if let Some(running) = self.running.iter().find(|running| running.request.id == id) {
+            self.demand.note_cancelled(id, running.part_done());
             self.cut_off(now, id, Outcome::Cancelled, orders);
         } else if let Some(index) =
             self.delivering.iter().position(|delivery| delivery.running.request.id == id)
@@ -278,7 +280,8 @@ impl Pipeline {
             self.queue.tighten_deadlines(by);
             self.replan(now, orders);
         } else {
-            orders.extend(self.queue.drain().map(|request| reject(now, request, Rejection::ShuttingDown)));
+            orders
+                .extend(self.queue.drain().map(|request| self.reject(now, request, Rejection::ShuttingDown)));
         }
         orders.push(Order::WakeAt(by));
     }
@@ -288,9 +291,10 @@ impl Pipeline {
         let held = self.held_soon();
         scheduler::choose(&self.view(now, &[], &[], &held), &[], 0).report.retry_after
     }
-}
 
-/// The order that ends a request with a rejection.
-pub(super) fn reject(now: Instant, request: Request, rejection: Rejection) -> Order {
-    Order::End(Record::unserved(request, Outcome::Rejected(rejection), now))
+    /// The order that ends a request with a rejection.
+    pub(super) fn reject(&mut self, now: Instant, request: Request, rejection: Rejection) -> Order {
+        self.demand.note_refused(request.id);
+        Order::End(Record::unserved(request, Outcome::Rejected(rejection), now))
+    }
 }

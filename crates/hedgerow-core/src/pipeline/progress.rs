@@ -1,6 +1,6 @@
 //! Progress of the running requests by each step, and their ends.
 
-use super::{Delivery, Order, Pipeline, admission};
+use super::{Delivery, Order, Pipeline};
 use crate::engine::{EngineError, Step, StepReport};
 use crate::model::request::{Length, Request, RequestId};
 use crate::model::running::{Running, load_of, tpot};
@@ -138,16 +138,15 @@ impl Pipeline {
 
     /// Ends a request that the engine cannot serve.
     pub(super) fn fail(&mut self, now: Instant, id: RequestId, error: &EngineError, orders: &mut Vec<Order>) {
-        if self.running.iter().any(|running| running.request.id == id) {
+        if let Some(running) = self.running.iter().find(|running| running.request.id == id) {
+            self.demand.note_cancelled(id, running.part_done());
             self.cut_off(now, id, Outcome::Failed(error.clone()), orders);
         }
     }
 
     /// Ends all waiting and running requests at the deadline of the shutdown.
     fn shut_down(&mut self, now: Instant, orders: &mut Vec<Order>) {
-        orders.extend(
-            self.queue.drain().map(|request| admission::reject(now, request, Rejection::ShuttingDown)),
-        );
+        orders.extend(self.queue.drain().map(|request| self.reject(now, request, Rejection::ShuttingDown)));
         while let Some(running) = self.running.first() {
             self.cut_off(now, running.request.id, Outcome::ShutDown, orders);
         }

@@ -6,10 +6,10 @@ use super::super::scripted::{STEP, node, settings};
 use super::super::{Event, Order, Pipeline};
 use super::request;
 use crate::engine::{PrefillChunk, Progress, Step, StepReport};
-use crate::model::request::Request;
+use crate::model::request::{Request, RequestId};
 use crate::model::time::{Instant, Span};
 use crate::model::units::Tokens;
-use crate::output::{Outcome, Record};
+use crate::output::{AdmissionFailure, Outcome, Record, Rejection};
 
 /// A pipeline, its time, and an engine that ends no request by itself and whose steps take the time that a test sets.
 struct Node {
@@ -42,17 +42,17 @@ impl Node {
 
     /// A request of 10 prompt and `max_output` tokens arrives; returns whether it was admitted.
     fn arrive(&mut self, id: u64, max_output: u32, deadline: Span) -> bool {
-        let arrived = self.now;
-        let request =
-            Request { arrived, deadline: Some(arrived + deadline), ..request(id, 0, max_output, None) };
-        self.event(Event::Arrived(request.clone()));
-        !self.is_rejected(&request)
+        self.arrive_with(id, max_output, deadline, 1)
     }
 
-    fn is_rejected(&self, request: &Request) -> bool {
-        self.ended
-            .iter()
-            .any(|record| record.request.id == request.id && matches!(record.outcome, Outcome::Rejected(_)))
+    /// The same, with a value.
+    fn arrive_with(&mut self, id: u64, max_output: u32, deadline: Span, value: u32) -> bool {
+        let arrived = self.now;
+        let deadline = Some(arrived + deadline);
+        let request = Request { arrived, deadline, value, ..request(id, 0, max_output, None) };
+        self.event(Event::Arrived(request));
+        let is_rejected = |record: &Record| matches!(record.outcome, Outcome::Rejected(_));
+        !self.ended.iter().any(|record| record.request.id == RequestId(id) && is_rejected(record))
     }
 
     /// Runs the ordered step in the time given.
@@ -123,4 +123,51 @@ fn an_idle_node_tries_at_intervals_what_the_profile_alone_would_admit() {
     assert!(node.arrive(22, 5, tight), "it may be fast again");
     node.run(STEP);
     assert!(node.ended.last().is_some_and(Record::is_met), "and it is");
+}
+
+#[test]
+fn refused_and_cancelled_requests_are_no_demand() {
+    let admitted = |is_attacked: bool| {
+        let mut node = Node::new();
+        (1..=4).for_each(|id| assert!(node.arrive(id, 90, SECOND * 10)));
+        // From now on all places are taken.
+        node.step(STEP);
+        if is_attacked {
+            for id in 100..300 {
+                let is_refused = id < 200;
+                let deadline = if is_refused { STEP * 91 } else { SECOND * 10 };
+                assert_eq!(node.arrive_with(id, 90, deadline, 1_000), !is_refused);
+                node.event(Event::Cancelled(RequestId(id)));
+            }
+        }
+        node.run(STEP);
+        if is_attacked {
+            for id in 300..400 {
+                assert!(node.arrive_with(id, 90, SECOND * 10, 1_000), "the node is idle");
+                node.event(Event::Cancelled(RequestId(id)));
+                node.step(STEP);
+            }
+        }
+        node.now = Instant::START + SECOND * 5;
+        let deadlines = [STEP * 95, STEP * 100, STEP * 120, STEP * 200];
+        (0..4).map(|index| node.arrive(1_000 + index, 60, deadlines[index as usize])).collect::<Vec<_>>()
+    };
+    assert_eq!(admitted(false), [true; 4]);
+    assert_eq!(admitted(true), [true; 4]);
+}
+
+#[test]
+fn an_idle_node_refuses_nothing_for_expected_demand() {
+    let mut node = Node::new();
+    for id in 0..160 {
+        node.arrive(id, 30, SECOND);
+        (0..5).for_each(|_| node.step(STEP));
+    }
+    let long = |node: &mut Node, id| node.arrive(id, 90, SECOND * 2);
+    assert!(!long(&mut node, 1_000), "above capacity, capacity is reserved for short requests");
+    let refused = node.ended.last().map(|record| record.outcome.clone());
+    let Some(Outcome::Rejected(Rejection::DeadlineUnreachable { why, .. })) = refused else { panic!() };
+    assert!(matches!(why, AdmissionFailure::Kept { .. }), "{why}");
+    node.run(STEP);
+    assert!(long(&mut node, 1_001), "{:?}", node.ended.last());
 }
