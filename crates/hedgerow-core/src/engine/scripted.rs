@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::sequences::Sequences;
 use super::{
-    Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId, TokenSink,
+    Emission, EndReason, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId,
+    TokenSink,
 };
 use crate::model::request::RequestId;
 use crate::model::time::Span;
@@ -75,7 +76,8 @@ impl Engine for ScriptedEngine {
             let mut token = TokenId(0);
             let progress = self.sequences.advance(request, prefilled, |sequence| {
                 token = TokenId(sequence.produced.0 as i32 - 1);
-                !sequence.work.ignore_eos && Some(sequence.produced) == stops_after
+                let is_end = !sequence.work.ignore_eos && Some(sequence.produced) == stops_after;
+                is_end.then_some(EndReason::Stop)
             });
             if progress.produced {
                 sink.token(Emission { request, token, text: &format!("{} ", token.0), end: progress.end });

@@ -70,8 +70,10 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// The model ended its answer, or a stop text appeared.
+    /// The model ended its answer.
     Stop,
+    /// A stop text of the caller appeared.
+    StopText,
     /// `max_output` was reached.
     Length,
 }

@@ -268,6 +268,9 @@ impl Pipeline {
     pub(super) fn cut_off(&mut self, now: Instant, id: RequestId, outcome: Outcome, orders: &mut Vec<Order>) {
         let index = self.running.iter().position(|running| running.request.id == id).expect("it runs");
         let running = self.running.remove(index);
+        if outcome == Outcome::Expired {
+            self.note_length(&running, None);
+        }
         orders.push(Order::Stop(id));
         orders.push(self.end(now, running, outcome));
     }

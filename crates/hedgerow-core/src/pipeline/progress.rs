@@ -1,7 +1,7 @@
 //! Progress of the running requests by each step, and their ends.
 
 use super::{Delivery, Order, Pipeline};
-use crate::engine::{EngineError, Step, StepReport};
+use crate::engine::{EndReason, EngineError, Step, StepReport};
 use crate::model::request::{Length, Request, RequestId};
 use crate::model::running::{Running, load_of, tpot};
 use crate::model::settings::{Protocol, Settings};
@@ -51,14 +51,26 @@ impl Pipeline {
             let index =
                 self.running.iter().position(|running| running.request.id == *id).expect("seen just now");
             let running = self.running.remove(index);
-            if running.request.length != Length::Exact {
-                self.output_lengths.note(running.request.max_output, running.produced);
-            }
+            self.note_length(&running, Some(*end));
             self.delivering.push(Delivery { running, end: *end, arrives: None });
         }
         if !ended.is_empty() {
             self.send_off(now);
             self.plan = None;
+        }
+    }
+
+    /// Notes how long an answer was that ended for this reason, or that its deadline cut off.
+    pub(super) fn note_length(&mut self, running: &Running, end: Option<EndReason>) {
+        if running.request.length == Length::Exact {
+            return;
+        }
+        let (limit, produced) = (running.request.max_output, running.produced);
+        match end {
+            Some(EndReason::Stop) => self.output_lengths.note(limit, produced),
+            Some(EndReason::StopText | EndReason::Length) | None => {
+                self.output_lengths.note_cut_off(limit, produced);
+            }
         }
     }
 

@@ -5,24 +5,31 @@ use hedgerow_solver::Policy;
 use super::super::scripted::{STEP, node, settings};
 use super::super::{Event, Order, Pipeline};
 use super::request;
-use crate::engine::{PrefillChunk, Progress, Step, StepReport};
+use crate::engine::{EndReason, PrefillChunk, Progress, Step, StepReport};
 use crate::model::request::{Request, RequestId};
+use crate::model::settings::Settings;
 use crate::model::time::{Instant, Span};
 use crate::model::units::Tokens;
 use crate::output::{AdmissionFailure, Outcome, Record, Rejection};
 
-/// A pipeline, its time, and an engine that ends no request by itself and whose steps take the time that a test sets.
+/// A pipeline, its time, and an engine whose steps take the time and whose answers end as a test sets.
 struct Node {
     pipeline: Pipeline,
     now: Instant,
     step: Option<Step>,
     ended: Vec<Record>,
+    /// Why each answer ends with its next token; `None` if it goes on to its limit.
+    end: Option<EndReason>,
 }
 
 impl Node {
     fn new() -> Self {
-        let pipeline = Pipeline::new(node(), settings(Policy::Exact));
-        Self { pipeline, now: Instant::START, step: None, ended: Vec::new() }
+        Self::with(settings(Policy::Exact))
+    }
+
+    fn with(settings: Settings) -> Self {
+        let pipeline = Pipeline::new(node(), settings);
+        Self { pipeline, now: Instant::START, step: None, ended: Vec::new(), end: None }
     }
 
     fn event(&mut self, event: Event) {
@@ -63,8 +70,8 @@ impl Node {
             let running = self.pipeline.running().iter().find(|running| running.request.id == request);
             let end = running
                 .filter(|running| running.produced + Tokens(1) == running.request.max_output)
-                .map(|_| crate::engine::EndReason::Length);
-            (true, end)
+                .map(|_| EndReason::Length);
+            (true, self.end.or(end))
         };
         let chunks = step.prefill.iter().map(|&PrefillChunk { request, tokens }| (request, tokens));
         let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
@@ -170,4 +177,21 @@ fn an_idle_node_refuses_nothing_for_expected_demand() {
     assert!(matches!(why, AdmissionFailure::Kept { .. }), "{why}");
     node.run(STEP);
     assert!(long(&mut node, 1_001), "{:?}", node.ended.last());
+}
+
+#[test]
+fn answers_that_were_cut_off_make_no_later_plan_shorter() {
+    let expected = |end: Option<EndReason>, max_output: u32| {
+        let mut node = Node::with(Settings { confidence: 0.9, ..settings(Policy::Exact) });
+        for id in 0..264 {
+            node.end = end;
+            assert!(node.arrive(id, max_output, SECOND));
+            node.run(STEP);
+        }
+        node.arrive(1_000, 60, SECOND);
+        node.pipeline.running()[0].request.expected_output
+    };
+    assert_eq!(expected(None, 1), Tokens(60), "by their limit");
+    assert_eq!(expected(Some(EndReason::StopText), 60), Tokens(60), "by a stop text");
+    assert_eq!(expected(Some(EndReason::Stop), 60), Tokens(1), "by the model");
 }
