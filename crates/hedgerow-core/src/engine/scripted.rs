@@ -1,6 +1,6 @@
 //! A scripted engine, for tests of the code around engines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::sequences::Sequences;
 use super::{
@@ -19,6 +19,7 @@ pub struct ScriptedEngine {
     stops_after: BTreeMap<RequestId, Tokens>,
     remembered: BTreeMap<RequestId, Tokens>,
     failing_steps: u32,
+    not_opened: BTreeSet<RequestId>,
 }
 
 impl ScriptedEngine {
@@ -30,6 +31,7 @@ impl ScriptedEngine {
             stops_after: BTreeMap::new(),
             remembered: BTreeMap::new(),
             failing_steps: 0,
+            not_opened: BTreeSet::new(),
         }
     }
 
@@ -47,6 +49,11 @@ impl ScriptedEngine {
     pub fn fail_steps(&mut self, count: u32) {
         self.failing_steps = count;
     }
+
+    /// Makes opening this request fail.
+    pub fn fail_to_open(&mut self, request: RequestId) {
+        self.not_opened.insert(request);
+    }
 }
 
 impl Engine for ScriptedEngine {
@@ -55,7 +62,9 @@ impl Engine for ScriptedEngine {
     }
 
     fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
-        self.sequences.open(request, work, |_| Ok(()))
+        let fails = self.not_opened.contains(&request);
+        let error = || EngineError::Backend { what: "following its script".into(), code: 1 };
+        self.sequences.open(request, work, |_| if fails { Err(error()) } else { Ok(()) })
     }
 
     fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {

@@ -134,3 +134,19 @@ pub enum EngineError {
         code: i32,
     },
 }
+
+impl EngineError {
+    /// The one request that the error concerns; `None` where it concerns the engine or the whole step.
+    pub fn request(&self) -> Option<RequestId> {
+        match *self {
+            Self::AlreadyOpen { request } | Self::NotOpen { request } | Self::NotReady { request, .. } => {
+                Some(request)
+            }
+            Self::NoSequenceFree { .. }
+            | Self::TooLong { .. }
+            | Self::Empty
+            | Self::KvFull { .. }
+            | Self::Backend { .. } => None,
+        }
+    }
+}

@@ -138,11 +138,16 @@ impl Pipeline {
         }
     }
 
-    /// Handles a failed step: all its requests fail, and the others go on.
+    /// Handles a failed step: if one request is at fault, for example because it could not be opened, it alone fails,
+    /// and the next step is composed without it; else all requests of the step fail. The others go on.
     pub(super) fn fail_step(&mut self, now: Instant, error: &EngineError, orders: &mut Vec<Order>) {
         let Some(InFlight::Step { step, .. }) = self.in_flight.take() else { return };
-        let taking_part = step.prefill.iter().map(|chunk| chunk.request).chain(step.decode);
-        for id in taking_part {
+        let mut failed: Vec<RequestId> =
+            step.prefill.iter().map(|chunk| chunk.request).chain(step.decode).collect();
+        if let Some(at_fault) = error.request().filter(|id| failed.contains(id)) {
+            failed = vec![at_fault];
+        }
+        for id in failed {
             self.fail(now, id, error, orders);
         }
         self.plan = None;
