@@ -103,6 +103,17 @@ impl NodeState<'_> {
         self.step_time(precision, &StepLoad { prefill: vec![chunk], ..StepLoad::default() })
     }
 
+    /// How many places best-effort requests may hold: in continuous batching a quarter of them, at least one, is left
+    /// to requests with deadlines or targets, which otherwise could not start until a long answer has ended. A node
+    /// with one place leaves none, and with epochs no request arrives while a batch runs.
+    pub(crate) fn best_effort_places(&self) -> usize {
+        let places = self.node.max_parallel as usize;
+        if !self.mixes_precisions() || places == 1 {
+            return places;
+        }
+        places - (places / 4).max(1)
+    }
+
     /// Whether running requests may have different precisions, each in its own steps: only where waiting requests
     /// are planned beside the running ones.
     pub(super) fn mixes_precisions(&self) -> bool {
