@@ -46,9 +46,10 @@ impl Pipeline {
     /// Whether a request may start: there is a place, and it would take part in the next step; or, where a policy
     /// does not pause requests, there is room in the batch.
     ///
-    /// Best-effort requests leave half of the places to requests with deadlines or targets, if any have arrived
-    /// within the latest minute, and always those of [`NodeState::best_effort_places`]. Where a share of the time is reserved for best-effort requests, so is the last
-    /// place while some wait and none runs.
+    /// Best-effort requests always leave some places to requests with deadlines or targets
+    /// ([`NodeState::best_effort_places`]), and half of them if any such request has arrived within the latest minute.
+    /// Where a share of the time is reserved for best-effort requests, so is the last place while some wait and none
+    /// runs.
     fn has_place_for(&self, now: Instant, request: &Request, batch: u32) -> bool {
         let policy = self.settings.policy;
         let places = self.node.max_parallel.min(policy.traits().most_at_once) as usize;

@@ -108,7 +108,7 @@ impl NodeState<'_> {
     /// with one place leaves none, and with epochs no request arrives while a batch runs.
     pub(crate) fn best_effort_places(&self) -> usize {
         let places = self.node.max_parallel as usize;
-        if !self.mixes_precisions() || places == 1 {
+        if !self.plans_beside_running() || places == 1 {
             return places;
         }
         places - (places / 4).max(1)
@@ -117,6 +117,10 @@ impl NodeState<'_> {
     /// Whether running requests may have different precisions, each in its own steps: only where waiting requests
     /// are planned beside the running ones.
     pub(super) fn mixes_precisions(&self) -> bool {
+        self.plans_beside_running()
+    }
+
+    fn plans_beside_running(&self) -> bool {
         self.settings.policy.traits().plans_for_all && self.settings.protocol == Protocol::Continuous
     }
 }
