@@ -47,7 +47,9 @@ fn a_server_with_keys_serves_each_within_its_limits() {
     let thrifty = add(&file, "thrifty", &["--tokens-per-hour", "10"]);
     let listed = String::from_utf8(keys(&["list"], &file).stdout).unwrap();
     assert!(
-        listed.contains("strict: admin = false, deadline_ms_max = 60000.0, models = [], value_max = 5"),
+        listed.contains(
+            "strict: admin = false, deadline_ms_max = 60000.0, models = [], value_max = 5, weight = 1"
+        ),
         "{listed}"
     );
     assert!(!keys(&["add", "plain"], &file).status.success(), "a name is there once");

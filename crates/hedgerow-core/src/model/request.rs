@@ -49,6 +49,18 @@ pub struct Request {
     pub value: u32,
     /// Its link to the node; `None` where the link's capacity is not modelled.
     pub link: Option<Link>,
+    /// The tenant that it belongs to; `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
+}
+
+/// A tenant: callers who share the node's capacity with other tenants, by weight, when there is not enough for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+pub struct Tenant {
+    /// Its number.
+    pub id: u32,
+    /// Its weight; at least 1.
+    pub weight: u32,
 }
 
 /// What is known of an output length beforehand.
@@ -80,6 +92,7 @@ impl Request {
             precision: None,
             value: 1,
             link: None,
+            tenant: None,
         }
     }
 

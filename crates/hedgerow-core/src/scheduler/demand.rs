@@ -6,13 +6,17 @@
 //! on the assumption that they keep arriving at their recent rate. Denser requests with later deadlines count
 //! less, because they can be served after it. Below capacity nothing is reserved, nor on an idle node.
 //!
+//! Above capacity tenants get weighted fair shares of it, as far as they have demand (max-min fairness): a request of a
+//! tenant that has had more than its share leaves to the others what they need of theirs, and demand of a tenant
+//! beyond its share reserves nothing against others.
+//!
 //! Reserved capacity is for what was served: a caller chooses the values and sizes of its requests, so refused
 //! requests count with a value of at most 1 and for no more work than the admitted ones, and cancelled requests
 //! count for the work that was done.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::request::{Request, RequestId};
+use crate::model::request::{Request, RequestId, Tenant};
 use crate::model::time::{Instant, Span};
 
 /// Length of the window of past arrivals.
@@ -28,10 +32,11 @@ const SERVED_AT: f64 = 0.5;
 /// The largest part of the node's time that is reserved.
 const MAX_RESERVE: f64 = 0.95;
 
-/// Estimates demand from the arrivals of the latest minute: their times, work, values and slacks.
+/// Estimates demand from the arrivals of the latest minute: their times, work, values and slacks, by tenant.
 #[derive(Clone, Debug, Default)]
 pub struct DemandEstimator {
-    recent: VecDeque<Arrival>,
+    /// Apart, so that a flood of one tenant's requests does not push out those of the others.
+    recent: BTreeMap<Option<u32>, VecDeque<Arrival>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +47,7 @@ struct Arrival {
     value: u32,
     slack: Span,
     is_refused: bool,
+    tenant: Option<Tenant>,
 }
 
 impl Arrival {
@@ -49,7 +55,7 @@ impl Arrival {
     fn new(now: Instant, request: &Request, work: Span) -> Option<Self> {
         let due = request.urgency().due()?;
         let (id, value, slack) = (request.id, request.value, due.since(now));
-        Some(Self { id, at: now, work, value, slack, is_refused: false })
+        Some(Self { id, at: now, work, value, slack, is_refused: false, tenant: request.tenant })
     }
 
     /// Value per second of the node's time.
@@ -61,59 +67,141 @@ impl Arrival {
 impl DemandEstimator {
     /// Notes an arrival; `work` is the node time it takes in a full batch.
     pub fn note(&mut self, now: Instant, request: &Request, work: Span) {
-        if self.recent.len() == MAX_ARRIVALS {
-            self.recent.pop_front();
+        let Some(arrival) = Arrival::new(now, request, work) else { return };
+        let recent = self.recent.entry(arrival.tenant.map(|tenant| tenant.id)).or_default();
+        if recent.len() == MAX_ARRIVALS {
+            recent.pop_front();
         }
-        self.recent.extend(Arrival::new(now, request, work));
+        recent.push_back(arrival);
     }
 
     /// Notes that a request was refused.
     pub fn note_refused(&mut self, id: RequestId) {
-        if let Some(arrival) = self.recent.iter_mut().rev().find(|arrival| arrival.id == id) {
-            arrival.is_refused = true;
-            arrival.value = arrival.value.min(1);
+        for recent in self.recent.values_mut() {
+            if let Some(arrival) = recent.iter_mut().rev().find(|arrival| arrival.id == id) {
+                arrival.is_refused = true;
+                arrival.value = arrival.value.min(1);
+            }
         }
     }
 
     /// Notes that a request was cancelled after this part of its work, from 0 to 1.
     pub fn note_cancelled(&mut self, id: RequestId, part: f64) {
-        if let Some(index) = self.recent.iter().rposition(|arrival| arrival.id == id) {
-            let work = self.recent[index].work.scaled(part);
-            self.recent[index].work = work;
-            if work == Span::ZERO {
-                self.recent.remove(index);
+        for recent in self.recent.values_mut() {
+            if let Some(index) = recent.iter().rposition(|arrival| arrival.id == id) {
+                let work = recent[index].work.scaled(part);
+                recent[index].work = work;
+                if work == Span::ZERO {
+                    recent.remove(index);
+                }
             }
         }
     }
 
     /// Whether a request with a deadline or target has arrived within the latest minute.
     pub fn is_recent(&self, now: Instant) -> bool {
-        self.recent.back().is_some_and(|arrival| now.since(arrival.at) <= WINDOW)
+        let latest = self.recent.values().filter_map(VecDeque::back);
+        latest.map(|arrival| arrival.at).max().is_some_and(|at| now.since(at) <= WINDOW)
     }
 
     /// The part of the node's time until a request's deadline, from 0 to below 1, that is reserved for expected
-    /// arrivals with more value per work than the request has for `work`; 0 while all demand can be served. An
-    /// expected arrival counts only as far as it would be served before that deadline.
+    /// arrivals: those with more value per work than the request has for `work`, and, if its tenant has had more than
+    /// its share, those of other tenants within theirs. 0 while all demand can be served. An expected arrival counts
+    /// only as far as it would be served before that deadline.
     pub(super) fn reserve(&self, now: Instant, request: &Request, work: Span) -> f64 {
-        // From the first arrival within the window, so that a pause does not lower the estimated rate.
-        let earliest = Instant(now.0.saturating_sub(WINDOW.0));
-        let first = self.recent.partition_point(|arrival| arrival.at < earliest);
-        let begin = self.recent.get(first).map_or(now, |arrival| arrival.at);
-        let window_s = now.since(begin).max(LEAST_WINDOW).as_seconds();
         let Some(own) = Arrival::new(now, request, work) else { return 0.0 };
+        let tenants: Vec<TenantDemand<'_>> =
+            self.recent.values().filter_map(|recent| TenantDemand::of(recent, now)).collect();
+        if tenants.iter().map(TenantDemand::rate).sum::<f64>() <= FULL {
+            return 0.0;
+        }
+        let shares = fair_shares(&tenants, FULL);
+        let own_tenant = request.tenant.map(|tenant| tenant.id);
+        let is_over = tenants.len() > 1
+            && std::iter::zip(&tenants, &shares)
+                .any(|(tenant, &fair)| tenant.id == own_tenant && tenant.admitted_rate() > fair);
         let (own_density, own_s) = (own.density(), own.slack.as_seconds().max(1e-9));
-        let (mut all_s, mut before_s, mut refused_s) = (0.0, 0.0, 0.0);
-        for arrival in self.recent.range(first..) {
-            all_s += arrival.work.as_seconds();
-            if arrival.density() > own_density {
+        let (mut denser, mut refused, mut others) = (0.0, 0.0, 0.0);
+        for (tenant, fair) in std::iter::zip(&tenants, shares) {
+            let is_other = tenant.id != own_tenant;
+            // Of another tenant's demand, what is within its share.
+            let part = if is_other { (fair / tenant.rate().max(1e-9)).min(1.0) } else { 1.0 };
+            for arrival in tenant.arrivals() {
                 let served_after = SERVED_AT * arrival.slack.as_seconds() / own_s;
-                let sum = if arrival.is_refused { &mut refused_s } else { &mut before_s };
-                *sum += arrival.work.as_seconds() * (1.0 - served_after).max(0.0);
+                let before_s = arrival.work.as_seconds() * (1.0 - served_after).max(0.0);
+                let rate = part * before_s / tenant.window_s;
+                if arrival.density() > own_density {
+                    let sum = if arrival.is_refused { &mut refused } else { &mut denser };
+                    *sum += rate;
+                }
+                if is_other && is_over {
+                    others += rate;
+                }
             }
         }
-        let before_s = before_s + refused_s.min(before_s);
-        if all_s <= FULL * window_s { 0.0 } else { (before_s / window_s).min(MAX_RESERVE) }
+        let denser = denser + f64::min(refused, denser);
+        denser.max(others).min(MAX_RESERVE)
     }
+}
+
+/// The arrivals of one tenant within the window. Rates are parts of the node's time.
+struct TenantDemand<'a> {
+    id: Option<u32>,
+    weight: f64,
+    recent: &'a VecDeque<Arrival>,
+    /// Index of the first arrival within the window.
+    first: usize,
+    /// From the first arrival within the window, so that a pause does not lower the estimated rate.
+    window_s: f64,
+}
+
+impl<'a> TenantDemand<'a> {
+    /// `None` without an arrival within the window.
+    fn of(recent: &'a VecDeque<Arrival>, now: Instant) -> Option<Self> {
+        let earliest = Instant(now.0.saturating_sub(WINDOW.0));
+        let first = recent.partition_point(|arrival| arrival.at < earliest);
+        let begin = recent.get(first)?.at;
+        let tenant = recent.back()?.tenant;
+        Some(Self {
+            id: tenant.map(|tenant| tenant.id),
+            weight: tenant.map_or(1.0, |tenant| f64::from(tenant.weight.max(1))),
+            recent,
+            first,
+            window_s: now.since(begin).max(LEAST_WINDOW).as_seconds(),
+        })
+    }
+
+    fn arrivals(&self) -> impl Iterator<Item = &Arrival> {
+        self.recent.range(self.first..)
+    }
+
+    /// All of its demand, refused requests included.
+    fn rate(&self) -> f64 {
+        self.arrivals().map(|arrival| arrival.work.as_seconds()).sum::<f64>() / self.window_s
+    }
+
+    /// What it was given.
+    fn admitted_rate(&self) -> f64 {
+        let admitted = self.arrivals().filter(|arrival| !arrival.is_refused);
+        admitted.map(|arrival| arrival.work.as_seconds()).sum::<f64>() / self.window_s
+    }
+}
+
+/// The weighted max-min fair share of each tenant in a capacity: a tenant that needs no more than its part by weight gets
+/// what it needs, and the others share what is left (progressive filling).
+fn fair_shares(tenants: &[TenantDemand<'_>], capacity: f64) -> Vec<f64> {
+    let demands: Vec<f64> = tenants.iter().map(TenantDemand::rate).collect();
+    let by_weight = |index: usize| demands[index] / tenants[index].weight;
+    let mut order: Vec<usize> = (0..tenants.len()).collect();
+    order.sort_by(|&one, &other| by_weight(one).total_cmp(&by_weight(other)));
+    let (mut left, mut weights) = (capacity, tenants.iter().map(|tenant| tenant.weight).sum::<f64>());
+    let mut shares = vec![0.0; tenants.len()];
+    for index in order {
+        shares[index] = demands[index].min(left * tenants[index].weight / weights);
+        left -= shares[index];
+        weights -= tenants[index].weight;
+    }
+    shares
 }
 
 #[cfg(test)]
@@ -196,7 +284,7 @@ mod tests {
             demand.note(now, &request, LONG);
             demand.note_cancelled(RequestId(id), if id < 20 { 0.0 } else { 0.25 });
         }
-        assert_eq!(demand.recent.len(), 20, "those cancelled before their start are forgotten");
+        assert_eq!(demand.recent[&None].len(), 20, "those cancelled before their start are forgotten");
         let (cancelled_s, window_s) = (20.0 * 0.5, 8.0);
         let reserved = cancelled_s / window_s * 29.5 / 30.0;
         assert!((reserve(&demand, now, LONG) - f64::min(reserved, MAX_RESERVE)).abs() < 1e-9);
@@ -236,5 +324,58 @@ mod tests {
     fn forgets_arrivals_of_more_than_a_minute_ago() {
         let (demand, now) = demand(400);
         assert_eq!(reserve(&demand, now + WINDOW + Span(1), LONG), 0.0);
+    }
+
+    fn of_tenant(id: u64, tenant: u32, weight: u32, at: Instant) -> Request {
+        Request { id: RequestId(id), tenant: Some(Tenant { id: tenant, weight }), ..request(at, LATER) }
+    }
+
+    /// Ten seconds in which tenant 1 asks for half of the node's time and tenant 2 for twice all of it.
+    fn flooded(weight: u32) -> (DemandEstimator, Instant) {
+        let mut demand = DemandEstimator::default();
+        for number in 0..10 {
+            let now = Instant::START + Span::from_millis(number * 1_000);
+            demand.note(now, &of_tenant(100 + number, 1, weight, now), Span::from_millis(500));
+            demand.note(now, &of_tenant(200 + number, 2, 1, now), LONG);
+            if number % 2 == 0 {
+                demand.note_refused(RequestId(200 + number));
+            }
+        }
+        (demand, Instant::START + Span::from_millis(10_000))
+    }
+
+    #[test]
+    fn a_tenant_beyond_its_share_leaves_the_others_theirs() {
+        let (demand, now) = flooded(1);
+        // Of 9 seconds tenant 1 may have 4.5, and needs 5; slacks are equal, so half of an arrival is served before.
+        let reserved = demand.reserve(now, &of_tenant(1, 2, 1, now), LONG);
+        assert!((reserved - 4.5 / 10.0 * 0.5).abs() < 1e-9, "{reserved}");
+        let (weighty, now) = flooded(3);
+        let reserved = weighty.reserve(now, &of_tenant(1, 2, 1, now), LONG);
+        assert!((reserved - 5.0 / 10.0 * 0.5).abs() < 1e-9, "all that it needs: {reserved}");
+    }
+
+    #[test]
+    fn a_tenant_within_its_share_leaves_nothing_to_one_beyond() {
+        let (demand, now) = flooded(3);
+        assert_eq!(demand.reserve(now, &of_tenant(1, 1, 3, now), Span::from_millis(500)), 0.0);
+        let (mut dense, now) = flooded(1);
+        for id in 0..100 {
+            dense.note(now, &of_tenant(300 + id, 2, 1, now), SHORT);
+        }
+        // What is denser counts for at most the share of its tenant.
+        let reserved = dense.reserve(now, &of_tenant(1, 1, 1, now), Span::from_millis(500));
+        assert!(reserved < 0.5 * 0.5, "{reserved}");
+    }
+
+    #[test]
+    fn a_tenant_alone_has_everything() {
+        let mut demand = DemandEstimator::default();
+        for number in 0..20 {
+            let now = Instant::START + Span::from_millis(number * 500);
+            demand.note(now, &of_tenant(number, 2, 1, now), LONG);
+        }
+        let now = Instant::START + Span::from_millis(10_000);
+        assert_eq!(demand.reserve(now, &of_tenant(100, 2, 1, now), LONG), 0.0);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use hedgerow_core::request::Tenant;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_workload::hint::hinted;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct KeyEntry {
     /// Whether it may use the endpoints for operators.
     #[serde(default)]
     pub admin: bool,
+    /// Its weight when there is not enough for all keys; at least 1.
+    #[serde(default = "one")]
+    pub weight: u32,
     /// Requests per second, on average.
     pub requests_per_s: Option<f64>,
     /// Requests at once beyond that rate; as many as come in a second if it is missing.
@@ -65,6 +69,7 @@ impl KeyEntry {
             name: name.to_owned(),
             sha256: hex(&hash(secret)),
             admin: false,
+            weight: 1,
             requests_per_s: None,
             burst: None,
             concurrency: None,
@@ -83,6 +88,12 @@ impl KeyEntry {
         self.default_deadline_ms.map(|ms| Span::from_seconds(ms / 1e3))
     }
 
+    /// The tenant of its requests: the same after a reload.
+    pub(super) fn tenant(&self) -> Tenant {
+        let [a, b, c, d, ..] = hash(&self.name);
+        Tenant { id: u32::from_le_bytes([a, b, c, d]), weight: self.weight }
+    }
+
     /// What is wrong with it, if anything.
     fn fault(&self) -> Option<String> {
         let numbers = [
@@ -93,6 +104,7 @@ impl KeyEntry {
             ("deadline_ms_max", self.deadline_ms_max, 1.0, 86_400_000.0),
             ("default_deadline_ms", self.default_deadline_ms, 1.0, 86_400_000.0),
             ("default_min_quality", self.default_min_quality, 0.0, 1.0),
+            ("weight", Some(f64::from(self.weight)), 1.0, 1000.0),
             ("value_max", Some(f64::from(self.value_max)), 1.0, 1000.0),
         ];
         let is_wrong = |&(_, value, least, most): &(&str, Option<f64>, f64, f64)| {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, header};
+use hedgerow_core::request::Tenant;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Quality, Tokens};
 use hedgerow_node::clock::Clock;
@@ -136,6 +137,11 @@ impl Caller {
     /// The most value that it may give a request.
     pub(crate) fn value_max(&self) -> u32 {
         self.value_max
+    }
+
+    /// The tenant of its requests.
+    pub(crate) fn tenant(&self) -> Option<Tenant> {
+        self.key.as_ref().map(|key| key.entry.tenant())
     }
 
     /// The deadline of its requests that have none.

@@ -118,6 +118,7 @@ pub(super) async fn generate<T>(
         precision,
         value,
         link: paced.as_ref().map(PacedResponse::link),
+        tenant: caller.tenant(),
         ..Request::new(id, arrived, prompt_len, max_output)
     };
     let task = GenerationTask {

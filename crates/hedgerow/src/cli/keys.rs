@@ -37,6 +37,9 @@ struct AddArgs {
     /// May use the endpoints for operators
     #[arg(long)]
     admin: bool,
+    /// Its weight when there is not enough for all keys
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    weight: u32,
     /// Requests per second, on average
     #[arg(long, value_name = "RATE", value_parser = number(0.001..=1e6))]
     requests_per_s: Option<f64>,
@@ -101,6 +104,7 @@ fn add(args: &AddArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     let secret = new_key();
     let entry = KeyEntry {
         admin: args.admin,
+        weight: args.weight,
         requests_per_s: args.requests_per_s,
         burst: args.burst,
         concurrency: args.concurrency,

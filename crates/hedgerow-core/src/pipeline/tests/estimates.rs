@@ -6,7 +6,7 @@ use super::super::scripted::{STEP, node, settings};
 use super::super::{Event, Order, Pipeline};
 use super::request;
 use crate::engine::{EndReason, PrefillChunk, Progress, Step, StepReport};
-use crate::model::request::{Request, RequestId};
+use crate::model::request::{Request, RequestId, Tenant};
 use crate::model::settings::Settings;
 use crate::model::time::{Instant, Span};
 use crate::model::units::Tokens;
@@ -54,9 +54,21 @@ impl Node {
 
     /// The same, with a value.
     fn arrive_with(&mut self, id: u64, max_output: u32, deadline: Span, value: u32) -> bool {
+        self.arrive_as(id, max_output, deadline, value, None)
+    }
+
+    /// The same, of a tenant of weight 1.
+    fn arrive_as(
+        &mut self,
+        id: u64,
+        max_output: u32,
+        deadline: Span,
+        value: u32,
+        tenant: Option<u32>,
+    ) -> bool {
         let arrived = self.now;
-        let deadline = Some(arrived + deadline);
-        let request = Request { arrived, deadline, value, ..request(id, 0, max_output, None) };
+        let (deadline, tenant) = (Some(arrived + deadline), tenant.map(|id| Tenant { id, weight: 1 }));
+        let request = Request { arrived, deadline, value, tenant, ..request(id, 0, max_output, None) };
         self.event(Event::Arrived(request));
         let is_rejected = |record: &Record| matches!(record.outcome, Outcome::Rejected(_));
         !self.ended.iter().any(|record| record.request.id == RequestId(id) && is_rejected(record))
@@ -194,4 +206,33 @@ fn answers_that_were_cut_off_make_no_later_plan_shorter() {
     assert_eq!(expected(None, 1), Tokens(60), "by their limit");
     assert_eq!(expected(Some(EndReason::StopText), 60), Tokens(60), "by a stop text");
     assert_eq!(expected(Some(EndReason::Stop), 60), Tokens(1), "by the model");
+}
+
+#[test]
+fn a_flooding_tenant_takes_from_another_no_more_than_its_share() {
+    // Every 300 ms tenant 1 asks for 20 tokens within 600 ms, and tenant 2 for as many at each step.
+    let attainment = |floods: bool, tells_tenants: bool| {
+        let mut node = Node::with(Settings { queue_capacity: 512, ..settings(Policy::Exact) });
+        let (mut asked, mut admitted) = (0, 0);
+        for tick in 0..6_000_u64 {
+            let tenant = |id| tells_tenants.then_some(id);
+            if tick % 30 == 0 {
+                let is_admitted = node.arrive_as(2 * tick, 20, Span::from_millis(600), 1, tenant(1));
+                // The first seconds teach what the demand is.
+                asked += u32::from(tick >= 1_000);
+                admitted += u32::from(tick >= 1_000 && is_admitted);
+            }
+            if floods {
+                node.arrive_as(2 * tick + 1, 20, Span::from_millis(600), 1, tenant(2));
+            }
+            match node.step {
+                Some(_) => node.step(STEP),
+                None => node.now = node.now + STEP,
+            }
+        }
+        f64::from(admitted) / f64::from(asked)
+    };
+    assert_eq!(attainment(false, true), 1.0);
+    let (apart, together) = (attainment(true, true), attainment(true, false));
+    assert!(apart > 0.95 && apart > together + 0.1, "{apart} by tenants, {together} without");
 }
