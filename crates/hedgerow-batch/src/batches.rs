@@ -278,6 +278,16 @@ impl Store {
         batch.ok_or_else(|| StoreError::NoBatch(id.to_owned()))
     }
 
+    /// Returns a batch by its place in the database.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn batch_by_key(&self, key: i64) -> Result<BatchObject, StoreError> {
+        let query = format!("SELECT {COLUMNS} FROM batches WHERE key = ?");
+        Ok(self.connection.prepare_cached(&query)?.query_row([key], object)?)
+    }
+
     /// Returns a page of the batches, the newest first, beginning after the one with an id.
     ///
     /// # Errors

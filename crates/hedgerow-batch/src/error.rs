@@ -47,6 +47,9 @@ pub enum StoreError {
     /// There is no such batch.
     #[error("there is no batch `{0}`")]
     NoBatch(String),
+    /// The upload has ended.
+    #[error("the upload has ended")]
+    NoUpload,
     /// The file is larger than [`crate::Limits::file_bytes`].
     #[error("the file is larger than the limit of {limit} bytes")]
     FileTooLarge {

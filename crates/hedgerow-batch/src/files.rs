@@ -44,10 +44,13 @@ pub struct Listing {
     pub oldest_first: bool,
 }
 
-/// A file that is being uploaded. Until [`Store::finish_upload`] no other call sees it.
-#[derive(Debug)]
-pub struct Upload {
-    key: i64,
+/// Names a file that is being uploaded. Until [`Store::finish_upload`] no other call sees the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UploadId(i64);
+
+/// What is known of a file that is being uploaded, besides its stored chunks.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
     bytes: u64,
     /// The beginning of the next chunk.
     rest: Vec<u8>,
@@ -83,39 +86,41 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub fn begin_upload(&mut self, now: i64) -> Result<Upload, StoreError> {
+    pub fn begin_upload(&mut self, now: i64) -> Result<UploadId, StoreError> {
         self.connection.execute(
             "INSERT INTO files (id, filename, purpose, bytes, created_at, is_complete) VALUES (?, '', ?, 0, ?, 0)",
             params![id::new("file-"), INPUT, now],
         )?;
-        let key = self.connection.last_insert_rowid();
-        Ok(Upload { key, bytes: 0, rest: Vec::new(), next_chunk: 0 })
+        let id = UploadId(self.connection.last_insert_rowid());
+        self.uploads.insert(id, Upload::default());
+        Ok(id)
     }
 
     /// Adds bytes to an upload.
     ///
     /// # Errors
     ///
-    /// When the file becomes too large, or there is no room for it; the upload is then to be dropped by
-    /// [`Store::drop_upload`].
-    pub fn append(&mut self, upload: &mut Upload, bytes: &[u8]) -> Result<(), StoreError> {
+    /// When the file becomes too large, there is no room for it, or the upload has ended. An upload that failed is to be
+    /// dropped by [`Store::drop_upload`].
+    pub fn append(&mut self, id: UploadId, bytes: &[u8]) -> Result<(), StoreError> {
+        let (used, limits) = (self.stored_bytes()?, self.limits);
+        let upload = self.uploads.get_mut(&id).ok_or(StoreError::NoUpload)?;
         let size = upload.bytes.saturating_add(bytes.len() as u64);
-        if size > self.limits.file_bytes {
-            return Err(StoreError::FileTooLarge { limit: self.limits.file_bytes });
+        if size > limits.file_bytes {
+            return Err(StoreError::FileTooLarge { limit: limits.file_bytes });
         }
-        let (used, limit) = (self.stored_bytes()?, self.limits.stored_bytes);
-        if used.saturating_add(bytes.len() as u64) > limit {
-            return Err(StoreError::Full { used, limit });
+        if used.saturating_add(bytes.len() as u64) > limits.stored_bytes {
+            return Err(StoreError::Full { used, limit: limits.stored_bytes });
         }
         upload.bytes = size;
         upload.rest.extend_from_slice(bytes);
         let transaction = self.connection.transaction()?;
         let whole = upload.rest.len() / CHUNK_BYTES * CHUNK_BYTES;
         for chunk in upload.rest[..whole].chunks(CHUNK_BYTES) {
-            insert_chunk(&transaction, upload.key, upload.next_chunk, chunk)?;
+            insert_chunk(&transaction, id, upload.next_chunk, chunk)?;
             upload.next_chunk += 1;
         }
-        transaction.execute("UPDATE files SET bytes = ? WHERE key = ?", params![int(size), upload.key])?;
+        transaction.execute("UPDATE files SET bytes = ? WHERE key = ?", params![int(size), id.0])?;
         transaction.commit()?;
         upload.rest.drain(..whole);
         Ok(())
@@ -125,28 +130,31 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When the database fails.
-    pub fn finish_upload(&mut self, upload: Upload, filename: &str) -> Result<FileObject, StoreError> {
+    /// When the database fails, or the upload has ended.
+    pub fn finish_upload(&mut self, id: UploadId, filename: &str) -> Result<FileObject, StoreError> {
+        let upload = self.uploads.get(&id).ok_or(StoreError::NoUpload)?;
         let transaction = self.connection.transaction()?;
         if !upload.rest.is_empty() {
-            insert_chunk(&transaction, upload.key, upload.next_chunk, &upload.rest)?;
+            insert_chunk(&transaction, id, upload.next_chunk, &upload.rest)?;
         }
         let file = transaction.query_row(
             &format!("UPDATE files SET filename = ?, is_complete = 1 WHERE key = ? RETURNING {COLUMNS}"),
-            params![filename, upload.key],
+            params![filename, id.0],
             object,
         )?;
         transaction.commit()?;
+        self.uploads.remove(&id);
         Ok(file)
     }
 
-    /// Removes what was uploaded of a file.
+    /// Removes what was uploaded of a file; does nothing if the upload has ended.
     ///
     /// # Errors
     ///
     /// When the database fails; the next start removes it then.
-    pub fn drop_upload(&mut self, upload: Upload) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM files WHERE key = ? AND NOT is_complete", [upload.key])?;
+    pub fn drop_upload(&mut self, id: UploadId) -> Result<(), StoreError> {
+        self.uploads.remove(&id);
+        self.connection.execute("DELETE FROM files WHERE key = ? AND NOT is_complete", [id.0])?;
         Ok(())
     }
 
@@ -283,10 +291,10 @@ impl Store {
 
 fn insert_chunk(
     connection: &rusqlite::Connection,
-    file: i64,
+    file: UploadId,
     number: i64,
     bytes: &[u8],
 ) -> rusqlite::Result<()> {
     let insert = "INSERT INTO chunks (file, number, bytes) VALUES (?, ?, ?)";
-    connection.prepare_cached(insert)?.execute(params![file, number, bytes]).map(drop)
+    connection.prepare_cached(insert)?.execute(params![file.0, number, bytes]).map(drop)
 }

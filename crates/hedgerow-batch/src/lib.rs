@@ -28,7 +28,7 @@ mod work;
 
 pub use batches::{BatchErrors, BatchObject, Metadata, NewBatch, RequestCounts, Status};
 pub use error::StoreError;
-pub use files::{FileObject, Listing, Part, Upload};
+pub use files::{FileObject, Listing, Part, UploadId};
 pub use line::{ENDPOINTS, LineError};
 pub use results::Answer;
 pub use store::{Limits, Page, Store};

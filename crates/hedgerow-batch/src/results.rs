@@ -33,8 +33,8 @@ impl LineState {
 pub struct Answer {
     /// The HTTP status. With a status from 200 to 299 it is in the output file, with any other in the error file.
     pub status_code: u16,
-    /// The request's id in the server's log.
-    pub request_id: String,
+    /// The request's id in the server's log; `None` if it was refused before it had one.
+    pub request_id: Option<String>,
     /// The body of the answer.
     pub body: Box<RawValue>,
 }
@@ -58,7 +58,7 @@ struct ResultLine<'a> {
 #[derive(Serialize)]
 struct Response<'a> {
     status_code: u16,
-    request_id: &'a str,
+    request_id: Option<&'a str>,
     body: &'a RawValue,
 }
 
@@ -76,7 +76,7 @@ impl Answer {
     /// The line of the result file, with its line break.
     pub(crate) fn line(&self, custom_id: &str) -> Vec<u8> {
         let Self { status_code, request_id, body } = self;
-        let response = Response { status_code: *status_code, request_id, body };
+        let response = Response { status_code: *status_code, request_id: request_id.as_deref(), body };
         encode(custom_id, Some(response), None)
     }
 }

@@ -1,9 +1,11 @@
 //! The store: the database and the limits of what it takes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::files::{Upload, UploadId};
 use crate::{StoreError, schema};
 
 /// What the store takes at most.
@@ -47,6 +49,7 @@ impl<T> Page<T> {
 pub struct Store {
     pub(crate) connection: Connection,
     pub(crate) limits: Limits,
+    pub(crate) uploads: BTreeMap<UploadId, Upload>,
 }
 
 impl Store {
@@ -58,7 +61,7 @@ impl Store {
     /// ([`StoreError::InUse`]), or the database cannot be used ([`StoreError::Damaged`], [`StoreError::Newer`]).
     pub fn open(folder: &Path, limits: Limits) -> Result<Self, StoreError> {
         let connection = schema::open(folder)?;
-        Ok(Self { connection, limits })
+        Ok(Self { connection, limits, uploads: BTreeMap::new() })
     }
 }
 

@@ -43,6 +43,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let app = App::new(config.clone(), clock, Arc::clone(&metrics))
             .context("starting the threads that tokenize prompts")?;
+        api::start_batches(&app)?;
         let (stop_listening, stopped) = oneshot::channel();
         let listener = PacedListener::new(listener, metrics.downlink_bytes());
         let service = api::router(app.clone()).into_make_service_with_connect_info::<Connection>();

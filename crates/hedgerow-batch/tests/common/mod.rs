@@ -49,9 +49,9 @@ pub(crate) fn input(lines: i64) -> String {
 }
 
 pub(crate) fn upload(store: &mut Store, bytes: &[u8]) -> String {
-    let mut upload = store.begin_upload(1).unwrap();
+    let upload = store.begin_upload(1).unwrap();
     for part in bytes.chunks(1000) {
-        store.append(&mut upload, part).unwrap();
+        store.append(upload, part).unwrap();
     }
     store.finish_upload(upload, "input.jsonl").unwrap().id
 }
@@ -78,7 +78,7 @@ pub(crate) fn in_progress(store: &mut Store, lines: i64) -> (String, i64) {
 pub(crate) fn answer(number: i64) -> Answer {
     let status_code = if number % 7 == 0 { 400 } else { 200 };
     let body = RawValue::from_string(format!("{{\"n\":{number}}}")).unwrap();
-    Answer { status_code, request_id: format!("req-{number}"), body }
+    Answer { status_code, request_id: Some(format!("req-{number}")), body }
 }
 
 pub(crate) fn next(store: &Store, key: i64) -> Option<i64> {

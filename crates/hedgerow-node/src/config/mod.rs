@@ -14,6 +14,6 @@ mod reference;
 
 pub use accelerators::{DeviceChoice, GpuLayers};
 pub use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
-pub use checked::{Config, KernelChoice, LogConfig, LogFormat, SamplingDefaults};
+pub use checked::{BatchConfig, BatchFolder, Config, KernelChoice, LogConfig, LogFormat, SamplingDefaults};
 pub use layers::{Layered, Values, load, of_file};
 pub use numbers::{FACTORS, PARTS, RATES_PER_S, number};

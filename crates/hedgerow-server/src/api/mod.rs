@@ -5,6 +5,7 @@
 //! and submits it to the node; [`respond`] sends what happens then in the protocol's own objects. A protocol is a
 //! folder.
 
+mod batches;
 mod error;
 mod explain;
 mod generation;
@@ -34,6 +35,7 @@ use hedgerow_node::token_size::TokenSizeEstimator;
 
 use crate::link::{Connection, Uplink};
 
+pub(crate) use batches::start as start_batches;
 pub(crate) use error::ApiError;
 use prompt_pool::PromptPool;
 use registry::ModelRegistry;
@@ -53,6 +55,7 @@ struct Inner {
     started_unix_s: u64,
     models: ModelRegistry,
     prompt_pool: PromptPool,
+    batches: batches::Batches,
     is_draining: AtomicBool,
 }
 
@@ -72,6 +75,7 @@ impl App {
             started_unix_s: unix_s(),
             models: ModelRegistry::default(),
             prompt_pool: PromptPool::start()?,
+            batches: batches::Batches::new(),
             is_draining: AtomicBool::new(false),
         })))
     }
@@ -84,6 +88,7 @@ impl App {
     /// Stops admitting new requests.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
+        self.0.batches.wake_runner();
     }
 
     /// The served model; an error until it is loaded and during a shutdown.
@@ -121,6 +126,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/version", get(info::version))
         .route("/metrics", get(info::metrics))
         .route("/debug/requests/{id}", get(explain::handle))
+        .merge(batches::routes())
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(middleware::from_fn(unpace))

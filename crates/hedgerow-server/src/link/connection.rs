@@ -56,6 +56,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// The connection of a request that this process makes itself: nothing is sent, so nothing is paced.
+    pub(crate) fn in_process() -> Self {
+        Self { wanted: Arc::new(AtomicU32::new(UNLIMITED)) }
+    }
+
     /// Limits the rate of later writes.
     pub(crate) fn pace(&self, rate: BitsPerSecond) {
         // `as` saturates at `u32::MAX`, which means no limit. At 0 nothing would ever be sent.
