@@ -14,6 +14,8 @@ mod line;
 mod pace;
 mod query;
 mod runner;
+#[cfg(test)]
+mod runner_tests;
 mod start;
 mod store_thread;
 mod upload;

@@ -40,9 +40,9 @@ pub(super) struct Runner {
     app: App,
     router: Router,
     store: StoreThread,
-    pace: Pace,
-    tasks: JoinSet<Outcome>,
-    running: BTreeMap<LineKey, Running>,
+    pub(super) pace: Pace,
+    pub(super) tasks: JoinSet<Outcome>,
+    pub(super) running: BTreeMap<LineKey, Running>,
     /// Results that are not stored yet.
     answers: Vec<(LineKey, Answer)>,
     /// Lines that the scheduler could not promise by the end of their window: best effort from now on.
@@ -51,9 +51,9 @@ pub(super) struct Runner {
     failures: BTreeMap<LineKey, u32>,
 }
 
-struct Running {
+pub(super) struct Running {
     task: AbortHandle,
-    begun: Instant,
+    pub(super) begun: Instant,
     /// Until the end of the batch's window, if that is its deadline.
     deadline: Option<Duration>,
 }
@@ -105,7 +105,7 @@ impl Runner {
     }
 
     /// Stores results, ends and begins what is to end or begin; returns when to look again.
-    async fn look(&mut self) -> Result<Duration, Failure> {
+    pub(super) async fn look(&mut self) -> Result<Duration, Failure> {
         // With the disk full, no line is run whose result could not be stored.
         while let Some(((batch, number), answer)) = self.answers.last().cloned() {
             let status = self.store.call(move |store| store.finish(batch, number, &answer, now())).await?;
@@ -234,7 +234,7 @@ impl Runner {
     }
 
     /// Notes that a task has ended.
-    fn note(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+    pub(super) fn note(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         let (task, outcome) = match ended {
             Ok(ended) => ended,
             Err(error) if error.is_cancelled() => return,
