@@ -19,6 +19,8 @@ mod runner_tests;
 mod start;
 mod store_thread;
 mod upload;
+#[cfg(test)]
+mod upload_tests;
 
 use std::sync::OnceLock;
 

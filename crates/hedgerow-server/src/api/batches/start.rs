@@ -19,10 +19,10 @@ use crate::api::{App, router};
 /// When the database is damaged or of a newer version: to serve without it would hide that its batches do not go on.
 pub(crate) fn start(app: &App) -> anyhow::Result<()> {
     let opened = match open(&app.0.config)? {
-        Ok(store) => {
+        Ok((store, folder)) => {
             let unfinished = store.open_batches().context("reading the unfinished batches")?.len();
             let store = StoreThread::start(store).context("starting the thread of the batch store")?;
-            tracing::info!(unfinished, "batches are stored");
+            tracing::info!(unfinished, folder = %folder.display(), "batches are stored");
             let runner = Runner::new(app.clone(), router(app.clone()), store.clone());
             tokio::spawn(runner.run());
             Ok(store)
@@ -33,8 +33,8 @@ pub(crate) fn start(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the store, or says why there is none.
-fn open(config: &Config) -> anyhow::Result<Result<Store, String>> {
+/// Opens the store in its folder, or says why there is none.
+fn open(config: &Config) -> anyhow::Result<Result<(Store, PathBuf), String>> {
     let batch = &config.batch;
     let folder = match &batch.folder {
         BatchFolder::None => return Ok(Err("they are switched off by `batch.folder`".into())),
@@ -56,7 +56,7 @@ fn open(config: &Config) -> anyhow::Result<Result<Store, String>> {
         unfinished: batch.unfinished,
     };
     match Store::open(&folder, limits) {
-        Ok(store) => Ok(Ok(store)),
+        Ok(store) => Ok(Ok((store, folder))),
         Err(error @ (StoreError::Unwritable { .. } | StoreError::InUse { .. })) => {
             tracing::warn!("serving without batches: {error}");
             Ok(Err(error.to_string()))
