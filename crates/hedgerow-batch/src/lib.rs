@@ -6,7 +6,7 @@
 //!
 //! Read [`Store`] first. Each change is one transaction that is on disk before the call returns, so that after
 //! `kill -9` or a power cut at any moment each line of a batch is exactly once in its results. A line that is being run
-//! has no state of its own here: it waits until its answer is stored, so a line that was interrupted is simply run again.
+//! waits here until its answer is stored, so a line that was interrupted is simply run again.
 //!
 //! The bytes of files are in the database, in chunks, and not in files beside it: a file and the batch that uses it
 //! are then stored or deleted in one transaction, and nothing has to be cleaned up or reconciled after a crash. Result
@@ -33,4 +33,4 @@ pub use line::{ENDPOINTS, LineError};
 pub use results::Answer;
 pub use store::{Limits, Page, Store};
 pub use window::CompletionWindow;
-pub use work::{Line, OpenBatch};
+pub use work::{Begun, Line, OpenBatch};

@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Only the server's own user may read prompts and answers.
 const FOLDER_MODE: u32 = 0o700;
 
-/// `lines.state` says where a line's result is: see [`crate::results`]. A batch's `result_bytes` are those results that
+/// `lines.is_begun` says that a line was begun and not given back: if it is found at the start, the process ended while
+/// the line ran. `lines.state` says where a line's result is: see [`crate::results`]. A batch's `result_bytes` are those results that
 /// no row of `files` counts yet.
 const TABLES: &str = "
 CREATE TABLE files (
@@ -78,11 +79,14 @@ CREATE TABLE lines (
     start INTEGER NOT NULL,
     length INTEGER NOT NULL,
     state INTEGER NOT NULL DEFAULT 0,
+    is_begun INTEGER NOT NULL DEFAULT 0,
+    interruptions INTEGER NOT NULL DEFAULT 0,
     result BLOB,
     UNIQUE (batch, number),
     UNIQUE (batch, custom_id)
 ) STRICT;
-CREATE INDEX waiting ON lines (batch, number) WHERE state = 0;
+CREATE INDEX waiting ON lines (batch, interruptions, number) WHERE state = 0;
+CREATE INDEX begun ON lines (batch) WHERE state = 0 AND is_begun = 1;
 ";
 
 pub(crate) fn open(folder: &Path) -> Result<Connection, StoreError> {
@@ -143,6 +147,10 @@ fn prepare(database: &Path, flags: OpenFlags) -> Result<Connection, StoreError> 
         }
     }
     transaction.execute("DELETE FROM files WHERE NOT is_complete", [])?;
+    transaction.execute(
+        "UPDATE lines SET interruptions = interruptions + 1, is_begun = 0 WHERE state = 0 AND is_begun = 1",
+        [],
+    )?;
     transaction.commit()?;
     Ok(connection)
 }

@@ -30,6 +30,27 @@ pub struct OpenBatch {
     pub waiting: i64,
 }
 
+/// A line that has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its number in the input.
+    pub number: i64,
+    /// How many processes have ended while it ran.
+    pub interruptions: u32,
+    /// What is to be run, or why it cannot be read any more.
+    pub line: Result<Line, StoreError>,
+}
+
+/// Lines with so many interruptions run alone.
+const SUSPECT: u32 = 2;
+
+impl Begun {
+    /// Whether no other line may run beside it.
+    pub fn is_suspect(&self) -> bool {
+        self.interruptions >= SUSPECT
+    }
+}
+
 /// A line to run.
 #[derive(Debug)]
 pub struct Line {
@@ -144,49 +165,61 @@ impl Store {
         Ok((total, faults))
     }
 
-    /// The first lines of a batch that wait and are not among `running`, by their numbers.
+    /// Begins lines of a batch that wait and are not among `running`: at most `count`, in the order of their numbers.
+    ///
+    /// Lines during which a process has ended come last. Those during which two have ended are begun one by one, and only
+    /// if `is_alone`: no line of any batch runs. So a line that makes the process end is soon known from those that ran
+    /// beside it, and the others have their answers.
     ///
     /// # Errors
     ///
-    /// When the database fails.
-    pub fn waiting_lines(
-        &self,
+    /// When the database fails; then none has begun.
+    pub fn begin(
+        &mut self,
         batch: i64,
         running: &BTreeSet<i64>,
         count: usize,
-    ) -> Result<Vec<i64>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT number FROM lines WHERE batch = ? AND state = 0 ORDER BY number LIMIT ?",
-        )?;
-        let limit = int((running.len() + count) as u64);
-        let numbers = statement.query_map([batch, limit], |row| row.get(0))?;
-        let numbers = numbers.collect::<Result<Vec<i64>, _>>()?;
-        Ok(numbers.into_iter().filter(|number| !running.contains(number)).take(count).collect())
+        is_alone: bool,
+    ) -> Result<Vec<Begun>, StoreError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        let chosen = choose(&transaction, batch, running, count, is_alone)?;
+        let mut begun = Vec::new();
+        for (number, interruptions) in chosen {
+            transaction
+                .prepare_cached("UPDATE lines SET is_begun = 1 WHERE batch = ? AND number = ?")?
+                .execute([batch, number])?;
+            begun.push(Begun { number, interruptions, line: self.line(batch, number) });
+        }
+        if !begun.is_empty() {
+            transaction.commit()?;
+        }
+        Ok(begun)
     }
 
-    /// Returns a line to run; `None` if it does not wait (any more).
+    /// Gives all begun lines back: the process ends, but not because of them.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub fn line(&self, batch: i64, number: i64) -> Result<Option<Line>, StoreError> {
+    pub fn give_back(&mut self) -> Result<(), StoreError> {
+        self.connection.execute("UPDATE lines SET is_begun = 0 WHERE state = 0 AND is_begun = 1", [])?;
+        Ok(())
+    }
+
+    /// Reads a line from the input.
+    fn line(&self, batch: i64, number: i64) -> Result<Line, StoreError> {
         let of = "SELECT lines.start, lines.length, batches.input, batches.endpoint FROM lines
-             JOIN batches ON batches.key = lines.batch
-             WHERE lines.batch = ? AND lines.number = ? AND lines.state = 0 AND batches.status = ?";
-        let place: Option<(i64, i64, String, String)> = self
+             JOIN batches ON batches.key = lines.batch WHERE lines.batch = ? AND lines.number = ?";
+        let (start, length, input, endpoint): (i64, i64, String, String) = self
             .connection
             .prepare_cached(of)?
-            .query_row(params![batch, number, Status::InProgress], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })
-            .optional()?;
-        let Some((start, length, input, endpoint)) = place else { return Ok(None) };
+            .query_row([batch, number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let file = self.file_key(&input)?;
         let bytes = self.range(file, start.unsigned_abs() as usize, length.unsigned_abs() as usize)?;
         let read = line::check(&bytes, number, &endpoint)
             .map_err(|fault| StoreError::Line { number, error: fault.message })?;
         let (custom_id, body) = (read.custom_id.into_owned(), read.body.to_owned());
-        Ok(Some(Line { custom_id, endpoint, body }))
+        Ok(Line { custom_id, endpoint, body })
     }
 
     /// Stores the answer to a line, and with the last one ends the batch. Returns the batch's status. The answer to a
@@ -271,6 +304,30 @@ impl Store {
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// Chooses the lines to begin; returns their numbers and interruptions.
+fn choose(
+    connection: &Connection,
+    batch: i64,
+    running: &BTreeSet<i64>,
+    count: usize,
+    is_alone: bool,
+) -> Result<Vec<(i64, u32)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, interruptions FROM lines WHERE batch = ?1 AND state = 0
+         AND (SELECT status FROM batches WHERE key = ?1) = ?2 ORDER BY interruptions, number LIMIT ?3",
+    )?;
+    let limit = int((running.len() + count) as u64);
+    let rows = statement
+        .query_map(params![batch, Status::InProgress, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let waiting = rows.collect::<Result<Vec<(i64, u32)>, _>>()?;
+    let mut chosen: Vec<(i64, u32)> =
+        waiting.into_iter().filter(|(number, _)| !running.contains(number)).take(count).collect();
+    let trusted = chosen.iter().take_while(|line| line.1 < SUSPECT).count();
+    let most = if trusted == 0 && is_alone { 1 } else { trusted };
+    chosen.truncate(most);
+    Ok(chosen)
 }
 
 /// Inserts a line; returns its fault if another one has its `custom_id`.

@@ -44,10 +44,8 @@ fn a_child_works_through_the_batch() {
     // Lines are run several at a time, and end in another order than they begin.
     let mut running = BTreeSet::new();
     loop {
-        for number in store.waiting_lines(batch.key, &running, 4).unwrap() {
-            assert_eq!(store.line(batch.key, number).unwrap().unwrap().custom_id, format!("line-{number}"));
-            running.insert(number);
-        }
+        let begun = begin(&mut store, batch.key, &running, 4);
+        running.extend(begun);
         let Some(number) = running.pop_last() else { return };
         store.finish(batch.key, number, &answer(number), 200).unwrap();
         committed();
@@ -153,7 +151,7 @@ fn a_torn_end_of_the_log_costs_no_more_than_the_last_transaction() {
         let done = store.batch(&id).unwrap().request_counts;
         let expected = if is_cut { 9 } else { 10 };
         assert_eq!(done.completed + done.failed, expected);
-        while let Some(number) = next(&store, key) {
+        while let Some(number) = next(&mut store, key) {
             store.finish(key, number, &answer(number), 300).unwrap();
         }
         assert_each_line_once(&store, &store.batch(&id).unwrap(), 20);

@@ -110,18 +110,14 @@ fn a_batch_runs_to_its_end_and_each_line_has_its_answer() {
         matches!(store.delete_file(&file), Err(StoreError::FileInUse { batch: id, .. }) if id == batch.id)
     );
     let running = BTreeSet::from([1, 3]);
-    assert_eq!(store.waiting_lines(key, &running, 3).unwrap(), [2, 4, 5]);
+    assert_eq!(begin(&mut store, key, &running, 3), [2, 4, 5]);
     for number in (1..=20).rev() {
-        let line = store.line(key, number).unwrap().unwrap();
-        assert_eq!(
-            (line.custom_id, line.body.get()),
-            (format!("line-{number}"), &*format!("{{\"n\":{number}}}"))
-        );
         let status = store.finish(key, number, &answer(number), 200 + number).unwrap();
         assert_eq!(status, if number == 1 { Status::Completed } else { Status::InProgress });
         // A second answer to the same line is dropped.
         store.finish(key, number, &answer(number), 999).unwrap();
-        assert!(store.line(key, number).unwrap().is_none());
+        let others = (1..number).collect();
+        assert!(begin(&mut store, key, &others, 9).is_empty());
     }
     let batch = store.batch(&batch.id).unwrap();
     assert_eq!(
@@ -157,7 +153,7 @@ fn wrong_lines_are_reported_by_their_numbers_and_nothing_is_run() {
     assert_eq!(found, expected);
     assert!(errors[1].message.contains("line 1"), "{}", errors[1].message);
     assert_eq!((batch.status, batch.failed_at, batch.request_counts.total), (Status::Failed, Some(2), 0));
-    assert_eq!(next(&store, key), None);
+    assert_eq!(next(&mut store, key), None);
 }
 
 #[test]
@@ -184,7 +180,7 @@ fn an_expired_or_cancelled_batch_keeps_what_is_there_and_names_the_rest() {
         if status == Status::Cancelled {
             assert_eq!(store.cancel(&id, 300).unwrap().status, Status::Cancelling);
             assert_eq!(store.cancel(&id, 301).unwrap().cancelling_at, Some(300));
-            assert!(store.line(key, 1).unwrap().is_none(), "no line begins any more");
+            assert_eq!(next(&mut store, key), None, "no line begins any more");
             // One that was running may still end.
             assert_eq!(store.finish(key, 3, &answer(3), 302).unwrap(), Status::Cancelling);
             store.end_cancelled(key, 303).unwrap();
@@ -215,6 +211,38 @@ fn a_batch_can_be_cancelled_before_its_lines_are_checked() {
     store.end_cancelled(key, 4).unwrap();
     let batch = store.batch(&id).unwrap();
     assert_eq!((batch.status, batch.output_file_id, batch.error_file_id), (Status::Cancelled, None, None));
+}
+
+#[test]
+fn a_line_during_which_processes_end_runs_last_and_alone() {
+    let folder = Folder::new("suspect");
+    let mut store = folder.open();
+    let (id, key) = in_progress(&mut store, 4);
+    let none = BTreeSet::new();
+    assert_eq!(begin(&mut store, key, &none, 2), [1, 2]);
+    // The process ends: both may be the reason.
+    drop(store);
+    let mut store = folder.open();
+    assert_eq!(begin(&mut store, key, &none, 3), [3, 4, 1]);
+    store.finish(key, 3, &answer(3), 200).unwrap();
+    store.give_back().unwrap();
+    drop(store);
+    let mut store = folder.open();
+    assert_eq!(begin(&mut store, key, &none, 9), [4, 1, 2], "it was no fault of a line that was given back");
+    store.finish(key, 4, &answer(4), 200).unwrap();
+    drop(store);
+    let mut store = folder.open();
+    let begun = store.begin(key, &none, 9, false).unwrap();
+    assert!(begun.is_empty(), "others run");
+    let begun = store.begin(key, &none, 9, true).unwrap();
+    assert_eq!(begun.iter().map(|line| (line.number, line.is_suspect())).collect::<Vec<_>>(), [(1, true)]);
+    store.finish(key, 1, &answer(1), 200).unwrap();
+    assert_eq!(begin(&mut store, key, &none, 9), [2]);
+    drop(store);
+    let mut store = folder.open();
+    assert_eq!(store.begin(key, &none, 9, true).unwrap()[0].interruptions, 3);
+    store.finish(key, 2, &answer(2), 200).unwrap();
+    assert_each_line_once(&store, &store.batch(&id).unwrap(), 4);
 }
 
 #[test]
@@ -348,11 +376,15 @@ proptest! {
                 let counts = batch.request_counts;
                 let was_checked = counts.total > 0;
                 prop_assert!(!was_checked || counts.total == *lines);
-                let waiting = store.waiting_lines(*key, &BTreeSet::new(), 100).unwrap().len() as i64;
-                if !batch.status.has_ended() {
-                    prop_assert_eq!(waiting, counts.total - counts.completed - counts.failed);
-                } else if was_checked {
-                    prop_assert_eq!(waiting, 0);
+                let waiting = counts.total - counts.completed - counts.failed;
+                let begun = begin(&mut store, *key, &BTreeSet::new(), 100).len() as i64;
+                if batch.status == Status::InProgress {
+                    // Lines that may make the process end begin one by one.
+                    prop_assert!(begun == waiting || (begun > 0 && waiting > 0));
+                } else {
+                    prop_assert_eq!(begun, 0);
+                }
+                if batch.status.has_ended() && was_checked {
                     assert_each_line_once(&store, &batch, *lines);
                     let output = results(&store, batch.output_file_id.as_ref());
                     prop_assert_eq!(output.len() as i64, counts.completed);

@@ -81,8 +81,22 @@ pub(crate) fn answer(number: i64) -> Answer {
     Answer { status_code, request_id: Some(format!("req-{number}")), body }
 }
 
-pub(crate) fn next(store: &Store, key: i64) -> Option<i64> {
-    store.waiting_lines(key, &BTreeSet::new(), 1).unwrap().first().copied()
+/// Begins lines of a batch beside those that run; returns their numbers.
+pub(crate) fn begin(store: &mut Store, key: i64, running: &BTreeSet<i64>, count: usize) -> Vec<i64> {
+    let begun = store.begin(key, running, count, running.is_empty()).unwrap();
+    for begun in &begun {
+        let line = begun.line.as_ref().unwrap();
+        let number = begun.number;
+        assert_eq!(
+            (&*line.custom_id, line.body.get()),
+            (&*format!("line-{number}"), &*format!("{{\"n\":{number}}}"))
+        );
+    }
+    begun.into_iter().map(|begun| begun.number).collect()
+}
+
+pub(crate) fn next(store: &mut Store, key: i64) -> Option<i64> {
+    begin(store, key, &BTreeSet::new(), 1).first().copied()
 }
 
 pub(crate) fn content(store: &Store, file: &str) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use hedgerow_batch::{Answer, OpenBatch, Status, StoreError};
+use hedgerow_batch::{Answer, Begun, OpenBatch, Status};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::endpoints::now;
@@ -21,6 +21,9 @@ use crate::api::App;
 
 /// How often a line is run that the server fails to answer.
 const ATTEMPTS: u32 = 3;
+
+/// A line during which so many processes have ended is not run again: it may be what makes them end.
+const INTERRUPTIONS: u32 = 5;
 
 /// The runner looks at least this often, because estimates grow with time.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -56,6 +59,8 @@ pub(super) struct Running {
     pub(super) begun: Instant,
     /// Until the end of the batch's window, if that is its deadline.
     deadline: Option<Duration>,
+    /// Whether no other line may run beside it.
+    is_suspect: bool,
 }
 
 impl Runner {
@@ -98,6 +103,9 @@ impl Runner {
         }
         // What they have computed is lost, but a shutdown need not wait for answers that no caller waits for.
         self.tasks.shutdown().await;
+        if let Err(failure) = self.store.call(|store| store.give_back()).await {
+            tracing::warn!("the running lines of batches are not given back: {failure}");
+        }
     }
 
     fn is_draining(&self) -> bool {
@@ -168,34 +176,56 @@ impl Runner {
             if is_late {
                 self.restart_starved(key, left);
             }
-            let room = self.pace.room(self.running.len(), Instant::now());
+            let room = self.room();
             if room == 0 {
                 return Ok(());
             }
             let running: BTreeSet<i64> = self.lines_of(key).collect();
-            let waiting = self.store.call(move |store| store.waiting_lines(key, &running, room)).await?;
-            for number in waiting {
-                let line = self.store.call(move |store| store.line(key, number)).await;
-                let deadline = Some(left).filter(|_| is_late && !self.unpromised.contains(&(key, number)));
-                // Without one of its own, a line would get the default deadline of requests.
-                let default = self.app.0.config.default_deadline.map(|_| FAR);
-                let line = match line {
-                    Ok(Some(line)) => line,
-                    Ok(None) => continue,
-                    Err(Failure::Store(error @ StoreError::Line { .. })) => {
-                        self.answers.push(((key, number), line::failed(&error.to_string())));
-                        self.app.0.batches.wake_runner();
-                        continue;
-                    }
-                    Err(failure) => return Err(failure),
-                };
-                let now = Instant::now();
-                self.pace.begun(self.running.len(), now);
-                let task = self.tasks.spawn(line::run(self.router.clone(), line, deadline.or(default)));
-                self.running.insert((key, number), Running { task, begun: now, deadline });
+            let is_alone = self.running.is_empty();
+            let all_run = running.len() as i64 == batch.waiting;
+            let begun = self.store.call(move |store| store.begin(key, &running, room, is_alone)).await?;
+            if begun.is_empty() && !all_run {
+                // Its next line is to run alone, so those that run are waited for.
+                return Ok(());
+            }
+            for begun in begun {
+                self.run_line(key, begun, Some(left).filter(|_| is_late));
             }
         }
         Ok(())
+    }
+
+    /// How many more lines may begin.
+    fn room(&self) -> usize {
+        let is_exclusive = self.running.values().any(|line| line.is_suspect);
+        if is_exclusive { 0 } else { self.pace.room(self.running.len(), Instant::now()) }
+    }
+
+    /// Runs a line of a batch, with the end of the batch's window as deadline if it is late.
+    fn run_line(&mut self, batch: i64, begun: Begun, left: Option<Duration>) {
+        let key = (batch, begun.number);
+        let is_suspect = begun.is_suspect();
+        let line = match begun.line {
+            Ok(line) if begun.interruptions < INTERRUPTIONS => line,
+            Ok(_) => {
+                let message = format!("the server ended {INTERRUPTIONS} times while this line ran");
+                return self.fail(key, &message);
+            }
+            Err(error) => return self.fail(key, &error.to_string()),
+        };
+        let deadline = left.filter(|_| !self.unpromised.contains(&key));
+        // Without one of its own, a line would get the default deadline of requests.
+        let default = self.app.0.config.default_deadline.map(|_| FAR);
+        let now = Instant::now();
+        self.pace.begun(self.running.len(), now);
+        let task = self.tasks.spawn(line::run(self.router.clone(), line, deadline.or(default)));
+        self.running.insert(key, Running { task, begun: now, deadline, is_suspect });
+    }
+
+    /// Gives a line that cannot be run an error as its result, at the next look, which follows at once.
+    fn fail(&mut self, key: LineKey, message: &str) {
+        self.answers.push((key, line::failed(message)));
+        self.app.0.batches.wake_runner();
     }
 
     /// The running lines of a batch.

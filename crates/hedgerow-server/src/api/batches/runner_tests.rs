@@ -1,5 +1,6 @@
 //! Tests of the runner, with a real store and a router that answers as each test wants.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -38,6 +39,11 @@ struct Setup {
 
 impl Setup {
     async fn new(name: &str, lines: i64, window: &str, answers: Answers) -> Self {
+        Self::interrupted(name, lines, window, answers, 0).await
+    }
+
+    /// As [`Setup::new`], after so many processes have ended while the first line of all ran.
+    async fn interrupted(name: &str, lines: i64, window: &str, answers: Answers, times: u32) -> Self {
         let folder = std::env::temp_dir().join(format!("hedgerow-runner-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let limits = Limits {
@@ -59,6 +65,13 @@ impl Setup {
         let window = window.parse().unwrap();
         let new = NewBatch { endpoint: ENDPOINTS[1], input_file_id, window, metadata: None };
         let id = store.create_batch(&new, now()).unwrap().id;
+        for _ in 0..times {
+            let key = store.open_batches().unwrap()[0].key;
+            store.validate(key, now()).unwrap();
+            assert_eq!(store.begin(key, &BTreeSet::new(), 1, true).unwrap().len(), 1);
+            drop(store);
+            store = Store::open(&folder, limits).unwrap();
+        }
         let store = StoreThread::start(store).unwrap();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let app = App::new(config::of_file(None).unwrap(), Clock::start(), Arc::new(Metrics::new())).unwrap();
@@ -143,6 +156,18 @@ async fn only_the_third_failure_of_the_server_is_the_result() {
     assert_eq!((counts.completed, counts.failed), (2, 1));
     let times = |number| setup.sent().iter().filter(|line| line.0 == number).count();
     assert_eq!([1, 2, 3].map(times), [1, 3, 3]);
+}
+
+#[tokio::test]
+async fn a_line_during_which_five_processes_ended_is_not_run_again() {
+    for (times, sent) in [(4, 1), (5, 0)] {
+        let mut setup = Setup::interrupted("interrupted", 1, "1h", |_, _| Some(200), times).await;
+        let counts = setup.run_to_the_end().await.request_counts;
+        assert_eq!(
+            (setup.sent().len(), counts.completed, counts.failed),
+            (sent, sent as i64, 1 - sent as i64)
+        );
+    }
 }
 
 #[tokio::test]
