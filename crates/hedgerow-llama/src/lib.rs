@@ -24,6 +24,7 @@ mod prefixes;
 mod probe;
 mod quantize;
 mod sampling;
+mod tokenize;
 mod variants;
 mod windows;
 

@@ -1,5 +1,6 @@
 //! Loading a model file: its weights, its vocabulary and its metadata.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,6 +12,7 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use crate::devices::{Device, DeviceKind, default_devices, devices};
+use crate::tokenize::SpecialTokens;
 use crate::{Kernels, LlamaError, ModelInfo, backend, kernels, log};
 
 /// A loaded model. Any number of engines on any threads can borrow it.
@@ -20,6 +22,7 @@ pub struct LlamaModel {
     info: ModelInfo,
     options: LoadOptions,
     forbidden: Forbidden,
+    special: SpecialTokens,
     /// The devices of the offloaded layers; empty if all layers are on the CPU.
     devices: Vec<Device>,
     gpu_layers: u32,
@@ -113,9 +116,18 @@ impl LlamaModel {
         let inner = inner.map_err(|reason| load_error(path, devices, reason))?;
         let info = ModelInfo::read(&inner, size)?;
         let forbidden = Forbidden::of(&inner);
+        let special = SpecialTokens::of(&inner.vocab());
         // The output counts as a layer.
         let gpu_layers = gpu_layers.min(info.shape.layers + 1);
-        Ok(Self { inner, info, options: *options, forbidden, devices: devices.to_owned(), gpu_layers })
+        Ok(Self {
+            inner,
+            info,
+            options: *options,
+            forbidden,
+            special,
+            devices: devices.to_owned(),
+            gpu_layers,
+        })
     }
 
     /// The devices of the offloaded layers; empty if all layers are on the CPU.
@@ -138,12 +150,35 @@ impl LlamaModel {
         &self.info
     }
 
-    /// Tokenizes a text. With `special`, the text of a special token (`<|im_start|>`) becomes that token instead of
-    /// letters, so it is for templates and never for text from callers. With `add_bos`, the beginning-of-text token
-    /// comes first if the model uses one.
+    /// Tokenizes a text, in time linear in its length. With `special`, the text of a control token (`<|im_start|>`)
+    /// becomes that token instead of letters, so it is for templates and never for text from callers. With `add_bos`, the
+    /// beginning-of-text token comes first if the model uses one.
     pub fn tokenize(&self, text: &str, special: bool, add_bos: bool) -> Vec<TokenId> {
-        let tokens = self.inner.vocab().tokenize(text.as_bytes(), add_bos, special);
-        tokens.into_iter().map(|token| TokenId(token.0)).collect()
+        self.tokenized(text, special, None, add_bos)
+    }
+
+    /// Tokenizes a chat template's output, like [`LlamaModel::tokenize`] with `special`. Texts from callers in it were
+    /// escaped by [`LlamaModel::escape`] with the same barrier, which is removed.
+    pub fn tokenize_rendered(&self, text: &str, barrier: char, add_bos: bool) -> Vec<TokenId> {
+        self.tokenized(text, true, Some(barrier), add_bos)
+    }
+
+    /// Puts a barrier, a character that no text has, into each text of a control token, so that a caller's text cannot
+    /// hold control tokens.
+    pub fn escape<'a>(&self, text: &'a str, barrier: char) -> Cow<'a, str> {
+        self.special.escape(text, barrier)
+    }
+
+    fn tokenized(&self, text: &str, special: bool, barrier: Option<char>, add_bos: bool) -> Vec<TokenId> {
+        let vocabulary = self.inner.vocab();
+        let bos = (add_bos && vocabulary.should_add_bos()).then(|| vocabulary.bos());
+        let tokens = self.special.tokenize(&vocabulary, text, special, barrier);
+        bos.into_iter().chain(tokens).map(|token| TokenId(token.0)).collect()
+    }
+
+    /// The bytes of the longest text of a token: no text has fewer tokens than its bytes divided by this.
+    pub fn longest_token_bytes(&self) -> usize {
+        self.special.longest_bytes()
     }
 
     /// Appends the bytes of a token's text: possibly only a part of a character, and nothing for a token without text

@@ -1,4 +1,10 @@
 //! Chat templates: how a model wants a conversation written down (a Jinja program, rendered by minijinja).
+//!
+//! A template comes with a downloaded model and the messages from a caller, so neither is trusted: rendering is bounded in
+//! time, memory and output, and the text of a control token in a message stays text.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 
 use hedgerow_core::engine::TokenId;
 use hedgerow_llama::{LlamaModel, ModelInfo};
@@ -16,17 +22,40 @@ pub struct Message {
     pub content: String,
 }
 
-/// The chat template rejects a conversation, as many do for unknown or misplaced roles.
+/// A conversation cannot be made a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the model's chat template refuses the messages: {reason}")]
-pub struct TemplateError {
-    reason: String,
+pub enum TemplateError {
+    /// The template rejects it, as many do for unknown or misplaced roles, or takes too long.
+    #[error("the model's chat template refuses the messages: {reason}")]
+    Refused {
+        /// What the template says.
+        reason: String,
+    },
+    /// A message has a role that no template knows.
+    #[error("a message has the role `{role}`")]
+    UnknownRole {
+        /// The role.
+        role: String,
+    },
 }
+
+/// The roles of messages.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
+/// The most work of rendering one conversation, in minijinja's units: instructions and bytes copied. A conversation that
+/// fits a context of 100,000 tokens takes about a fifth of it; all of it takes about a second.
+const FUEL: u64 = 8_000_000;
+
+/// The longest prompt that a template may write.
+const PROMPT_BYTES_MAX: usize = 16 << 20;
 
 impl TemplateError {
     /// Returns what to do about it.
-    pub fn hint(&self) -> &'static str {
-        "check the messages' roles and their order"
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Refused { .. } => "check the messages' roles and their order".to_owned(),
+            Self::UnknownRole { .. } => format!("use one of {}", ROLES.join(", ")),
+        }
     }
 
     /// Returns a stable name of the error.
@@ -35,21 +64,46 @@ impl TemplateError {
     }
 }
 
-/// The tokens of a conversation, up to where the answer begins.
+/// The tokens of a conversation, up to where the answer begins. Control tokens are those of the template only: such a
+/// token's text in a message stays text.
 ///
 /// # Errors
 ///
-/// When the chat template rejects the conversation.
+/// When a role is unknown, or the chat template rejects the conversation.
 pub fn chat_tokens(
     model: &LlamaModel,
     template: &ChatTemplate,
     messages: &[Message],
 ) -> Result<Vec<TokenId>, TemplateError> {
-    let prompt = template.render(messages)?;
+    if let Some(message) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
+        // A template may put a role between the marks of a control token.
+        return Err(TemplateError::UnknownRole { role: message.role.chars().take(40).collect() });
+    }
+    let barrier = unused_character(messages);
+    let escaped: Vec<Message> = messages
+        .iter()
+        .map(|Message { role, content }| Message {
+            role: role.clone(),
+            content: model.escape(content, barrier).into_owned(),
+        })
+        .collect();
+    let prompt = template.render(&escaped)?;
     // Most templates emit the beginning-of-text token themselves.
     let info = model.info();
     let has_bos = info.bos.as_deref().is_some_and(|bos| prompt.starts_with(bos));
-    Ok(model.tokenize(&prompt, true, info.add_bos && !has_bos))
+    Ok(model.tokenize_rendered(&prompt, barrier, info.add_bos && !has_bos))
+}
+
+/// A private-use character that no message has.
+fn unused_character(messages: &[Message]) -> char {
+    let used: BTreeSet<char> = messages
+        .iter()
+        .flat_map(|message| message.content.chars())
+        .filter(|letter| ('\u{E000}'..='\u{F8FF}').contains(letter))
+        .collect();
+    let unused = ('\u{E000}'..='\u{F8FF}').find(|letter| !used.contains(letter));
+    // Beyond the 6,400 of the first plane there are 131,000 more, which nobody uses all.
+    unused.unwrap_or('\u{F0000}')
 }
 
 /// A compiled chat template.
@@ -84,6 +138,7 @@ impl ChatTemplate {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("the delimiters are Jinja's own"));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
         environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -101,10 +156,29 @@ impl ChatTemplate {
         let values = context! {
             messages => Serde(messages), add_generation_prompt => true, bos_token => self.bos.as_str(), eos_token => self.eos.as_str(),
         };
-        template.render(values).map_err(|error| {
+        let mut prompt = Bounded(Vec::new());
+        template.render_captured_to(values, &mut prompt).map_err(|error| {
             let reason = error.detail().map_or_else(|| error.to_string(), str::to_owned);
-            TemplateError { reason }
-        })
+            TemplateError::Refused { reason }
+        })?;
+        Ok(String::from_utf8(prompt.0).expect("templates write text"))
+    }
+}
+
+/// A prompt that is being written, up to its limit.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > PROMPT_BYTES_MAX {
+            return Err(io::Error::other(format!("it writes more than {PROMPT_BYTES_MAX} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -140,5 +214,24 @@ mod tests {
     #[test]
     fn a_template_that_is_none_is_an_error() {
         assert!(ChatTemplate::new("{% for %}", "", "").is_err());
+    }
+
+    #[test]
+    fn a_template_that_would_not_end_or_fills_the_memory_is_refused() {
+        let bombs = [
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}",
+            "{% set ns = namespace(text='x') %}{% for i in range(64) %}{% set ns.text = ns.text ~ ns.text %}{% endfor %}{{ ns.text }}",
+            "{{ 'x' * 99999999 }}",
+        ];
+        for bomb in bombs {
+            let rendered = ChatTemplate::new(bomb, "", "").unwrap().render(&[message("user", "Hi")]);
+            assert!(matches!(rendered, Err(TemplateError::Refused { .. })), "{bomb}");
+        }
+    }
+
+    #[test]
+    fn the_barrier_is_in_no_message() {
+        assert_eq!(unused_character(&[message("user", "Hi")]), '\u{E000}');
+        assert_eq!(unused_character(&[message("user", "\u{E001}\u{E000}")]), '\u{E002}');
     }
 }

@@ -51,6 +51,47 @@ struct KernelLabels {
 /// Tokens in the KV cache; updated by the engine thread.
 pub type KvGauge = Gauge<u32, AtomicU32>;
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+/// The metrics of connections.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    open: Gauge,
+    refused: Family<LimitLabels, Counter>,
+    sent_bytes: Counter,
+}
+
+/// An open connection, counted until this is dropped.
+#[derive(Debug)]
+pub struct OpenConnection(Gauge);
+
+impl ConnectionMetrics {
+    /// Counts a connection as open.
+    pub fn open(&self) -> OpenConnection {
+        self.open.inc();
+        OpenConnection(self.open.clone())
+    }
+
+    /// Counts a connection that was closed for a limit.
+    pub fn refused(&self, limit: &'static str) {
+        self.refused.get_or_create(&LimitLabels { limit }).inc();
+    }
+
+    /// The counter of bytes sent to callers.
+    pub fn sent_bytes(&self) -> Counter {
+        self.sent_bytes.clone()
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// All metrics of the server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -80,7 +121,7 @@ pub struct Metrics {
     uplink_bytes: Counter,
     uplink: Histogram,
     uplink_rate: Gauge<f64, AtomicU64>,
-    downlink_bytes: Counter,
+    connections: ConnectionMetrics,
     downlink_share: Gauge<f64, AtomicU64>,
     calibration: Gauge<f64, AtomicU64>,
     margin: Gauge<f64, AtomicU64>,
@@ -119,7 +160,7 @@ impl Metrics {
             uplink_bytes: Counter::default(),
             uplink: histogram(&UPLINK_S),
             uplink_rate: Gauge::default(),
-            downlink_bytes: Counter::default(),
+            connections: ConnectionMetrics::default(),
             downlink_share: Gauge::default(),
             calibration: Gauge::default(),
             margin: Gauge::default(),
@@ -212,7 +253,14 @@ impl Metrics {
         registry.register(
             "downlink_bytes",
             "Bytes written to callers' connections, heads and /metrics included",
-            metrics.downlink_bytes.clone(),
+            metrics.connections.sent_bytes.clone(),
+        );
+        registry.register("connections", "Open connections", metrics.connections.open.clone());
+        registry.register(
+            "connections_refused",
+            "Connections that were closed for a limit. limit: connections (all were busy), connections_per_peer, or evicted \
+             (idle longest when all were taken)",
+            metrics.connections.refused.clone(),
         );
         let help =
             "Part of link.downlink_kbps held by running requests, 0 to 1; 0 if the downlink is not shared";
@@ -327,9 +375,9 @@ impl Metrics {
         self.batch_size.observe(requests as f64);
     }
 
-    /// The counter of bytes sent to callers.
-    pub fn downlink_bytes(&self) -> Counter {
-        self.downlink_bytes.clone()
+    /// The metrics of connections.
+    pub fn connections(&self) -> ConnectionMetrics {
+        self.connections.clone()
     }
 
     /// Records the upload of a body, complete or timed out, and the estimated uplink rate.

@@ -50,6 +50,14 @@ pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }
 
+/// Reports that the configuration is being read again; [`ready`] reports the end.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "no monotonic clock"),
+    }
+}
+
 /// Reports a shutdown that takes up to `grace`.
 pub fn stopping(grace: Duration) {
     let status = "stopping: finishing what can end in time";

@@ -9,9 +9,12 @@
 // The program decides what is printed, and when it ends.
 #![cfg_attr(not(test), deny(clippy::exit, clippy::print_stderr, clippy::print_stdout))]
 
+mod access;
 mod api;
+mod connections;
 mod link;
 mod server;
 
+pub use access::{KeyEntry, new_key, read_keys};
 pub use api::App;
 pub use server::Server;

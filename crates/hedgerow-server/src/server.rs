@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hedgerow_node::chat_template::ChatTemplate;
@@ -13,11 +14,9 @@ use hedgerow_node::metrics::Metrics;
 use hedgerow_node::node::{self, NewRecording, Variant};
 use hedgerow_workload::hint::hinted;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
-use crate::api::{self, App, ServedModel};
-use crate::link::{Connection, PacedListener};
+use crate::api::{self, App, OriginRules, ServedModel};
+use crate::connections::{Connections, Tls};
 
 /// A listening server; it responds with 503 until [`Server::serve`] succeeds.
 pub struct Server {
@@ -26,33 +25,34 @@ pub struct Server {
     metrics: Arc<Metrics>,
     app: App,
     address: SocketAddr,
-    stop_listening: oneshot::Sender<()>,
-    listening: JoinHandle<std::io::Result<()>>,
+    tls: Option<Arc<Tls>>,
+    connections: Connections,
 }
+
+/// Time for the last bytes of the responses, after all requests have ended.
+const LAST_BYTES: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Starts to listen.
     ///
     /// # Errors
     ///
-    /// When the port is in use or the address does not belong to this machine.
+    /// When the port is in use or the address does not belong to this machine; when the keys file or the certificate is
+    /// invalid.
     pub async fn listen(config: Config) -> anyhow::Result<Self> {
         let listener = bind(&config.server.host, config.server.port).await?;
         let address = listener.local_addr().context("asking for the port that was taken")?;
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new());
-        let app = App::new(config.clone(), clock, Arc::clone(&metrics))
-            .context("starting the threads that tokenize prompts")?;
-        api::start_batches(&app)?;
-        let (stop_listening, stopped) = oneshot::channel();
-        let listener = PacedListener::new(listener, metrics.downlink_bytes());
-        let service = api::router(app.clone()).into_make_service_with_connect_info::<Connection>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async {
-            // A dropped sender also ends the listening.
-            let _ = stopped.await;
-        });
-        let listening = tokio::spawn(async move { serving.await });
-        Ok(Self { config, clock, metrics, app, address, stop_listening, listening })
+        let app = App::new(config.clone(), clock, Arc::clone(&metrics))?;
+        let origins = OriginRules::new(address, &config.server.allowed_hosts, &config.server.allowed_origins);
+        let router = api::router(app.clone(), origins);
+        api::start_batches(&app, router.clone())?;
+        let tls = config.server.tls.as_ref().map(|files| Tls::new(&files.certificate, &files.key));
+        let tls = tls.transpose()?.map(Arc::new);
+        let connections =
+            Connections::accept(listener, router, &config.limits, metrics.connections(), tls.clone());
+        Ok(Self { config, clock, metrics, app, address, tls, connections })
     }
 
     /// The address that the server listens on.
@@ -79,8 +79,30 @@ impl Server {
         let recording = record.map(|file| NewRecording { file, model: name.clone() });
         let (config, metrics) = (&self.config, &self.metrics);
         let node = node::start(variants, config, self.clock, metrics, recording)?;
-        self.app.register(ServedModel { node, name, template, kernels });
+        let catalogue = OnceLock::new();
+        self.app.register(ServedModel { node, name, template, kernels, catalogue });
         Ok(())
+    }
+
+    /// The URL of the API.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/v1", self.address)
+    }
+
+    /// Reads the keys and the certificate again. Reports in the log what was read, and what is wrong and therefore remains
+    /// as it was.
+    pub fn reload(&self) {
+        match self.app.reload_keys() {
+            Ok(Some(keys)) => tracing::info!(keys, "the keys file was read again"),
+            Ok(None) => {}
+            Err(error) => tracing::error!("the keys in force remain: {error:#}"),
+        }
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("the certificate was read again"),
+            None => {}
+            Some(Err(error)) => tracing::error!("the certificate in force remains: {error:#}"),
+        }
     }
 
     /// The server's configuration.
@@ -93,14 +115,22 @@ impl Server {
         &self.app
     }
 
+    /// Waits until the node cannot serve any more, and returns the reason. Never returns before the model is served.
+    pub async fn failed(&self) -> Arc<str> {
+        match self.app.node() {
+            Some(node) => node.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Admits no new requests, lets those that can finish within the grace period finish, ends and notifies the
-    /// others, and stops listening.
+    /// others, and stops listening. A client that takes no more bytes is cut off.
     ///
     /// # Errors
     ///
-    /// When listening has failed.
+    /// When the node cannot be waited for.
     pub async fn shut_down(self) -> anyhow::Result<()> {
-        let Self { config, app, stop_listening, listening, .. } = self;
+        let Self { config, app, connections, .. } = self;
         app.drain();
         let grace = config.server.shutdown_grace;
         tokio::task::spawn_blocking(move || {
@@ -110,9 +140,8 @@ impl Server {
         })
         .await
         .context("shutting the node down")?;
-        // If the listener has ended, there is nothing to stop.
-        let _ = stop_listening.send(());
-        listening.await.context("closing the connections")?.context("listening")
+        connections.close(LAST_BYTES).await;
+        Ok(())
     }
 }
 

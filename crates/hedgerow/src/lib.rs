@@ -5,6 +5,8 @@
 mod cli;
 mod demo;
 
+use std::io::Write as _;
+
 use hedgerow_node::console::Console;
 use hedgerow_node::{errors, kernels};
 
@@ -31,7 +33,8 @@ pub fn main() -> u8 {
 
 /// Writes a line to standard error; standard output is for results.
 fn note(text: &str) {
-    eprintln!("{text}");
+    // Where standard error is broken, there is nobody to tell; `eprintln!` would panic.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -221,6 +221,23 @@ fn the_command_submits_waits_fetches_and_cancels() {
 }
 
 #[test]
+fn lines_run_on_a_server_with_keys() {
+    let folder = folder("keys");
+    let text = |path: &Path| path.to_str().expect("its name is text").to_owned();
+    let (keys, store) = (text(&folder.join("keys.toml")), text(&folder.join("batches")));
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_hedgerow")).args(["keys", "add", "one", "--file", &keys]).output();
+    assert!(made.expect("the program starts").status.success());
+    let flags = ["--parallel", "4", "--threads", "1", "--keys-file", &keys];
+    let Some(server) = Server::start_with(&flags, &[("HEDGEROW_BATCH_FOLDER", &store)]) else { return };
+    assert_eq!(server.send("POST", "/v1/completions", &[], r#"{"prompt":"1 is"}"#).status, 401);
+    let input = text(&folder.join("lines.jsonl"));
+    std::fs::write(&input, lines(3, 4)).expect("a file can be written");
+    let (code, said) = command(&server, &["submit", &input, "--wait"]);
+    assert!(code == Some(0) && said.contains("completed: 3 of 3 requests are done"), "{said}");
+}
+
+#[test]
 fn a_server_without_batches_says_why() {
     let folder = folder("refused");
     let Some(server) = Server::start(&["--batch-folder", "none"]) else { return };

@@ -102,7 +102,7 @@ fn refuses_a_rate_that_the_link_cannot_carry(server: &Server) {
 #[test]
 fn a_body_that_does_not_arrive_releases_its_slot() {
     let file = std::env::temp_dir().join(format!("hedgerow-body-{}.toml", std::process::id()));
-    std::fs::write(&file, "[server]\nbody_timeout_s = 1\n").expect("a file can be written");
+    std::fs::write(&file, "[limits]\nbody_timeout_s = 1\n").expect("a file can be written");
     let config = file.to_str().expect("a plain path");
     let Some(server) =
         Server::start(&["--threads", "1", "--max-queue", "1", "--uplink-kbps", "80", "--config", config])
@@ -113,7 +113,7 @@ fn a_body_that_does_not_arrive_releases_its_slot() {
     let begin = |headers: &str| {
         let mut stream = TcpStream::connect(server.address()).expect("the server listens");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
-        let text = format!("POST /v1/completions HTTP/1.1\r\nhost: test\r\n{headers}\r\n{{\"prompt\":");
+        let text = format!("POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{{\"prompt\":");
         stream.write_all(text.as_bytes()).expect("the server reads");
         stream
     };

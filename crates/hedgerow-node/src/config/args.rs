@@ -30,6 +30,9 @@ pub(super) struct ServerArgs {
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "HEDGEROW_PORT")]
     port: Option<String>,
+    /// File of the API keys, as `hedgerow keys add` writes it; each request then needs a key
+    #[arg(long, value_name = "FILE", env = "HEDGEROW_KEYS_FILE")]
+    keys_file: Option<String>,
     /// Model name that clients use
     #[arg(long, value_name = "NAME", env = "HEDGEROW_ALIAS")]
     alias: Option<String>,
@@ -135,11 +138,12 @@ pub struct CommonArgs {
 }
 
 /// The configuration key of each flag.
-pub(super) const KEYS: [(&str, &str, &str); 30] = [
+pub(super) const KEYS: [(&str, &str, &str); 31] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
     ("port", "server", "port"),
+    ("keys_file", "access", "keys_file"),
     ("alias", "model", "alias"),
     ("also", "model", "also"),
     ("weights_gb", "model", "weights_gb"),

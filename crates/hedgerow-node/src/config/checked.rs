@@ -12,6 +12,7 @@ use hedgerow_solver::Policy;
 use hedgerow_workload::hint::hinted;
 
 use super::accelerators::{DeviceChoice, GpuLayers};
+use super::limits::LimitsConfig;
 use super::raw::RawConfig;
 
 /// The requested kernels: `engine.kernels`.
@@ -29,8 +30,12 @@ pub enum KernelChoice {
 /// The checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The section `[server]`: address and limits of the HTTP server.
+    /// The section `[server]`: the address of the HTTP server, and whom it answers.
     pub server: ServerConfig,
+    /// The section `[access]`: who may ask.
+    pub access: AccessConfig,
+    /// The section `[limits]`: what a client can take of this machine.
+    pub limits: LimitsConfig,
     /// The section `[model]`: the model and the precisions to serve.
     pub model: ModelConfig,
     /// The section `[engine]`: sizes, threads, devices and kernels of the engine.
@@ -55,10 +60,31 @@ pub struct ServerConfig {
     /// An IP address or a name.
     pub host: String,
     pub port: u16,
-    pub max_body_bytes: usize,
-    /// Maximum time for a request body to arrive.
-    pub body_timeout: Span,
     pub shutdown_grace: Span,
+    /// The files of the certificate; `None`: no TLS.
+    pub tls: Option<TlsFiles>,
+    /// Names by which requests may name this machine besides its own.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of the web pages that may use the API.
+    pub allowed_origins: Vec<String>,
+}
+
+/// The files of a certificate, in PEM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessConfig {
+    /// The file of the API keys; `None`: no keys are needed.
+    pub keys_file: Option<PathBuf>,
+    /// The most value of a request where no keys are needed.
+    pub anonymous_value_max: u32,
 }
 
 /// The settings of the served model.
@@ -204,20 +230,6 @@ impl Config {
             server: ServerConfig {
                 host: check.host(&host)?,
                 port: check.whole("server", "port", server.port, 0, 65_535)? as u16,
-                max_body_bytes: (check.number(
-                    "server",
-                    "max_body_mib",
-                    server.max_body_mib,
-                    0.001,
-                    1024.0,
-                )? * 1_048_576.0) as usize,
-                body_timeout: Span::from_seconds(check.number(
-                    "server",
-                    "body_timeout_s",
-                    server.body_timeout_s,
-                    0.01,
-                    86_400.0,
-                )?),
                 shutdown_grace: Span::from_seconds(check.number(
                     "server",
                     "shutdown_grace_s",
@@ -225,7 +237,23 @@ impl Config {
                     0.0,
                     86_400.0,
                 )?),
+                tls: check.tls(&text(&server.tls_certificate), &text(&server.tls_key))?,
+                allowed_hosts: listed(&text(&server.allowed_hosts)),
+                allowed_origins: check.origins(&text(&server.allowed_origins))?,
             },
+            access: AccessConfig {
+                keys_file: Some(text(&raw.access.keys_file))
+                    .filter(|file| !file.is_empty())
+                    .map(PathBuf::from),
+                anonymous_value_max: check.whole(
+                    "access",
+                    "anonymous_value_max",
+                    raw.access.anonymous_value_max,
+                    1,
+                    1000,
+                )? as u32,
+            },
+            limits: check.limits(&raw.limits)?,
             model: ModelConfig {
                 name: text(&model.name),
                 alias: Some(alias).filter(|alias| !alias.is_empty()),
@@ -281,7 +309,7 @@ impl Config {
     }
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     source_of: SourceOf<'a>,
 }
 
@@ -295,6 +323,34 @@ impl Check<'_> {
             return Err(self.wrong("server", "host", host, "must be an IP address or the name of a host"));
         }
         Ok(bare.to_owned())
+    }
+
+    fn tls(&self, certificate: &str, key: &str) -> anyhow::Result<Option<TlsFiles>> {
+        match (certificate.is_empty(), key.is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => {
+                Ok(Some(TlsFiles { certificate: PathBuf::from(certificate), key: PathBuf::from(key) }))
+            }
+            (true, false) => Err(self.wrong("server", "tls_certificate", "", "`server.tls_key` is set")),
+            (false, true) => Err(self.wrong("server", "tls_key", "", "`server.tls_certificate` is set")),
+        }
+    }
+
+    /// Checks that each is a scheme and a host, perhaps with a port, as browsers send them.
+    fn origins(&self, origins: &str) -> anyhow::Result<Vec<String>> {
+        let origins = listed(origins);
+        let is_origin = |origin: &String| {
+            origin.split_once("://").is_some_and(|(scheme, host)| {
+                !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', ' '])
+            })
+        };
+        match origins.iter().find(|origin| !is_origin(origin)) {
+            None => Ok(origins),
+            Some(wrong) => {
+                let limit = "must list origins such as https://chat.example.org, without a path";
+                Err(self.wrong("server", "allowed_origins", wrong, limit))
+            }
+        }
     }
 
     fn also(&self, listed: &str) -> anyhow::Result<Vec<AlsoServed>> {
@@ -422,7 +478,7 @@ impl Check<'_> {
         })
     }
 
-    fn whole(
+    pub(super) fn whole(
         &self,
         section: &str,
         key: &str,
@@ -438,7 +494,7 @@ impl Check<'_> {
         }
     }
 
-    fn number(
+    pub(super) fn number(
         &self,
         section: &str,
         key: &str,
@@ -465,4 +521,9 @@ impl Check<'_> {
 
 fn text(value: &Option<String>) -> String {
     value.clone().expect("config/default.toml has every key")
+}
+
+/// The items of a list with commas, in lower case.
+fn listed(text: &str) -> Vec<String> {
+    text.split(',').map(|item| item.trim().to_lowercase()).filter(|item| !item.is_empty()).collect()
 }

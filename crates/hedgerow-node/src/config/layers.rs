@@ -101,11 +101,22 @@ fn parse_file(text: &str, path: &Path) -> anyhow::Result<Table> {
     toml::from_str(text).map_err(wrong)
 }
 
+/// Keys with an old name: section, old name; section and name of today.
+const RENAMED: [(&str, &str, &str, &str); 2] = [
+    ("server", "max_body_mib", "limits", "body_mib"),
+    ("server", "body_timeout_s", "limits", "body_timeout_s"),
+];
+
 fn lay(values: &mut Values, table: Table, source: &str) {
     for (section, keys) in table {
         let Value::Table(keys) = keys else { continue };
         for (key, value) in keys {
-            values.insert((section.clone(), key), (value, source.to_owned()));
+            let renamed = RENAMED.iter().find(|(of, old, ..)| (*of, *old) == (&section, &key));
+            let place = match renamed {
+                Some((_, _, section, key)) => ((*section).to_owned(), (*key).to_owned()),
+                None => (section.clone(), key),
+            };
+            values.insert(place, (value, source.to_owned()));
         }
     }
 }

@@ -6,6 +6,8 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
     pub(super) server: RawServer,
+    pub(super) access: RawAccess,
+    pub(super) limits: RawLimits,
     pub(super) model: RawModel,
     pub(super) engine: RawEngine,
     pub(super) planning: RawPlanning,
@@ -20,9 +22,38 @@ pub(super) struct RawConfig {
 pub(super) struct RawServer {
     pub(super) host: Option<String>,
     pub(super) port: Option<i64>,
+    pub(super) tls_certificate: Option<String>,
+    pub(super) tls_key: Option<String>,
+    /// The old name of `limits.body_mib`.
     pub(super) max_body_mib: Option<f64>,
+    /// The old name of `limits.body_timeout_s`.
     pub(super) body_timeout_s: Option<f64>,
     pub(super) shutdown_grace_s: Option<f64>,
+    pub(super) allowed_hosts: Option<String>,
+    pub(super) allowed_origins: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAccess {
+    pub(super) keys_file: Option<String>,
+    pub(super) anonymous_value_max: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimits {
+    pub(super) connections: Option<i64>,
+    pub(super) connections_per_peer: Option<i64>,
+    pub(super) header_timeout_s: Option<f64>,
+    pub(super) header_kib: Option<i64>,
+    pub(super) body_mib: Option<f64>,
+    pub(super) body_timeout_s: Option<f64>,
+    pub(super) body_kib_per_s: Option<f64>,
+    pub(super) waiting_mib: Option<f64>,
+    pub(super) write_timeout_s: Option<f64>,
+    pub(super) stop_texts: Option<i64>,
+    pub(super) stop_text_bytes: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -34,7 +34,10 @@ pub(super) fn has(path: &Path, sha256: &str, verify: bool, report: Report<'_>) -
     }
     let actual = sha256_of(path, report)?;
     if actual == sha256 {
-        remember(path, sha256)?;
+        if let Err(error) = remember(path, sha256) {
+            // On a read-only disk the file is as good; it is only read again next time.
+            tracing::debug!("that {} was checked is not recorded: {error}", path.display());
+        }
         return Ok(true);
     }
     if verify {
@@ -157,6 +160,15 @@ mod tests {
         assert_eq!(reads.get(), 0);
         assert!(has(&path, HELLO, true, &report).unwrap());
         assert!(reads.get() > 0);
+    }
+
+    #[test]
+    fn a_valid_file_is_used_where_nothing_can_be_recorded() {
+        let path = fresh_folder("store-read-only").join("m.gguf");
+        fs::write(&path, "hello").unwrap();
+        // A folder in its place, because a test may run as root, which may write anywhere.
+        fs::create_dir(mark_path(&path)).unwrap();
+        assert!(has(&path, HELLO, false, &|_| ()).unwrap());
     }
 
     #[test]

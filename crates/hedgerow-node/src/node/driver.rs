@@ -40,6 +40,8 @@ pub(super) enum Command {
     StepEnded(Result<StepReport, EngineError>),
     /// The engine loaded a precision or failed to.
     Loaded { precision: PrecisionIndex, is_there: bool },
+    /// The engine's thread has ended.
+    EngineEnded,
     /// Shut the node down by the given time.
     Drain { by: Instant },
     /// Query the status of a request.
@@ -61,6 +63,11 @@ pub enum RequestStatus {
     /// The request has ended.
     Ended(Box<Record>),
 }
+
+const TICK: Duration = Duration::from_secs(1);
+/// The longest that a step may take, in ticks: more than a step of the largest model on the slowest machine. Ticks are
+/// counted instead of time, because in a stopped process or a suspended machine neither the engine nor the ticks go on.
+const STEP_TICKS_MAX: u32 = 300;
 
 /// Number of ended requests whose status can still be queried.
 const REMEMBERED: usize = 1_000;
@@ -102,6 +109,10 @@ pub(super) struct Driver {
     waiting: BTreeMap<RequestId, (GenerationTask, OwnedSemaphorePermit)>,
     readers: BTreeMap<RequestId, Reader>,
     wake: Option<Instant>,
+    /// How often the driver looks at a running step.
+    tick: Duration,
+    /// The age of the step that the engine runs, in ticks; `None` if it runs none.
+    step_ticks: Option<u32>,
     /// Records of the most recently ended requests, for status queries.
     ended: VecDeque<Record>,
 }
@@ -134,39 +145,60 @@ impl Driver {
             waiting: BTreeMap::new(),
             readers: BTreeMap::new(),
             wake: None,
+            tick: TICK,
+            step_ticks: None,
             ended: VecDeque::new(),
         }
     }
 
     /// Runs until all command senders are dropped, or until a shutdown has drained the node.
-    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+    ///
+    /// # Errors
+    ///
+    /// When the engine's thread ends or does not end a step: the reason. The requests' update channels are closed then.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) -> Result<(), String> {
         let mut is_draining = false;
         while !(is_draining && self.pipeline.is_idle()) {
             let event = match self.next(commands) {
+                Next::Command(Command::EngineEnded) => {
+                    return Err("the engine's thread has ended".to_owned());
+                }
                 Next::Command(command) => {
                     is_draining |= matches!(command, Command::Drain { .. });
                     self.event_of(command)
                 }
                 Next::Wake => Some(Event::Woke),
-                Next::Gone => return,
+                Next::Stuck => return Err(format!("a step of the engine has taken {STEP_TICKS_MAX} s")),
+                Next::Gone => return Ok(()),
             };
             if let Some(event) = event {
                 self.handle(event);
             }
         }
+        Ok(())
     }
 
     fn next(&mut self, commands: &Receiver<Command>) -> Next {
-        let Some(wake) = self.wake else {
-            return commands.recv().map_or(Next::Gone, Next::Command);
-        };
-        let wait = Duration::from_nanos(wake.since(self.clock.now()).0);
-        match commands.recv_timeout(wait) {
-            Ok(command) => Next::Command(command),
-            Err(RecvTimeoutError::Disconnected) => Next::Gone,
-            Err(RecvTimeoutError::Timeout) => {
-                self.wake = None;
-                Next::Wake
+        loop {
+            let until_wake = self.wake.map(|wake| Duration::from_nanos(wake.since(self.clock.now()).0));
+            let until_tick = self.step_ticks.map(|_| self.tick);
+            let Some(wait) = until_wake.into_iter().chain(until_tick).min() else {
+                return commands.recv().map_or(Next::Gone, Next::Command);
+            };
+            match commands.recv_timeout(wait) {
+                Ok(command) => return Next::Command(command),
+                Err(RecvTimeoutError::Disconnected) => return Next::Gone,
+                Err(RecvTimeoutError::Timeout) if until_wake == Some(wait) => {
+                    self.wake = None;
+                    return Next::Wake;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let ticks = self.step_ticks.map_or(0, |ticks| ticks + 1);
+                    if ticks >= STEP_TICKS_MAX {
+                        return Next::Stuck;
+                    }
+                    self.step_ticks = Some(ticks);
+                }
             }
         }
     }
@@ -188,11 +220,15 @@ impl Driver {
             }
             Command::Cancel(id) => Event::Cancelled(id),
             Command::OpenFailed { request, error } => Event::OpenFailed { request, error },
+            // Handled by `run`.
+            Command::EngineEnded => return None,
             Command::StepEnded(Ok(report)) => {
+                self.step_ticks = None;
                 self.note_tokens(&report);
                 Event::StepDone(report)
             }
             Command::StepEnded(Err(error)) => {
+                self.step_ticks = None;
                 tracing::error!(%error, "a step failed");
                 Event::StepFailed(error)
             }
@@ -263,6 +299,7 @@ impl Driver {
             Order::Stop(id) => self.tell_engine(EngineCommand::Close(id)),
             Order::Run(step) => {
                 self.metrics.step(step.request_count());
+                self.step_ticks = Some(0);
                 self.tell_engine(EngineCommand::Step(step));
             }
             Order::Load(precision) => {
@@ -338,6 +375,75 @@ impl Driver {
 enum Next {
     Command(Command),
     Wake,
+    /// The engine does not end its step.
+    Stuck,
     /// All command senders are dropped.
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use hedgerow_core::engine::Sampling;
+    use hedgerow_core::pipeline::scripted;
+    use hedgerow_core::units::Tokens;
+    use hedgerow_solver::Policy;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// A driver with one submitted request, whose engine takes orders and never answers; its updates.
+    fn with_a_silent_engine() -> (Driver, Sender<Command>, Receiver<Command>, mpsc::Receiver<EngineCommand>) {
+        let pipeline = Pipeline::new(scripted::node(), scripted::settings(Policy::Exact));
+        let (engine, orders) = mpsc::channel();
+        let (sender, commands) = mpsc::channel();
+        let (metrics, prefixes) = (Arc::new(Metrics::new()), Arc::new(PrefixIndex::new(0).into()));
+        let driver = Driver::new(pipeline, Clock::start(), engine, prefixes, metrics, Recorder::default());
+        (driver, sender, commands, orders)
+    }
+
+    fn submission(clock: Clock) -> (Submission, tokio::sync::mpsc::UnboundedReceiver<Update>) {
+        let (updates, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let work = GenerationTask {
+            prompt_tokens: vec![hedgerow_core::engine::TokenId(1)],
+            max_output: Tokens(2),
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            ignore_eos: false,
+            cache_prompt: false,
+        };
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let request = Request::new(RequestId(1), clock.now(), Tokens(1), Tokens(2));
+        (Submission { request, work, updates, place }, receiver)
+    }
+
+    #[test]
+    fn a_step_that_never_ends_ends_the_driver_and_its_requests() {
+        let (mut driver, sender, commands, orders) = with_a_silent_engine();
+        driver.tick = Duration::from_millis(1);
+        let (submission, mut updates) = submission(driver.clock);
+        sender.send(Command::Submit(Box::new(submission))).unwrap();
+        let reason = driver.run(&commands).unwrap_err();
+        assert_eq!(reason, "a step of the engine has taken 300 s");
+        let orders: Vec<EngineCommand> = orders.try_iter().collect();
+        assert!(matches!(orders.last(), Some(EngineCommand::Step(_))), "{orders:?}");
+        drop(orders);
+        assert!(matches!(updates.try_recv(), Ok(Update::Started { .. })));
+        assert!(updates.blocking_recv().is_none(), "its request has ended");
+    }
+
+    #[test]
+    fn the_death_of_the_engine_ends_the_driver_and_its_requests() {
+        let (driver, sender, commands, orders) = with_a_silent_engine();
+        let (submission, mut updates) = submission(driver.clock);
+        sender.send(Command::Submit(Box::new(submission))).unwrap();
+        sender.send(Command::EngineEnded).unwrap();
+        assert_eq!(driver.run(&commands).unwrap_err(), "the engine's thread has ended");
+        drop(orders);
+        while let Ok(update) = updates.try_recv() {
+            assert!(matches!(update, Update::Started { .. }), "{update:?}");
+        }
+        assert!(updates.blocking_recv().is_none(), "its request has ended");
+    }
 }

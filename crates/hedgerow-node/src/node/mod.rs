@@ -6,6 +6,7 @@
 mod driver;
 mod engine_thread;
 mod engines;
+mod failure;
 mod priority;
 mod recorder;
 mod request_handle;
@@ -18,6 +19,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use driver::{Command, Driver, Submission};
+use failure::Failure;
 use hedgerow_core::Pipeline;
 use hedgerow_core::allocator::Wire;
 use hedgerow_core::engine::cost::MeasuredCost;
@@ -43,6 +45,9 @@ pub use recorder::RecordingFile;
 pub use request_handle::{RequestHandle, Update};
 pub use variants::{PlannedVariant, Variant, node_of};
 
+/// The random bits of a request id; the others count requests, enough for years.
+const SECRET_BITS: u32 = 34;
+
 /// A running node.
 pub struct Node {
     model: Arc<LlamaModel>,
@@ -53,6 +58,7 @@ pub struct Node {
     places: Arc<Semaphore>,
     next_id: AtomicU64,
     clock: Clock,
+    failure: Failure,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -89,21 +95,27 @@ pub fn start(
     let (engine_sender, engine_commands) = mpsc::channel();
     let (commands, driver_commands) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel();
+    let failure = Failure::none();
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (driver, kv_tokens) = (commands.clone(), metrics.kv_tokens());
-        let (options, config) = (engine_options(config), config.clone());
+        let (options, config, failure) = (engine_options(config), config.clone(), failure.clone());
         let limit = config.model.weights_limit;
-        move || {
+        let work = move |driver: &mpsc::Sender<Command>| {
             settle_engine_thread(&config);
             match variants::prepare(variants, options, limit) {
                 Ok((mut engines, ready)) => {
                     // `start` waits for this message; if its receiver was dropped, there is nothing to serve.
                     if ready_sender.send(Ok((engines.limits(), engines.prefixes(), ready))).is_ok() {
-                        engine_thread::run(&mut engines, &engine_commands, &driver, &kv_tokens);
+                        engine_thread::run(&mut engines, &engine_commands, driver, &kv_tokens);
                     }
                 }
                 Err(error) => drop(ready_sender.send(Err(error))),
             }
+        };
+        move || {
+            failure.watch("engine", || work(&driver));
+            // After a shutdown the driver has ended before this thread, and takes no more commands.
+            let _ = driver.send(Command::EngineEnded);
         }
     })?;
     let (limits, prefixes, ready) = ready.recv().context("the engine's thread ended while it started")??;
@@ -115,9 +127,16 @@ pub fn start(
     }
     let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
     let driver = Driver::new(pipeline, clock, engine_sender, prefixes, Arc::clone(metrics), recorder);
-    let driver = std::thread::Builder::new().name("driver".into()).spawn(move || {
-        run_before_the_engine();
-        driver.run(&driver_commands);
+    let driver = std::thread::Builder::new().name("driver".into()).spawn({
+        let failure = failure.clone();
+        move || {
+            failure.watch("driver", || {
+                run_before_the_engine();
+                if let Err(reason) = driver.run(&driver_commands) {
+                    failure.set(reason);
+                }
+            });
+        }
     })?;
     Ok(Node {
         model,
@@ -127,6 +146,7 @@ pub fn start(
         places: Arc::new(Semaphore::new(config.settings.queue_capacity)),
         next_id: AtomicU64::new(0),
         clock,
+        failure,
         threads: std::sync::Mutex::new([driver, engine].into_iter().chain(writer).collect()),
     })
 }
@@ -189,14 +209,21 @@ impl Node {
         self.shape.least_decoding(prompt, output)
     }
 
+    /// Whether a queue slot is free.
+    pub fn has_place(&self) -> bool {
+        self.places.available_permits() > 0
+    }
+
     /// Reserves a queue slot before any work is done for the request; `None` if the queue is full.
     pub fn reserve_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Returns a new request id.
+    /// Returns a new request id: in ascending order, and not to be guessed from another, because whoever knows an id may
+    /// ask about the request.
     pub fn new_id(&self) -> RequestId {
-        RequestId(self.next_id.fetch_add(1, Ordering::Relaxed))
+        let number = self.next_id.fetch_add(1, Ordering::Relaxed);
+        RequestId(number << SECRET_BITS | rand::random::<u64>() >> (64 - SECRET_BITS))
     }
 
     /// Submits a request. Dropping the returned handle before the request has ended cancels the request.
@@ -211,7 +238,7 @@ impl Node {
         let submission = Submission { request, work, updates, place };
         // If the driver has ended, the update channel is closed and the handle reports that.
         let _ = self.commands.send(Command::Submit(Box::new(submission)));
-        RequestHandle::new(id, receiver, self.commands.clone())
+        RequestHandle::new(id, receiver, self.commands.clone(), self.failure.clone())
     }
 
     /// The status of a live or recently ended request; `None` for any other id.
@@ -219,6 +246,17 @@ impl Node {
         let (answer, explanation) = tokio::sync::oneshot::channel();
         self.commands.send(Command::Explain { request, answer }).ok()?;
         explanation.await.ok().flatten()
+    }
+
+    /// Why the node cannot serve any more; `None` as long as it can.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.failure.get()
+    }
+
+    /// Waits until the node cannot serve any more, and returns the reason. By then each of its requests has ended, or is
+    /// about to.
+    pub async fn failed(&self) -> Arc<str> {
+        self.failure.wait().await
     }
 
     /// Whether the driver thread replies to a ping. Waits as long as that thread is blocked.
@@ -234,9 +272,12 @@ impl Node {
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the node had panicked");
+            // An engine that is stuck would be waited for forever; the process ends without it.
+            if self.failure.get().is_some() {
+                return;
             }
+            // A panic has been reported as the node's failure.
+            let _ = thread.join();
         }
     }
 }

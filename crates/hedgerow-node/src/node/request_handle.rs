@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::driver::Command;
 pub use super::driver::Update;
+use super::failure::Failure;
 
 /// Receives a request's updates. Dropping the handle before the end (client disconnect) cancels the request, whether
 /// it is queued or running.
@@ -15,6 +16,7 @@ pub struct RequestHandle {
     id: RequestId,
     updates: UnboundedReceiver<Update>,
     commands: mpsc::Sender<Command>,
+    failure: Failure,
     has_ended: bool,
 }
 
@@ -23,8 +25,9 @@ impl RequestHandle {
         id: RequestId,
         updates: UnboundedReceiver<Update>,
         commands: mpsc::Sender<Command>,
+        failure: Failure,
     ) -> Self {
-        Self { id, updates, commands, has_ended: false }
+        Self { id, updates, commands, failure, has_ended: false }
     }
 
     /// Whether the last update has been received.
@@ -34,7 +37,12 @@ impl RequestHandle {
 
     /// The next update; `None` after the last one or when the node has ended.
     pub async fn next(&mut self) -> Option<Update> {
-        let update = self.updates.recv().await;
+        let update = tokio::select! {
+            biased;
+            update = self.updates.recv() => update,
+            // An engine that is stuck keeps the sender of the updates.
+            _ = self.failure.wait() => None,
+        };
         self.has_ended |= matches!(update, None | Some(Update::Ended(_)));
         update
     }

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hedgerow_core::output::{Rejection, Target};
 use hedgerow_core::time::Span;
+use hedgerow_core::units::Bytes;
 use hedgerow_solver::Limit;
 use serde_json::{Value, json};
 
@@ -64,8 +65,85 @@ impl ApiError {
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             message,
-            "send less, or raise `server.max_body_mib`",
+            "send less, or raise `limits.body_mib`",
         )
+    }
+
+    /// 429: too much memory is taken by bodies that wait.
+    pub(crate) fn bodies_waiting(limit_bytes: usize) -> Self {
+        let message = format!(
+            "the bodies of waiting requests take too much of their {} for one of this size",
+            Bytes(limit_bytes as u64)
+        );
+        let error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "bodies_waiting",
+            message,
+            "try again soon, send less, or raise `limits.waiting_mib`",
+        );
+        Self { retry_after: Some(Span::from_millis(1000)), dropped: Some("rejected-saturated"), ..error }
+    }
+
+    /// 403: the request's host is no name of this machine.
+    pub(crate) fn host_not_allowed(host: &str) -> Self {
+        let shown: String = host.chars().take(100).collect();
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "host_not_allowed",
+            format!("the request is for the host `{shown}`, but this server listens on loopback only"),
+            "ask for localhost or 127.0.0.1, or list the name in `server.allowed_hosts`",
+        )
+    }
+
+    /// 403: a web page that may not use the API.
+    pub(crate) fn origin_not_allowed(origin: &str) -> Self {
+        let shown: String = origin.chars().take(100).collect();
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            format!("the web page of the origin `{shown}` may not use this server"),
+            "list the origin in `server.allowed_origins`",
+        )
+    }
+
+    /// 403: an endpoint for operators.
+    pub(crate) fn operators_only() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "operators_only",
+            "this endpoint is for operators: clients on the server's machine, and keys of administrators",
+            "ask on the machine itself, or send a key that was made with `hedgerow keys add --admin`",
+        )
+    }
+
+    /// 401: no valid API key.
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        let hint = "send one as `Authorization: Bearer KEY`; `hedgerow keys add` makes keys";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message, hint)
+    }
+
+    /// 403: the caller's key does not allow it.
+    pub(crate) fn not_allowed(param: &str, message: &str) -> Self {
+        let hint = "change the request, or the key's limits in the keys file";
+        Self::new(StatusCode::FORBIDDEN, "not_allowed", message, hint).at(param)
+    }
+
+    /// 429: the caller's key has used up a limit.
+    pub(crate) fn key_limit(limit: &str, message: &str, retry_after: Span) -> Self {
+        let hint = format!("wait, or raise the key's `{limit}` in the keys file");
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message, hint);
+        Self { retry_after: Some(retry_after), ..error }
+    }
+
+    /// 503: the node cannot serve any more; the process is about to end.
+    pub(crate) fn node_failed(reason: &str) -> Self {
+        let error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "node_failed",
+            format!("the node cannot go on: {reason}"),
+            "see the server's log; try again once it has been restarted",
+        );
+        Self { retry_after: Some(Span::from_millis(5000)), dropped: Some("rejected-no-endpoints"), ..error }
     }
 
     /// 408: the body did not arrive in time. Retrying the same request does not help.
@@ -158,6 +236,8 @@ impl ApiError {
         let kind = match self.status {
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::FORBIDDEN => "permission_error",
+            StatusCode::UNAUTHORIZED => "authentication_error",
             status if status.is_client_error() => "invalid_request_error",
             _ => "server_error",
         };
@@ -216,6 +296,9 @@ impl IntoResponse for ApiError {
             set("retry-after-ms", after.as_millis().ceil().max(1.0).to_string());
         } else {
             set("x-should-retry", "false".into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            set("www-authenticate", "Bearer".into());
         }
         if let Some(reason) = self.dropped {
             set("x-llm-d-request-dropped-reason", reason.into());

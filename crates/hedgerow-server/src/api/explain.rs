@@ -1,7 +1,8 @@
 //! `/debug/requests/{id}`: why a request was admitted, delayed or refused.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::HeaderMap;
 use hedgerow_core::output::{Outcome, Record};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::scheduler::LiveStatus;
@@ -10,14 +11,21 @@ use hedgerow_node::node::RequestStatus;
 use serde_json::{Value, json};
 
 use super::{ApiError, App};
+use crate::link::Connection;
 
-/// Responds with a one-sentence explanation and the numbers behind it.
-pub(super) async fn handle(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+/// Responds with a one-sentence explanation and the numbers behind it, to operators.
+pub(super) async fn handle(
+    State(app): State<App>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    app.refuse_but_operators(&connection, &headers)?;
     let served = app.served()?;
     let digits = id.trim_start_matches(|letter: char| !letter.is_ascii_digit());
-    let number: u64 = digits.parse().map_err(|_| {
-        ApiError::bad_value("id", format!("`{id}`"), "it must be a request's name, such as req-12")
-    })?;
+    let own = app.0.request_names.find(&id);
+    let number = own.map(|id| id.0).or_else(|| digits.parse().ok());
+    let number = number.ok_or_else(|| ApiError::no_such_request(&id))?;
     match served.node.explain(RequestId(number)).await {
         Some(RequestStatus::Live { status, now }) => Ok(Json(stands(number, &status, now))),
         Some(RequestStatus::Ended(record)) => Ok(Json(ended(number, &record))),

@@ -15,6 +15,7 @@ use super::prompt::Prompt;
 use super::registry::ServedModel;
 use super::requirements::Requirements;
 use super::{ApiError, App};
+use crate::access::Caller;
 use crate::link::Connection;
 
 /// What a protocol asks for, in no protocol's terms. Its values are checked, but for what depends on the prompt's
@@ -43,6 +44,7 @@ pub(super) struct GenerationRequest {
 /// An admitted request. Dropping it before its end cancels the request.
 pub(super) struct Generation {
     handle: RequestHandle,
+    caller: Caller,
     form: Form,
     token_sizes: Arc<TokenSizeEstimator>,
 }
@@ -84,13 +86,15 @@ pub(super) enum FinishReason {
 /// # Errors
 ///
 /// When the request cannot be served, or is refused.
-pub(super) async fn generate(
+pub(super) async fn generate<T>(
     app: &App,
-    intake: Intake<'_>,
+    intake: Intake<'_, T>,
     asked: GenerationRequest,
 ) -> Result<Generation, ApiError> {
-    let Intake { served, connection, id, arrived, place, .. } = intake;
+    let Intake { served, caller, connection, id, arrived, place, held, .. } = intake;
     let precision = served.precision_of(asked.model.as_deref())?;
+    let time = asked.requirements.client_deadline.map(|deadline| deadline.since(arrived));
+    caller.check(&served.name, time)?;
     let prompt = app.0.prompt_pool.tokenize(app, asked.prompt).await?;
     let prompt_len = Tokens(prompt.len() as u32);
     let max_output = max_output(app, served, asked.max_output, prompt_len)?;
@@ -100,7 +104,6 @@ pub(super) async fn generate(
         (false, None) => Length::Limited,
     };
     let Requirements { client_deadline, ttft, tpot, min_quality, value } = asked.requirements;
-    let time = client_deadline.map(|deadline| deadline.since(arrived));
     let paced = PacedResponse::new(app, served, asked.form, (prompt_len, max_output), time, tpot);
     let request = Request {
         length,
@@ -126,8 +129,12 @@ pub(super) async fn generate(
         cache_prompt: asked.cache_prompt,
     };
     let mut handle = served.node.submit(request, task, place);
-    wait_for_start(&mut handle, &connection, paced).await?;
-    Ok(Generation { handle, form: asked.form, token_sizes: Arc::clone(&app.0.token_sizes) })
+    drop(held);
+    if let Err(error) = wait_for_start(&mut handle, &connection, paced).await {
+        return Err(served.node.failure().map_or(error, |reason| ApiError::node_failed(&reason)));
+    }
+    caller.charge(prompt_len);
+    Ok(Generation { handle, caller, form: asked.form, token_sizes: Arc::clone(&app.0.token_sizes) })
 }
 
 /// The maximum output length: the requested one, else the default, else what fits the context.
@@ -173,8 +180,13 @@ impl Generation {
         while !self.handle.has_ended() {
             return Some(match self.handle.next().await {
                 Some(Update::Started { .. }) => continue,
-                Some(Update::Token(text)) if text.is_empty() => continue,
-                Some(Update::Token(text)) => GenerationEvent::Text(text),
+                Some(Update::Token(text)) => {
+                    self.caller.charge(Tokens(1));
+                    if text.is_empty() {
+                        continue;
+                    }
+                    GenerationEvent::Text(text)
+                }
                 Some(Update::Ended(record)) => match finish_reason(&record.outcome) {
                     Some(reason) => GenerationEvent::End(GenerationEnd { reason, record }),
                     None => GenerationEvent::Failed(refusal(&record)),

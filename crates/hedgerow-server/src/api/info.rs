@@ -1,15 +1,16 @@
 //! Endpoints that report on the server: health, version, models and metrics.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use hedgerow_node::catalogue::{self, Entry};
+use hedgerow_node::catalogue::Entry;
 use hedgerow_node::metrics::Format;
 use serde_json::{Value, json};
 
 use super::registry::ServedModel;
 use super::{ApiError, App};
+use crate::link::Connection;
 
 /// `/health`, `/readyz`: 200 once requests are served, 503 before that and during a shutdown. Reports the kernels in
 /// use and, where the fast ones or the devices are not used, the reason.
@@ -38,26 +39,30 @@ pub(super) async fn version() -> Json<Value> {
 }
 
 /// `/v1/models`.
-pub(super) async fn models(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn models(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    app.0.access.require_key(&headers)?;
     let served = app.served()?;
-    Ok(Json(json!({ "object": "list", "data": [describe(&app, served).await] })))
+    Ok(Json(json!({ "object": "list", "data": [describe(&app, served)] })))
 }
 
 /// `/v1/models/{id}`.
-pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn model(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    app.0.access.require_key(&headers)?;
     let served = app.served()?;
     let names = served.names();
     if !names.contains(&id) {
         return Err(ApiError::no_such_model(&id, &names));
     }
-    Ok(Json(describe(&app, served).await))
+    Ok(Json(describe(&app, served)))
 }
 
-async fn describe(app: &App, served: &ServedModel) -> Value {
+fn describe(app: &App, served: &ServedModel) -> Value {
     let info = served.node.model().info();
     let limits = served.node.limits();
-    let known = tokio::task::spawn_blocking(catalogue::saved).await.ok().and_then(Result::ok).flatten();
-    let entry = known.as_ref().and_then(|known| known.entry_of(info));
     json!({
         "id": served.name, "object": "model", "created": app.0.started_unix_s, "owned_by": "hedgerow",
         "hedgerow": {
@@ -70,7 +75,7 @@ async fn describe(app: &App, served: &ServedModel) -> Value {
                 "id": format!("{}:{}", served.name, precision.name), "precision": precision.name,
                 "quality": precision.quality.get(), "weights_bytes": precision.weights.0,
             })).collect::<Vec<_>>(),
-            "catalogue": entry.map(without_places),
+            "catalogue": served.catalogue.get().map(without_places),
         },
     })
 }
@@ -84,8 +89,15 @@ fn without_places(entry: &Entry) -> Value {
     entry
 }
 
-/// `/metrics`.
-pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+/// `/metrics`: for everybody where no keys are needed, else for operators.
+pub(super) async fn metrics(
+    State(app): State<App>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if app.0.config.access.keys_file.is_some() {
+        app.refuse_but_operators(&connection, &headers)?;
+    }
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::for_reader(accept);
     let text = app.0.metrics.encode(format).map_err(|error| ApiError::internal(error.to_string()))?;

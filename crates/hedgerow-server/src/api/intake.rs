@@ -8,18 +8,20 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Bits, BitsPerSecond, Bytes};
 use hedgerow_solver::Limit;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde_json::Value;
+use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::registry::ServedModel;
 use super::requirements::HeaderRequirements;
+use super::waiting_bytes::Held;
 use super::{ApiError, App};
+use crate::access::Caller;
 use crate::link::{Connection, Upload};
 
 /// A request with a reserved queue slot, and its body.
-pub(super) struct Intake<'a> {
+pub(super) struct Intake<'a, T> {
     pub(super) served: &'a ServedModel,
+    pub(super) caller: Caller,
     /// The connection that carries the answer.
     pub(super) connection: Connection,
     pub(super) id: RequestId,
@@ -27,47 +29,88 @@ pub(super) struct Intake<'a> {
     pub(super) arrived: Instant,
     pub(super) place: OwnedSemaphorePermit,
     pub(super) requirements: HeaderRequirements,
-    pub(super) body: Value,
+    pub(super) body: T,
+    /// The memory of the body, until its prompt is in the queue.
+    pub(super) held: Held,
 }
 
-/// Stamps the arrival, reserves a queue slot, and only then reads and parses the body.
-pub(super) async fn take_in<'a>(
+/// Largest body that is parsed in place: less than a millisecond's work.
+const IN_PLACE_BYTES: usize = 64 * 1024;
+
+/// From when on a body must keep its least rate.
+const RATE_GRACE_S: f64 = 5.0;
+
+/// Stamps the arrival, reads and parses the body, and reserves a queue slot, in this order: a request whose body is not
+/// here keeps no other out.
+pub(super) async fn take_in<'a, T: Send + 'static>(
     app: &'a App,
     connection: Connection,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Intake<'a>, ApiError> {
+    parse: fn(&[u8]) -> Result<T, ApiError>,
+) -> Result<Intake<'a, T>, ApiError> {
     let arrived = app.0.clock.now();
-    let served = app.served()?;
-    let requirements = HeaderRequirements::read(headers)?;
-    let deadline = requirements.deadline;
-    refuse_hopeless(app.0.config.link.uplink, deadline, headers)?;
-    let Some(place) = served.node.reserve_place() else {
-        let retry_after = Span::from_seconds(app.0.metrics.predicted_wait_s());
-        return Err(ApiError::queue_full(app.0.config.settings.queue_capacity, retry_after));
+    let (served, requirements, caller) = match check_head(app, &connection, headers) {
+        Ok(checked) => checked,
+        Err(error) => {
+            discard(body, headers);
+            return Err(error);
+        }
     };
-    let bytes = read(app, body, arrived, deadline).await?;
-    let body: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        ApiError::bad("invalid_json", format!("the body is not JSON: {error}"), "send a JSON object")
-    })?;
-    if !body.is_object() {
-        return Err(ApiError::bad(
-            "invalid_json",
-            "the body is JSON, but not an object",
-            "send a JSON object",
-        ));
+    let (bytes, held) = read(app, headers, body, arrived, requirements.deadline).await?;
+    let body = if bytes.len() <= IN_PLACE_BYTES {
+        parse(&bytes)?
+    } else {
+        app.0.prompt_pool.run(move || parse(&bytes)).await?
+    };
+    let place = served.node.reserve_place().ok_or_else(|| queue_full(app))?;
+    let id = served.node.new_id();
+    app.0.request_names.note(headers, id);
+    Ok(Intake { served, caller, connection, id, arrived, place, requirements, body, held })
+}
+
+/// What can be refused before the body is read.
+fn check_head<'a>(
+    app: &'a App,
+    connection: &Connection,
+    headers: &HeaderMap,
+) -> Result<(&'a ServedModel, HeaderRequirements, Caller), ApiError> {
+    let served = app.served()?;
+    // The lines of a batch have no key: whoever has submitted the batch was checked then.
+    let own = connection.is_in_process();
+    if !own {
+        app.0.access.require_key(headers)?;
     }
-    Ok(Intake { served, connection, id: served.node.new_id(), arrived, place, requirements, body })
+    let requirements = HeaderRequirements::read(headers)?;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if let Some(length) = length {
+        let limit = app.0.config.limits.body_bytes;
+        if length > limit as u64 {
+            return Err(ApiError::body_too_large(limit));
+        }
+        refuse_hopeless(app.0.config.link.uplink, requirements.deadline, Bytes(length))?;
+    }
+    if !served.node.has_place() {
+        return Err(queue_full(app));
+    }
+    // Last, because a request that is refused anyway uses nothing of its key's limits.
+    let anonymous = || Ok(Caller::anonymous(app.0.config.access.anonymous_value_max));
+    let caller = if own { anonymous() } else { app.0.access.admit(headers) }?;
+    Ok((served, requirements, caller))
+}
+
+fn queue_full(app: &App) -> ApiError {
+    let retry_after = Span::from_seconds(app.0.metrics.predicted_wait_s());
+    ApiError::queue_full(app.0.config.settings.queue_capacity, retry_after)
 }
 
 /// Refuses a body that would miss its deadline even with the full uplink capacity.
 fn refuse_hopeless(
     uplink: Option<BitsPerSecond>,
     deadline: Option<Span>,
-    headers: &HeaderMap,
+    length: Bytes,
 ) -> Result<(), ApiError> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let (Some(uplink), Some(deadline), Some(length)) = (uplink, deadline, length.map(Bytes)) else {
+    let (Some(uplink), Some(deadline)) = (uplink, deadline) else {
         return Ok(());
     };
     let takes = Span::from(Bits::new(8.0 * length.0 as f64) / uplink);
@@ -83,50 +126,100 @@ fn refuse_hopeless(
     ))
 }
 
-/// Reads the body, with the deadline as timeout: a slow upload occupies a queue slot that other requests could use.
-async fn read(app: &App, body: Body, arrived: Instant, deadline: Option<Span>) -> Result<Vec<u8>, ApiError> {
-    let limits = &app.0.config.server;
-    let patience = deadline.unwrap_or(Span::MAX).min(limits.body_timeout);
+/// How much of a refused request's body is read, and for how long: a client that is still sending when the connection is
+/// closed may be told of a reset instead of the refusal.
+const DISCARDED_BYTES_MAX: usize = 16 << 20;
+const DISCARDING_MAX: Duration = Duration::from_secs(5);
+
+/// Reads the rest of a refused request's body while the refusal is sent.
+fn discard(mut body: Body, headers: &HeaderMap) {
+    if headers.contains_key(header::EXPECT) {
+        // The client sends its body only when it is asked to.
+        return;
+    }
+    tokio::spawn(tokio::time::timeout(DISCARDING_MAX, async move {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
+            if bytes > DISCARDED_BYTES_MAX {
+                return;
+            }
+        }
+    }));
+}
+
+/// Reads the body, with the deadline as timeout.
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    mut body: Body,
+    arrived: Instant,
+    deadline: Option<Span>,
+) -> Result<(Vec<u8>, Held), ApiError> {
+    let timeout = app.0.config.limits.body_timeout;
+    let patience = Duration::from_nanos(deadline.unwrap_or(Span::MAX).min(timeout).0);
     let mut upload = app.0.uplink.begin();
-    let limit = limits.max_body_bytes;
-    let reading = tokio::time::timeout(Duration::from_nanos(patience.0), parts(body, limit, &mut upload));
-    let read = reading.await;
-    let bytes = upload.bytes();
+    let mut held = app.0.waiting_bytes.begin();
+    let reading = parts(app, &mut body, arrived, &mut upload, &mut held);
+    let read = tokio::time::timeout(patience, reading).await;
+    let count = upload.bytes();
     drop(upload);
     let took = app.0.clock.now().since(arrived);
-    app.0.metrics.upload(bytes, took, app.0.uplink.rate());
-    read.unwrap_or_else(|_| {
-        let here = format!("{} of the body were here", Bytes(bytes as u64));
-        Err(match deadline.filter(|&deadline| deadline <= limits.body_timeout) {
+    app.0.metrics.upload(count, took, app.0.uplink.rate());
+    let read = read.unwrap_or_else(|_| {
+        let here = format!("{} of the body were here", Bytes(count as u64));
+        Err(match deadline.filter(|&deadline| deadline <= timeout) {
             Some(deadline) => ApiError::body_timeout(
                 format!("{here} when its deadline of {deadline} had passed"),
                 "send less, or ask for a later deadline",
             ),
             None => ApiError::body_timeout(
-                format!("{here} after {}, the longest that a body may take", limits.body_timeout),
-                "send it faster, or raise `server.body_timeout_s`",
+                format!("{here} after {timeout}, the longest that a body may take"),
+                "send it faster, or raise `limits.body_timeout_s`",
             ),
         })
-    })
-}
-
-async fn parts(body: Body, limit: usize, upload: &mut Upload<'_>) -> Result<Vec<u8>, ApiError> {
-    let mut body = Limited::new(body, limit);
-    let mut bytes = Vec::new();
-    while let Some(part) = body.frame().await {
-        let part = part.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                ApiError::body_too_large(limit)
-            } else {
-                let message = format!("the request body ended early: {error}");
-                ApiError::bad("unreadable_body", message, "send it again")
-            }
-        })?;
-        // Frames without data are trailers, which are ignored.
-        if let Ok(part) = part.into_data() {
-            upload.part(part.len());
-            bytes.extend_from_slice(&part);
+    });
+    match read {
+        Ok(bytes) => Ok((bytes, held)),
+        Err(error) => {
+            discard(body, headers);
+            Err(error)
         }
     }
-    Ok(bytes)
+}
+
+async fn parts(
+    app: &App,
+    body: &mut Body,
+    arrived: Instant,
+    upload: &mut Upload<'_>,
+    held: &mut Held,
+) -> Result<Vec<u8>, ApiError> {
+    let limits = &app.0.config.limits;
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let message = format!("the request body broke off: {error}");
+            ApiError::bad("invalid_body", message, "send the whole body")
+        })?;
+        let Some(part) = frame.data_ref() else { continue };
+        upload.part(part.len());
+        if read.len() + part.len() > limits.body_bytes {
+            return Err(ApiError::body_too_large(limits.body_bytes));
+        }
+        if !held.grow(part.len()) {
+            return Err(ApiError::bodies_waiting(limits.waiting_bytes));
+        }
+        read.extend_from_slice(part);
+        let took_s = app.0.clock.now().since(arrived).as_seconds();
+        if took_s > RATE_GRACE_S && (read.len() as f64) < limits.body_bytes_per_s * took_s {
+            let here = Bytes(read.len() as u64);
+            let message = format!(
+                "the body comes too slowly: {here} in {took_s:.0} s, and the least rate is {} in a second",
+                Bytes(limits.body_bytes_per_s as u64)
+            );
+            return Err(ApiError::body_timeout(message, "send it faster, or lower `limits.body_kib_per_s`"));
+        }
+    }
+    Ok(read)
 }

@@ -1,7 +1,7 @@
 //! The OpenAI-compatible HTTP API.
 //!
-//! Request path: [`intake`] stamps the arrival and reserves a queue slot before it reads the body; a protocol
-//! ([`openai`]) turns the body into a [`generation::GenerationRequest`]; [`generation::generate`] tokenizes the prompt
+//! Request path: [`origin`] refuses what a browser must not send; [`intake`] stamps the arrival, reads the body and reserves
+//! a queue slot; a protocol ([`openai`]) turns the body into a [`generation::GenerationRequest`]; [`generation::generate`] tokenizes the prompt
 //! and submits it to the node; [`respond`] sends what happens then in the protocol's own objects. A protocol is a
 //! folder.
 
@@ -12,34 +12,44 @@ mod generation;
 mod info;
 mod intake;
 mod openai;
+mod origin;
 mod paced_response;
 mod prompt;
 mod prompt_pool;
 mod registry;
+mod request_names;
 mod requirements;
 mod respond;
+mod waiting_bytes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use hedgerow_node::catalogue::Catalogue;
 use hedgerow_node::clock::Clock;
 use hedgerow_node::config::Config;
 use hedgerow_node::metrics::Metrics;
 use hedgerow_node::node::Node;
 use hedgerow_node::token_size::TokenSizeEstimator;
 
+use crate::access::Access;
 use crate::link::{Connection, Uplink};
 
 pub(crate) use batches::start as start_batches;
 pub(crate) use error::ApiError;
+pub(crate) use origin::OriginRules;
 use prompt_pool::PromptPool;
 use registry::ModelRegistry;
 pub(crate) use registry::ServedModel;
+use request_names::RequestNames;
+use waiting_bytes::WaitingBytes;
 
 /// The state shared by all handlers.
 #[derive(Clone)]
@@ -55,6 +65,9 @@ struct Inner {
     started_unix_s: u64,
     models: ModelRegistry,
     prompt_pool: PromptPool,
+    waiting_bytes: WaitingBytes,
+    request_names: RequestNames,
+    access: Access,
     batches: batches::Batches,
     is_draining: AtomicBool,
 }
@@ -64,17 +77,21 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When a thread cannot be started.
-    pub fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    /// When the keys file is invalid, or a thread cannot be started.
+    pub fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let access = Access::new(&config.access, clock)?;
         Ok(Self(Arc::new(Inner {
             uplink: Uplink::new(clock),
+            waiting_bytes: WaitingBytes::new(config.limits.waiting_bytes),
             token_sizes: Arc::new(TokenSizeEstimator::assume(config.link.bytes_per_token)),
             config,
             clock,
             metrics,
             started_unix_s: unix_s(),
             models: ModelRegistry::default(),
-            prompt_pool: PromptPool::start()?,
+            prompt_pool: PromptPool::start().context("starting the threads that tokenize prompts")?,
+            request_names: RequestNames::default(),
+            access,
             batches: batches::Batches::new(),
             is_draining: AtomicBool::new(false),
         })))
@@ -85,23 +102,51 @@ impl App {
         self.0.models.register(served);
     }
 
+    /// Shows what the catalogue says about the served model. Does nothing until it is loaded.
+    pub fn show_catalogue(&self, catalogue: &Catalogue) {
+        let Some(served) = self.0.models.loaded() else { return };
+        if let Some(entry) = catalogue.entry_of(served.node.model().info()) {
+            // It is shown once, at the start.
+            let _ = served.catalogue.set(entry.clone());
+        }
+    }
+
+    /// Reads the keys file again; returns the number of keys, `None` where there is no file.
+    ///
+    /// # Errors
+    ///
+    /// When it is invalid; then the keys in force remain.
+    pub fn reload_keys(&self) -> anyhow::Result<Option<usize>> {
+        self.0.access.reload()
+    }
+
     /// Stops admitting new requests.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
         self.0.batches.wake_runner();
     }
 
-    /// The served model; an error until it is loaded and during a shutdown.
+    /// The served model; an error until it is loaded, during a shutdown, and when its node has failed.
     fn served(&self) -> Result<&ServedModel, ApiError> {
+        let loaded = self.loaded();
+        if let Some(reason) = loaded.as_ref().ok().and_then(|served| served.node.failure()) {
+            return Err(ApiError::node_failed(&reason));
+        }
         if self.0.is_draining.load(Ordering::Relaxed) {
             return Err(ApiError::shutting_down());
         }
-        self.loaded()
+        loaded
     }
 
     /// The served model, also during a shutdown; an error until it is loaded.
     fn loaded(&self) -> Result<&ServedModel, ApiError> {
         self.0.models.loaded().ok_or_else(ApiError::loading)
+    }
+
+    /// Refuses whoever is no operator.
+    fn refuse_but_operators(&self, connection: &Connection, headers: &HeaderMap) -> Result<(), ApiError> {
+        let is_local = connection.peer().ip().to_canonical().is_loopback();
+        if self.0.access.is_operator(headers, is_local) { Ok(()) } else { Err(ApiError::operators_only()) }
     }
 
     /// The node that runs the model, also during a shutdown; `None` until it is loaded.
@@ -111,7 +156,7 @@ impl App {
 }
 
 /// Every endpoint: path, method and handler.
-pub(crate) fn router(app: App) -> Router {
+pub(crate) fn router(app: App, origins: OriginRules) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(openai::chat))
         .route("/chat/completions", post(openai::chat))
@@ -126,9 +171,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/version", get(info::version))
         .route("/metrics", get(info::metrics))
         .route("/debug/requests/{id}", get(explain::handle))
-        .merge(batches::routes())
+        .merge(batches::routes(app.clone()))
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
+        .layer(middleware::from_fn_with_state(origins, origin::guard))
         .layer(middleware::from_fn(unpace))
         .with_state(app)
 }

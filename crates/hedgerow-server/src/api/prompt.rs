@@ -28,6 +28,31 @@ impl Prompt {
         }
     }
 
+    /// Refuses a prompt that has more tokens than the context, however it is tokenized: no token is longer than the
+    /// vocabulary's longest, and a message has at least one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot fit the context.
+    pub(super) fn refuse_beyond(&self, served: &ServedModel) -> Result<(), ApiError> {
+        let context = served.node.limits().context;
+        let longest = served.node.model().longest_token_bytes();
+        let (count, what) = match self {
+            Self::Chat(messages) if messages.len() > context.0 as usize => (messages.len(), "messages"),
+            Self::Tokens(tokens) => (tokens.len(), "tokens"),
+            Self::Chat(_) | Self::Text(_) => (self.bytes().div_ceil(longest), "tokens or more"),
+        };
+        if count <= context.0 as usize {
+            return Ok(());
+        }
+        let message = format!("the prompt of {count} {what} does not fit the context of {context}");
+        Err(ApiError::bad(
+            "context_length_exceeded",
+            message,
+            format!("shorten the prompt to less than {context}"),
+        ))
+    }
+
     /// The tokens of this prompt for a model.
     ///
     /// # Errors

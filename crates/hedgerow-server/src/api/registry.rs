@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use hedgerow_core::quantization::PrecisionIndex;
+use hedgerow_node::catalogue::Entry;
 use hedgerow_node::chat_template::ChatTemplate;
 use hedgerow_node::kernels::Chosen;
 use hedgerow_node::node::Node;
@@ -23,6 +24,8 @@ pub(crate) struct ServedModel {
     pub(crate) template: Result<ChatTemplate, String>,
     /// The kernels chosen for each precision, with the reason.
     pub(crate) kernels: Vec<(String, Chosen)>,
+    /// What the catalogue says about the model, once it has been brought up to date.
+    pub(crate) catalogue: OnceLock<Entry>,
 }
 
 impl ModelRegistry {

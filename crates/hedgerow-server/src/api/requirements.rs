@@ -1,12 +1,15 @@
 //! A request's service requirements, from headers and body: deadline, TTFT and TPOT targets, quality floor and value.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Quality;
 use serde::Deserialize;
 
 use super::ApiError;
+use crate::access::Caller;
 
+/// The shortest deadline or target; a shorter one is rejected as a mistake.
+const DEADLINE_MS_MIN: f64 = 1.0;
 /// One day; a longer deadline is rejected as a mistake.
 const DEADLINE_MS_MAX: f64 = 86_400_000.0;
 
@@ -43,7 +46,7 @@ pub(super) struct Requirements {
 /// A number with the name of the header or field that it comes from.
 type Named = Option<(&'static str, f64)>;
 
-/// The requirements as the headers have them, which are known before the body is read.
+/// The requirements as the headers have them, which are known before the body is read. Of several values, the strictest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct HeaderRequirements {
     /// Time from arrival.
@@ -55,13 +58,18 @@ pub(super) struct HeaderRequirements {
 
 impl HeaderRequirements {
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let ttft = number(headers, "x-llm-d-slo-ttft-ms")?.or(number(headers, "x-slo-ttft-ms")?);
-        let tpot = number(headers, "x-llm-d-slo-tpot-ms")?.or(number(headers, "x-slo-tpot-ms")?);
+        let times = |what, names: &[&'static str]| {
+            let numbers = names.iter().map(|name| numbers(headers, name)).collect::<Result<Vec<_>, _>>()?;
+            let times = numbers.into_iter().flatten().map(|named| time(what, named));
+            times.collect::<Result<Vec<_>, _>>().map(|times| times.into_iter().flatten().min())
+        };
+        let floors = numbers(headers, "x-slo-min-quality")?.into_iter().map(quality);
+        let floors = floors.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            deadline: time("a deadline", number(headers, "x-slo-e2e-ms")?)?,
-            ttft: time("a TTFT target", ttft)?,
-            tpot: time("a TPOT target", tpot)?,
-            min_quality: quality(number(headers, "x-slo-min-quality")?)?,
+            deadline: times("a deadline", &["x-slo-e2e-ms"])?,
+            ttft: times("a TTFT target", &["x-llm-d-slo-ttft-ms", "x-slo-ttft-ms"])?,
+            tpot: times("a TPOT target", &["x-llm-d-slo-tpot-ms", "x-slo-tpot-ms"])?,
+            min_quality: floors.into_iter().fold(Quality::NONE, higher),
         })
     }
 
@@ -69,12 +77,13 @@ impl HeaderRequirements {
     pub(super) fn with(
         self,
         body: &SloFields,
+        caller: &Caller,
         default_deadline: Option<Span>,
         arrived: Instant,
     ) -> Result<Requirements, ApiError> {
         let named = |name, value: Option<f64>| -> Named { value.map(|value| (name, value)) };
         let of_body = time("a deadline", named("hedgerow.deadline_ms", body.deadline_ms))?;
-        let deadline = shortest(self.deadline, of_body).or(default_deadline);
+        let deadline = shortest(self.deadline, of_body).or(caller.default_deadline()).or(default_deadline);
         let ttft = time("a TTFT target", named("hedgerow.ttft_ms", body.ttft_ms))?;
         let tpot = time("a TPOT target", named("hedgerow.tpot_ms", body.tpot_ms))?;
         let floor = quality(named("hedgerow.min_quality", body.min_quality))?;
@@ -82,10 +91,17 @@ impl HeaderRequirements {
             client_deadline: deadline.map(|span| arrived + span),
             ttft: shortest(self.ttft, ttft),
             tpot: shortest(self.tpot, tpot),
-            min_quality: if floor > self.min_quality { floor } else { self.min_quality },
-            value: value(named("hedgerow.value", body.value))?,
+            min_quality: match higher(floor, self.min_quality) {
+                Quality::NONE => caller.default_min_quality(),
+                floor => floor,
+            },
+            value: value(named("hedgerow.value", body.value), caller.value_max())?,
         })
     }
+}
+
+fn higher(one: Quality, other: Quality) -> Quality {
+    if one > other { one } else { other }
 }
 
 fn shortest(one: Option<Span>, other: Option<Span>) -> Option<Span> {
@@ -95,10 +111,10 @@ fn shortest(one: Option<Span>, other: Option<Span>) -> Option<Span> {
 /// A time given in milliseconds.
 fn time(what: &str, named: Named) -> Result<Option<Span>, ApiError> {
     let Some((name, value_ms)) = named else { return Ok(None) };
-    if value_ms > 0.0 && value_ms <= DEADLINE_MS_MAX {
+    if (DEADLINE_MS_MIN..=DEADLINE_MS_MAX).contains(&value_ms) {
         return Ok(Some(Span::from_seconds(value_ms / 1e3)));
     }
-    let limit = format!("{what} is more than 0 and at most {DEADLINE_MS_MAX} ms");
+    let limit = format!("{what} is from {DEADLINE_MS_MIN} to {DEADLINE_MS_MAX} ms");
     Err(ApiError::bad_value(name, value_ms, &limit))
 }
 
@@ -107,23 +123,38 @@ fn quality(named: Named) -> Result<Quality, ApiError> {
     Quality::new(value).ok_or_else(|| ApiError::bad_value(name, value, "a quality is from 0 to 1"))
 }
 
-fn value(named: Named) -> Result<u32, ApiError> {
+/// A value, up to the most that the caller may give.
+fn value(named: Named, most: u32) -> Result<u32, ApiError> {
     match named {
         None => Ok(1),
-        Some((_, value)) if value.fract() == 0.0 && (1.0..=VALUE_MAX).contains(&value) => Ok(value as u32),
+        Some((_, value)) if value.fract() == 0.0 && (1.0..=f64::from(most)).contains(&value) => {
+            Ok(value as u32)
+        }
+        Some((name, value)) if value.fract() == 0.0 && (1.0..=VALUE_MAX).contains(&value) => {
+            let message = format!("`{name}` is {value}, but the most of this caller is {most}");
+            Err(ApiError::not_allowed(
+                name,
+                &format!(
+                    "{message} (the key's `value_max`, or `access.anonymous_value_max` where there are no keys)"
+                ),
+            ))
+        }
         Some((name, value)) => {
             Err(ApiError::bad_value(name, value, "a value is a whole number from 1 to 1000"))
         }
     }
 }
 
-fn number(headers: &HeaderMap, name: &'static str) -> Result<Named, ApiError> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
-    let value = value.to_str().unwrap_or("text that is not ASCII");
-    match value.trim().parse() {
-        Ok(number) => Ok(Some((name, number))),
-        Err(_) => Err(ApiError::bad_value(name, format!("`{value}`"), "it must be a number")),
-    }
+/// The numbers of a header, which may be repeated: the strictest applies.
+fn numbers(headers: &HeaderMap, name: &'static str) -> Result<Vec<Named>, ApiError> {
+    let number = |value: &HeaderValue| {
+        let value = value.to_str().unwrap_or("text that is not ASCII");
+        match value.trim().parse() {
+            Ok(number) => Ok(Some((name, number))),
+            Err(_) => Err(ApiError::bad_value(name, format!("`{value}`"), "it must be a number")),
+        }
+    };
+    headers.get_all(name).iter().map(number).collect()
 }
 
 #[cfg(test)]
@@ -135,7 +166,8 @@ mod tests {
         if let Some((name, value)) = header {
             headers.insert(name, value.parse().unwrap());
         }
-        HeaderRequirements::read(&headers)?.with(&body, None, Instant(1_000_000))
+        let caller = Caller::anonymous(3);
+        HeaderRequirements::read(&headers)?.with(&body, &caller, None, Instant(1_000_000))
     }
 
     fn deadline(ms: f64) -> SloFields {
@@ -160,6 +192,26 @@ mod tests {
     }
 
     #[test]
+    fn the_strictest_of_repeated_headers_counts() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-slo-e2e-ms", "900"),
+            ("x-slo-e2e-ms", "300"),
+            ("x-slo-ttft-ms", "50"),
+            ("x-llm-d-slo-ttft-ms", "70"),
+            ("x-slo-min-quality", "0.5"),
+            ("x-slo-min-quality", "0.9"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        let read = HeaderRequirements::read(&headers).unwrap();
+        assert_eq!((read.deadline, read.ttft), (Some(Span::from_millis(300)), Some(Span::from_millis(50))));
+        assert_eq!(read.min_quality, Quality::new(0.9).unwrap());
+        headers.append("x-slo-e2e-ms", "5e-324".parse().unwrap());
+        assert!(HeaderRequirements::read(&headers).is_err());
+    }
+
+    #[test]
     fn absurd_demands_are_refused_with_the_field_and_its_limit() {
         let refused = [
             read(None, deadline(-5.0)),
@@ -169,6 +221,7 @@ mod tests {
             read(Some(("x-slo-min-quality", "1.5")), SloFields::default()),
             read(None, SloFields { min_quality: Some(-0.1), ..SloFields::default() }),
             read(None, SloFields { value: Some(0.5), ..SloFields::default() }),
+            read(None, SloFields { value: Some(4.0), ..SloFields::default() }),
             read(Some(("x-slo-ttft-ms", "0")), SloFields::default()),
         ];
         let messages: Vec<_> = refused
@@ -177,14 +230,16 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "`hedgerow.deadline_ms` is -5, but a deadline is more than 0 and at most 86400000 ms",
-                "`hedgerow.deadline_ms` is 0, but a deadline is more than 0 and at most 86400000 ms",
-                "`hedgerow.deadline_ms` is 1000000000000, but a deadline is more than 0 and at most 86400000 ms",
+                "`hedgerow.deadline_ms` is -5, but a deadline is from 1 to 86400000 ms",
+                "`hedgerow.deadline_ms` is 0, but a deadline is from 1 to 86400000 ms",
+                "`hedgerow.deadline_ms` is 1000000000000, but a deadline is from 1 to 86400000 ms",
                 "`x-slo-e2e-ms` is `soon`, but it must be a number",
                 "`x-slo-min-quality` is 1.5, but a quality is from 0 to 1",
                 "`hedgerow.min_quality` is -0.1, but a quality is from 0 to 1",
                 "`hedgerow.value` is 0.5, but a value is a whole number from 1 to 1000",
-                "`x-slo-ttft-ms` is 0, but a TTFT target is more than 0 and at most 86400000 ms",
+                "`hedgerow.value` is 4, but the most of this caller is 3 (the key's `value_max`, or \
+                 `access.anonymous_value_max` where there are no keys)",
+                "`x-slo-ttft-ms` is 0, but a TTFT target is from 1 to 86400000 ms",
             ]
         );
     }

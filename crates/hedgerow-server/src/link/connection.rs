@@ -1,64 +1,51 @@
 //! Connections that count the bytes sent and support a pacing rate.
 
+use std::future::Future as _;
 use std::io::{IoSlice, Result};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use hedgerow_core::units::BitsPerSecond;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use super::pacing::{self, UNLIMITED};
-
-/// A listener that accepts paced connections.
-pub(crate) struct PacedListener {
-    listener: TcpListener,
-    sent_bytes: Counter,
-}
-
-impl PacedListener {
-    /// Creates a listener whose connections count the bytes sent in `sent_bytes`.
-    pub(crate) fn new(listener: TcpListener, sent_bytes: Counter) -> Self {
-        Self { listener, sent_bytes }
-    }
-}
-
-impl Listener for PacedListener {
-    type Io = Stream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
-        let (socket, address) = Listener::accept(&mut self.listener).await;
-        // A token is a small packet that must not be delayed by Nagle's algorithm.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was refused");
-        }
-        let connection = Connection { wanted: Arc::new(AtomicU32::new(UNLIMITED)) };
-        (Stream { socket, connection, paced_at: UNLIMITED, sent_bytes: self.sent_bytes.clone() }, address)
-    }
-
-    fn local_addr(&self) -> Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
 
 /// A handler's handle to the connection of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
+    /// The address of the other side.
+    peer: SocketAddr,
     /// The requested pacing rate in bytes per second.
     wanted: Arc<AtomicU32>,
+    is_in_process: bool,
 }
 
 impl Connection {
+    /// The handle of an unpaced connection.
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        Self { peer, wanted: Arc::new(AtomicU32::new(UNLIMITED)), is_in_process: false }
+    }
+
     /// The connection of a request that this process makes itself: nothing is sent, so nothing is paced.
     pub(crate) fn in_process() -> Self {
-        Self { wanted: Arc::new(AtomicU32::new(UNLIMITED)) }
+        Self { is_in_process: true, ..Self::new((Ipv4Addr::LOCALHOST, 0).into()) }
+    }
+
+    /// Whether the request is this process's own.
+    pub(crate) fn is_in_process(&self) -> bool {
+        self.is_in_process
+    }
+
+    /// The address of the other side.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Limits the rate of later writes.
@@ -73,22 +60,47 @@ impl Connection {
     }
 }
 
-impl Connected<IncomingStream<'_, PacedListener>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, PacedListener>) -> Self {
-        stream.io().connection.clone()
-    }
-}
-
-/// A connection as hyper sees it. It sets its socket's pacing rate itself, just before a write, so that no handler
+/// A connection as hyper sees it: an error once the other side has taken nothing for too long. It sets its socket's pacing rate itself, just before a write, so that no handler
 /// holds a file descriptor that may have been reused for another connection.
 pub(crate) struct Stream {
     socket: TcpStream,
     connection: Connection,
     paced_at: u32,
     sent_bytes: Counter,
+    write_timeout: Duration,
+    /// Set while a write waits for the other side.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream {
+    /// An accepted socket, whose sent bytes are counted in `sent_bytes`.
+    pub(crate) fn new(
+        socket: TcpStream,
+        connection: Connection,
+        write_timeout: Duration,
+        sent_bytes: Counter,
+    ) -> Self {
+        Self { socket, connection, paced_at: UNLIMITED, sent_bytes, write_timeout, stalled: None }
+    }
+
+    /// The outcome of a write, or an error if the other side has taken nothing for the write timeout.
+    fn written(&mut self, context: &mut Context<'_>, written: Poll<Result<usize>>) -> Poll<Result<usize>> {
+        match written {
+            Poll::Ready(written) => {
+                self.stalled = None;
+                Poll::Ready(written.inspect(|&bytes| {
+                    self.sent_bytes.inc_by(bytes as u64);
+                }))
+            }
+            Poll::Pending => {
+                let timeout = self.write_timeout;
+                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+                ready!(stalled.as_mut().poll(context));
+                Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
     fn before_writing(&mut self) {
         let wanted = self.connection.wanted.load(Ordering::Relaxed);
         if wanted != self.paced_at {
@@ -111,9 +123,8 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<Result<usize>> {
         self.before_writing();
-        let written = ready!(Pin::new(&mut self.socket).poll_write(context, from))?;
-        self.sent_bytes.inc_by(written as u64);
-        Poll::Ready(Ok(written))
+        let written = Pin::new(&mut self.socket).poll_write(context, from);
+        self.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -122,9 +133,8 @@ impl AsyncWrite for Stream {
         from: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         self.before_writing();
-        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, from))?;
-        self.sent_bytes.inc_by(written as u64);
-        Poll::Ready(Ok(written))
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, from);
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -143,19 +153,22 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use axum::Router;
     use axum::extract::ConnectInfo;
     use axum::routing::get;
+    use hedgerow_node::metrics::Metrics;
+    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::connections::Connections;
 
     const BODY_BYTES: usize = 512 * 1024;
     const A_MINUTE: Duration = Duration::from_secs(60);
 
     /// Serves `/paced` at 512 kbit/s and `/free` unpaced, with large bodies; returns the address and byte counter.
-    async fn serve() -> (SocketAddr, Counter) {
+    async fn serve(write_timeout_s: f64) -> (SocketAddr, Counter, Connections) {
         let body = || vec![b'a'; BODY_BYTES];
         let paced = move |ConnectInfo(connection): ConnectInfo<Connection>| async move {
             connection.pace(BitsPerSecond::new(512e3));
@@ -168,11 +181,11 @@ mod tests {
         let router = Router::new().route("/paced", get(paced)).route("/free", get(free));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let sent = Counter::default();
-        let door = PacedListener::new(listener, sent.clone());
-        let service = router.into_make_service_with_connect_info::<Connection>();
-        tokio::spawn(async move { axum::serve(door, service).await });
-        (address, sent)
+        let metrics = Metrics::new().connections();
+        let mut limits = hedgerow_node::config::of_file(None).unwrap().limits;
+        limits.write_timeout = hedgerow_core::time::Span::from_seconds(write_timeout_s);
+        let sent = metrics.sent_bytes();
+        (address, sent, Connections::accept(listener, router, &limits, metrics, None))
     }
 
     fn ask(stream: &mut std::net::TcpStream, path: &str) {
@@ -188,8 +201,8 @@ mod tests {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             stream.set_read_timeout(Some(left)).unwrap();
             match stream.read(&mut buffer) {
-                Ok(count) => here += count,
-                Err(_) => break,
+                Ok(count @ 1..) => here += count,
+                Ok(0) | Err(_) => break,
             }
         }
         here
@@ -198,7 +211,7 @@ mod tests {
     #[test]
     fn a_paced_answer_comes_no_faster_than_its_rate_and_the_next_on_its_connection_at_once() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let (address, sent) = runtime.block_on(serve());
+        let (address, sent, _connections) = runtime.block_on(serve(60.0));
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         // Linux does not pace the first ten packets of a connection, and here each holds 64 kB.
         for _ in 0..2 {
@@ -223,5 +236,20 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(sent.get() >= 4 * BODY_BYTES as u64, "{} bytes counted", sent.get());
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_cut_off() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (address, ..) = runtime.block_on(serve(0.1));
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // More than the kernel holds for both sides.
+        for _ in 0..100 {
+            // The server may have cut the connection off already.
+            let _ = write!(stream, "GET /free HTTP/1.1\r\nhost: test\r\n\r\n");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let bytes = read(&mut stream, usize::MAX, A_MINUTE);
+        assert!(bytes < 100 * BODY_BYTES, "{bytes} bytes");
     }
 }

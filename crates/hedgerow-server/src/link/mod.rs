@@ -4,5 +4,5 @@ mod connection;
 mod pacing;
 mod uplink;
 
-pub(crate) use connection::{Connection, PacedListener};
+pub(crate) use connection::{Connection, Stream};
 pub(crate) use uplink::{Uplink, Upload};

@@ -47,7 +47,7 @@ pub(crate) fn run(
     let mut config = config::load(matches, None)?.config;
     // The demo prints its own output, so only warnings and errors are logged.
     config.log.filter = "warn".into();
-    hedgerow_node::logging::start(&config.log)?;
+    let _logging = hedgerow_node::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     let loaded = loading::load_model_to_run(&args.model, &options, &config, console.notes)?;

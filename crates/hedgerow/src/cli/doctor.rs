@@ -30,7 +30,8 @@ pub(crate) fn run(
     matches: &ArgMatches,
     console: &mut Console<'_>,
 ) -> anyhow::Result<ExitStatus> {
-    hedgerow_node::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
+    let _logging =
+        hedgerow_node::logging::start(&LogConfig { filter: "off".into(), format: LogFormat::Text })?;
     let file = args.config.common.config.as_deref();
     let config = config::load(matches, file).map(|layered| (layered.config, layered.file));
     let findings = doctor::examine(config, args.verify);

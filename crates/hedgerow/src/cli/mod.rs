@@ -9,6 +9,7 @@ mod doctor;
 mod exit_status;
 mod explain;
 mod health;
+mod keys;
 mod lists;
 mod man;
 mod pull;
@@ -102,6 +103,8 @@ enum CliCommand {
     Doctor(Box<doctor::DoctorArgs>),
     /// Check that a server is serving; the exit code is the result
     Health(health::HealthArgs),
+    /// Make and list API keys
+    Keys(Box<keys::KeysArgs>),
     /// Show the configuration in force and where each value comes from
     Config(config::ShowConfigArgs),
     /// Print a shell completion script for commands, options and values
@@ -182,6 +185,7 @@ pub(crate) fn run(console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
         CliCommand::Figures(args) => figures::run(&args, console),
         CliCommand::Explain(args) => explain::run(&args, console),
         CliCommand::Health(args) => health::run(&args, console),
+        CliCommand::Keys(args) => keys::run(&args, console),
         CliCommand::Config(args) => config::run(&args, own, console),
         CliCommand::Completions(args) => completions::run(&args, console),
         CliCommand::Man(args) => man::run(&args, console),

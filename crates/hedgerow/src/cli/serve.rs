@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use clap::{ArgMatches, Args};
 use hedgerow_core::units::Quality;
 use hedgerow_node::catalogue;
-use hedgerow_node::config::{self, Config, ConfigArgs};
+use hedgerow_node::config::{self, Config, ConfigArgs, Layered};
 use hedgerow_node::console::Console;
 use hedgerow_node::loading;
+use hedgerow_node::logging::{self, Logging};
 use hedgerow_node::models::{self, FetchOptions, ModelSource};
 use hedgerow_node::node::{self, RecordingFile, Speed, Variant};
 use hedgerow_node::profile::Profiler;
@@ -53,8 +54,9 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
     if args.list_devices {
         return super::devices::run(args.json, console);
     }
-    let config = config::load(matches, args.config.common.config.as_deref())?.config;
-    hedgerow_node::logging::start(&config.log)?;
+    let mut layered = config::load(matches, args.config.common.config.as_deref())?;
+    let config = layered.config.clone();
+    let logging = logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     // Errors in the files are reported before the server announces that it listens.
@@ -68,6 +70,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
         .build()?;
     let outcome = runtime.block_on(async {
         let mut stop_signals = StopSignals::listen()?;
+        let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
         let name = config.model.name.clone();
         let grace = Duration::from_nanos(config.server.shutdown_grace.0);
         let server = match Server::listen(config).await {
@@ -93,15 +96,39 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches, console: &mut Console<
             () = stop_signals.received() => return Ok(()),
         };
         report_speed(&server);
-        console.note(format!("hedgerow serves http://{}/v1", server.address()));
-        service_manager::ready(&format!("serving http://{}/v1", server.address()));
+        console.note(format!("hedgerow serves {}", server.url()));
+        let status = format!("serving {}", server.url());
+        service_manager::ready(&status);
         if let Some(interval) = service_manager::watchdog_interval() {
             tokio::spawn(report_alive(server.app().clone(), interval));
         }
-        stop_signals.received().await;
+        let failure = loop {
+            tokio::select! {
+                reason = server.failed() => break Some(reason),
+                () = stop_signals.received() => break None,
+                Some(()) = hangup.recv() => {
+                    service_manager::reloading();
+                    server.reload();
+                    match config::load(matches, args.config.common.config.as_deref()) {
+                        Ok(new) => layered = changed_to(new, &layered, &logging),
+                        Err(error) => tracing::error!("the configuration in force remains: {error:#}"),
+                    }
+                    service_manager::ready(&status);
+                }
+            }
+        };
         service_manager::stopping(grace);
-        tracing::info!("shutting down: admitting no requests, finishing those that can end in time");
-        server.shut_down().await
+        if failure.is_none() {
+            tracing::info!("shutting down: admitting no requests, finishing those that can end in time");
+        }
+        tokio::select! {
+            outcome = server.shut_down() => outcome?,
+            () = stop_signals.received() => bail!("stopped at once by a second signal; running requests were cut off"),
+        }
+        match failure {
+            Some(reason) => Err(anyhow!("the node cannot go on: {reason}")),
+            None => Ok(()),
+        }
     });
     // A download that is still going on must not keep the process.
     runtime.shutdown_background();
@@ -139,8 +166,9 @@ fn start(server: Server, name: &str, options: &FetchOptions, record: Option<File
     let (loaded, variants) = load(name, server.config(), options)?;
     let paths: Vec<PathBuf> = variants.iter().map(|variant| variant.path.clone()).collect();
     server.serve(variants, &loaded, record)?;
-    if let Err(error) = catalogue::refresh(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
-        tracing::warn!("the catalogue is not brought up to date: {error}");
+    match catalogue::refresh(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
+        Ok(catalogue) => server.app().show_catalogue(&catalogue),
+        Err(error) => tracing::warn!("the catalogue is not brought up to date: {error}"),
     }
     Ok(server)
 }
@@ -232,18 +260,39 @@ async fn report_alive(app: App, interval: Duration) {
     }
 }
 
-/// SIGTERM and Ctrl-C. From its creation on they no longer end the process, and none is lost between two waits.
+/// Brings the log level in force, and reports the other keys that were changed: they need a restart.
+fn changed_to(new: Layered, old: &Layered, logging: &Logging) -> Layered {
+    if let Err(error) = logging.set_filter(&new.config.log) {
+        tracing::error!("the log level in force remains: {error:#}");
+    }
+    for ((section, key), (value, _)) in &new.values {
+        let place = (section.clone(), key.clone());
+        let is_changed = old.values.get(&place).is_none_or(|(old, _)| old != value);
+        if is_changed && (section.as_str(), key.as_str()) != ("log", "level") {
+            tracing::warn!("`{section}.{key}` is now {value} in the configuration, which takes a restart");
+        }
+    }
+    new
+}
+
+/// SIGTERM and Ctrl-C. From its creation on they no longer end the process, and none is lost between two waits. Nor do
+/// SIGUSR1 and SIGUSR2, which log rotation and supervisors may send.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    _ignored: [Signal; 2],
 }
 
 impl StopSignals {
     fn listen() -> anyhow::Result<Self> {
-        let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let on = |kind: SignalKind, name: &str| signal(kind).with_context(|| format!("listening for {name}"));
         Ok(Self {
-            terminate: terminate.context("listening for SIGTERM")?,
-            interrupt: interrupt.context("listening for Ctrl-C")?,
+            terminate: on(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: on(SignalKind::interrupt(), "Ctrl-C")?,
+            _ignored: [
+                on(SignalKind::user_defined1(), "SIGUSR1")?,
+                on(SignalKind::user_defined2(), "SIGUSR2")?,
+            ],
         })
     }
 

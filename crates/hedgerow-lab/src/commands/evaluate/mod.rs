@@ -111,7 +111,8 @@ const CHUNKS_MAX: u32 = 1_000_000;
 
 /// Measures what is not saved yet, saves it, and prints all results.
 pub fn run(args: &EvaluateArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
-    hedgerow_node::logging::start(&LogConfig { filter: "warn".into(), format: LogFormat::Text })?;
+    let _logging =
+        hedgerow_node::logging::start(&LogConfig { filter: "warn".into(), format: LogFormat::Text })?;
     let results = if args.saved { of_saved(args, console.notes) } else { of_all(args, console) };
     let results = match results {
         Ok(results) => results,

@@ -31,7 +31,7 @@ pub use self::args::PlanArgs;
 /// When a flag or a file is wrong, the model or the device is unknown, or no set of precisions is feasible.
 pub fn run(args: &PlanArgs, matches: &ArgMatches, console: &mut Console<'_>) -> anyhow::Result<()> {
     let layered = config::load(matches, args.common.config.as_deref())?;
-    hedgerow_node::logging::start(&layered.config.log)?;
+    let _logging = hedgerow_node::logging::start(&layered.config.log)?;
     let config = &layered.config;
     let goal = args.goal();
     let is_set = |key: &str| {

@@ -48,7 +48,7 @@ pub struct ProfileArgs {
 /// Prints the saved profile, or measures and saves one first.
 pub fn run(args: &ProfileArgs, matches: &ArgMatches, console: &mut Console<'_>) -> anyhow::Result<()> {
     let config = config::load(matches, args.common.config.as_deref())?.config;
-    hedgerow_node::logging::start(&config.log)?;
+    let _logging = hedgerow_node::logging::start(&config.log)?;
     let mut options = FetchOptions::from_environment()?;
     options.offline = args.offline;
     let loaded = loading::load_model_to_run(&config.model.name, &options, &config, console.notes)?;

@@ -25,11 +25,14 @@ mod upload_tests;
 use std::sync::OnceLock;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{ApiError, App};
+use crate::link::Connection;
 pub(crate) use start::start;
 use store_thread::StoreThread;
 
@@ -68,7 +71,7 @@ impl Batches {
 }
 
 /// The endpoints of files and batches.
-pub(super) fn routes() -> Router<App> {
+pub(super) fn routes(app: App) -> Router<App> {
     Router::new()
         // The upload has a limit of its own, `batch.max_file_mib`.
         .route("/v1/files", get(files::list).post(upload::handle).layer(DefaultBodyLimit::disable()))
@@ -77,4 +80,18 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/batches", get(endpoints::list).post(endpoints::create))
         .route("/v1/batches/{id}", get(endpoints::get))
         .route("/v1/batches/{id}/cancel", post(endpoints::cancel))
+        .route_layer(middleware::from_fn_with_state(app, guard))
+}
+
+/// Files and batches have no owners. So where callers are told apart by keys, only operators may use them.
+async fn guard(
+    State(app): State<App>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if app.0.config.access.keys_file.is_some() {
+        app.refuse_but_operators(&connection, request.headers())?;
+    }
+    Ok(next.run(request).await)
 }

@@ -3,27 +3,28 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use axum::Router;
 use hedgerow_batch::{Limits, Store, StoreError};
 use hedgerow_node::config::{BatchFolder, Config};
 use hedgerow_workload::hint::hinted;
 
 use super::runner::Runner;
 use super::store_thread::StoreThread;
-use crate::api::{App, router};
+use crate::api::App;
 
-/// Opens the store and starts the runner, which waits until the model is loaded. Where the folder cannot be used, the
+/// Opens the store and starts the runner, which sends lines to the router once the model is loaded. Where the folder cannot be used, the
 /// server serves without batches.
 ///
 /// # Errors
 ///
 /// When the database is damaged or of a newer version: to serve without it would hide that its batches do not go on.
-pub(crate) fn start(app: &App) -> anyhow::Result<()> {
+pub(crate) fn start(app: &App, router: Router) -> anyhow::Result<()> {
     let opened = match open(&app.0.config)? {
         Ok((store, folder)) => {
             let unfinished = store.open_batches().context("reading the unfinished batches")?.len();
             let store = StoreThread::start(store).context("starting the thread of the batch store")?;
             tracing::info!(unfinished, folder = %folder.display(), "batches are stored");
-            let runner = Runner::new(app.clone(), router(app.clone()), store.clone());
+            let runner = Runner::new(app.clone(), router, store.clone());
             tokio::spawn(runner.run());
             Ok(store)
         }
@@ -50,7 +51,7 @@ fn open(config: &Config) -> anyhow::Result<Result<(Store, PathBuf), String>> {
     };
     let limits = Limits {
         file_bytes: batch.file_bytes,
-        line_bytes: config.server.max_body_bytes as u64,
+        line_bytes: config.limits.body_bytes as u64,
         lines: batch.lines,
         stored_bytes: batch.stored_bytes,
         unfinished: batch.unfinished,

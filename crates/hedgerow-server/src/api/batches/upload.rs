@@ -47,7 +47,7 @@ pub(super) async fn handle(
         let hint = "send a multipart/form-data body with the fields `purpose` and `file`";
         ApiError::bad("invalid_form", rejection.body_text(), hint)
     })?;
-    let patience = Duration::from_nanos(app.0.config.server.body_timeout.0);
+    let patience = Duration::from_nanos(app.0.config.limits.body_timeout.0);
     let (mut purpose, mut file) = (None, None);
     loop {
         let field = in_time(patience, form.next_field()).await?;
@@ -132,7 +132,7 @@ async fn in_time<T>(
         Ok(Err(error)) => Err(ApiError::bad("invalid_form", error.body_text(), "send it again")),
         Err(_) => Err(ApiError::body_timeout(
             format!("nothing of the file came for {} s", patience.as_secs_f64()),
-            "send it again, or raise `server.body_timeout_s`",
+            "send it again, or raise `limits.body_timeout_s`",
         )),
     }
 }

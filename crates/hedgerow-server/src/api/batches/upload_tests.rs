@@ -15,12 +15,12 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::UPLOADS_MAX;
-use crate::api::{App, router, start_batches};
+use crate::api::{App, OriginRules, router, start_batches};
 use crate::link::Connection;
 
 /// A server without a model, with a store of 200 KiB and files of at most 100.
 struct Setup {
-    app: App,
+    router: Router,
     folder: PathBuf,
 }
 
@@ -38,18 +38,19 @@ impl Setup {
         let limits = "max_file_mib = 0.1\nmax_stored_mib = 0.2";
         std::fs::write(&file, format!("[batch]\nfolder = {:?}\n{limits}\n{more}", folder.join("batches")))
             .unwrap();
+        std::fs::write(folder.join("keys.toml"), "").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("KEYS", folder.join("keys.toml").to_str().unwrap())).unwrap();
         let config = config::of_file(Some(&file)).unwrap();
         let app = App::new(config, Clock::start(), Arc::new(Metrics::new())).unwrap();
-        start_batches(&app).unwrap();
-        Self { app, folder }
-    }
-
-    fn router(&self) -> Router {
-        router(self.app.clone())
+        let origins = OriginRules::new(([127, 0, 0, 1], 1).into(), &[], &[]);
+        let router = router(app.clone(), origins);
+        start_batches(&app, router.clone()).unwrap();
+        Self { router, folder }
     }
 
     async fn send(&self, request: Request) -> (u16, Value) {
-        let response = self.router().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&bytes).unwrap())
@@ -60,7 +61,9 @@ impl Setup {
     }
 
     async fn files(&self) -> usize {
-        let request = Request::get("/v1/files").extension(ConnectInfo(Connection::in_process()));
+        let request = Request::get("/v1/files")
+            .header("host", "localhost")
+            .extension(ConnectInfo(Connection::in_process()));
         let (_, list) = self.send(request.body(Body::empty()).unwrap()).await;
         list["data"].as_array().unwrap().len()
     }
@@ -73,7 +76,7 @@ impl Drop for Setup {
 }
 
 fn post(body: impl Into<Body>, content_type: &str) -> Request {
-    let request = Request::post("/v1/files").header("content-type", content_type);
+    let request = Request::post("/v1/files").header("host", "localhost").header("content-type", content_type);
     request.extension(ConnectInfo(Connection::in_process())).body(body.into()).unwrap()
 }
 
@@ -148,9 +151,25 @@ async fn more_uploads_than_the_limit_are_refused_until_one_ends() {
 
 #[tokio::test]
 async fn an_upload_that_stalls_is_given_up() {
-    let setup = Setup::with("stalled", "[server]\nbody_timeout_s = 0.01\n");
+    let setup = Setup::with("stalled", "[limits]\nbody_timeout_s = 0.01\n");
     let begun = Bytes::from(field("purpose", "batch"));
     let stalled = stream::iter([Ok::<_, std::io::Error>(begun)]).chain(stream::pending());
     let (status, said) = setup.upload(Body::from_stream(stalled)).await;
     assert_eq!((status, &said["error"]["code"]), (408, &Value::from("body_timeout")), "{said}");
+}
+
+#[tokio::test]
+async fn where_there_are_keys_only_operators_use_files_and_batches() {
+    let setup = Setup::with("keys", "[access]\nkeys_file = \"KEYS\"\n");
+    let get = |connection: Connection, path: &str| {
+        let request = Request::get(path).header("host", "localhost").extension(ConnectInfo(connection));
+        setup.send(request.body(Body::empty()).unwrap())
+    };
+    for path in
+        ["/v1/files", "/v1/files/file-1", "/v1/files/file-1/content", "/v1/batches", "/v1/batches/batch_1"]
+    {
+        let (status, said) = get(Connection::new(([192, 0, 2, 1], 9).into()), path).await;
+        assert_eq!((status, &said["error"]["code"]), (403, &Value::from("operators_only")), "{path}: {said}");
+    }
+    assert_eq!(get(Connection::new(([127, 0, 0, 1], 9).into()), "/v1/files").await.0, 200);
 }

@@ -5,46 +5,12 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use hedgerow_node::chat_template::Message;
-use serde::Deserialize;
 
 use super::encoder::Kind;
-use super::wire;
+use super::wire::{self, CompletionBody, ResponseFormat, WireMessage};
 use crate::api::prompt::Prompt;
 use crate::api::{ApiError, App, intake};
 use crate::link::Connection;
-
-/// The chat's own fields.
-#[derive(Debug, Deserialize)]
-struct ChatBody {
-    messages: Vec<WireMessage>,
-}
-
-#[derive(Debug, Deserialize)]
-struct WireMessage {
-    role: String,
-    #[serde(default)]
-    content: Content,
-}
-
-/// A text, or a list of parts that are texts.
-#[derive(Debug, Default, Deserialize)]
-#[serde(untagged)]
-enum Content {
-    #[default]
-    Nothing,
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Debug, Deserialize)]
-struct Part {
-    r#type: String,
-    text: Option<String>,
-}
-
-/// Unsupported fields that would change the meaning of the answer.
-const UNSUPPORTED: [&str; 8] =
-    ["tools", "functions", "logprobs", "top_logprobs", "logit_bias", "audio", "grammar", "json_schema"];
 
 /// Handles a chat completion.
 pub(in crate::api) async fn handle(
@@ -53,43 +19,45 @@ pub(in crate::api) async fn handle(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let intake = intake::take_in(&app, connection, &headers, body).await?;
-    wire::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
-    refuse_response_format(&intake.body)?;
-    let prompt = Prompt::Chat(messages(wire::read(&intake.body)?)?);
+    let mut intake = intake::take_in(&app, connection, &headers, body, CompletionBody::parse).await?;
+    let body = &mut intake.body;
+    wire::refuse_unsupported(&[
+        ("tools", &body.tools),
+        ("functions", &body.functions),
+        ("logprobs", &body.logprobs),
+        ("top_logprobs", &body.top_logprobs),
+        ("logit_bias", &body.logit_bias),
+        ("audio", &body.audio),
+        ("grammar", &body.grammar),
+        ("json_schema", &body.json_schema),
+    ])?;
+    refuse_response_format(body.response_format.as_ref())?;
+    let messages = body.messages.take().ok_or_else(|| wire::missing("messages"))?;
+    let prompt = Prompt::Chat(texts(messages)?);
     super::complete(&app, intake, &headers, prompt, Kind::Chat).await
 }
 
-fn messages(body: ChatBody) -> Result<Vec<Message>, ApiError> {
-    if body.messages.is_empty() {
+fn texts(messages: Vec<WireMessage>) -> Result<Vec<Message>, ApiError> {
+    if messages.is_empty() {
         return Err(ApiError::bad("empty_messages", "`messages` is empty", "send at least one message")
             .at("messages"));
     }
-    body.messages.into_iter().enumerate().map(|(index, message)| text_of(index, message)).collect()
+    messages.into_iter().enumerate().map(|(index, message)| text_of(index, message)).collect()
 }
 
-fn text_of(index: usize, message: WireMessage) -> Result<Message, ApiError> {
-    let content = match message.content {
-        Content::Nothing => String::new(),
-        Content::Text(text) => text,
-        Content::Parts(parts) => {
-            let mut texts = Vec::new();
-            for part in parts {
-                let Some(text) = part.text.filter(|_| part.r#type == "text") else {
-                    let said = format!("a content part of type `{}` is not supported", part.r#type);
-                    let place = format!("messages[{index}].content");
-                    return Err(ApiError::bad("unsupported_content", said, "send text only").at(place));
-                };
-                texts.push(text);
-            }
-            texts.join("\n")
+fn text_of(index: usize, WireMessage { role, content }: WireMessage) -> Result<Message, ApiError> {
+    match content.unsupported {
+        None => Ok(Message { role, content: content.text }),
+        Some(kind) => {
+            let said = format!("a content part of type `{kind}` is not supported");
+            let place = format!("messages[{index}].content");
+            Err(ApiError::bad("unsupported_content", said, "send text only").at(place))
         }
-    };
-    Ok(Message { role: message.role, content })
+    }
 }
 
-fn refuse_response_format(body: &serde_json::Value) -> Result<(), ApiError> {
-    match body.pointer("/response_format/type").and_then(serde_json::Value::as_str) {
+fn refuse_response_format(format: Option<&ResponseFormat>) -> Result<(), ApiError> {
+    match format.and_then(|format| format.r#type.as_deref()) {
         None | Some("text") => Ok(()),
         Some(other) => Err(ApiError::bad(
             "unsupported_parameter",

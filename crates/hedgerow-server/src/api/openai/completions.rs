@@ -4,31 +4,12 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use hedgerow_core::engine::TokenId;
-use serde::Deserialize;
 
 use super::encoder::Kind;
-use super::wire;
+use super::wire::{self, CompletionBody, WirePrompt};
 use crate::api::prompt::Prompt;
 use crate::api::{ApiError, App, intake};
 use crate::link::Connection;
-
-#[derive(Debug, Deserialize)]
-struct CompletionBody {
-    prompt: WirePrompt,
-}
-
-/// A text, or token ids; or a list of one text, as some clients send it.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum WirePrompt {
-    Text(String),
-    Tokens(Vec<i32>),
-    Texts(Vec<String>),
-}
-
-/// Unsupported fields that would change the meaning of the answer.
-const UNSUPPORTED: [&str; 6] = ["suffix", "echo", "logprobs", "logit_bias", "grammar", "json_schema"];
 
 /// Handles a text completion.
 pub(in crate::api) async fn handle(
@@ -37,16 +18,23 @@ pub(in crate::api) async fn handle(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let intake = intake::take_in(&app, connection, &headers, body).await?;
-    wire::refuse_unsupported(&intake.body, &UNSUPPORTED)?;
-    let prompt = prompt(wire::read::<CompletionBody>(&intake.body)?.prompt)?;
+    let mut intake = intake::take_in(&app, connection, &headers, body, CompletionBody::parse).await?;
+    let body = &mut intake.body;
+    wire::refuse_unsupported(&[
+        ("suffix", &body.suffix),
+        ("echo", &body.echo),
+        ("logprobs", &body.logprobs),
+        ("logit_bias", &body.logit_bias),
+        ("grammar", &body.grammar),
+        ("json_schema", &body.json_schema),
+    ])?;
+    let prompt = prompt(body.prompt.take().ok_or_else(|| wire::missing("prompt"))?)?;
     super::complete(&app, intake, &headers, prompt, Kind::Text).await
 }
 
 fn prompt(prompt: WirePrompt) -> Result<Prompt, ApiError> {
     match prompt {
-        WirePrompt::Tokens(numbers) => Ok(Prompt::Tokens(numbers.into_iter().map(TokenId).collect())),
-        WirePrompt::Text(text) => Ok(Prompt::Text(text)),
+        WirePrompt::Tokens(tokens) => Ok(Prompt::Tokens(tokens)),
         WirePrompt::Texts(mut texts) if texts.len() == 1 => Ok(Prompt::Text(texts.remove(0))),
         WirePrompt::Texts(texts) => {
             let limit = "one prompt a request is supported: send several requests, they are batched";

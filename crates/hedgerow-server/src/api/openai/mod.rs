@@ -20,7 +20,7 @@ use super::intake::Intake;
 use super::prompt::Prompt;
 use super::{ApiError, App, respond};
 use encoder::{Encoder, Kind};
-use wire::CommonFields;
+use wire::CompletionBody;
 
 pub(super) use chat::handle as chat;
 pub(super) use completions::handle as completions;
@@ -28,17 +28,16 @@ pub(super) use completions::handle as completions;
 /// Generates the completion of a prompt and responds once the request is admitted or refused.
 async fn complete(
     app: &App,
-    intake: Intake<'_>,
+    intake: Intake<'_, CompletionBody>,
     headers: &HeaderMap,
     prompt: Prompt,
     kind: Kind,
 ) -> Result<Response, ApiError> {
-    let fields: CommonFields = wire::read(&intake.body)?;
     let (served, id) = (intake.served, intake.id);
-    let asked = request(app, &intake, prompt, &fields)?;
-    let form = asked.form;
+    let asked = request(app, &intake, prompt)?;
+    let (form, wants_usage) = (asked.form, intake.body.wants_usage());
     let generation = generation::generate(app, intake, asked).await?;
-    let encoder = Encoder::new(kind, id, served, fields.wants_usage());
+    let encoder = Encoder::new(kind, id, served, wants_usage);
     let response = respond::respond(generation, encoder, form).await?;
     Ok(respond::with_request_id(response, headers, id))
 }
@@ -46,11 +45,10 @@ async fn complete(
 /// Checks the fields of a body and makes them a neutral request.
 fn request(
     app: &App,
-    intake: &Intake<'_>,
+    intake: &Intake<'_, CompletionBody>,
     prompt: Prompt,
-    fields: &CommonFields,
 ) -> Result<GenerationRequest, ApiError> {
-    let config = &app.0.config;
+    let (config, fields) = (&app.0.config, &intake.body);
     if let Some(n) = fields.n.filter(|&n| n != 1) {
         return Err(ApiError::bad_value("n", n, "1 is the only number of answers supported"));
     }
@@ -61,10 +59,15 @@ fn request(
         max_output: options::max_output(fields)?,
         expected_output: fields.expected_output().map(Tokens),
         sampling: options::sampling(fields, &config.sampling)?,
-        stop: options::stops(fields)?,
+        stop: options::stops(fields, &config.limits)?,
         ignore_eos: fields.ignore_eos.unwrap_or(false),
         cache_prompt: fields.cache_prompt.unwrap_or(true),
-        requirements: intake.requirements.with(&slo, config.default_deadline, intake.arrived)?,
+        requirements: intake.requirements.with(
+            &slo,
+            &intake.caller,
+            config.default_deadline,
+            intake.arrived,
+        )?,
         form: if fields.stream.unwrap_or(false) { Form::Streamed } else { Form::Whole },
     })
 }

@@ -2,16 +2,13 @@
 
 use hedgerow_core::engine::Sampling;
 use hedgerow_core::units::Tokens;
-use hedgerow_node::config::SamplingDefaults;
+use hedgerow_node::config::{LimitsConfig, SamplingDefaults};
 
-use super::wire::CommonFields;
+use super::wire::CompletionBody;
 use crate::api::ApiError;
 
-/// Maximum number of stop sequences per request; the engine searches for each one at every token.
-const STOPS_MAX: usize = 16;
-
 /// Reads a request's sampling parameters.
-pub(super) fn sampling(body: &CommonFields, defaults: &SamplingDefaults) -> Result<Sampling, ApiError> {
+pub(super) fn sampling(body: &CompletionBody, defaults: &SamplingDefaults) -> Result<Sampling, ApiError> {
     let number = |param, value: Option<f64>, default: f32, least: f64, most: f64| match value {
         None => Ok(default),
         Some(value) if (least..=most).contains(&value) => Ok(value as f32),
@@ -51,7 +48,7 @@ pub(super) fn sampling(body: &CommonFields, defaults: &SamplingDefaults) -> Resu
 }
 
 /// Reads the requested maximum output length.
-pub(super) fn max_output(body: &CommonFields) -> Result<Option<Tokens>, ApiError> {
+pub(super) fn max_output(body: &CompletionBody) -> Result<Option<Tokens>, ApiError> {
     let (param, asked) = match (body.max_completion_tokens, body.max_tokens) {
         (Some(asked), _) => ("max_completion_tokens", asked),
         (None, Some(asked)) => ("max_tokens", asked),
@@ -63,10 +60,17 @@ pub(super) fn max_output(body: &CommonFields) -> Result<Option<Tokens>, ApiError
 }
 
 /// Reads the stop sequences.
-pub(super) fn stops(body: &CommonFields) -> Result<Vec<String>, ApiError> {
-    let texts = body.stop.clone().map(super::wire::Stop::into_texts).unwrap_or_default();
-    if texts.len() > STOPS_MAX {
-        return Err(ApiError::bad_value("stop", format!("{} texts", texts.len()), "16 is the most"));
+pub(super) fn stops(body: &CompletionBody, limits: &LimitsConfig) -> Result<Vec<String>, ApiError> {
+    let texts = body.stop.as_ref().map_or(&[][..], |stop| &stop.0);
+    if texts.len() > limits.stop_texts {
+        let limit = format!("{} is the most", limits.stop_texts);
+        return Err(ApiError::bad_value("stop", format!("{} texts", texts.len()), &limit));
     }
-    Ok(texts)
+    match texts.iter().find(|text| text.len() > limits.stop_text_bytes) {
+        None => Ok(texts.to_vec()),
+        Some(text) => {
+            let limit = format!("{} is the most", limits.stop_text_bytes);
+            Err(ApiError::bad_value("stop", format!("a text of {} bytes", text.len()), &limit))
+        }
+    }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hedgerow_workload::hint::hinted;
 use serde_json::Value;
-use ureq::http::Response;
+use ureq::http::{HeaderValue, Request, Response};
+use ureq::middleware::MiddlewareNext;
 use ureq::{Agent, Body, SendBody};
 
 use crate::cli::server_url;
@@ -63,9 +64,19 @@ fn open(path: &Path) -> anyhow::Result<File> {
 }
 
 impl Client {
-    pub(super) fn of(url: &str) -> Self {
-        let agent =
-            Agent::config_builder().http_status_as_error(false).timeout_connect(Some(CONNECT)).build();
+    pub(super) fn of(url: &str, key: Option<&str>) -> Self {
+        let key = key.map(|key| format!("Bearer {key}"));
+        let authorize = move |mut request: Request<SendBody>, next: MiddlewareNext| {
+            if let Some(key) = key.as_deref().and_then(|key| HeaderValue::from_str(key).ok()) {
+                request.headers_mut().insert("authorization", key);
+            }
+            next.handle(request)
+        };
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .middleware(authorize)
+            .build();
         Self { agent: agent.into(), root: server_url::root(url) }
     }
 

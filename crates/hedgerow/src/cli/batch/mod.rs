@@ -44,6 +44,9 @@ struct ServerArgs {
     /// The server, with or without /v1, as `hedgerow serve` prints it
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8473", env = "HEDGEROW_URL")]
     url: String,
+    /// An administrator's key, where the server needs one; better in the variable, since other users see arguments
+    #[arg(long, value_name = "KEY", env = "HEDGEROW_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
     /// Print one JSON object, as the API has it
     #[arg(long)]
     json: bool,
@@ -90,6 +93,9 @@ struct FetchArgs {
     /// The server, with or without /v1, as `hedgerow serve` prints it
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8473", env = "HEDGEROW_URL")]
     url: String,
+    /// An administrator's key, where the server needs one; better in the variable, since other users see arguments
+    #[arg(long, value_name = "KEY", env = "HEDGEROW_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
     /// With --output: print one JSON object about the written file
     #[arg(long, requires = "output")]
     json: bool,
@@ -111,8 +117,8 @@ pub(crate) fn run(args: &BatchArgs, console: &mut Console<'_>) -> anyhow::Result
         BatchCommand::Status(args) => status(args, console),
         BatchCommand::Fetch(args) => fetch(args, console),
         BatchCommand::Cancel(args) => {
-            let batch =
-                Client::of(&args.server.url).post(&format!("/v1/batches/{}/cancel", args.id), &json!({}))?;
+            let batch = Client::of(&args.server.url, args.server.api_key.as_deref())
+                .post(&format!("/v1/batches/{}/cancel", args.id), &json!({}))?;
             print(&batch, &args.server, console)
         }
     }?;
@@ -124,7 +130,7 @@ fn print(batch: &Value, args: &ServerArgs, console: &mut Console<'_>) -> anyhow:
 }
 
 fn submit(args: &SubmitArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
-    let client = Client::of(&args.server.url);
+    let client = Client::of(&args.server.url, args.server.api_key.as_deref());
     let endpoint = match &args.endpoint {
         Some(endpoint) => endpoint.clone(),
         None => client::endpoint_of(&args.file)?,
@@ -181,7 +187,7 @@ fn wait(client: &Client, id: &str, console: &Console<'_>) -> anyhow::Result<Valu
 }
 
 fn status(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let client = Client::of(&args.server.url);
+    let client = Client::of(&args.server.url, args.server.api_key.as_deref());
     if let Some(id) = &args.id {
         return print(&client.get(&format!("/v1/batches/{id}"))?, &args.server, console);
     }
@@ -194,7 +200,7 @@ fn status(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
 }
 
 fn fetch(args: &FetchArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let client = Client::of(&args.url);
+    let client = Client::of(&args.url, args.api_key.as_deref());
     let batch = client.get(&format!("/v1/batches/{}", args.id))?;
     if !report::has_ended(&batch) {
         return Err(hinted(
