@@ -98,6 +98,8 @@ pub struct Pipeline {
     planned_epoch: Option<u64>,
     /// The engine's step times relative to its cost model.
     calibration: StepTimeCalibration,
+    /// When a request was last admitted by the profile alone.
+    probed: Option<Instant>,
     /// Recent demand.
     demand: DemandEstimator,
     /// Output lengths of recent answers.
@@ -139,6 +141,7 @@ impl Pipeline {
             plan: None,
             planned_epoch: None,
             calibration: StepTimeCalibration::default(),
+            probed: None,
             demand: DemandEstimator::default(),
             output_lengths: OutputLengthPredictor::default(),
             credit_ns: 0,

@@ -7,7 +7,8 @@ use std::time::Instant;
 use hedgerow_core::engine::prefix::HeldId;
 use hedgerow_core::engine::sequences::{Sequence, Sequences};
 use hedgerow_core::engine::{
-    Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId, TokenSink,
+    Emission, EndReason, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId,
+    TokenSink,
 };
 use hedgerow_core::node::{KvType, ModelShape};
 use hedgerow_core::output::TextStream;
@@ -307,9 +308,9 @@ impl<'m> LlamaEngine<'m> {
             let progress = self.sequences.advance(row.request, row.prefilled, |sequence| {
                 token = sequence.own.chooser.choose(context, row.last_index);
                 sequence.own.last = token;
-                let (shown, is_stopped) = show(model, sequence, piece);
+                let (shown, end) = show(model, sequence, piece);
                 text = shown;
-                is_stopped
+                end
             });
             if let Some(held) = row.held {
                 let computed = if row.prefilled > Tokens::ZERO { row.prefilled } else { Tokens(1) };
@@ -394,8 +395,12 @@ impl Engine for LlamaEngine<'_> {
     }
 }
 
-/// The text that is final after the latest token, and whether the token ends the answer.
-fn show(model: &LlamaModel, sequence: &mut Sequence<Open<'_>>, piece: &mut Vec<u8>) -> (String, bool) {
+/// The text that is final after the latest token, and why the token ends the answer, if it does.
+fn show(
+    model: &LlamaModel,
+    sequence: &mut Sequence<Open<'_>>,
+    piece: &mut Vec<u8>,
+) -> (String, Option<EndReason>) {
     let Open { text, last, .. } = &mut sequence.own;
     let is_end = !sequence.work.ignore_eos && model.is_end(*last);
     let mut shown = String::new();
@@ -404,11 +409,12 @@ fn show(model: &LlamaModel, sequence: &mut Sequence<Open<'_>>, piece: &mut Vec<u
         model.token_bytes(*last, piece);
         shown = text.push(piece);
     }
-    let is_stopped = is_end || text.is_stopped();
-    if is_stopped || sequence.produced == sequence.work.max_output {
+    let stopped = text.is_stopped().then_some(EndReason::StopText);
+    let end = is_end.then_some(EndReason::Stop).or(stopped);
+    if end.is_some() || sequence.produced == sequence.work.max_output {
         shown.push_str(&text.finish());
     }
-    (shown, is_stopped)
+    (shown, end)
 }
 
 /// Checks the options and returns the number of cells of the cache.

@@ -61,7 +61,7 @@ fn a_stop_text_that_spans_tokens_ends_the_answer_before_it() {
     let stopped = answer(&mut engine, work);
     let expected = whole.text().find(&stop).map(|at| whole.text()[..at].to_owned());
     assert_eq!(Some(stopped.text()), expected, "stopped by {stop:?}");
-    assert_eq!(stopped.end, Some(EndReason::Stop));
+    assert_eq!(stopped.end, Some(EndReason::StopText));
     assert!(stopped.tokens.len() <= joint + 2);
 }
 

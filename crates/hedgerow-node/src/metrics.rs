@@ -449,7 +449,8 @@ fn as_text_format(open_metrics: &str) -> String {
 pub fn reason(outcome: &Outcome) -> &'static str {
     use hedgerow_core::engine::EndReason;
     match outcome {
-        Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => "stop",
+        Outcome::Met(EndReason::Stop | EndReason::StopText)
+        | Outcome::Late(EndReason::Stop | EndReason::StopText) => "stop",
         Outcome::Met(EndReason::Length) | Outcome::Late(EndReason::Length) => "length",
         Outcome::Rejected(rejection) => rejection.code(),
         Outcome::Failed(_) => "engine_error",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hedgerow_core::engine::cost::ChunkLoad;
 use hedgerow_core::engine::sequences::Sequences;
 use hedgerow_core::engine::{
-    Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepLoad, StepReport, TokenId,
-    TokenSink,
+    Emission, EndReason, Engine, EngineError, EngineLimits, GenerationTask, Step, StepLoad, StepReport,
+    TokenId, TokenSink,
 };
 use hedgerow_core::node::Node;
 use hedgerow_core::request::RequestId;
@@ -101,7 +101,8 @@ impl Engine for SimulatedEngine {
             let progress = self.sequences.advance(request, prefilled, |sequence| {
                 token = TokenId(sequence.produced.0 as i32 - 1);
                 // An answer that reaches its limit ends by length, not by itself.
-                sequence.produced < sequence.work.max_output && Some(sequence.produced) == sequence.own
+                let is_end = sequence.produced < sequence.work.max_output;
+                (is_end && Some(sequence.produced) == sequence.own).then_some(EndReason::Stop)
             });
             if progress.produced {
                 sink.token(Emission { request, token, text: "", end: progress.end });

@@ -19,7 +19,9 @@ fn long(stream: bool) -> Value {
 fn an_infeasible_request_is_refused_at_once_with_a_retry_time() {
     let Some(server) = Server::start(&["--parallel", "2", "--ctx-size", "4096"]) else { return };
     let body = long(true).to_string();
-    let busy: Vec<_> = (0..2).map(|_| server.open("POST", "/v1/chat/completions", &[], &body)).collect();
+    // Best-effort requests would leave it a place.
+    let later = [("x-slo-e2e-ms", "600000")];
+    let busy: Vec<_> = (0..2).map(|_| server.open("POST", "/v1/chat/completions", &later, &body)).collect();
     server.wait_until("two requests run", |server| server.metric("hedgerow_num_requests_running") == 2.0);
     let answer = server.chat(
         &[("x-slo-e2e-ms", "3000")],
@@ -36,6 +38,26 @@ fn an_infeasible_request_is_refused_at_once_with_a_retry_time() {
     server.wait_until("the machine is free again", |server| {
         server.metric("hedgerow_num_requests_running") == 0.0
     });
+}
+
+#[test]
+fn best_effort_streams_leave_a_place_to_a_request_with_a_deadline() {
+    let Some(server) = Server::start(&["--parallel", "4", "--ctx-size", "8192"]) else { return };
+    let body = long(true).to_string();
+    let busy: Vec<_> = (0..4).map(|_| server.open("POST", "/v1/chat/completions", &[], &body)).collect();
+    server.wait_until("three run and one waits", |server| {
+        let count = |name: &str| server.metric(&format!("hedgerow_num_requests_{name}"));
+        (count("running"), count("waiting")) == (3.0, 1.0)
+    });
+    let answer = server.chat(
+        &[("x-slo-e2e-ms", "60000")],
+        &json!({
+            "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 16, "ignore_eos": true,
+        }),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(server.metric("hedgerow_num_requests_running"), 3.0, "the streams go on");
+    drop(busy);
 }
 
 #[test]
@@ -100,7 +122,8 @@ fn a_full_queue_refuses_before_the_body_is_read() {
 fn a_shutdown_finishes_what_it_can_and_notifies_the_rest() {
     let file = std::env::temp_dir().join(format!("hedgerow-grace-{}.toml", std::process::id()));
     std::fs::write(&file, "[server]\nshutdown_grace_s = 5\n").expect("a file can be written");
-    let flags = ["--parallel", "2", "--ctx-size", "4096", "--config", file.to_str().expect("a plain path")];
+    // Two places for best-effort requests, and one that they leave.
+    let flags = ["--parallel", "3", "--ctx-size", "6144", "--config", file.to_str().expect("a plain path")];
     let Some(server) = Server::start(&flags) else { return };
     let short = json!({
         "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 8, "ignore_eos": true, "stream": true,

@@ -74,7 +74,8 @@ fn serve_ten(server: &Server) {
 #[test]
 fn a_recording_is_replayed_to_the_same_outcomes() {
     let path = fresh("ten");
-    let flags = ["--parallel", "2", "--ctx-size", "4096", "--record", text(&path)];
+    // Two places for best-effort requests, and one that they leave.
+    let flags = ["--parallel", "3", "--ctx-size", "6144", "--record", text(&path)];
     let Some(server) = Server::start(&flags) else { return };
     serve_ten(&server);
     assert!(server.terminate(), "it ends well");

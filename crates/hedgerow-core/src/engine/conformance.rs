@@ -37,6 +37,7 @@ const CLAIMS: &[fn(&mut dyn Engine, &MakePrompt<'_>)] = &[
     frees_cells_at_once_when_a_request_is_closed,
     refuses_what_it_cannot_hold,
     refuses_a_step_that_does_not_fit_and_changes_nothing,
+    names_the_request_that_could_not_be_opened_and_runs_the_others,
     does_nothing_for_an_empty_step,
     reports_how_much_of_a_prompt_was_cached,
     survives_two_hundred_cancellations,
@@ -208,6 +209,23 @@ fn refuses_a_step_that_does_not_fit_and_changes_nothing(engine: &mut dyn Engine,
     }
     assert_eq!(run(engine, &decode(&[1])).1.len(), 1, "and the good part still runs");
     engine.close(RequestId(1));
+    engine.close(RequestId(2));
+}
+
+fn names_the_request_that_could_not_be_opened_and_runs_the_others(
+    engine: &mut dyn Engine,
+    prompt: &MakePrompt<'_>,
+) {
+    let too_long = engine.limits().context.0;
+    engine.open(RequestId(1), work(prompt(4), 4)).unwrap();
+    assert!(engine.open(RequestId(2), work(prompt(4), too_long)).is_err());
+    let chunk = |request| PrefillChunk { request: RequestId(request), tokens: Tokens(4) };
+    let both = Step { prefill: vec![chunk(1), chunk(2)], ..Step::default() };
+    let refused = engine.step(&both, &mut |_: super::Emission<'_>| {}).unwrap_err();
+    assert_eq!(refused.request(), Some(RequestId(2)), "{refused}");
+    assert_eq!(run(engine, &prefill(1, 4)).1.len(), 1);
+    engine.close(RequestId(1));
+    // A request may be closed whether or not it could be opened.
     engine.close(RequestId(2));
 }
 

@@ -1,10 +1,11 @@
 //! A scripted engine, for tests of the code around engines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::sequences::Sequences;
 use super::{
-    Emission, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId, TokenSink,
+    Emission, EndReason, Engine, EngineError, EngineLimits, GenerationTask, Step, StepReport, TokenId,
+    TokenSink,
 };
 use crate::model::request::RequestId;
 use crate::model::time::Span;
@@ -18,6 +19,7 @@ pub struct ScriptedEngine {
     stops_after: BTreeMap<RequestId, Tokens>,
     remembered: BTreeMap<RequestId, Tokens>,
     failing_steps: u32,
+    not_opened: BTreeSet<RequestId>,
 }
 
 impl ScriptedEngine {
@@ -29,6 +31,7 @@ impl ScriptedEngine {
             stops_after: BTreeMap::new(),
             remembered: BTreeMap::new(),
             failing_steps: 0,
+            not_opened: BTreeSet::new(),
         }
     }
 
@@ -46,6 +49,11 @@ impl ScriptedEngine {
     pub fn fail_steps(&mut self, count: u32) {
         self.failing_steps = count;
     }
+
+    /// Makes opening this request fail.
+    pub fn fail_to_open(&mut self, request: RequestId) {
+        self.not_opened.insert(request);
+    }
 }
 
 impl Engine for ScriptedEngine {
@@ -54,7 +62,9 @@ impl Engine for ScriptedEngine {
     }
 
     fn open(&mut self, request: RequestId, work: GenerationTask) -> Result<(), EngineError> {
-        self.sequences.open(request, work, |_| Ok(()))
+        let fails = self.not_opened.contains(&request);
+        let error = || EngineError::Backend { what: "following its script".into(), code: 1 };
+        self.sequences.open(request, work, |_| if fails { Err(error()) } else { Ok(()) })
     }
 
     fn step(&mut self, step: &Step, sink: &mut dyn TokenSink) -> Result<StepReport, EngineError> {
@@ -75,7 +85,8 @@ impl Engine for ScriptedEngine {
             let mut token = TokenId(0);
             let progress = self.sequences.advance(request, prefilled, |sequence| {
                 token = TokenId(sequence.produced.0 as i32 - 1);
-                !sequence.work.ignore_eos && Some(sequence.produced) == stops_after
+                let is_end = !sequence.work.ignore_eos && Some(sequence.produced) == stops_after;
+                is_end.then_some(EndReason::Stop)
             });
             if progress.produced {
                 sink.token(Emission { request, token, text: &format!("{} ", token.0), end: progress.end });

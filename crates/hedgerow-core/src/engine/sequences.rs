@@ -134,13 +134,13 @@ impl<T> Sequences<T> {
     }
 
     /// Advances a request of a checked step by `prefilled` prompt tokens (0 for a decode) and, if its prompt is
-    /// complete then, by one produced token; `stopped` returns whether that token ends the answer. A request that
-    /// ends is closed.
+    /// complete then, by one produced token; `end_of` returns why that token ends the answer, if it does. A request
+    /// that ends is closed.
     pub fn advance(
         &mut self,
         request: RequestId,
         prefilled: Tokens,
-        stopped: impl FnOnce(&mut Sequence<T>) -> bool,
+        end_of: impl FnOnce(&mut Sequence<T>) -> Option<EndReason>,
     ) -> Progress {
         let sequence = self.open.get_mut(&request).expect("the step was checked");
         let cached = sequence.is_new().then_some(sequence.cached);
@@ -150,8 +150,7 @@ impl<T> Sequences<T> {
         if produced {
             sequence.produced = sequence.produced + Tokens(1);
             let is_last = sequence.produced == sequence.work.max_output;
-            end =
-                if stopped(sequence) { Some(EndReason::Stop) } else { is_last.then_some(EndReason::Length) };
+            end = end_of(sequence).or(is_last.then_some(EndReason::Length));
         }
         if end.is_some() {
             self.open.remove(&request);

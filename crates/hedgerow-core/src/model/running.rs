@@ -55,6 +55,13 @@ impl Running {
         expected_output.max(self.produced + Tokens(1)).min(max_output).0 - self.produced.0.max(1)
     }
 
+    /// The part of its tokens that is done, from 0 to 1.
+    pub fn part_done(&self) -> f64 {
+        let done = (self.prefilled.saturating_sub(self.cached) + self.produced).0;
+        let left = self.prompt_left().0 + self.decodes_left();
+        f64::from(done) / f64::from((done + left).max(1))
+    }
+
     /// Tokens it holds in the KV cache.
     pub fn kv(&self) -> Tokens {
         self.prefilled + self.produced.saturating_sub(Tokens(1))

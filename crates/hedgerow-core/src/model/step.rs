@@ -70,8 +70,10 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// The model ended its answer, or a stop text appeared.
+    /// The model ended its answer.
     Stop,
+    /// A stop text of the caller appeared.
+    StopText,
     /// `max_output` was reached.
     Length,
 }
@@ -131,4 +133,20 @@ pub enum EngineError {
         /// Its error code.
         code: i32,
     },
+}
+
+impl EngineError {
+    /// The one request that the error concerns; `None` where it concerns the engine or the whole step.
+    pub fn request(&self) -> Option<RequestId> {
+        match *self {
+            Self::AlreadyOpen { request } | Self::NotOpen { request } | Self::NotReady { request, .. } => {
+                Some(request)
+            }
+            Self::NoSequenceFree { .. }
+            | Self::TooLong { .. }
+            | Self::Empty
+            | Self::KvFull { .. }
+            | Self::Backend { .. } => None,
+        }
+    }
 }

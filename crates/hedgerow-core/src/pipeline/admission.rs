@@ -9,7 +9,11 @@ use crate::model::time::{Instant, Span};
 use crate::model::units::Tokens;
 use crate::output::{Outcome, Record, Rejection, Target};
 use crate::quantization::{self, PrecisionIndex, Residency};
-use crate::scheduler::{self, AdmissionFailure, Plan};
+use crate::scheduler::calibration::StepTimeCalibration;
+use crate::scheduler::{self, AdmissionFailure, NodeState, Plan, View};
+
+/// The least time between two probes: an engine that is really slow makes no more than one request late in this time.
+const PROBE_INTERVAL: Span = Span(10_000_000_000);
 
 impl Pipeline {
     /// Puts an arriving request into the queue, or rejects it at once if it cannot be served.
@@ -17,7 +21,7 @@ impl Pipeline {
         self.calibration.forget(now);
         progress::expect(&self.output_lengths, &self.settings, &mut request, Tokens::ZERO);
         if let Err(rejection) = self.check_arrival(now, &request) {
-            orders.push(reject(now, request, rejection));
+            orders.push(self.reject(now, request, rejection));
             return;
         }
         if !request.is_best_effort() {
@@ -31,7 +35,7 @@ impl Pipeline {
         if let Err(full) = self.queue.enter(request.clone(), latest_start) {
             let retry_after = self.time_to_drain(now);
             let rejection = Rejection::QueueFull { capacity: full.capacity, retry_after };
-            orders.push(reject(now, request, rejection));
+            orders.push(self.reject(now, request, rejection));
             return;
         }
         if self.settings.protocol == Protocol::Continuous {
@@ -147,9 +151,12 @@ impl Pipeline {
         let loads = self.loads();
         let view = self.view(now, &waiting, &admitted, &held);
         let plan = scheduler::choose(&view, &loads, self.settings.node_limit);
-        orders.push(Order::Planned(plan.report));
         let is_final =
             self.settings.protocol == Protocol::Continuous && self.settings.policy.traits().plans_for_all;
+        let probe = if is_final { self.probe(&view, &plan) } else { None };
+        let probed = probe.as_ref().map(|_| now);
+        let plan = probe.unwrap_or(plan);
+        orders.push(Order::Planned(plan.report));
         if is_final {
             let left_out: Vec<(RequestId, AdmissionFailure)> = waiting
                 .iter()
@@ -165,6 +172,21 @@ impl Pipeline {
         }
         self.batch = plan.batch_limit;
         self.plan = Some(plan);
+        self.probed = probed.or(self.probed);
+    }
+
+    /// A plan by the profile alone, where an idle node would refuse its only request because the engine was slow: a
+    /// node that refuses everything would not learn that the engine is fast again.
+    fn probe(&self, view: &View<'_>, plan: &Plan) -> Option<Plan> {
+        let is_idle = self.running.is_empty() && self.in_flight.is_none() && view.waiting.len() == 1;
+        let is_due = self.probed.is_none_or(|at| view.state.now.since(at) >= PROBE_INTERVAL);
+        if !is_idle || !is_due || !plan.accepted.is_empty() {
+            return None;
+        }
+        let by_profile = StepTimeCalibration::default();
+        let view = View { state: NodeState { calibration: &by_profile, ..view.state }, ..*view };
+        let plan = scheduler::choose(&view, &[], self.settings.node_limit);
+        (!plan.accepted.is_empty()).then_some(plan)
     }
 
     /// Rejects requests that a plan leaves out and that no longer fit any epoch, because the engine has become slower
@@ -173,7 +195,7 @@ impl Pipeline {
         let left_out = self.competing(now).into_iter().filter(|request| !plan.accepts(request.id));
         let refused = left_out.filter_map(|request| Some((request.id, self.check_slot(request).err()?)));
         for (id, rejection) in refused.collect::<Vec<_>>() {
-            orders.extend(self.queue.leave(id).map(|request| reject(now, request, rejection)));
+            orders.extend(self.queue.leave(id).map(|request| self.reject(now, request, rejection)));
         }
     }
 
@@ -187,7 +209,7 @@ impl Pipeline {
     ) {
         for &(id, why) in left_out {
             if let Some(request) = self.queue.leave(id) {
-                orders.push(reject(now, request, Rejection::DeadlineUnreachable { why, retry_after }));
+                orders.push(self.reject(now, request, Rejection::DeadlineUnreachable { why, retry_after }));
             }
         }
     }
@@ -223,8 +245,10 @@ impl Pipeline {
     /// Cancels a request, whether it waits, runs or is being delivered.
     pub(super) fn cancel(&mut self, now: Instant, id: RequestId, orders: &mut Vec<Order>) {
         if let Some(request) = self.queue.leave(id) {
+            self.demand.note_cancelled(id, 0.0);
             orders.push(Order::End(Record::unserved(request, Outcome::Cancelled, now)));
-        } else if self.running.iter().any(|running| running.request.id == id) {
+        } else if let Some(running) = self.running.iter().find(|running| running.request.id == id) {
+            self.demand.note_cancelled(id, running.part_done());
             self.cut_off(now, id, Outcome::Cancelled, orders);
         } else if let Some(index) =
             self.delivering.iter().position(|delivery| delivery.running.request.id == id)
@@ -244,6 +268,9 @@ impl Pipeline {
     pub(super) fn cut_off(&mut self, now: Instant, id: RequestId, outcome: Outcome, orders: &mut Vec<Order>) {
         let index = self.running.iter().position(|running| running.request.id == id).expect("it runs");
         let running = self.running.remove(index);
+        if outcome == Outcome::Expired {
+            self.note_length(&running, None);
+        }
         orders.push(Order::Stop(id));
         orders.push(self.end(now, running, outcome));
     }
@@ -256,7 +283,8 @@ impl Pipeline {
             self.queue.tighten_deadlines(by);
             self.replan(now, orders);
         } else {
-            orders.extend(self.queue.drain().map(|request| reject(now, request, Rejection::ShuttingDown)));
+            orders
+                .extend(self.queue.drain().map(|request| self.reject(now, request, Rejection::ShuttingDown)));
         }
         orders.push(Order::WakeAt(by));
     }
@@ -266,9 +294,10 @@ impl Pipeline {
         let held = self.held_soon();
         scheduler::choose(&self.view(now, &[], &[], &held), &[], 0).report.retry_after
     }
-}
 
-/// The order that ends a request with a rejection.
-pub(super) fn reject(now: Instant, request: Request, rejection: Rejection) -> Order {
-    Order::End(Record::unserved(request, Outcome::Rejected(rejection), now))
+    /// The order that ends a request with a rejection.
+    pub(super) fn reject(&mut self, now: Instant, request: Request, rejection: Rejection) -> Order {
+        self.demand.note_refused(request.id);
+        Order::End(Record::unserved(request, Outcome::Rejected(rejection), now))
+    }
 }

@@ -1,6 +1,6 @@
 //! Loading of precisions: which ones a plan may use, and when one is loaded.
 
-use super::{Order, Pipeline, admission};
+use super::{Order, Pipeline};
 use crate::model::request::RequestId;
 use crate::model::time::Instant;
 use crate::quantization::{PrecisionIndex, PrecisionLoad};
@@ -66,7 +66,7 @@ impl Pipeline {
                     continue;
                 };
                 let request = self.queue.leave(id).expect("it was found just now");
-                orders.push(admission::reject(now, request, rejection));
+                orders.push(self.reject(now, request, rejection));
             }
         }
     }

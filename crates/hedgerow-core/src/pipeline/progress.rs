@@ -1,7 +1,7 @@
 //! Progress of the running requests by each step, and their ends.
 
-use super::{Delivery, Order, Pipeline, admission};
-use crate::engine::{EngineError, Step, StepReport};
+use super::{Delivery, Order, Pipeline};
+use crate::engine::{EndReason, EngineError, Step, StepReport};
 use crate::model::request::{Length, Request, RequestId};
 use crate::model::running::{Running, load_of, tpot};
 use crate::model::settings::{Protocol, Settings};
@@ -51,14 +51,26 @@ impl Pipeline {
             let index =
                 self.running.iter().position(|running| running.request.id == *id).expect("seen just now");
             let running = self.running.remove(index);
-            if running.request.length != Length::Exact {
-                self.output_lengths.note(running.request.max_output, running.produced);
-            }
+            self.note_length(&running, Some(*end));
             self.delivering.push(Delivery { running, end: *end, arrives: None });
         }
         if !ended.is_empty() {
             self.send_off(now);
             self.plan = None;
+        }
+    }
+
+    /// Notes how long an answer was that ended for this reason, or that its deadline cut off.
+    pub(super) fn note_length(&mut self, running: &Running, end: Option<EndReason>) {
+        if running.request.length == Length::Exact {
+            return;
+        }
+        let (limit, produced) = (running.request.max_output, running.produced);
+        match end {
+            Some(EndReason::Stop) => self.output_lengths.note(limit, produced),
+            Some(EndReason::StopText | EndReason::Length) | None => {
+                self.output_lengths.note_cut_off(limit, produced);
+            }
         }
     }
 
@@ -126,11 +138,16 @@ impl Pipeline {
         }
     }
 
-    /// Handles a failed step: all its requests fail, and the others go on.
+    /// Handles a failed step: if one request is at fault, for example because it could not be opened, it alone fails,
+    /// and the next step is composed without it; else all requests of the step fail. The others go on.
     pub(super) fn fail_step(&mut self, now: Instant, error: &EngineError, orders: &mut Vec<Order>) {
         let Some(InFlight::Step { step, .. }) = self.in_flight.take() else { return };
-        let taking_part = step.prefill.iter().map(|chunk| chunk.request).chain(step.decode);
-        for id in taking_part {
+        let mut failed: Vec<RequestId> =
+            step.prefill.iter().map(|chunk| chunk.request).chain(step.decode).collect();
+        if let Some(at_fault) = error.request().filter(|id| failed.contains(id)) {
+            failed = vec![at_fault];
+        }
+        for id in failed {
             self.fail(now, id, error, orders);
         }
         self.plan = None;
@@ -138,16 +155,15 @@ impl Pipeline {
 
     /// Ends a request that the engine cannot serve.
     pub(super) fn fail(&mut self, now: Instant, id: RequestId, error: &EngineError, orders: &mut Vec<Order>) {
-        if self.running.iter().any(|running| running.request.id == id) {
+        if let Some(running) = self.running.iter().find(|running| running.request.id == id) {
+            self.demand.note_cancelled(id, running.part_done());
             self.cut_off(now, id, Outcome::Failed(error.clone()), orders);
         }
     }
 
     /// Ends all waiting and running requests at the deadline of the shutdown.
     fn shut_down(&mut self, now: Instant, orders: &mut Vec<Order>) {
-        orders.extend(
-            self.queue.drain().map(|request| admission::reject(now, request, Rejection::ShuttingDown)),
-        );
+        orders.extend(self.queue.drain().map(|request| self.reject(now, request, Rejection::ShuttingDown)));
         while let Some(running) = self.running.first() {
             self.cut_off(now, running.request.id, Outcome::ShutDown, orders);
         }

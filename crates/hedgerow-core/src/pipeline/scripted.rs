@@ -143,7 +143,10 @@ impl ScriptedDriver {
                     ignore_eos: false,
                     cache_prompt: false,
                 };
-                self.engine.open(running.request.id, work).expect("there is a place");
+                let request = running.request.id;
+                if let Err(error) = self.engine.open(request, work) {
+                    self.schedule(now, Event::OpenFailed { request, error });
+                }
             }
             Order::Stop(id) => self.engine.close(id),
             Order::Run(step) => match self.engine.step(&step, &mut |_: Emission<'_>| {}) {

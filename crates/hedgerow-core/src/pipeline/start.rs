@@ -1,12 +1,12 @@
 //! Starts planned requests and grants them their resources.
 
 use super::{Order, Pipeline};
-use crate::allocator;
+use crate::allocator::{self, Grant};
 use crate::model::request::{Request, RequestId};
 use crate::model::running::Running;
 use crate::model::settings::Protocol;
 use crate::model::time::Instant;
-use crate::model::units::Tokens;
+use crate::model::units::{Bytes, Tokens};
 use crate::quantization::PrecisionIndex;
 use crate::scheduler::{NodeState, Plan, Planned, View};
 use std::collections::VecDeque;
@@ -47,7 +47,7 @@ impl Pipeline {
     /// does not pause requests, there is room in the batch.
     ///
     /// Best-effort requests leave half of the places to requests with deadlines or targets, if any have arrived
-    /// within the latest minute. Where a share of the time is reserved for best-effort requests, so is the last
+    /// within the latest minute, and always those of [`NodeState::best_effort_places`]. Where a share of the time is reserved for best-effort requests, so is the last
     /// place while some wait and none runs.
     fn has_place_for(&self, now: Instant, request: &Request, batch: u32) -> bool {
         let policy = self.settings.policy;
@@ -59,7 +59,7 @@ impl Pipeline {
         let reserve = self.settings.best_effort_share > 0.0 && self.queue.iter().any(Request::is_best_effort);
         let allowed = match request.is_best_effort() {
             true if self.demand.is_recent(now) => best_effort < places.div_ceil(2),
-            true => true,
+            true => best_effort < self.state(now).best_effort_places(),
             false if reserve && best_effort == 0 => self.running.len() + 1 < places || places == 1,
             false => true,
         };
@@ -130,7 +130,7 @@ impl Pipeline {
         let request = self.queue.get(id)?;
         let prompt = self.settings.pad(request.prompt_len, longest_prompt);
         let grant = allocator::needs(request, prompt, &self.node);
-        if !self.ledger.fits(&grant) {
+        if !self.ledger.fits(&grant) || self.takes_memory_of_others(now, request, &grant) {
             return None;
         }
         self.ledger.take(&grant);
@@ -151,6 +151,23 @@ impl Pipeline {
         self.loaded.note_use(now, precision);
         self.running.push(running.clone());
         Some(running)
+    }
+
+    /// Whether a best-effort request would take KV memory that is left, like places, to requests with deadlines or
+    /// targets. One best-effort request at a time may take any part.
+    fn takes_memory_of_others(&self, now: Instant, request: &Request, grant: &Grant) -> bool {
+        let held: Vec<Bytes> = self
+            .running
+            .iter()
+            .filter(|running| running.request.is_best_effort())
+            .map(|running| running.grant.memory)
+            .collect();
+        if !request.is_best_effort() || held.is_empty() {
+            return false;
+        }
+        let (part, whole) = (self.state(now).best_effort_places() as u64, u64::from(self.node.max_parallel));
+        let held: Bytes = held.into_iter().sum();
+        (held + grant.memory).0 * whole > self.ledger.whole().memory.0 * part
     }
 
     /// When to wake up if nothing happens before: when the next prompt arrives, the next answer is delivered, the

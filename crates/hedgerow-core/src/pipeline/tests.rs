@@ -1,6 +1,7 @@
 //! A pipeline and a scripted engine, driven by timed events.
 
 mod epochs;
+mod estimates;
 mod precisions;
 
 use expect_test::{Expect, expect};
@@ -107,6 +108,36 @@ fn a_more_urgent_request_overtakes_those_that_have_not_started() {
         210 ms: r3 met, 20 tokens
         230 ms: r4 met, 20 tokens
     "#]],
+    );
+}
+
+#[test]
+fn best_effort_requests_leave_a_place_to_requests_with_a_deadline() {
+    let best_effort = (1..=5).map(|id| request(id, 0, 80, None));
+    check(
+        settings(Policy::Dftsp),
+        best_effort.chain([request(6, 105, 5, Some(100))]),
+        &expect![[r#"
+            160 ms: r6 met, 5 tokens
+            800 ms: r1 met, 80 tokens
+            810 ms: r2 met, 80 tokens
+            810 ms: r3 met, 80 tokens
+            1.61 s: r4 met, 80 tokens
+            1.61 s: r5 met, 80 tokens
+        "#]],
+    );
+    // And memory: of 200 tokens, two of these would take 180.
+    let small = Node { memory: Bytes(1_000 + 4 * 200), ..node() };
+    let best_effort = (1..=2).map(|id| request(id, 0, 80, None));
+    check_on(
+        small,
+        settings(Policy::Dftsp),
+        best_effort.chain([request(3, 105, 5, Some(100))]),
+        &expect![[r#"
+            160 ms: r3 met, 5 tokens
+            800 ms: r1 met, 80 tokens
+            1.60 s: r2 met, 80 tokens
+        "#]],
     );
 }
 
@@ -224,6 +255,19 @@ fn a_failed_step_fails_only_those_in_it() {
 }
 
 #[test]
+fn a_request_that_cannot_be_opened_fails_alone() {
+    let mut driver = ScriptedDriver::new(node(), settings(Policy::Dftsp));
+    driver.engine.fail_to_open(RequestId(2));
+    (1..=3).for_each(|id| driver.arrive(request(id, 0, 3, Some(1_000))));
+    expect![[r#"
+        10 ms: r2 failed, 0 tokens
+        40 ms: r1 met, 3 tokens
+        50 ms: r3 met, 3 tokens
+    "#]]
+    .assert_eq(&driver.run());
+}
+
+#[test]
 fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
     // The node predicts steps of 10 ms, but they take 25 ms.
     let mut driver = ScriptedDriver::new(node(), settings(Policy::Dftsp));
@@ -244,13 +288,13 @@ fn a_shutdown_finishes_what_can_end_in_time_and_rejects_the_rest() {
     driver.at(15, Event::Drain { by: Instant::START + Span::from_millis(200) });
     driver.arrive(request(7, 20, 1, None));
     expect![[r#"
-        15 ms: r6 rejected: the deadline cannot be met now: it would be done in 675 ms, but has 185 ms
+        15 ms: r4 rejected: the deadline cannot be met now: it would be done in 535 ms, but has 185 ms
+        15 ms: r6 rejected: the deadline cannot be met now: it would be done in 655 ms, but has 185 ms
         20 ms: r7 rejected: the node is shutting down
+        30 ms: r5 met, 1 tokens
         30 ms: r1 met, 3 tokens
-        40 ms: r5 met, 1 tokens
         200 ms: r2 shut_down, 18 tokens
         200 ms: r3 shut_down, 18 tokens
-        200 ms: r4 shut_down, 18 tokens
     "#]]
     .assert_eq(&driver.run());
 }

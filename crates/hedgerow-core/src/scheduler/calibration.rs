@@ -12,8 +12,17 @@ use crate::model::time::{Instant, Span};
 
 /// Exponential smoothing: the factor on a step's weight with each later step, so that about the last thirty count.
 const DECAY: f64 = 0.97;
+/// The same while the speed has changed, so that only the last few steps count: while this many steps in a row took
+/// more than `CHANGED` times their prediction, or less than its reciprocal.
+const DECAY_AFTER_CHANGE: f64 = 0.7;
+const IN_A_ROW: usize = 3;
+const CHANGED: f64 = 1.5;
 /// The range that factors are clamped to: beyond it the cost model is unusable.
 const LIMITS: (f64, f64) = (0.4, 12.0);
+/// How many times its prediction a step may count at most: one that took longer was interrupted (a stopped process, a
+/// suspended machine). The bound grows with the step before it, so that a real slowdown counts in full from its
+/// second step.
+const STEP_RATIO_MAX: f64 = 4.0;
 /// Weight, in steps, of the prior that both factors are equal.
 const PRIOR_STEPS: f64 = 2.0;
 /// Length of the intervals over which predictions are compared with measured times: an admission depends on many
@@ -136,6 +145,8 @@ pub struct StepTimeCalibration {
     taken_s: f64,
     predicted_s: f64,
     factors: Factors,
+    /// Measured over predicted time of each of the latest steps, not bounded; the latest is the last.
+    latest_ratios: [f64; IN_A_ROW],
     /// The current interval: measured time, and time predicted with the factors of that time.
     interval: (Span, Span),
     /// The end of each of the latest intervals, and its ratio of measured to predicted time.
@@ -152,6 +163,7 @@ impl Default for StepTimeCalibration {
             taken_s: 0.0,
             predicted_s: 0.0,
             factors: Factors::ONE,
+            latest_ratios: [1.0; IN_A_ROW],
             interval: (Span::ZERO, Span::ZERO),
             intervals: VecDeque::new(),
             margin: 0.0,
@@ -165,18 +177,31 @@ impl StepTimeCalibration {
     pub fn note(&mut self, now: Instant, taken: Span, load: &StepLoad, cost: impl Fn(&StepLoad) -> Span) {
         let (prompts, decodes) = parts(load, &cost);
         let corrected = prompts * self.factors.prompts + decodes * self.factors.decodes;
-        self.note_interval(now, taken, Span::from_seconds(corrected));
         self.known_until = now;
-        let (whole, taken_s) = (prompts + decodes, taken.as_seconds());
+        let whole = prompts + decodes;
         if whole <= 0.0 {
             return;
         }
+        let before = self.latest_ratios[IN_A_ROW - 1].clamp(1.0, LIMITS.1);
+        self.latest_ratios.rotate_left(1);
+        self.latest_ratios[IN_A_ROW - 1] = taken.as_seconds() / corrected.max(1e-9);
+        // Winsorizing: an interruption says nothing of the next step.
+        let taken = taken.min(Span::from_seconds(STEP_RATIO_MAX * before * corrected));
+        self.note_interval(now, taken, Span::from_seconds(corrected));
+        let (taken_s, decay) = (taken.as_seconds(), self.decay());
         for (sum, term) in self.sums.iter_mut().zip(products(prompts, decodes, taken_s)) {
-            *sum = DECAY * *sum + term / (whole * whole);
+            *sum = decay * *sum + term / (whole * whole);
         }
-        self.taken_s = DECAY * self.taken_s + taken_s;
-        self.predicted_s = DECAY * self.predicted_s + whole;
+        self.taken_s = decay * self.taken_s + taken_s;
+        self.predicted_s = decay * self.predicted_s + whole;
         self.factors = self.fit();
+    }
+
+    /// The factor on the weight of earlier steps.
+    fn decay(&self) -> f64 {
+        let is_slower = self.latest_ratios.iter().all(|&ratio| ratio > CHANGED);
+        let is_faster = self.latest_ratios.iter().all(|&ratio| ratio < 1.0 / CHANGED);
+        if is_slower || is_faster { DECAY_AFTER_CHANGE } else { DECAY }
     }
 
     /// Decays old measurements, which say little about the next step.
@@ -321,6 +346,45 @@ mod tests {
                 .for_each(|_| calibration.note(at, Span::from_millis(taken), &load(0, 3), cost));
         }
         assert!((0.1..0.6).contains(&calibration.margin()), "{}", calibration.margin());
+    }
+
+    /// A hundred steps as predicted.
+    fn calibrated() -> StepTimeCalibration {
+        let mut calibration = StepTimeCalibration::default();
+        (0..100).for_each(|_| calibration.note(Instant::START, Span::from_millis(30), &load(0, 3), cost));
+        calibration
+    }
+
+    #[test]
+    fn one_interrupted_step_is_no_calibration() {
+        let mut calibration = calibrated();
+        calibration.note(Instant::START, Span::from_millis(20_000), &load(0, 3), cost);
+        (0..30).for_each(|_| calibration.note(Instant::START, Span::from_millis(30), &load(0, 3), cost));
+        let Factors { prompts, decodes } = calibration.factors();
+        assert!(prompts < 1.1 && decodes < 1.1, "{prompts} {decodes}");
+        assert!(calibration.margin() < 0.2, "{}", calibration.margin());
+    }
+
+    #[test]
+    fn a_node_that_became_three_times_slower_is_learned_within_ten_steps_and_so_is_its_recovery() {
+        let mut calibration = calibrated();
+        (0..10).for_each(|_| calibration.note(Instant::START, Span::from_millis(90), &load(0, 3), cost));
+        assert!(calibration.factors().decodes > 2.0, "{:?}", calibration.factors());
+        (0..40).for_each(|_| calibration.note(Instant::START, Span::from_millis(90), &load(0, 3), cost));
+        assert!(calibration.factors().decodes > 2.7, "{:?}", calibration.factors());
+        (0..10).for_each(|_| calibration.note(Instant::START, Span::from_millis(30), &load(0, 3), cost));
+        assert!(calibration.factors().decodes < 1.6, "{:?}", calibration.factors());
+    }
+
+    #[test]
+    fn short_interruptions_that_recur_count_nearly_in_full() {
+        let mut calibration = calibrated();
+        for step in 0..200 {
+            let taken = if step % 10 == 0 { 210 } else { 30 };
+            calibration.note(Instant::START, Span::from_millis(taken), &load(0, 3), cost);
+        }
+        let decodes = calibration.factors().decodes;
+        assert!((1.3..1.7).contains(&decodes), "1.6 on average, less just before the next: {decodes}");
     }
 
     #[test]

@@ -4,11 +4,15 @@
 //! even if they arrive first: a long report admitted now costs ten short answers that arrive while it runs. So a
 //! new request is planned with the part of the node's time until its deadline that denser requests leave to it,
 //! on the assumption that they keep arriving at their recent rate. Denser requests with later deadlines count
-//! less, because they can be served after it. Below capacity nothing is reserved.
+//! less, because they can be served after it. Below capacity nothing is reserved, nor on an idle node.
+//!
+//! Reserved capacity is for what was served: a caller chooses the values and sizes of its requests, so refused
+//! requests count with a value of at most 1 and for no more work than the admitted ones, and cancelled requests
+//! count for the work that was done.
 
 use std::collections::VecDeque;
 
-use crate::model::request::Request;
+use crate::model::request::{Request, RequestId};
 use crate::model::time::{Instant, Span};
 
 /// Length of the window of past arrivals.
@@ -32,17 +36,20 @@ pub struct DemandEstimator {
 
 #[derive(Clone, Copy, Debug)]
 struct Arrival {
+    id: RequestId,
     at: Instant,
     work: Span,
     value: u32,
     slack: Span,
+    is_refused: bool,
 }
 
 impl Arrival {
     /// `None` for a best-effort request, which has no claim to capacity.
     fn new(now: Instant, request: &Request, work: Span) -> Option<Self> {
         let due = request.urgency().due()?;
-        Some(Self { at: now, work, value: request.value, slack: due.since(now) })
+        let (id, value, slack) = (request.id, request.value, due.since(now));
+        Some(Self { id, at: now, work, value, slack, is_refused: false })
     }
 
     /// Value per second of the node's time.
@@ -58,6 +65,25 @@ impl DemandEstimator {
             self.recent.pop_front();
         }
         self.recent.extend(Arrival::new(now, request, work));
+    }
+
+    /// Notes that a request was refused.
+    pub fn note_refused(&mut self, id: RequestId) {
+        if let Some(arrival) = self.recent.iter_mut().rev().find(|arrival| arrival.id == id) {
+            arrival.is_refused = true;
+            arrival.value = arrival.value.min(1);
+        }
+    }
+
+    /// Notes that a request was cancelled after this part of its work, from 0 to 1.
+    pub fn note_cancelled(&mut self, id: RequestId, part: f64) {
+        if let Some(index) = self.recent.iter().rposition(|arrival| arrival.id == id) {
+            let work = self.recent[index].work.scaled(part);
+            self.recent[index].work = work;
+            if work == Span::ZERO {
+                self.recent.remove(index);
+            }
+        }
     }
 
     /// Whether a request with a deadline or target has arrived within the latest minute.
@@ -76,14 +102,16 @@ impl DemandEstimator {
         let window_s = now.since(begin).max(LEAST_WINDOW).as_seconds();
         let Some(own) = Arrival::new(now, request, work) else { return 0.0 };
         let (own_density, own_s) = (own.density(), own.slack.as_seconds().max(1e-9));
-        let (mut all_s, mut before_s) = (0.0, 0.0);
+        let (mut all_s, mut before_s, mut refused_s) = (0.0, 0.0, 0.0);
         for arrival in self.recent.range(first..) {
             all_s += arrival.work.as_seconds();
             if arrival.density() > own_density {
                 let served_after = SERVED_AT * arrival.slack.as_seconds() / own_s;
-                before_s += arrival.work.as_seconds() * (1.0 - served_after).max(0.0);
+                let sum = if arrival.is_refused { &mut refused_s } else { &mut before_s };
+                *sum += arrival.work.as_seconds() * (1.0 - served_after).max(0.0);
             }
         }
+        let before_s = before_s + refused_s.min(before_s);
         if all_s <= FULL * window_s { 0.0 } else { (before_s / window_s).min(MAX_RESERVE) }
     }
 }
@@ -136,6 +164,42 @@ mod tests {
         assert_eq!(reserve(&demand, now, SHORT), 0.0, "no arrivals cost less");
         let denser = Request { value: 11, ..request(now, LATER) };
         assert_eq!(demand.reserve(now, &denser, LONG), 0.0, "eleven times the value, ten times the work");
+    }
+
+    #[test]
+    fn refused_requests_count_without_their_value_and_no_more_than_admitted_ones() {
+        let denser = |id, now| Request { id: RequestId(id), value: 1_000, ..request(now, SOON) };
+        let now = Instant::START;
+        let mut refused = DemandEstimator::default();
+        for id in 0..300 {
+            refused.note(now, &denser(id, now), LONG);
+            refused.note_refused(RequestId(id));
+        }
+        assert_eq!(reserve(&refused, now, LONG), 0.0, "of the same value for their work");
+        let mut short = DemandEstimator::default();
+        for id in 0..100 {
+            short.note(now, &denser(id, now), SHORT);
+            short.note_refused(RequestId(id));
+        }
+        assert_eq!(reserve(&short, now, LONG), 0.0, "none was admitted");
+        (100..110).for_each(|id| short.note(now, &denser(id, now), SHORT));
+        let admitted = 10.0 * 0.2 / 8.0 * 29.5 / 30.0;
+        assert!((reserve(&short, now, LONG) - 2.0 * admitted).abs() < 1e-9, "{}", reserve(&short, now, LONG));
+    }
+
+    #[test]
+    fn cancelled_requests_count_for_the_work_that_was_done() {
+        let now = Instant::START;
+        let mut demand = DemandEstimator::default();
+        for id in 0..40 {
+            let request = Request { id: RequestId(id), value: 1_000, ..request(now, SOON) };
+            demand.note(now, &request, LONG);
+            demand.note_cancelled(RequestId(id), if id < 20 { 0.0 } else { 0.25 });
+        }
+        assert_eq!(demand.recent.len(), 20, "those cancelled before their start are forgotten");
+        let (cancelled_s, window_s) = (20.0 * 0.5, 8.0);
+        let reserved = cancelled_s / window_s * 29.5 / 30.0;
+        assert!((reserve(&demand, now, LONG) - f64::min(reserved, MAX_RESERVE)).abs() < 1e-9);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn admission_failure(view: &View<'_>, plan: &Plan, request: &Request) -> Adm
     }
     match forecasts.iter().find(|forecast| forecast.is_late()) {
         Some(forecast) => AdmissionFailure::BreaksPromise { to: forecast.urgency().id() },
-        None => AdmissionFailure::Kept { part: view.state.reserved_part(request) },
+        None => AdmissionFailure::Kept { part: view.reserved_part(request) },
     }
 }
 

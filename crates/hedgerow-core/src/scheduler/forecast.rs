@@ -142,8 +142,9 @@ impl<'a> StepForecaster<'a> {
             sequences.push(sequence);
         }
         let longest = planned.iter().map(|candidate| candidate.request.prompt_len).max().unwrap_or_default();
-        // Best-effort requests come last and are never late: more of them than there are places change nothing.
-        let mut best_effort_left = state.node.max_parallel;
+        // Best-effort requests come last and are never late: more of them than may hold places change nothing.
+        let running = state.running.iter().filter(|running| running.request.is_best_effort()).count();
+        let mut best_effort_left = state.best_effort_places().saturating_sub(running);
         for &Candidate { request, precision, .. } in planned {
             if request.is_best_effort() {
                 if best_effort_left == 0 {

@@ -103,24 +103,36 @@ impl NodeState<'_> {
         self.step_time(precision, &StepLoad { prefill: vec![chunk], ..StepLoad::default() })
     }
 
+    /// How many places best-effort requests may hold: in continuous batching a quarter of them, at least one, is left
+    /// to requests with deadlines or targets, which otherwise could not start until a long answer has ended. A node
+    /// with one place leaves none, and with epochs no request arrives while a batch runs.
+    pub(crate) fn best_effort_places(&self) -> usize {
+        let places = self.node.max_parallel as usize;
+        if !self.mixes_precisions() || places == 1 {
+            return places;
+        }
+        places - (places / 4).max(1)
+    }
+
     /// Whether running requests may have different precisions, each in its own steps: only where waiting requests
     /// are planned beside the running ones.
     pub(super) fn mixes_precisions(&self) -> bool {
         self.settings.policy.traits().plans_for_all && self.settings.protocol == Protocol::Continuous
     }
-
-    /// The part of the node's time that is reserved against a new request. 0 with epochs, which choose from all
-    /// requests that wait for them.
-    pub(super) fn reserved_part(&self, request: &Request) -> f64 {
-        if matches!(self.settings.protocol, Protocol::Epoch { .. }) {
-            return 0.0;
-        }
-        let work = reduce::least_work(request, self.node, self.calibration);
-        self.demand.reserve(self.now, request, work)
-    }
 }
 
 impl View<'_> {
+    /// The part of the node's time that is reserved against a new request. 0 on an idle node, which serves what is
+    /// there rather than what may come; and with epochs, which choose from all requests that wait for them.
+    pub(super) fn reserved_part(&self, request: &Request) -> f64 {
+        let NodeState { now, running, node, settings, calibration, demand, .. } = self.state;
+        let is_idle = running.is_empty() && self.waiting.len() <= 1;
+        if is_idle || matches!(settings.protocol, Protocol::Epoch { .. }) {
+            return 0.0;
+        }
+        demand.reserve(now, request, reduce::least_work(request, node, calibration))
+    }
+
     /// Whether a waiting request was admitted by an earlier plan.
     pub(super) fn is_admitted(&self, request: &Request) -> bool {
         self.admitted.binary_search(&request.id).is_ok()
@@ -131,6 +143,6 @@ impl View<'_> {
     pub(super) fn slack_to_plan_with(&self, request: &Request) -> Option<Span> {
         let slack = request.slack(self.state.now)?;
         let is_admitted = self.is_admitted(request);
-        Some(if is_admitted { slack } else { slack.scaled(1.0 - self.state.reserved_part(request)) })
+        Some(if is_admitted { slack } else { slack.scaled(1.0 - self.reserved_part(request)) })
     }
 }

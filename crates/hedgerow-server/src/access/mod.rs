@@ -8,6 +8,7 @@
 //! `access.anonymous_value_max`.
 
 mod keys;
+mod refusal;
 mod usage;
 
 use std::path::PathBuf;
@@ -19,8 +20,8 @@ use hedgerow_core::units::{Quality, Tokens};
 use hedgerow_node::clock::Clock;
 use hedgerow_node::config::AccessConfig;
 
-use crate::api::ApiError;
 use keys::Keys;
+pub(crate) use refusal::AccessRefusal;
 use usage::Usage;
 
 pub use keys::{KeyEntry, new_key, read_keys};
@@ -90,7 +91,7 @@ impl Access {
     /// # Errors
     ///
     /// When there are keys and the request has none of them, or its key has used up a limit.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Caller, AccessRefusal> {
         if self.file.is_none() {
             return Ok(Caller::anonymous(self.anonymous_value_max));
         }
@@ -110,19 +111,19 @@ impl Access {
     /// # Errors
     ///
     /// See above.
-    pub(crate) fn require_key(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    pub(crate) fn require_key(&self, headers: &HeaderMap) -> Result<(), AccessRefusal> {
         if self.file.is_none() { Ok(()) } else { self.key_of(headers).map(drop) }
     }
 
-    fn key_of(&self, headers: &HeaderMap) -> Result<(Arc<KeyEntry>, Arc<Usage>), ApiError> {
+    fn key_of(&self, headers: &HeaderMap) -> Result<(Arc<KeyEntry>, Arc<Usage>), AccessRefusal> {
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| {
             let (scheme, secret) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
         });
         let secret = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
-        let secret = secret.ok_or_else(|| ApiError::unauthorized("the request has no API key"))?;
-        self.keys().find(secret).ok_or_else(|| ApiError::unauthorized("the API key is not known here"))
+        let secret = secret.ok_or_else(|| AccessRefusal::NoKey { said: "the request has no API key" })?;
+        self.keys().find(secret).ok_or_else(|| AccessRefusal::NoKey { said: "the API key is not known here" })
     }
 }
 
@@ -153,21 +154,17 @@ impl Caller {
     /// # Errors
     ///
     /// See above; the error names the limit.
-    pub(crate) fn check(&self, model: &str, deadline: Option<Span>) -> Result<(), ApiError> {
+    pub(crate) fn check(&self, model: &str, deadline: Option<Span>) -> Result<(), AccessRefusal> {
         let Some(key) = &self.key else { return Ok(()) };
         let entry = &key.entry;
         if !entry.models.is_empty() && !entry.models.iter().any(|allowed| allowed == model) {
             let allowed = entry.models.join(", ");
-            return Err(ApiError::not_allowed(
-                "model",
-                &format!("this key may use {allowed}, not `{model}`"),
-            ));
+            let said = format!("this key may use {allowed}, not `{model}`");
+            return Err(AccessRefusal::NotAllowed { param: "model", said });
         }
-        let limit = |what: &str, ms: f64| {
-            ApiError::not_allowed(
-                "hedgerow.deadline_ms",
-                &format!("the {what} deadline of this key is {ms} ms"),
-            )
+        let limit = |what: &str, ms: f64| AccessRefusal::NotAllowed {
+            param: "hedgerow.deadline_ms",
+            said: format!("the {what} deadline of this key is {ms} ms"),
         };
         let deadline_ms = deadline.map(Span::as_millis);
         match (entry.deadline_ms_min, entry.deadline_ms_max) {

@@ -6,7 +6,7 @@ use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::Tokens;
 
 use super::keys::KeyEntry;
-use crate::api::ApiError;
+use super::refusal::AccessRefusal;
 
 const HOUR_S: f64 = 3600.0;
 
@@ -37,22 +37,26 @@ impl Usage {
     /// # Errors
     ///
     /// When a limit is used up: which, and when there is room again. The refused request uses nothing.
-    pub(super) fn begin(&self, entry: &KeyEntry, now: Instant) -> Result<(), ApiError> {
+    pub(super) fn begin(&self, entry: &KeyEntry, now: Instant) -> Result<(), AccessRefusal> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.refill(entry, now);
         if let Some(limit) = entry.concurrency.filter(|&limit| state.under_way >= limit) {
             let said = format!("this key has {limit} requests under way, as many as it may");
-            return Err(ApiError::key_limit("concurrency", &said, Span::from_millis(1000)));
+            return Err(AccessRefusal::LimitUsed {
+                limit: "concurrency",
+                said,
+                retry_after: Span::from_millis(1000),
+            });
         }
         if let Some(rate) = entry.requests_per_s.filter(|_| state.requests < 1.0) {
             let wait = Span::from_seconds((1.0 - state.requests) / rate);
             let said = format!("this key may send {rate} requests a second");
-            return Err(ApiError::key_limit("requests_per_s", &said, wait));
+            return Err(AccessRefusal::LimitUsed { limit: "requests_per_s", said, retry_after: wait });
         }
         if let Some(budget) = entry.tokens_per_hour.filter(|_| state.tokens <= 0.0) {
             let wait = Span::from_seconds((1.0 - state.tokens) * HOUR_S / budget);
             let said = format!("this key has used its {budget} tokens an hour");
-            return Err(ApiError::key_limit("tokens_per_hour", &said, wait));
+            return Err(AccessRefusal::LimitUsed { limit: "tokens_per_hour", said, retry_after: wait });
         }
         state.requests -= 1.0;
         state.under_way += 1;
@@ -99,9 +103,11 @@ mod tests {
         Instant::START + Span::from_millis(ms)
     }
 
-    fn code(refused: Result<(), ApiError>) -> Option<String> {
-        let error = refused.err()?;
-        Some(error.body()["error"]["message"].as_str()?.to_owned())
+    fn said(refused: Result<(), AccessRefusal>) -> Option<String> {
+        match refused.err()? {
+            AccessRefusal::LimitUsed { said, .. } => Some(said),
+            AccessRefusal::NoKey { .. } | AccessRefusal::NotAllowed { .. } => None,
+        }
     }
 
     #[test]
@@ -120,7 +126,7 @@ mod tests {
         let entry = KeyEntry { concurrency: Some(1), ..KeyEntry::new("a", "x") };
         let usage = Usage::new(&entry, at(0));
         assert!(usage.begin(&entry, at(0)).is_ok());
-        let said = code(usage.begin(&entry, at(0))).unwrap();
+        let said = said(usage.begin(&entry, at(0))).unwrap();
         assert!(said.starts_with("this key has 1 requests under way"), "{said}");
         usage.end();
         assert!(usage.begin(&entry, at(0)).is_ok());

@@ -10,6 +10,8 @@ use hedgerow_core::units::Bytes;
 use hedgerow_solver::Limit;
 use serde_json::{Value, json};
 
+use crate::access::AccessRefusal;
+
 /// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ApiError {
@@ -116,23 +118,10 @@ impl ApiError {
         )
     }
 
-    /// 401: no valid API key.
-    pub(crate) fn unauthorized(message: &str) -> Self {
-        let hint = "send one as `Authorization: Bearer KEY`; `hedgerow keys add` makes keys";
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message, hint)
-    }
-
-    /// 403: the caller's key does not allow it.
-    pub(crate) fn not_allowed(param: &str, message: &str) -> Self {
+    /// 403: the caller may not have what it asks for.
+    pub(crate) fn not_allowed(param: &str, message: impl Into<Box<str>>) -> Self {
         let hint = "change the request, or the key's limits in the keys file";
         Self::new(StatusCode::FORBIDDEN, "not_allowed", message, hint).at(param)
-    }
-
-    /// 429: the caller's key has used up a limit.
-    pub(crate) fn key_limit(limit: &str, message: &str, retry_after: Span) -> Self {
-        let hint = format!("wait, or raise the key's `{limit}` in the keys file");
-        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message, hint);
-        Self { retry_after: Some(retry_after), ..error }
     }
 
     /// 503: the node cannot serve any more; the process is about to end.
@@ -244,6 +233,23 @@ impl ApiError {
         json!({ "error": {
             "message": self.message, "type": kind, "param": self.param, "code": self.code, "hint": self.hint,
         }})
+    }
+}
+
+impl From<AccessRefusal> for ApiError {
+    fn from(refusal: AccessRefusal) -> Self {
+        match refusal {
+            AccessRefusal::NoKey { said } => {
+                let hint = "send one as `Authorization: Bearer KEY`; `hedgerow keys add` makes keys";
+                Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", said, hint)
+            }
+            AccessRefusal::NotAllowed { param, said } => Self::not_allowed(param, said),
+            AccessRefusal::LimitUsed { limit, said, retry_after } => {
+                let hint = format!("wait, or raise the key's `{limit}` in the keys file");
+                let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", said, hint);
+                Self { retry_after: Some(retry_after), ..error }
+            }
+        }
     }
 }
 

@@ -208,7 +208,8 @@ impl Generation {
 /// Why an answer ended; `None` if there is none. A missed deadline is never [`FinishReason::Length`].
 fn finish_reason(outcome: &Outcome) -> Option<FinishReason> {
     match outcome {
-        Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => Some(FinishReason::Stop),
+        Outcome::Met(EndReason::Stop | EndReason::StopText)
+        | Outcome::Late(EndReason::Stop | EndReason::StopText) => Some(FinishReason::Stop),
         Outcome::Met(EndReason::Length) | Outcome::Late(EndReason::Length) => Some(FinishReason::Length),
         Outcome::Expired => Some(FinishReason::Deadline),
         Outcome::ShutDown => Some(FinishReason::Shutdown),

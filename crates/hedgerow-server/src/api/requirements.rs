@@ -134,7 +134,7 @@ fn value(named: Named, most: u32) -> Result<u32, ApiError> {
             let message = format!("`{name}` is {value}, but the most of this caller is {most}");
             Err(ApiError::not_allowed(
                 name,
-                &format!(
+                format!(
                     "{message} (the key's `value_max`, or `access.anonymous_value_max` where there are no keys)"
                 ),
             ))

@@ -70,7 +70,8 @@ pub fn unfinished(recording: &Recording) -> BTreeSet<RequestId> {
 /// unknown; the caller takes the request's limit instead.
 fn answer(record: &Record) -> Option<Tokens> {
     match record.outcome {
-        Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => {
+        Outcome::Met(EndReason::Stop | EndReason::StopText)
+        | Outcome::Late(EndReason::Stop | EndReason::StopText) => {
             // An answer without tokens has no usable length.
             Some(record.produced).filter(|&produced| produced > Tokens::ZERO)
         }

@@ -244,7 +244,8 @@ fn plan_row(plan: &PlanReport, started: u64, granted: &Grant) -> [String; 12] {
 /// The reason of an outcome, where the outcome's name does not contain it.
 pub(super) fn reason(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Met(EndReason::Stop) | Outcome::Late(EndReason::Stop) => "stop".into(),
+        Outcome::Met(EndReason::Stop | EndReason::StopText)
+        | Outcome::Late(EndReason::Stop | EndReason::StopText) => "stop".into(),
         Outcome::Met(EndReason::Length) | Outcome::Late(EndReason::Length) => "length".into(),
         Outcome::Rejected(rejection) => rejection.code().into(),
         Outcome::Failed(error) => error.to_string(),

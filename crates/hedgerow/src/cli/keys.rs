@@ -64,8 +64,8 @@ struct AddArgs {
     /// The quality floor of requests that have none, 0 to 1
     #[arg(long, value_name = "QUALITY", value_parser = number(0.0..=1.0))]
     default_min_quality: Option<f64>,
-    /// The models that it may use, by name; else all
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    /// A model that it may use; may be repeated. Else all
+    #[arg(long = "model", value_name = "NAME")]
     models: Vec<String>,
     /// Print one JSON object
     #[arg(long)]

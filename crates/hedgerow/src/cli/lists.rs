@@ -50,8 +50,9 @@ fn is_flag(word: &OsStr) -> bool {
 
 /// Whether an argument could be one or several values of this list.
 fn can_be_of(list: &Arg, word: &OsStr) -> bool {
-    // Any file name is accepted: it cannot be distinguished from the model, which comes before the flag.
-    list.get_id() == "also" || word.to_str().is_some_and(|word| is_lab_value(list.get_id().as_str(), word))
+    // Any name is accepted: it cannot be distinguished from the command's argument, which comes before the flag.
+    ["also", "models"].contains(&list.get_id().as_str())
+        || word.to_str().is_some_and(|word| is_lab_value(list.get_id().as_str(), word))
 }
 
 /// Without the lab, `--also` is the only list.
