@@ -47,6 +47,7 @@ impl Server {
         let app = App::new(config.clone(), clock, Arc::clone(&metrics))?;
         let origins = OriginRules::new(address, &config.server.allowed_hosts, &config.server.allowed_origins);
         let router = api::router(app.clone(), origins);
+        api::start_batches(&app, router.clone())?;
         let tls = config.server.tls.as_ref().map(|files| Tls::new(&files.certificate, &files.key));
         let tls = tls.transpose()?.map(Arc::new);
         let connections =

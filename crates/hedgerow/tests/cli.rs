@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 fn hedgerow(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hedgerow")).args(arguments).output().expect("the program starts")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+    command.args(arguments).env("HEDGEROW_BATCH_FOLDER", "none").output().expect("the program starts")
 }
 
 /// Runs it, expects exit code 2, and returns its standard error.
@@ -218,6 +219,7 @@ fn a_host_may_be_a_name() {
     use std::io::{BufRead as _, BufReader};
     let Some(model) = support::model() else { return };
     let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .env("HEDGEROW_BATCH_FOLDER", "none")
         .args(["serve", model.to_str().unwrap(), "--host", "localhost", "--port", "0"])
         .stderr(std::process::Stdio::piped())
         .spawn()

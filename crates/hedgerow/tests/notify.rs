@@ -92,6 +92,7 @@ fn interrupt_after(delay: Duration, model: &Path) -> ExitStatus {
         .arg(model)
         .args(["--port", "0"])
         .env("HEDGEROW_CACHE", support::CACHE)
+        .env("HEDGEROW_BATCH_FOLDER", "none")
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");

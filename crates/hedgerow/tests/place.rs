@@ -107,7 +107,8 @@ fn a_disturbed_measurement_is_reported_and_repeated_by_a_later_start() {
         assert!(said.contains(part), "`{part}` in {said}");
     }
     let mut start = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
-    start.arg("serve").arg(&model).args(SETUP).args(["--port", "0"]).env("HEDGEROW_CACHE", &cache);
+    start.arg("serve").arg(&model).args(SETUP).args(["--port", "0", "--batch-folder", "none"]);
+    start.env("HEDGEROW_CACHE", &cache);
     let said = lines_until(start, "hedgerow serves ").join("\n");
     assert!(said.contains("the saved profile was measured while the machine was busy"), "{said}");
     // Other work may run here now, and then the start is right not to repeat it yet.

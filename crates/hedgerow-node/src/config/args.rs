@@ -46,6 +46,10 @@ pub(super) struct ServerArgs {
     /// Capacity of the link from the callers, in kbit/s; 0: not known
     #[arg(long, value_name = "KBPS", env = "HEDGEROW_UPLINK_KBPS")]
     uplink_kbps: Option<String>,
+    /// Folder of the database of batches [default: $STATE_DIRECTORY/batches, $XDG_STATE_HOME/hedgerow/batches or
+    /// ~/.local/state/hedgerow/batches]; none: no batches
+    #[arg(long, value_name = "FOLDER", env = "HEDGEROW_BATCH_FOLDER")]
+    batch_folder: Option<String>,
 }
 
 /// Settings of the scheduler.
@@ -134,7 +138,7 @@ pub struct CommonArgs {
 }
 
 /// The configuration key of each flag.
-pub(super) const KEYS: [(&str, &str, &str); 30] = [
+pub(super) const KEYS: [(&str, &str, &str); 31] = [
     ("model", "model", "name"),
     ("model_flag", "model", "name"),
     ("host", "server", "host"),
@@ -163,6 +167,7 @@ pub(super) const KEYS: [(&str, &str, &str); 30] = [
     ("best_effort_share", "planning", "best_effort_share"),
     ("downlink_kbps", "link", "downlink_kbps"),
     ("uplink_kbps", "link", "uplink_kbps"),
+    ("batch_folder", "batch", "folder"),
     ("log_level", "log", "level"),
     ("log_format", "log", "format"),
 ];

@@ -48,6 +48,8 @@ pub struct Config {
     pub link: LinkConfig,
     /// The section `[sampling]`: values of the parameters that a request does not set.
     pub sampling: SamplingDefaults,
+    /// The section `[batch]`: where batches are stored, and their limits.
+    pub batch: BatchConfig,
     /// The section `[log]`: what is logged and in which format.
     pub log: LogConfig,
 }
@@ -161,6 +163,32 @@ pub struct SamplingDefaults {
     pub penalty_window: u32,
 }
 
+/// The settings of batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// Where the database is.
+    pub folder: BatchFolder,
+    /// Maximum bytes of a file.
+    pub file_bytes: u64,
+    /// Maximum lines of a batch.
+    pub lines: u64,
+    /// Maximum bytes of all files and results.
+    pub stored_bytes: u64,
+    /// Maximum number of unfinished batches.
+    pub unfinished: u64,
+}
+
+/// The folder of the batches' database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchFolder {
+    /// The user's or the service's folder for state.
+    Usual,
+    /// This one.
+    Folder(PathBuf),
+    /// There are no batches.
+    None,
+}
+
 /// The settings of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
@@ -268,6 +296,7 @@ impl Config {
             .map(|ms| Span::from_seconds(ms / 1e3)),
             link: check.link(raw)?,
             sampling: check.sampling(raw)?,
+            batch: check.batch(raw)?,
             log: LogConfig {
                 filter: text(&raw.log.level),
                 format: match text(&raw.log.format).as_str() {
@@ -428,6 +457,24 @@ impl Check<'_> {
             presence_penalty: number("presence_penalty", sampling.presence_penalty, -2.0, 2.0)?,
             penalty_window: self.whole("sampling", "repeat_last_n", sampling.repeat_last_n, 0, 1 << 30)?
                 as u32,
+        })
+    }
+
+    fn batch(&self, raw: &RawConfig) -> anyhow::Result<BatchConfig> {
+        let batch = &raw.batch;
+        let mib =
+            |key, value| self.number("batch", key, value, 0.001, 1e9).map(|mib| (mib * 1_048_576.0) as u64);
+        let count = |key, value, most| self.whole("batch", key, value, 1, most).map(i64::unsigned_abs);
+        Ok(BatchConfig {
+            folder: match text(&batch.folder).as_str() {
+                "" => BatchFolder::Usual,
+                "none" => BatchFolder::None,
+                folder => BatchFolder::Folder(folder.into()),
+            },
+            file_bytes: mib("max_file_mib", batch.max_file_mib)?,
+            lines: count("max_lines", batch.max_lines, 10_000_000)?,
+            stored_bytes: mib("max_stored_mib", batch.max_stored_mib)?,
+            unfinished: count("max_unfinished", batch.max_unfinished, 100_000)?,
         })
     }
 

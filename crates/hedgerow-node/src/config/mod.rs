@@ -15,7 +15,9 @@ mod reference;
 
 pub use accelerators::{DeviceChoice, GpuLayers};
 pub use args::{CommonArgs, ConfigArgs, EngineArgs, PlanningArgs};
-pub use checked::{AccessConfig, Config, KernelChoice, LogConfig, LogFormat, SamplingDefaults};
+pub use checked::{
+    AccessConfig, BatchConfig, BatchFolder, Config, KernelChoice, LogConfig, LogFormat, SamplingDefaults,
+};
 pub use layers::{Layered, Values, load, of_file};
 pub use limits::LimitsConfig;
 pub use numbers::{FACTORS, PARTS, RATES_PER_S, number};

@@ -13,6 +13,7 @@ pub(super) struct RawConfig {
     pub(super) planning: RawPlanning,
     pub(super) link: RawLink,
     pub(super) sampling: RawSampling,
+    pub(super) batch: RawBatch,
     pub(super) log: RawLog,
 }
 
@@ -116,6 +117,16 @@ pub(super) struct RawSampling {
     pub(super) frequency_penalty: Option<f64>,
     pub(super) presence_penalty: Option<f64>,
     pub(super) repeat_last_n: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawBatch {
+    pub(super) folder: Option<String>,
+    pub(super) max_file_mib: Option<f64>,
+    pub(super) max_lines: Option<i64>,
+    pub(super) max_stored_mib: Option<f64>,
+    pub(super) max_unfinished: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -210,6 +210,16 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_error", message, "see the server's log")
     }
 
+    /// An error of an endpoint with codes of its own, which a client does not retry by itself.
+    pub(crate) fn other(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Box<str>>,
+        hint: impl Into<Box<str>>,
+    ) -> Self {
+        Self::new(status, code, message, hint)
+    }
+
     /// OpenAI's error object.
     pub(crate) fn body(&self) -> Value {
         let kind = match self.status {

@@ -50,7 +50,7 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
     parse: fn(&[u8]) -> Result<T, ApiError>,
 ) -> Result<Intake<'a, T>, ApiError> {
     let arrived = app.0.clock.now();
-    let (served, requirements, caller) = match check_head(app, headers) {
+    let (served, requirements, caller) = match check_head(app, &connection, headers) {
         Ok(checked) => checked,
         Err(error) => {
             discard(body, headers);
@@ -72,10 +72,15 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
 /// What can be refused before the body is read.
 fn check_head<'a>(
     app: &'a App,
+    connection: &Connection,
     headers: &HeaderMap,
 ) -> Result<(&'a ServedModel, HeaderRequirements, Caller), ApiError> {
     let served = app.served()?;
-    app.0.access.require_key(headers)?;
+    // The lines of a batch have no key: whoever has submitted the batch was checked then.
+    let own = connection.is_in_process();
+    if !own {
+        app.0.access.require_key(headers)?;
+    }
     let requirements = HeaderRequirements::read(headers)?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if let Some(length) = length {
@@ -89,7 +94,8 @@ fn check_head<'a>(
         return Err(queue_full(app));
     }
     // Last, because a request that is refused anyway uses nothing of its key's limits.
-    let caller = app.0.access.admit(headers)?;
+    let anonymous = || Ok(Caller::anonymous(app.0.config.access.anonymous_value_max));
+    let caller = if own { anonymous() } else { app.0.access.admit(headers) }?;
     Ok((served, requirements, caller))
 }
 

@@ -5,6 +5,7 @@
 //! and submits it to the node; [`respond`] sends what happens then in the protocol's own objects. A protocol is a
 //! folder.
 
+mod batches;
 mod error;
 mod explain;
 mod generation;
@@ -41,6 +42,7 @@ use hedgerow_node::token_size::TokenSizeEstimator;
 use crate::access::Access;
 use crate::link::{Connection, Uplink};
 
+pub(crate) use batches::start as start_batches;
 pub(crate) use error::ApiError;
 pub(crate) use origin::OriginRules;
 use prompt_pool::PromptPool;
@@ -66,6 +68,7 @@ struct Inner {
     waiting_bytes: WaitingBytes,
     request_names: RequestNames,
     access: Access,
+    batches: batches::Batches,
     is_draining: AtomicBool,
 }
 
@@ -89,6 +92,7 @@ impl App {
             prompt_pool: PromptPool::start().context("starting the threads that tokenize prompts")?,
             request_names: RequestNames::default(),
             access,
+            batches: batches::Batches::new(),
             is_draining: AtomicBool::new(false),
         })))
     }
@@ -119,6 +123,7 @@ impl App {
     /// Stops admitting new requests.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
+        self.0.batches.wake_runner();
     }
 
     /// The served model; an error until it is loaded, during a shutdown, and when its node has failed.
@@ -166,6 +171,7 @@ pub(crate) fn router(app: App, origins: OriginRules) -> Router {
         .route("/version", get(info::version))
         .route("/metrics", get(info::metrics))
         .route("/debug/requests/{id}", get(explain::handle))
+        .merge(batches::routes(app.clone()))
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(middleware::from_fn_with_state(origins, origin::guard))

@@ -2,7 +2,7 @@
 
 use std::future::Future as _;
 use std::io::{IoSlice, Result};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,12 +24,23 @@ pub(crate) struct Connection {
     peer: SocketAddr,
     /// The requested pacing rate in bytes per second.
     wanted: Arc<AtomicU32>,
+    is_in_process: bool,
 }
 
 impl Connection {
     /// The handle of an unpaced connection.
     pub(crate) fn new(peer: SocketAddr) -> Self {
-        Self { peer, wanted: Arc::new(AtomicU32::new(UNLIMITED)) }
+        Self { peer, wanted: Arc::new(AtomicU32::new(UNLIMITED)), is_in_process: false }
+    }
+
+    /// The connection of a request that this process makes itself: nothing is sent, so nothing is paced.
+    pub(crate) fn in_process() -> Self {
+        Self { is_in_process: true, ..Self::new((Ipv4Addr::LOCALHOST, 0).into()) }
+    }
+
+    /// Whether the request is this process's own.
+    pub(crate) fn is_in_process(&self) -> bool {
+        self.is_in_process
     }
 
     /// The address of the other side.

@@ -6,6 +6,8 @@ use hedgerow_node::console::Console;
 use hedgerow_workload::hint::hinted;
 use serde_json::Value;
 
+use super::server_url;
+
 /// The arguments of `hedgerow explain`.
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
@@ -22,7 +24,7 @@ pub(crate) struct ExplainArgs {
 
 /// Queries a server about one of its requests and prints the answer.
 pub(crate) fn run(args: &ExplainArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let address = address(&args.url, &args.id);
+    let address = format!("{}/debug/requests/{}", server_url::root(&args.url), args.id);
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut response = agent.get(&address).call().map_err(|error| {
         hinted(
@@ -45,28 +47,5 @@ pub(crate) fn run(args: &ExplainArgs, console: &mut Console<'_>) -> anyhow::Resu
         console.print_line(format!("{answer:#}"))
     } else {
         console.print_line(answer["text"].as_str().context("the answer has no text")?)
-    }
-}
-
-/// The URL of a server's status of a request. It is outside `/v1`, which client addresses end in.
-fn address(url: &str, id: &str) -> String {
-    let url = url.trim().trim_end_matches('/');
-    let url = url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/');
-    let scheme = if url.contains("://") { "" } else { "http://" };
-    format!("{scheme}{url}/debug/requests/{id}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_url_is_accepted_in_every_form_that_clients_use() {
-        for url in
-            ["http://a:1", "http://a:1/", "http://a:1/v1", "http://a:1/v1/", "a:1", "a:1/v1", " http://a:1 "]
-        {
-            assert_eq!(address(url, "req-12"), "http://a:1/debug/requests/req-12", "{url}");
-        }
-        assert_eq!(address("https://a/hedgerow/v1", "12"), "https://a/hedgerow/debug/requests/12");
     }
 }

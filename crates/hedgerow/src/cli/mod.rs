@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod batch;
 mod completions;
 mod config;
 mod demo;
@@ -15,6 +16,7 @@ mod pull;
 #[cfg(all(test, feature = "lab", not(feature = "milp")))]
 mod reference;
 mod serve;
+mod server_url;
 
 use std::ffi::OsString;
 
@@ -93,6 +95,8 @@ enum CliCommand {
     /// Draw the figures: the paper's, or those beyond it
     #[cfg(feature = "lab")]
     Figures(figures::FiguresArgs),
+    /// Submit a file of requests to a server, follow it and fetch the answers: it survives a restart of the server
+    Batch(batch::BatchArgs),
     /// Explain why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
     /// Find what prevents serving on this machine: one line for each check, with the fix
@@ -147,6 +151,7 @@ pub(crate) fn run(console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let own = matches.subcommand().map_or(&matches, |(_, own): (&str, &ArgMatches)| own);
     match cli.command {
         CliCommand::Doctor(args) => return doctor::run(&args, own, console),
+        CliCommand::Batch(args) => return batch::run(&args, console),
         CliCommand::Serve(args) => serve::run(&args, own, console),
         CliCommand::Demo(args) => demo::run(&args, own, console),
         #[cfg(feature = "lab")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 use hedgerow_core::engine::cost::MeasuredCost;
 use hedgerow_loadgen::{Client, Offer, Patience, failures};
-use hedgerow_node::config::Config;
+use hedgerow_node::config::{BatchFolder, Config};
 use hedgerow_node::console::Notes;
 use hedgerow_node::loading::LoadedModel;
 use hedgerow_node::node::{Speed, Variant};
@@ -82,6 +82,7 @@ async fn start(
     let mut config = config.clone();
     config.settings.policy = policy;
     config.server.port = 0;
+    config.batch.folder = BatchFolder::None;
     let server = Server::listen(config.clone()).await?;
     let name = loaded.name.clone();
     let variants = vec![Variant::of(loaded.clone(), speed, config.model.quality)];

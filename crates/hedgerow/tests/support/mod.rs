@@ -75,6 +75,8 @@ impl Server {
             .args(["--port", "0", "--alias", "small", "--log-level", "warn"])
             .args(flags)
             .env("HEDGEROW_CACHE", CACHE)
+            // Batches of one test are not to go on in another.
+            .env("HEDGEROW_BATCH_FOLDER", "none")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
