@@ -123,8 +123,8 @@ impl Access {
             scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
         });
         let secret = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
-        let secret = secret.ok_or_else(|| AccessRefusal::NoKey { said: "the request has no API key" })?;
-        self.keys().find(secret).ok_or_else(|| AccessRefusal::NoKey { said: "the API key is not known here" })
+        let secret = secret.ok_or(AccessRefusal::NoKey { said: "the request has no API key" })?;
+        self.keys().find(secret).ok_or(AccessRefusal::NoKey { said: "the API key is not known here" })
     }
 }
 
