@@ -31,7 +31,7 @@ pub struct KeyEntry {
     pub requests_per_s: Option<f64>,
     /// Requests at once beyond that rate; as many as come in a second if it is missing.
     pub burst: Option<f64>,
-    /// Requests that wait or run at once.
+    /// Requests that wait or run at once; half of the queue if it is missing.
     pub concurrency: Option<u32>,
     /// Tokens per hour, of prompts and answers. An hour's tokens may be used at once.
     pub tokens_per_hour: Option<f64>,
@@ -169,13 +169,20 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) struct Keys(Vec<([u8; 32], Arc<KeyEntry>, Arc<Usage>)>);
 
 impl Keys {
-    /// The keys of a file. A key that was there before goes on with what it has used.
-    pub(super) fn new(entries: Vec<KeyEntry>, before: Option<&Self>, now: Instant) -> Self {
+    /// The keys of a file. A key that was there before goes on with what it has used. Where a key says nothing else, it
+    /// may have `under_way_max` requests under way, so that no key alone takes the whole queue.
+    pub(super) fn new(
+        entries: Vec<KeyEntry>,
+        under_way_max: u32,
+        before: Option<&Self>,
+        now: Instant,
+    ) -> Self {
         let usage_of = |name: &str| {
             let known = before.and_then(|before| before.0.iter().find(|(_, entry, _)| entry.name == name));
             known.map(|(.., usage)| Arc::clone(usage))
         };
-        let keyed = entries.into_iter().map(|entry| {
+        let keyed = entries.into_iter().map(|mut entry| {
+            entry.concurrency.get_or_insert(under_way_max);
             let mut hash = [0; 32];
             for (byte, digits) in hash.iter_mut().zip(entry.sha256.as_bytes().chunks(2)) {
                 let digits = std::str::from_utf8(digits).unwrap_or_default();
@@ -218,7 +225,7 @@ mod tests {
     #[test]
     fn a_key_is_found_by_its_secret_only() {
         let entries = ["one", "two"].map(|secret| KeyEntry::new(&format!("key {secret}"), secret));
-        let keys = Keys::new(entries.to_vec(), None, Instant::START);
+        let keys = Keys::new(entries.to_vec(), 100, None, Instant::START);
         assert_eq!(keys.find("two").unwrap().0.name, "key two");
         for wrong in ["", "three", "key two", &entries[1].sha256] {
             assert!(keys.find(wrong).is_none(), "{wrong}");
@@ -245,11 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_says_nothing_about_it_takes_no_more_than_its_part_of_the_queue() {
+        let keys = Keys::new(vec![KeyEntry::new("a", "secret")], 2, None, Instant::START);
+        let (entry, usage) = keys.find("secret").unwrap();
+        let begun = [(); 3].map(|()| usage.begin(&entry, Instant::START).is_ok());
+        assert_eq!(begun, [true, true, false]);
+    }
+
+    #[test]
     fn a_reloaded_key_has_used_what_it_had_used() {
         let entry = KeyEntry { concurrency: Some(1), ..KeyEntry::new("a", "secret") };
-        let keys = Keys::new(vec![entry.clone()], None, Instant::START);
+        let keys = Keys::new(vec![entry.clone()], 100, None, Instant::START);
         keys.find("secret").unwrap().1.begin(&entry, Instant::START).unwrap();
-        let again = Keys::new(vec![entry.clone()], Some(&keys), Instant::START);
+        let again = Keys::new(vec![entry.clone()], 100, Some(&keys), Instant::START);
         assert!(again.find("secret").unwrap().1.begin(&entry, Instant::START).is_err());
     }
 }

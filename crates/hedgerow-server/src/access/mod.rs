@@ -31,6 +31,8 @@ pub use keys::{KeyEntry, new_key, read_keys};
 pub(crate) struct Access {
     file: Option<PathBuf>,
     anonymous_value_max: u32,
+    /// Requests that a key may have under way if it says nothing else.
+    under_way_max: u32,
     clock: Clock,
     keys: RwLock<Arc<Keys>>,
 }
@@ -56,14 +58,16 @@ impl Access {
     /// # Errors
     ///
     /// When it cannot be read or is invalid.
-    pub(crate) fn new(config: &AccessConfig, clock: Clock) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &AccessConfig, queue_capacity: usize, clock: Clock) -> anyhow::Result<Self> {
+        let under_way_max = u32::try_from(queue_capacity / 2).unwrap_or(u32::MAX).max(1);
         let keys = match &config.keys_file {
-            Some(file) => Keys::new(read_keys(file)?, None, clock.now()),
+            Some(file) => Keys::new(read_keys(file)?, under_way_max, None, clock.now()),
             None => Keys::default(),
         };
         Ok(Self {
             file: config.keys_file.clone(),
             anonymous_value_max: config.anonymous_value_max,
+            under_way_max,
             clock,
             keys: RwLock::new(Arc::new(keys)),
         })
@@ -78,7 +82,7 @@ impl Access {
         let Some(file) = &self.file else { return Ok(None) };
         let entries = read_keys(file)?;
         let count = entries.len();
-        let keys = Keys::new(entries, Some(&self.keys()), self.clock.now());
+        let keys = Keys::new(entries, self.under_way_max, Some(&self.keys()), self.clock.now());
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         Ok(Some(count))
     }

@@ -79,7 +79,7 @@ impl App {
     ///
     /// When the keys file is invalid, or a thread cannot be started.
     pub fn new(config: Config, clock: Clock, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let access = Access::new(&config.access, clock)?;
+        let access = Access::new(&config.access, config.settings.queue_capacity, clock)?;
         Ok(Self(Arc::new(Inner {
             uplink: Uplink::new(clock),
             waiting_bytes: WaitingBytes::new(config.limits.waiting_bytes),

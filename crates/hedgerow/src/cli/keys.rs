@@ -46,7 +46,7 @@ struct AddArgs {
     /// Requests at once beyond that rate [default: a second's]
     #[arg(long, value_name = "N", value_parser = number(1.0..=1e6))]
     burst: Option<f64>,
-    /// Requests that wait or run at once
+    /// Requests that wait or run at once [default: half of the queue]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     concurrency: Option<u32>,
     /// Tokens per hour, of prompts and answers
