@@ -11,7 +11,7 @@ use super::server_url;
 /// The arguments of `hedgerow explain`.
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
-    /// The request: req-12 as in `x-request-id`, r12 as in the log, or 12
+    /// The request: the `x-request-id` that it was sent with, or that of its response
     #[arg(value_name = "ID")]
     id: String,
     /// The server, with or without /v1, as `hedgerow serve` prints it
