@@ -266,11 +266,7 @@ impl<'m> LlamaEngine<'m> {
             self.has_copies_pending = false;
             return Ok(());
         };
-        for index in 0..self.rows.len() {
-            let row = self.rows[index];
-            let held = self.sequences.get(row.request)?.kv();
-            self.truncate(row.place, held);
-        }
+        self.undo()?;
         Err(match error {
             DecodeError::NoKvCacheSlot => EngineError::KvFull { kv: self.limits().kv },
             DecodeError::NTokensZero => {
@@ -278,6 +274,32 @@ impl<'m> LlamaEngine<'m> {
             }
             DecodeError::Unknown(code) => EngineError::Backend { what: "running the step".into(), code },
         })
+    }
+
+    /// Removes the tokens that the batch has put into the cache.
+    fn undo(&mut self) -> Result<(), EngineError> {
+        for index in 0..self.rows.len() {
+            let row = self.rows[index];
+            let held = self.sequences.get(row.request)?.kv();
+            self.truncate(row.place, held);
+        }
+        Ok(())
+    }
+
+    /// Checks the scores of every request that produces a token. On failure, removes the batch's tokens from the cache.
+    fn check_scores(&mut self) -> Result<(), EngineError> {
+        for index in 0..self.rows.len() {
+            let row = self.rows[index];
+            let is_produced = match row.prefilled {
+                Tokens::ZERO => true,
+                prefilled => prefilled == self.sequences.get(row.request)?.prompt_left(),
+            };
+            if is_produced && !are_numbers(self.context.get_logits_ith(row.last_index)) {
+                self.undo()?;
+                return Err(EngineError::BadScores { request: row.request });
+            }
+        }
+        Ok(())
     }
 
     /// Truncates a place to its first `length` tokens.
@@ -371,6 +393,7 @@ impl Engine for LlamaEngine<'_> {
         self.decode()?;
         // A device computes asynchronously; without this it could still be busy when the time is taken.
         self.context.synchronize();
+        self.check_scores()?;
         let mut report = self.collect(sink);
         // The time excludes prefix copies before and after the step: the cost model has no term for them.
         report.elapsed = Span(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -393,6 +416,12 @@ impl Engine for LlamaEngine<'_> {
     fn kv_used(&self) -> Tokens {
         self.sequences.kv_used()
     }
+}
+
+/// Whether scores are numbers. Some are looked at, because what is no number in a layer makes all scores none.
+fn are_numbers(scores: &[f32]) -> bool {
+    const LOOKED_AT: usize = 16;
+    scores.iter().step_by(scores.len().div_ceil(LOOKED_AT).max(1)).all(|score| !score.is_nan())
 }
 
 /// The text that is final after the latest token, and why the token ends the answer, if it does.
@@ -509,6 +538,12 @@ mod tests {
 
     use super::*;
     use crate::common;
+
+    #[test]
+    fn scores_that_are_no_numbers_are_noticed() {
+        assert!(are_numbers(&[0.5; 49_152]) && are_numbers(&[f32::NEG_INFINITY; 3]) && are_numbers(&[]));
+        assert!(!are_numbers(&[f32::NAN; 49_152]) && !are_numbers(&[f32::NAN]));
+    }
 
     #[test]
     fn an_engine_may_move_to_another_thread() {

@@ -20,6 +20,7 @@ pub struct ScriptedEngine {
     remembered: BTreeMap<RequestId, Tokens>,
     failing_steps: u32,
     not_opened: BTreeSet<RequestId>,
+    bad_scores: BTreeSet<RequestId>,
 }
 
 impl ScriptedEngine {
@@ -32,6 +33,7 @@ impl ScriptedEngine {
             remembered: BTreeMap::new(),
             failing_steps: 0,
             not_opened: BTreeSet::new(),
+            bad_scores: BTreeSet::new(),
         }
     }
 
@@ -48,6 +50,11 @@ impl ScriptedEngine {
     /// Makes the next `count` steps fail.
     pub fn fail_steps(&mut self, count: u32) {
         self.failing_steps = count;
+    }
+
+    /// Makes the scores of this request's tokens no numbers.
+    pub fn spoil_scores(&mut self, request: RequestId) {
+        self.bad_scores.insert(request);
     }
 
     /// Makes opening this request fail.
@@ -75,6 +82,11 @@ impl Engine for ScriptedEngine {
         }
         let chunks = step.prefill.iter().map(|chunk| (chunk.request, chunk.tokens));
         let decodes = step.decode.iter().map(|&request| (request, Tokens::ZERO));
+        let spoiled = |request: &RequestId| self.bad_scores.contains(request);
+        if let Some(request) = chunks.clone().chain(decodes.clone()).map(|(request, _)| request).find(spoiled)
+        {
+            return Err(EngineError::BadScores { request });
+        }
         let mut report = StepReport { elapsed: self.step_time, ..StepReport::default() };
         for (request, prefilled) in chunks.chain(decodes) {
             if let Some(cached) = self.remembered.remove(&request) {

@@ -108,6 +108,12 @@ pub enum EngineError {
         /// What was ordered: `decode` or `prefill`.
         what: Cow<'static, str>,
     },
+    /// The model computed no usable scores for the request's next token.
+    #[error("the scores of {request} are not numbers")]
+    BadScores {
+        /// The request.
+        request: RequestId,
+    },
     /// Prompt and output do not fit one request's context.
     #[error("{needed} do not fit the context of {context}")]
     TooLong {
@@ -139,9 +145,10 @@ impl EngineError {
     /// The one request that the error concerns; `None` where it concerns the engine or the whole step.
     pub fn request(&self) -> Option<RequestId> {
         match *self {
-            Self::AlreadyOpen { request } | Self::NotOpen { request } | Self::NotReady { request, .. } => {
-                Some(request)
-            }
+            Self::AlreadyOpen { request }
+            | Self::NotOpen { request }
+            | Self::NotReady { request, .. }
+            | Self::BadScores { request } => Some(request),
             Self::NoSequenceFree { .. }
             | Self::TooLong { .. }
             | Self::Empty

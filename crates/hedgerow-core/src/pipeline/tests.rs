@@ -268,6 +268,19 @@ fn a_request_that_cannot_be_opened_fails_alone() {
 }
 
 #[test]
+fn a_request_whose_scores_are_no_numbers_fails_alone() {
+    let mut driver = ScriptedDriver::new(node(), settings(Policy::Dftsp));
+    driver.engine.spoil_scores(RequestId(2));
+    (1..=3).for_each(|id| driver.arrive(request(id, 0, 3, Some(1_000))));
+    expect![[r#"
+        20 ms: r2 failed, 0 tokens
+        40 ms: r1 met, 3 tokens
+        50 ms: r3 met, 3 tokens
+    "#]]
+    .assert_eq(&driver.run());
+}
+
+#[test]
 fn a_deadline_that_passes_in_generation_cuts_the_answer_off() {
     // The node predicts steps of 10 ms, but they take 25 ms.
     let mut driver = ScriptedDriver::new(node(), settings(Policy::Dftsp));
