@@ -46,6 +46,12 @@ const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "f
 /// fits a context of 100,000 tokens takes about a fifth of it; all of it takes about a second.
 const FUEL: u64 = 8_000_000;
 
+/// The longest source of a template; those of today's models have at most some tens of kilobytes.
+const SOURCE_BYTES_MAX: usize = 128 << 10;
+/// The stack of the thread that compiles a template: the compiler recurses for each operator of a chain, of which a
+/// source of the most bytes may have one a byte. Only what is used takes memory.
+const COMPILER_STACK_BYTES: usize = 256 << 20;
+
 /// The longest prompt that a template may write.
 const PROMPT_BYTES_MAX: usize = 16 << 20;
 
@@ -134,15 +140,15 @@ impl ChatTemplate {
     ///
     /// When the template is invalid; the error says why.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, String> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("the delimiters are Jinja's own"));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_fuel(Some(FUEL));
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| error.to_string())?;
+        if source.len() > SOURCE_BYTES_MAX {
+            return Err(format!("it has {} bytes, more than {SOURCE_BYTES_MAX}", source.len()));
+        }
+        let environment = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("template".into()).stack_size(COMPILER_STACK_BYTES);
+            let compiling =
+                thread.spawn_scoped(scope, || compile(source)).map_err(|error| error.to_string())?;
+            compiling.join().unwrap_or_else(|_| Err("compiling it failed".to_owned()))
+        })?;
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
     }
 
@@ -163,6 +169,19 @@ impl ChatTemplate {
         })?;
         Ok(String::from_utf8(prompt.0).expect("templates write text"))
     }
+}
+
+fn compile(source: &str) -> Result<Environment<'static>, String> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the delimiters are Jinja's own"));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_fuel(Some(FUEL));
+    environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_template_owned(NAME, source.to_owned()).map_err(|error| error.to_string())?;
+    Ok(environment)
 }
 
 /// A prompt that is being written, up to its limit.
@@ -227,6 +246,16 @@ mod tests {
             let rendered = ChatTemplate::new(bomb, "", "").unwrap().render(&[message("user", "Hi")]);
             assert!(matches!(rendered, Err(TemplateError::Refused { .. })), "{bomb}");
         }
+    }
+
+    #[test]
+    fn an_expression_of_any_depth_is_compiled_or_refused() {
+        for chain in [".a", "|trim", "~a", " and a", "**1", "()"] {
+            let source = format!("{{{{ a{} }}}}", chain.repeat(12_000));
+            // It overflowed the stack of a thread; what it means does not matter.
+            let _ = ChatTemplate::new(&source, "", "").map(|template| template.render(&[]));
+        }
+        assert!(ChatTemplate::new(&"x".repeat(SOURCE_BYTES_MAX + 1), "", "").is_err());
     }
 
     #[test]
