@@ -38,6 +38,7 @@ use crate::config::Config;
 use crate::engine_setup::{engine_options, settle_engine_thread};
 use crate::metrics::Metrics;
 use crate::profile::Profiler;
+use crate::request_log::RequestLog;
 
 pub use driver::RequestStatus;
 pub use priority::run_before_the_engine;
@@ -226,16 +227,17 @@ impl Node {
         RequestId(number << SECRET_BITS | rand::random::<u64>() >> (64 - SECRET_BITS))
     }
 
-    /// Submits a request. Dropping the returned handle before the request has ended cancels the request.
+    /// Submits a request, whose line `log` gets its record. Dropping the returned handle before the request has ended cancels the request.
     pub fn submit(
         &self,
         request: Request,
         work: GenerationTask,
         place: OwnedSemaphorePermit,
+        log: Arc<RequestLog>,
     ) -> RequestHandle {
         let (updates, receiver) = tokio::sync::mpsc::unbounded_channel();
         let id = request.id;
-        let submission = Submission { request, work, updates, place };
+        let submission = Submission { request, work, updates, place, log };
         // If the driver has ended, the update channel is closed and the handle reports that.
         let _ = self.commands.send(Command::Submit(Box::new(submission)));
         RequestHandle::new(id, receiver, self.commands.clone(), self.failure.clone())

@@ -17,6 +17,7 @@ mod paced_response;
 mod prompt;
 mod prompt_pool;
 mod registry;
+mod request_line;
 mod request_names;
 mod requirements;
 mod respond;
@@ -175,6 +176,7 @@ pub(crate) fn router(app: App, origins: OriginRules) -> Router {
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(middleware::from_fn_with_state(origins, origin::guard))
+        .layer(middleware::from_fn_with_state(app.clone(), request_line::begin))
         .layer(middleware::from_fn(unpace))
         .with_state(app)
 }
