@@ -80,6 +80,11 @@ impl ConnectionMetrics {
         self.refused.get_or_create(&LimitLabels { limit }).inc();
     }
 
+    /// The number of open connections.
+    pub fn open_count(&self) -> i64 {
+        self.open.get()
+    }
+
     /// The counter of bytes sent to callers.
     pub fn sent_bytes(&self) -> Counter {
         self.sent_bytes.clone()
@@ -310,6 +315,11 @@ impl Metrics {
     /// The gauge of tokens in the KV cache.
     pub(crate) fn kv_tokens(&self) -> KvGauge {
         self.kv_tokens.clone()
+    }
+
+    /// Tokens in the KV cache, and its capacity.
+    pub fn kv(&self) -> (Tokens, Tokens) {
+        (Tokens(self.kv_tokens.get()), Tokens(self.kv_capacity.get()))
     }
 
     /// Sets the capacity of the KV cache in tokens.

@@ -53,8 +53,10 @@ fn each_request_has_one_line_in_the_log_whether_or_not_the_node_saw_it() {
         server.chat(&[], &hello(&json!({})));
         server.chat(&own, &hello(&json!({ "n": 2 })));
     }
-    server
-        .chat(&[own[0], ("x-request-id", "mine")], &hello(&json!({ "hedgerow": { "deadline_ms": 3_600_000 } })));
+    server.chat(
+        &[own[0], ("x-request-id", "mine")],
+        &hello(&json!({ "hedgerow": { "deadline_ms": 3_600_000 } })),
+    );
     server.chat(&own, &hello(&json!({ "hedgerow": { "deadline_ms": 1 } })));
     server.send("POST", "/v1/completions", &own, "{");
     // A caller that hangs up in the middle of its answer.
@@ -97,4 +99,42 @@ fn each_request_has_one_line_in_the_log_whether_or_not_the_node_saw_it() {
     assert_eq!((&refused["status"], &refused["key"]), (&json!(401), &Value::Null));
     let log = server.log();
     assert!(!log.contains("xylophone") && !log.contains(&secret), "{log}");
+}
+
+#[test]
+fn the_state_shows_who_runs_and_who_waits_to_operators_only() {
+    let Some(server) = Server::start(&["--parallel", "1"]) else { return };
+    let idle = server.get("/v1/hedgerow/state").json();
+    assert_eq!((&idle["model"], &idle["limits"]["parallel"]), (&json!("small"), &json!(1)), "{idle}");
+    assert_eq!((&idle["running"], &idle["waiting"]), (&json!([]), &json!([])), "{idle}");
+    assert_eq!(idle["precisions"], json!([{ "precision": "Q4_1", "is_resident": true }]), "{idle}");
+    let endless = hello(&json!({ "stream": true, "max_tokens": 1500, "ignore_eos": true })).to_string();
+    let mut first = server.open("POST", "/v1/chat/completions", &[], &endless);
+    first.read_exact(&mut [0; 600]).unwrap();
+    let second = server.open("POST", "/v1/chat/completions", &[], &endless);
+    let state = || server.get("/v1/hedgerow/state").json();
+    server.wait_until("the second request waits", |_| state()["waiting"][0]["id"].is_string());
+    let busy = state();
+    let running = &busy["running"][0];
+    assert!(running["id"].as_str().unwrap().starts_with("req-"), "{busy}");
+    assert_eq!(
+        (&running["precision"], &running["expected_tokens"]),
+        (&json!("Q4_1"), &json!(1500)),
+        "{busy}"
+    );
+    assert!(
+        running["produced_tokens"].as_u64() > Some(0) && running["kv_tokens"].as_u64() > Some(0),
+        "{busy}"
+    );
+    let waiting = &busy["waiting"][0];
+    assert_eq!(
+        (&waiting["urgency"], &waiting["deadline_in_ms"]),
+        (&json!("best_effort"), &Value::Null),
+        "{busy}"
+    );
+    assert!(waiting["prompt_tokens"].as_u64() > Some(0), "{busy}");
+    drop((first, second));
+    server.wait_until("both have ended", |_| {
+        state()["running"] == json!([]) && state()["waiting"] == json!([])
+    });
 }

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use super::engine_thread::EngineCommand;
 use super::recorder::Recorder;
+use super::state::NodeState;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::request_log::RequestLog;
@@ -47,6 +48,8 @@ pub(super) enum Command {
     Drain { by: Instant },
     /// Query the status of a request.
     Explain { request: RequestId, answer: oneshot::Sender<Option<RequestStatus>> },
+    /// Query a snapshot of the node.
+    State { answer: oneshot::Sender<NodeState> },
     /// Liveness check: the driver replies to show that it still processes commands.
     Ping { answer: oneshot::Sender<()> },
 }
@@ -245,6 +248,11 @@ impl Driver {
             Command::Explain { request, answer } => {
                 // The receiver may have been dropped.
                 let _ = answer.send(self.explain(request));
+                return None;
+            }
+            Command::State { answer } => {
+                // The receiver may have been dropped.
+                let _ = answer.send(NodeState::of(&self.pipeline, self.clock.now()));
                 return None;
             }
             Command::Ping { answer } => {

@@ -10,6 +10,7 @@ mod failure;
 mod priority;
 mod recorder;
 mod request_handle;
+mod state;
 mod variants;
 
 use std::fs::File;
@@ -44,6 +45,7 @@ pub use driver::RequestStatus;
 pub use priority::run_before_the_engine;
 pub use recorder::RecordingFile;
 pub use request_handle::{RequestHandle, Update};
+pub use state::{CalibrationState, NodeState, PrecisionState, RunningState, WaitingState};
 pub use variants::{PlannedVariant, Variant, node_of};
 
 /// The random bits of a request id; the others count requests, enough for years.
@@ -248,6 +250,13 @@ impl Node {
         let (answer, explanation) = tokio::sync::oneshot::channel();
         self.commands.send(Command::Explain { request, answer }).ok()?;
         explanation.await.ok().flatten()
+    }
+
+    /// A snapshot of the node; `None` once its driver has ended.
+    pub async fn state(&self) -> Option<NodeState> {
+        let (answer, state) = tokio::sync::oneshot::channel();
+        self.commands.send(Command::State { answer }).ok()?;
+        state.await.ok()
     }
 
     /// Why the node cannot serve any more; `None` as long as it can.

@@ -21,6 +21,7 @@ mod request_line;
 mod request_names;
 mod requirements;
 mod respond;
+mod state;
 mod waiting_bytes;
 
 use std::sync::Arc;
@@ -172,6 +173,7 @@ pub(crate) fn router(app: App, origins: OriginRules) -> Router {
         .route("/version", get(info::version))
         .route("/metrics", get(info::metrics))
         .route("/debug/requests/{id}", get(explain::handle))
+        .route("/v1/hedgerow/state", get(state::handle))
         .merge(batches::routes(app.clone()))
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
