@@ -133,6 +133,13 @@ fn the_state_shows_who_runs_and_who_waits_to_operators_only() {
         "{busy}"
     );
     assert!(waiting["prompt_tokens"].as_u64() > Some(0), "{busy}");
+    let metrics = server.get("/metrics").body;
+    assert!(
+        metrics.contains("\nvllm:num_requests_running{model_name=\"small\",engine=\"0\"} 1\n"),
+        "{metrics}"
+    );
+    assert_eq!(server.chat(&[], &hello(&json!({ "n": 2 }))).status, 400);
+    assert_eq!(server.metric("hedgerow_error_responses_total{code=\"invalid_value\"}"), 1.0);
     drop((first, second));
     server.wait_until("both have ended", |_| {
         state()["running"] == json!([]) && state()["waiting"] == json!([])

@@ -101,6 +101,7 @@ impl App {
 
     /// Adds a loaded model: from now on its requests are served.
     pub(crate) fn register(&self, served: ServedModel) {
+        self.0.metrics.name_model(&served.name);
         self.0.models.register(served);
     }
 

@@ -35,6 +35,7 @@ pub(super) async fn begin(State(app): State<App>, mut request: Request, next: Ne
     request.extensions_mut().insert(Arc::clone(&log));
     let mut response = next.run(request).await;
     let error = response.extensions().get::<ErrorCode>().map(|code| code.0);
+    error.into_iter().for_each(|code| app.0.metrics.error_response(code));
     log.note(|facts| {
         facts.status = Some(response.status().as_u16());
         facts.error = error;
