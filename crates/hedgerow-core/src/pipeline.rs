@@ -203,6 +203,23 @@ impl Pipeline {
         scheduler::live_status(&self.view(now, &waiting, &admitted, &held), self.plan.as_ref(), id)
     }
 
+    /// The statuses of all waiting and running requests, by one forecast.
+    pub fn live_statuses(&self, now: Instant) -> Vec<(RequestId, LiveStatus)> {
+        let (waiting, admitted, held) = (self.competing(now), self.queue.admitted(), self.held_soon());
+        let view = self.view(now, &waiting, &admitted, &held);
+        scheduler::live_statuses(&view, self.plan.as_ref(), |_| true)
+    }
+
+    /// The waiting requests, in order of arrival.
+    pub fn waiting(&self) -> impl Iterator<Item = &Request> {
+        self.queue.iter()
+    }
+
+    /// Whether a precision is in memory.
+    pub fn is_resident(&self, precision: PrecisionIndex) -> bool {
+        self.loaded.is_held(precision)
+    }
+
     /// Whether no request waits, runs or is being delivered.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.running.is_empty() && self.delivering.is_empty()

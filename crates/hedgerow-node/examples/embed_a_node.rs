@@ -14,6 +14,7 @@ use hedgerow_node::metrics::Metrics;
 use hedgerow_node::models::FetchOptions;
 use hedgerow_node::node::{self, Speed, Update, Variant};
 use hedgerow_node::profile::Profiler;
+use hedgerow_node::request_log::RequestLog;
 use hedgerow_node::{config, kernels, loading};
 
 fn main() -> anyhow::Result<()> {
@@ -46,7 +47,7 @@ fn main() -> anyhow::Result<()> {
         cache_prompt: true,
     };
     let place = node.reserve_place().context("the queue is full")?;
-    let mut handle = node.submit(request, task, place);
+    let mut handle = node.submit(request, task, place, RequestLog::new(clock));
     tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
         while let Some(update) = handle.next().await {
             match update {

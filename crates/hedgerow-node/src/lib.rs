@@ -32,6 +32,7 @@ pub mod placement;
 pub mod profile;
 pub mod quality;
 pub mod quantize;
+pub mod request_log;
 pub mod sample;
 pub mod service_manager;
 pub mod terminal;

@@ -1,7 +1,10 @@
 //! The Prometheus metrics at `/metrics`. Names follow vLLM's, with hedgerow's prefix; each is defined in
 //! `docs/reference/metrics.md`.
 
+mod vllm;
+
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use hedgerow_core::allocator::Share;
@@ -11,6 +14,7 @@ use hedgerow_core::scheduler::calibration::StepTimeCalibration;
 use hedgerow_core::time::Span;
 use hedgerow_core::units::{BitsPerSecond, Tokens};
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,6 +22,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::kernels::Chosen;
+use vllm::FinishedLabels;
 
 /// vLLM's histogram buckets for TTFT, in seconds.
 const TTFT_S: [f64; 22] = [
@@ -28,6 +33,11 @@ const ITL_S: [f64; 14] = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15
 const E2E_S: [f64; 14] = [0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
 const PLAN_S: [f64; 11] = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
 const UPLINK_S: [f64; 12] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+/// vLLM's buckets for lengths, in tokens.
+const TOKENS: [f64; 16] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0,
+    50_000.0, 100_000.0,
+];
 const BATCH: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +56,11 @@ struct KernelLabels {
     precision: String,
     kernels: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: &'static str,
 }
 
 /// Tokens in the KV cache; updated by the engine thread.
@@ -80,6 +95,11 @@ impl ConnectionMetrics {
         self.refused.get_or_create(&LimitLabels { limit }).inc();
     }
 
+    /// The number of open connections.
+    pub fn open_count(&self) -> i64 {
+        self.open.get()
+    }
+
     /// The counter of bytes sent to callers.
     pub fn sent_bytes(&self) -> Counter {
         self.sent_bytes.clone()
@@ -96,6 +116,12 @@ impl Drop for OpenConnection {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The same metrics by vLLM's names, once the model's name is known.
+    vllm: OnceLock<Registry>,
+    finished: Family<FinishedLabels, Counter>,
+    error_responses: Family<CodeLabels, Counter>,
+    request_prompt: Histogram,
+    request_generation: Histogram,
     requests: Family<OutcomeLabels, Counter>,
     resident: Family<PrecisionLabels, Gauge>,
     loads: Family<PrecisionLabels, Counter>,
@@ -139,6 +165,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("hedgerow");
         let histogram = |buckets: &[f64]| Histogram::new(buckets.iter().copied());
         let metrics = Self {
+            vllm: OnceLock::new(),
+            finished: Family::default(),
+            error_responses: Family::default(),
+            request_prompt: histogram(&TOKENS),
+            request_generation: histogram(&TOKENS),
             requests: Family::default(),
             waiting: Gauge::default(),
             running: Gauge::default(),
@@ -176,6 +207,8 @@ impl Metrics {
              shut_down; reason: the refusal's code, or why the answer ended",
             metrics.requests.clone(),
         );
+        let help = "Error responses to completions, by the error's code; those that the node never saw are in no other metric";
+        registry.register("error_responses", help, metrics.error_responses.clone());
         let help = "1 while a precision is in memory, 0 while it is not";
         registry.register("precision_resident", help, metrics.resident.clone());
         registry.register(
@@ -274,10 +307,19 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
+    /// Names the served model: from now on the metrics are there by vLLM's names too. Only the first name counts.
+    pub fn name_model(&self, model: &str) {
+        self.vllm.get_or_init(|| vllm::registry(self, model));
+    }
+
     /// Encodes all metrics in a format.
     pub fn encode(&self, format: Format) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        if let Some(vllm) = self.vllm.get() {
+            encode_registry(&mut text, vllm)?;
+        }
+        encode_eof(&mut text)?;
         Ok(match format {
             Format::OpenMetrics => text,
             Format::Text => as_text_format(&text),
@@ -302,6 +344,11 @@ impl Metrics {
         self.loads.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
     }
 
+    /// Counts an error response to a completion.
+    pub fn error_response(&self, code: &'static str) {
+        self.error_responses.get_or_create(&CodeLabels { code }).inc();
+    }
+
     /// Counts a request that starts at a precision.
     pub fn started(&self, precision: &str) {
         self.starts.get_or_create(&PrecisionLabels { precision: precision.to_owned() }).inc();
@@ -310,6 +357,11 @@ impl Metrics {
     /// The gauge of tokens in the KV cache.
     pub(crate) fn kv_tokens(&self) -> KvGauge {
         self.kv_tokens.clone()
+    }
+
+    /// Tokens in the KV cache, and its capacity.
+    pub fn kv(&self) -> (Tokens, Tokens) {
+        (Tokens(self.kv_tokens.get()), Tokens(self.kv_capacity.get()))
     }
 
     /// Sets the capacity of the KV cache in tokens.
@@ -331,6 +383,11 @@ impl Metrics {
         observe(&self.queue_time, record.queue_time());
         if record.started.is_some() {
             self.prompt_tokens.inc_by(u64::from(record.request.prompt_len.0));
+        }
+        if let Outcome::Met(_) | Outcome::Late(_) = record.outcome {
+            self.finished.get_or_create(&FinishedLabels { finished_reason: labels.reason }).inc();
+            self.request_prompt.observe(f64::from(record.request.prompt_len.0));
+            self.request_generation.observe(f64::from(record.produced.0));
         }
         if record.is_met() {
             observe(&self.slack, record.request.deadline.map(|deadline| deadline.since(record.ended)));
@@ -476,6 +533,10 @@ mod tests {
         metrics.resident("Q4_0", true);
         metrics.loaded("Q4_0");
         metrics.started("Q4_0");
+        metrics.name_model("small");
+        metrics.error_response("queue_full");
+        metrics.connections.refused("connections");
+        metrics.finished.get_or_create(&FinishedLabels { finished_reason: "stop" }).inc();
         metrics.requests.get_or_create(&OutcomeLabels { outcome: "met", reason: "stop" }).inc();
         metrics.upload(1000, Span::from_millis(10), Some(BitsPerSecond::new(800_000.0)));
         metrics
@@ -551,12 +612,62 @@ Refused, late and cancelled requests stay in the denominator.
     }
 
     #[test]
+    fn what_is_observed_once_is_there_by_both_names() {
+        let metrics = filled();
+        metrics.token(Some(Span::from_millis(10)));
+        metrics.kv_tokens.set(25);
+        metrics.set_kv_capacity(100);
+        let text = metrics.encode(Format::Text).unwrap();
+        let labels = "model_name=\"small\",engine=\"0\"";
+        for line in [
+            "hedgerow_generation_tokens_total 1".to_owned(),
+            format!("vllm:generation_tokens_total{{{labels}}} 1"),
+            "hedgerow_inter_token_latency_seconds_count 1".to_owned(),
+            format!("vllm:inter_token_latency_seconds_count{{{labels}}} 1"),
+            format!("vllm:kv_cache_usage_perc{{{labels}}} 0.25"),
+            format!("vllm:request_success_total{{{labels},finished_reason=\"stop\"}} 1"),
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
     fn a_reader_that_asks_for_openmetrics_gets_it() {
         assert_eq!(Format::for_reader("*/*"), Format::Text);
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
         assert_eq!(Format::for_reader(prometheus), Format::OpenMetrics);
         let text = filled().encode(Format::OpenMetrics).unwrap();
         assert!(text.contains("# TYPE hedgerow_requests counter") && text.ends_with("# EOF\n"), "{text}");
+    }
+
+    const ALERTS: &str = include_str!("../../../packaging/monitoring/alerts.yml");
+    const DASHBOARD: &str = include_str!("../../../packaging/monitoring/dashboard.json");
+
+    #[test]
+    fn alerts_and_dashboard_name_only_metrics_that_are_there() {
+        let text = filled().encode(Format::Text).unwrap();
+        serde_json::from_str::<serde_json::Value>(DASHBOARD).unwrap();
+        for file in [ALERTS, DASHBOARD] {
+            let words = file.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            let names: BTreeSet<&str> = words.filter(|word| word.starts_with("hedgerow_")).collect();
+            assert!(names.len() >= 5, "{names:?}");
+            for name in names {
+                let is_there =
+                    |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+                assert!(text.lines().any(is_there), "no metric {name} in\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn promtool_accepts_the_alert_rules() {
+        let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/monitoring/alerts.yml");
+        let Ok(output) = Command::new("promtool").args(["check", "rules", rules]).output() else {
+            println!("skipped: promtool is not here (Debian's package `prometheus` has it)");
+            return;
+        };
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
     }
 
     #[test]
@@ -575,6 +686,11 @@ Refused, late and cancelled requests stay in the denominator.
         child.stdin.take().expect("it is piped").write_all(text.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let said = [output.stdout, output.stderr].concat();
-        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+        // Colons are legal in names, but kept for rules by convention; vLLM's names have them.
+        let said = String::from_utf8_lossy(&said);
+        let of_ours = said
+            .lines()
+            .find(|line| !(line.starts_with("vllm:") && line.ends_with("should not contain ':'")));
+        assert_eq!(of_ours, None, "{said}");
     }
 }

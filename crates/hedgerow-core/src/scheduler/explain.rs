@@ -8,6 +8,7 @@ use super::plan::Plan;
 use super::reduce::{self, Candidate};
 use super::view::View;
 use crate::model::request::{Request, RequestId};
+use crate::model::running::Running;
 use crate::model::time::{Instant, Span};
 use crate::output::AdmissionFailure;
 use crate::quantization::PrecisionIndex;
@@ -76,22 +77,38 @@ pub struct LiveStatus {
 
 /// The status of a running or waiting request, by the latest plan.
 pub fn live_status(view: &View<'_>, plan: Option<&Plan>, id: RequestId) -> Option<LiveStatus> {
-    let running = view.state.running.iter().find(|running| running.request.id == id);
-    let waiting = view.waiting.iter().copied().find(|waiting| waiting.id == id);
-    let request = running.map(|running| &running.request).or(waiting)?;
+    live_statuses(view, plan, |request| request.id == id).pop().map(|(_, status)| status)
+}
+
+/// The statuses of the running and waiting requests that are asked for, by one forecast of the latest plan.
+pub fn live_statuses(
+    view: &View<'_>,
+    plan: Option<&Plan>,
+    is_asked: impl Fn(&Request) -> bool,
+) -> Vec<(RequestId, LiveStatus)> {
+    let running = view.state.running.iter().map(|running| (&running.request, Some(running)));
+    let waiting = view.waiting.iter().map(|&waiting| (waiting, None));
+    let asked: Vec<_> = running.chain(waiting).filter(|(request, _)| is_asked(request)).collect();
+    if asked.is_empty() {
+        return Vec::new();
+    }
     let planned = match plan {
         Some(plan) => candidates(view, |id| plan.precision_of(id)),
         None => view.waiting.iter().filter_map(|waiting| candidate(view, waiting)).collect(),
     };
     let forecasts = forecast::play(view, view.state.batch.max(1), &planned);
-    let own = forecasts.iter().find(|forecast| forecast.urgency().id() == id);
-    Some(LiveStatus {
-        is_running: running.is_some(),
-        done: own.and_then(SequenceForecast::finish).map(|done| view.state.now + done),
-        due: request.deadline,
-        ahead: forecasts.iter().filter(|forecast| forecast.urgency() < request.urgency()).count(),
-        batch: view.state.batch,
-        produced: running.map_or(0, |running| running.produced.0),
-        expected: request.expected_output.0,
-    })
+    let status = |(request, running): (&Request, Option<&Running>)| {
+        let own = forecasts.iter().find(|forecast| forecast.urgency().id() == request.id);
+        let status = LiveStatus {
+            is_running: running.is_some(),
+            done: own.and_then(SequenceForecast::finish).map(|done| view.state.now + done),
+            due: request.deadline,
+            ahead: forecasts.iter().filter(|forecast| forecast.urgency() < request.urgency()).count(),
+            batch: view.state.batch,
+            produced: running.map_or(0, |running| running.produced.0),
+            expected: request.expected_output.0,
+        };
+        (request.id, status)
+    };
+    asked.into_iter().map(status).collect()
 }

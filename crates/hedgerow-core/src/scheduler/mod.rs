@@ -24,7 +24,7 @@ mod view;
 pub use crate::output::AdmissionFailure;
 pub use compose::compose;
 pub use demand::DemandEstimator;
-pub use explain::{LiveStatus, admission_failure, live_status};
+pub use explain::{LiveStatus, admission_failure, live_status, live_statuses};
 pub use plan::{Plan, PlanReport, Planned, choose};
 pub use reduce::time_alone;
 pub(crate) use reduce::{least_work, slot_needed};

@@ -24,8 +24,10 @@ use tokio::sync::oneshot;
 
 use super::engine_thread::EngineCommand;
 use super::recorder::Recorder;
+use super::state::NodeState;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::request_log::RequestLog;
 
 /// A message to the driver thread.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(super) enum Command {
     Drain { by: Instant },
     /// Query the status of a request.
     Explain { request: RequestId, answer: oneshot::Sender<Option<RequestStatus>> },
+    /// Query a snapshot of the node.
+    State { answer: oneshot::Sender<NodeState> },
     /// Liveness check: the driver replies to show that it still processes commands.
     Ping { answer: oneshot::Sender<()> },
 }
@@ -81,6 +85,8 @@ pub(super) struct Submission {
     pub(crate) updates: UnboundedSender<Update>,
     /// The queue slot, reserved before the body was read; released when the request starts or ends.
     pub place: OwnedSemaphorePermit,
+    /// Its log line.
+    pub log: Arc<RequestLog>,
 }
 
 /// One event in a request's response stream.
@@ -119,6 +125,7 @@ pub(super) struct Driver {
 
 struct Reader {
     updates: UnboundedSender<Update>,
+    log: Arc<RequestLog>,
     /// Whether the prompt was looked up in the prefix cache.
     is_looked_up: bool,
     /// When the latest token was produced.
@@ -207,7 +214,7 @@ impl Driver {
     fn event_of(&mut self, command: Command) -> Option<Event> {
         Some(match command {
             Command::Submit(submission) => {
-                let Submission { mut request, work, updates, place } = *submission;
+                let Submission { mut request, work, updates, place, log } = *submission;
                 let is_looked_up = work.cache_prompt && self.prefixes().is_enabled();
                 // A KV cache computed at one precision cannot be reused at another, and the request's precision is
                 // not known yet. With several precisions, no prefix is claimed here; the engine uses what it finds.
@@ -215,7 +222,7 @@ impl Driver {
                     request.cached = self.prefixes().claim(request.id, &work.prompt_tokens);
                 }
                 self.waiting.insert(request.id, (work, place));
-                self.readers.insert(request.id, Reader { updates, is_looked_up, last_token: None });
+                self.readers.insert(request.id, Reader { updates, log, is_looked_up, last_token: None });
                 Event::Arrived(request)
             }
             Command::Cancel(id) => Event::Cancelled(id),
@@ -241,6 +248,11 @@ impl Driver {
             Command::Explain { request, answer } => {
                 // The receiver may have been dropped.
                 let _ = answer.send(self.explain(request));
+                return None;
+            }
+            Command::State { answer } => {
+                // The receiver may have been dropped.
+                let _ = answer.send(NodeState::of(&self.pipeline, self.clock.now()));
                 return None;
             }
             Command::Ping { answer } => {
@@ -323,18 +335,6 @@ impl Driver {
         // If the request started, the engine has already settled the claim on its cached prefix.
         self.prefixes().release(record.request.id);
         self.metrics.request(&record);
-        tracing::info!(
-            request = %record.request.id,
-            outcome = record.outcome.name(),
-            reason = crate::metrics::reason(&record.outcome),
-            prompt = record.request.prompt_len.0,
-            cached = record.cached.0,
-            produced = record.produced.0,
-            precision = record.precision.map(|precision| self.name_of(precision)),
-            ttft_ms = record.ttft().map(|span| span.as_millis().round()),
-            e2e_ms = record.ended.since(record.request.arrived).as_millis().round(),
-            "request ended"
-        );
         if self.ended.len() == REMEMBERED {
             self.ended.pop_front();
         }
@@ -343,6 +343,8 @@ impl Driver {
             if reader.is_looked_up && record.started.is_some() {
                 self.metrics.prefix(record.request.prompt_len, record.cached);
             }
+            let precision = record.precision.map(|precision| self.name_of(precision).to_owned());
+            reader.log.note(|facts| facts.ended = Some((record.clone(), precision)));
             let _ = reader.updates.send(Update::Ended(Box::new(record)));
         }
     }
@@ -415,7 +417,8 @@ mod tests {
         };
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let request = Request::new(RequestId(1), clock.now(), Tokens(1), Tokens(2));
-        (Submission { request, work, updates, place }, receiver)
+        let log = RequestLog::new(clock);
+        (Submission { request, work, updates, place, log }, receiver)
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod failure;
 mod priority;
 mod recorder;
 mod request_handle;
+mod state;
 mod variants;
 
 use std::fs::File;
@@ -38,11 +39,13 @@ use crate::config::Config;
 use crate::engine_setup::{engine_options, settle_engine_thread};
 use crate::metrics::Metrics;
 use crate::profile::Profiler;
+use crate::request_log::RequestLog;
 
 pub use driver::RequestStatus;
 pub use priority::run_before_the_engine;
 pub use recorder::RecordingFile;
 pub use request_handle::{RequestHandle, Update};
+pub use state::{CalibrationState, NodeState, PrecisionState, RunningState, WaitingState};
 pub use variants::{PlannedVariant, Variant, node_of};
 
 /// The random bits of a request id; the others count requests, enough for years.
@@ -226,16 +229,17 @@ impl Node {
         RequestId(number << SECRET_BITS | rand::random::<u64>() >> (64 - SECRET_BITS))
     }
 
-    /// Submits a request. Dropping the returned handle before the request has ended cancels the request.
+    /// Submits a request, whose line `log` gets its record. Dropping the returned handle before the request has ended cancels the request.
     pub fn submit(
         &self,
         request: Request,
         work: GenerationTask,
         place: OwnedSemaphorePermit,
+        log: Arc<RequestLog>,
     ) -> RequestHandle {
         let (updates, receiver) = tokio::sync::mpsc::unbounded_channel();
         let id = request.id;
-        let submission = Submission { request, work, updates, place };
+        let submission = Submission { request, work, updates, place, log };
         // If the driver has ended, the update channel is closed and the handle reports that.
         let _ = self.commands.send(Command::Submit(Box::new(submission)));
         RequestHandle::new(id, receiver, self.commands.clone(), self.failure.clone())
@@ -246,6 +250,13 @@ impl Node {
         let (answer, explanation) = tokio::sync::oneshot::channel();
         self.commands.send(Command::Explain { request, answer }).ok()?;
         explanation.await.ok().flatten()
+    }
+
+    /// A snapshot of the node; `None` once its driver has ended.
+    pub async fn state(&self) -> Option<NodeState> {
+        let (answer, state) = tokio::sync::oneshot::channel();
+        self.commands.send(Command::State { answer }).ok()?;
+        state.await.ok()
     }
 
     /// Why the node cannot serve any more; `None` as long as it can.

@@ -111,6 +111,12 @@ impl Access {
         is_local || self.file.is_some() && self.key_of(headers).is_ok_and(|(entry, _)| entry.admin)
     }
 
+    /// The name of the key that a request has, where there are keys.
+    pub(crate) fn key_name(&self, headers: &HeaderMap) -> Option<String> {
+        self.file.as_ref()?;
+        self.key_of(headers).ok().map(|(entry, _)| entry.name.clone())
+    }
+
     /// Refuses a request without a valid key, where there are keys.
     ///
     /// # Errors

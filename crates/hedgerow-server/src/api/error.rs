@@ -1,9 +1,9 @@
 //! Errors as clients see them: OpenAI's error object with a hint, and headers that keep official clients from
 //! retrying requests that cannot succeed.
 
-use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use hedgerow_core::output::{Rejection, Target};
 use hedgerow_core::time::Span;
 use hedgerow_core::units::Bytes;
@@ -25,6 +25,10 @@ pub(crate) struct ApiError {
     /// llm-d's name for why a request was dropped.
     dropped: Option<&'static str>,
 }
+
+/// The code of an error response, as an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ErrorCode(pub(super) &'static str);
 
 impl ApiError {
     fn new(
@@ -309,6 +313,6 @@ impl IntoResponse for ApiError {
         if let Some(reason) = self.dropped {
             set("x-llm-d-request-dropped-reason", reason.into());
         }
-        (self.status, headers, Json(self.body())).into_response()
+        (self.status, headers, Extension(ErrorCode(self.code)), Json(self.body())).into_response()
     }
 }

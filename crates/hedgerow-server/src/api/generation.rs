@@ -91,12 +91,14 @@ pub(super) async fn generate<T>(
     intake: Intake<'_, T>,
     asked: GenerationRequest,
 ) -> Result<Generation, ApiError> {
-    let Intake { served, caller, connection, id, arrived, place, held, .. } = intake;
+    let Intake { served, caller, connection, log, id, arrived, place, held, .. } = intake;
     let precision = served.precision_of(asked.model.as_deref())?;
     let time = asked.requirements.client_deadline.map(|deadline| deadline.since(arrived));
+    log.note(|facts| facts.deadline = time);
     caller.check(&served.name, time)?;
     let prompt = app.0.prompt_pool.tokenize(app, asked.prompt).await?;
     let prompt_len = Tokens(prompt.len() as u32);
+    log.note(|facts| facts.prompt_tokens = Some(prompt_len.0));
     let max_output = max_output(app, served, asked.max_output, prompt_len)?;
     let length = match (asked.ignore_eos, asked.expected_output) {
         (true, _) => Length::Exact,
@@ -129,7 +131,7 @@ pub(super) async fn generate<T>(
         ignore_eos: asked.ignore_eos,
         cache_prompt: asked.cache_prompt,
     };
-    let mut handle = served.node.submit(request, task, place);
+    let mut handle = served.node.submit(request, task, place, log);
     drop(held);
     if let Err(error) = wait_for_start(&mut handle, &connection, paced).await {
         return Err(served.node.failure().map_or(error, |reason| ApiError::node_failed(&reason)));

@@ -1,5 +1,6 @@
 //! Request intake: the checks and the body upload that precede all other work for a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use hedgerow_core::request::RequestId;
 use hedgerow_core::time::{Instant, Span};
 use hedgerow_core::units::{Bits, BitsPerSecond, Bytes};
+use hedgerow_node::request_log::RequestLog;
 use hedgerow_solver::Limit;
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,6 +26,7 @@ pub(super) struct Intake<'a, T> {
     pub(super) caller: Caller,
     /// The connection that carries the answer.
     pub(super) connection: Connection,
+    pub(super) log: Arc<RequestLog>,
     pub(super) id: RequestId,
     /// Arrival time; the deadline counts from here.
     pub(super) arrived: Instant,
@@ -45,6 +48,7 @@ const RATE_GRACE_S: f64 = 5.0;
 pub(super) async fn take_in<'a, T: Send + 'static>(
     app: &'a App,
     connection: Connection,
+    log: Arc<RequestLog>,
     headers: &HeaderMap,
     body: Body,
     parse: fn(&[u8]) -> Result<T, ApiError>,
@@ -57,6 +61,10 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
             return Err(error);
         }
     };
+    log.note(|facts| {
+        facts.model = Some(served.name.clone());
+        facts.deadline = requirements.deadline;
+    });
     let (bytes, held) = read(app, headers, body, arrived, requirements.deadline).await?;
     let body = if bytes.len() <= IN_PLACE_BYTES {
         parse(&bytes)?
@@ -66,7 +74,8 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
     let place = served.node.reserve_place().ok_or_else(|| queue_full(app))?;
     let id = served.node.new_id();
     app.0.request_names.note(headers, id);
-    Ok(Intake { served, caller, connection, id, arrived, place, requirements, body, held })
+    log.note(|facts| facts.id = Some(id));
+    Ok(Intake { served, caller, connection, log, id, arrived, place, requirements, body, held })
 }
 
 /// What can be refused before the body is read.

@@ -17,9 +17,11 @@ mod paced_response;
 mod prompt;
 mod prompt_pool;
 mod registry;
+mod request_line;
 mod request_names;
 mod requirements;
 mod respond;
+mod state;
 mod waiting_bytes;
 
 use std::sync::Arc;
@@ -99,6 +101,7 @@ impl App {
 
     /// Adds a loaded model: from now on its requests are served.
     pub(crate) fn register(&self, served: ServedModel) {
+        self.0.metrics.name_model(&served.name);
         self.0.models.register(served);
     }
 
@@ -171,10 +174,12 @@ pub(crate) fn router(app: App, origins: OriginRules) -> Router {
         .route("/version", get(info::version))
         .route("/metrics", get(info::metrics))
         .route("/debug/requests/{id}", get(explain::handle))
+        .route("/v1/hedgerow/state", get(state::handle))
         .merge(batches::routes(app.clone()))
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(middleware::from_fn_with_state(origins, origin::guard))
+        .layer(middleware::from_fn_with_state(app.clone(), request_line::begin))
         .layer(middleware::from_fn(unpace))
         .with_state(app)
 }

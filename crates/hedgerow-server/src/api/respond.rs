@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use hedgerow_core::request::RequestId;
 use hedgerow_node::token_size::Form;
 
 use super::ApiError;
@@ -45,14 +44,6 @@ pub(super) async fn respond(
         Form::Whole => whole(generation, &encoder).await,
         Form::Streamed => Ok(streamed(generation, encoder)),
     }
-}
-
-/// Adds `x-request-id`: the client's own, or `req-` with the request's number.
-pub(super) fn with_request_id(mut response: Response, asked: &HeaderMap, id: RequestId) -> Response {
-    let own = asked.get("x-request-id").cloned();
-    let value = own.or_else(|| HeaderValue::from_str(&format!("req-{}", id.0)).ok());
-    response.headers_mut().extend(value.map(|value| (HeaderName::from_static("x-request-id"), value)));
-    response
 }
 
 async fn whole(mut generation: Generation, encoder: &impl ResponseEncoder) -> Result<Response, ApiError> {

@@ -1,10 +1,14 @@
 //! `/v1/chat/completions`.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use hedgerow_node::chat_template::Message;
+use hedgerow_node::request_log::RequestLog;
 
 use super::encoder::Kind;
 use super::wire::{self, CompletionBody, ResponseFormat, WireMessage};
@@ -16,10 +20,11 @@ use crate::link::Connection;
 pub(in crate::api) async fn handle(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Connection>,
+    Extension(log): Extension<Arc<RequestLog>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mut intake = intake::take_in(&app, connection, &headers, body, CompletionBody::parse).await?;
+    let mut intake = intake::take_in(&app, connection, log, &headers, body, CompletionBody::parse).await?;
     let body = &mut intake.body;
     wire::refuse_unsupported(&[
         ("tools", &body.tools),
@@ -34,7 +39,7 @@ pub(in crate::api) async fn handle(
     refuse_response_format(body.response_format.as_ref())?;
     let messages = body.messages.take().ok_or_else(|| wire::missing("messages"))?;
     let prompt = Prompt::Chat(texts(messages)?);
-    super::complete(&app, intake, &headers, prompt, Kind::Chat).await
+    super::complete(&app, intake, prompt, Kind::Chat).await
 }
 
 fn texts(messages: Vec<WireMessage>) -> Result<Vec<Message>, ApiError> {

@@ -1,9 +1,13 @@
 //! `/v1/completions`.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use hedgerow_node::request_log::RequestLog;
 
 use super::encoder::Kind;
 use super::wire::{self, CompletionBody, WirePrompt};
@@ -15,10 +19,11 @@ use crate::link::Connection;
 pub(in crate::api) async fn handle(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Connection>,
+    Extension(log): Extension<Arc<RequestLog>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mut intake = intake::take_in(&app, connection, &headers, body, CompletionBody::parse).await?;
+    let mut intake = intake::take_in(&app, connection, log, &headers, body, CompletionBody::parse).await?;
     let body = &mut intake.body;
     wire::refuse_unsupported(&[
         ("suffix", &body.suffix),
@@ -29,7 +34,7 @@ pub(in crate::api) async fn handle(
         ("json_schema", &body.json_schema),
     ])?;
     let prompt = prompt(body.prompt.take().ok_or_else(|| wire::missing("prompt"))?)?;
-    super::complete(&app, intake, &headers, prompt, Kind::Text).await
+    super::complete(&app, intake, prompt, Kind::Text).await
 }
 
 fn prompt(prompt: WirePrompt) -> Result<Prompt, ApiError> {

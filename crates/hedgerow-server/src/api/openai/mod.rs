@@ -10,7 +10,6 @@ mod encoder;
 mod options;
 mod wire;
 
-use axum::http::HeaderMap;
 use axum::response::Response;
 use hedgerow_core::units::Tokens;
 use hedgerow_node::token_size::Form;
@@ -29,17 +28,16 @@ pub(super) use completions::handle as completions;
 async fn complete(
     app: &App,
     intake: Intake<'_, CompletionBody>,
-    headers: &HeaderMap,
     prompt: Prompt,
     kind: Kind,
 ) -> Result<Response, ApiError> {
     let (served, id) = (intake.served, intake.id);
     let asked = request(app, &intake, prompt)?;
     let (form, wants_usage) = (asked.form, intake.body.wants_usage());
+    intake.log.note(|facts| facts.streamed = Some(form == Form::Streamed));
     let generation = generation::generate(app, intake, asked).await?;
     let encoder = Encoder::new(kind, id, served, wants_usage);
-    let response = respond::respond(generation, encoder, form).await?;
-    Ok(respond::with_request_id(response, headers, id))
+    respond::respond(generation, encoder, form).await
 }
 
 /// Checks the fields of a body and makes them a neutral request.
