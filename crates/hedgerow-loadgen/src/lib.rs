@@ -13,6 +13,7 @@ mod draw;
 mod offer;
 mod outcome;
 mod probe;
+mod server_url;
 mod stream;
 mod summary;
 
@@ -25,6 +26,7 @@ pub use client::Client;
 pub use draw::{Pattern, Seeds};
 pub use offer::{Offer, Patience, Run};
 pub use outcome::{Outcome, Record};
+pub use server_url::server_root;
 pub use summary::{Series, Tally, failures, milliseconds};
 
 pub use class::BUILT_IN as BUILT_IN_CLASSES;

@@ -28,7 +28,8 @@ fn main() -> anyhow::Result<()> {
     let speed = Speed::Profile(Box::new(Profiler::new(&loaded, &config)?));
     let variant = Variant::of(loaded, speed, config.model.quality);
     let clock = Clock::start();
-    let node = node::start(vec![variant], &config, clock, &Arc::new(Metrics::new()), None)?;
+    let metrics = Arc::new(Metrics::new());
+    let node = node::start(vec![variant], &config, clock, &metrics, None)?;
 
     let model = node.model();
     let prompt = model.tokenize("A hedgerow is", false, model.info().add_bos);
@@ -37,17 +38,11 @@ fn main() -> anyhow::Result<()> {
         deadline: Some(arrived + Span::from_millis(30_000)),
         ..Request::new(node.new_id(), arrived, Tokens(prompt.len() as u32), max_output)
     };
-    let (sampling, stop) = (Sampling::GREEDY, Vec::new());
-    let task = GenerationTask {
-        prompt_tokens: prompt,
-        max_output,
-        sampling,
-        stop,
-        ignore_eos: false,
-        cache_prompt: true,
-    };
+    let (prompt_tokens, sampling, stop) = (prompt, Sampling::GREEDY, Vec::new());
+    let (ignore_eos, cache_prompt) = (false, true);
+    let task = GenerationTask { prompt_tokens, max_output, sampling, stop, ignore_eos, cache_prompt };
     let place = node.reserve_place().context("the queue is full")?;
-    let mut handle = node.submit(request, task, place, RequestLog::new(clock));
+    let mut handle = node.submit(request, task, place, RequestLog::new(clock, &metrics));
     tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
         while let Some(update) = handle.next().await {
             match update {

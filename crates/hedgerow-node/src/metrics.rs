@@ -71,6 +71,12 @@ struct LimitLabels {
     limit: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    key: String,
+    outcome: &'static str,
+}
+
 /// The metrics of connections.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
@@ -120,6 +126,7 @@ pub struct Metrics {
     vllm: OnceLock<Registry>,
     finished: Family<FinishedLabels, Counter>,
     error_responses: Family<CodeLabels, Counter>,
+    key_requests: Family<KeyLabels, Counter>,
     request_prompt: Histogram,
     request_generation: Histogram,
     requests: Family<OutcomeLabels, Counter>,
@@ -168,6 +175,7 @@ impl Metrics {
             vllm: OnceLock::new(),
             finished: Family::default(),
             error_responses: Family::default(),
+            key_requests: Family::default(),
             request_prompt: histogram(&TOKENS),
             request_generation: histogram(&TOKENS),
             requests: Family::default(),
@@ -288,6 +296,11 @@ impl Metrics {
             "Bytes written to callers' connections, heads and /metrics included",
             metrics.connections.sent_bytes.clone(),
         );
+        registry.register(
+            "key_requests",
+            "Requests of each API key that have ended, by outcome, refused ones included",
+            metrics.key_requests.clone(),
+        );
         registry.register("connections", "Open connections", metrics.connections.open.clone());
         registry.register(
             "connections_refused",
@@ -347,6 +360,11 @@ impl Metrics {
     /// Counts an error response to a completion.
     pub fn error_response(&self, code: &'static str) {
         self.error_responses.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    /// Counts the end of a request with a key. Names of keys come from the operator, so there are few.
+    pub(crate) fn key_request(&self, key: &str, outcome: &'static str) {
+        self.key_requests.get_or_create(&KeyLabels { key: key.to_owned(), outcome }).inc();
     }
 
     /// Counts a request that starts at a precision.

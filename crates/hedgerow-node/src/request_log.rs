@@ -7,7 +7,7 @@ use hedgerow_core::request::RequestId;
 use hedgerow_core::time::{Instant, Span};
 
 use crate::clock::Clock;
-use crate::metrics::reason;
+use crate::metrics::{Metrics, reason};
 
 /// The longest name from a client that is logged, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 128;
@@ -17,6 +17,7 @@ const CLIENT_ID_BYTES_MAX: usize = 128;
 #[derive(Debug)]
 pub struct RequestLog {
     clock: Clock,
+    metrics: Arc<Metrics>,
     arrived: Instant,
     facts: Mutex<RequestFacts>,
 }
@@ -50,8 +51,9 @@ pub struct RequestFacts {
 
 impl RequestLog {
     /// Begins the line of a request that arrives now.
-    pub fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self { clock, arrived: clock.now(), facts: Mutex::default() })
+    pub fn new(clock: Clock, metrics: &Arc<Metrics>) -> Arc<Self> {
+        let (arrived, metrics) = (clock.now(), Arc::clone(metrics));
+        Arc::new(Self { clock, metrics, arrived, facts: Mutex::default() })
     }
 
     /// Adds what has become known.
@@ -128,7 +130,11 @@ impl RequestFacts {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let now = self.clock.now();
-        self.facts.get_mut().unwrap_or_else(PoisonError::into_inner).write(now, self.arrived);
+        let facts = self.facts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = &facts.key {
+            self.metrics.key_request(key, facts.outcome());
+        }
+        facts.write(now, self.arrived);
     }
 }
 

@@ -145,3 +145,31 @@ fn the_state_shows_who_runs_and_who_waits_to_operators_only() {
         state()["running"] == json!([]) && state()["waiting"] == json!([])
     });
 }
+
+#[test]
+fn the_events_tell_what_becomes_of_each_request_and_do_not_hold_the_shutdown() {
+    let Some(server) = Server::start(&[]) else { return };
+    let mut watching = server.open("GET", "/v1/hedgerow/events", &[], "");
+    let mut seen = String::new();
+    let mut read_until = |what: &str| {
+        let mut bytes = [0; 4096];
+        while !seen.contains(what) {
+            let count = watching.read(&mut bytes).expect("events come");
+            assert!(count > 0, "the stream ended before {what}: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        seen.clone()
+    };
+    read_until("text/event-stream");
+    let name = server.chat(&[], &hello(&json!({}))).header("x-request-id").unwrap().to_owned();
+    let mut refused = hello(&json!({ "max_tokens": 400, "ignore_eos": true }));
+    refused["hedgerow"] = json!({ "deadline_ms": 1 });
+    assert_eq!(server.chat(&[], &refused).status, 422);
+    let seen = read_until("event: refused");
+    for event in ["arrived", "started", "ended"] {
+        let is_there =
+            seen.split("\n\n").any(|one| one.contains(&format!("event: {event}")) && one.contains(&name));
+        assert!(is_there, "{event} of {name} in {seen}");
+    }
+    assert!(server.terminate(), "a watcher does not hold the shutdown");
+}

@@ -3,6 +3,7 @@
 //! A command's result is what it prints: reports, tables and JSON, on standard output.
 
 mod arrivals;
+pub mod batch;
 pub mod bench;
 pub mod check;
 pub mod evaluate;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::engine_thread::EngineCommand;
+use super::events::{EventSource, Events};
 use super::recorder::Recorder;
 use super::state::NodeState;
 use crate::clock::Clock;
@@ -112,6 +113,7 @@ pub(super) struct Driver {
     prefixes: SharedPrefixes,
     pub metrics: Arc<Metrics>,
     recorder: Recorder,
+    events: Events,
     waiting: BTreeMap<RequestId, (GenerationTask, OwnedSemaphorePermit)>,
     readers: BTreeMap<RequestId, Reader>,
     wake: Option<Instant>,
@@ -149,6 +151,7 @@ impl Driver {
             prefixes,
             metrics,
             recorder,
+            events: Events::new(clock.now()),
             waiting: BTreeMap::new(),
             readers: BTreeMap::new(),
             wake: None,
@@ -156,6 +159,11 @@ impl Driver {
             step_ticks: None,
             ended: VecDeque::new(),
         }
+    }
+
+    /// What subscribes to its events.
+    pub(super) fn event_source(&self) -> EventSource {
+        self.events.source()
     }
 
     /// Runs until all command senders are dropped, or until a shutdown has drained the node.
@@ -221,6 +229,7 @@ impl Driver {
                 if is_looked_up && self.pipeline.node().precisions.len() == 1 {
                     request.cached = self.prefixes().claim(request.id, &work.prompt_tokens);
                 }
+                self.events.arrived(self.clock.now(), &request);
                 self.waiting.insert(request.id, (work, place));
                 self.readers.insert(request.id, Reader { updates, log, is_looked_up, last_token: None });
                 Event::Arrived(request)
@@ -306,21 +315,25 @@ impl Driver {
                 let updates = reader.updates.clone();
                 let precision = running.precision;
                 self.metrics.started(self.name_of(precision));
+                self.events.started(now, &running, self.name_of(precision));
                 self.tell_engine(EngineCommand::Open { request: id, precision, work, updates });
             }
             Order::Stop(id) => self.tell_engine(EngineCommand::Close(id)),
             Order::Run(step) => {
                 self.metrics.step(step.request_count());
+                self.events.step(now, &step);
                 self.step_ticks = Some(0);
                 self.tell_engine(EngineCommand::Step(step));
             }
             Order::Load(precision) => {
                 tracing::info!(precision = %self.name_of(precision), "loading");
+                self.events.loading(self.name_of(precision));
                 self.tell_engine(EngineCommand::Load(precision));
             }
             Order::Unload(precision) => {
                 tracing::info!(precision = %self.name_of(precision), "unloading");
                 self.metrics.resident(self.name_of(precision), false);
+                self.events.unloaded(self.name_of(precision));
                 self.tell_engine(EngineCommand::Unload(precision));
             }
             Order::End(record) => self.end(now, record),
@@ -331,6 +344,7 @@ impl Driver {
 
     fn end(&mut self, now: Instant, record: Record) {
         self.recorder.ended(now, &record);
+        self.events.ended(&record);
         self.waiting.remove(&record.request.id);
         // If the request started, the engine has already settled the claim on its cached prefix.
         self.prefixes().release(record.request.id);
@@ -417,7 +431,7 @@ mod tests {
         };
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let request = Request::new(RequestId(1), clock.now(), Tokens(1), Tokens(2));
-        let log = RequestLog::new(clock);
+        let log = RequestLog::new(clock, &Arc::new(Metrics::new()));
         (Submission { request, work, updates, place, log }, receiver)
     }
 

@@ -6,6 +6,7 @@
 mod driver;
 mod engine_thread;
 mod engines;
+mod events;
 mod failure;
 mod priority;
 mod recorder;
@@ -20,6 +21,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use driver::{Command, Driver, Submission};
+use events::EventSource;
 use failure::Failure;
 use hedgerow_core::Pipeline;
 use hedgerow_core::allocator::Wire;
@@ -42,6 +44,7 @@ use crate::profile::Profiler;
 use crate::request_log::RequestLog;
 
 pub use driver::RequestStatus;
+pub use events::NodeEvent;
 pub use priority::run_before_the_engine;
 pub use recorder::RecordingFile;
 pub use request_handle::{RequestHandle, Update};
@@ -61,6 +64,7 @@ pub struct Node {
     places: Arc<Semaphore>,
     next_id: AtomicU64,
     clock: Clock,
+    events: EventSource,
     failure: Failure,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -130,6 +134,7 @@ pub fn start(
     }
     let (recorder, writer) = start_recorder(recording, &pipeline, config, clock)?;
     let driver = Driver::new(pipeline, clock, engine_sender, prefixes, Arc::clone(metrics), recorder);
+    let events = driver.event_source();
     let driver = std::thread::Builder::new().name("driver".into()).spawn({
         let failure = failure.clone();
         move || {
@@ -149,6 +154,7 @@ pub fn start(
         places: Arc::new(Semaphore::new(config.settings.queue_capacity)),
         next_id: AtomicU64::new(0),
         clock,
+        events,
         failure,
         threads: std::sync::Mutex::new([driver, engine].into_iter().chain(writer).collect()),
     })
@@ -257,6 +263,11 @@ impl Node {
         let (answer, state) = tokio::sync::oneshot::channel();
         self.commands.send(Command::State { answer }).ok()?;
         state.await.ok()
+    }
+
+    /// Subscribes to what the node decides; `None` if there are `most` subscribers already, or the node has ended.
+    pub fn events(&self, most: usize) -> Option<tokio::sync::broadcast::Receiver<NodeEvent>> {
+        self.events.subscribe(most)
     }
 
     /// Why the node cannot serve any more; `None` as long as it can.

@@ -112,6 +112,12 @@ impl ApiError {
         )
     }
 
+    /// 429: as many watch the events as may.
+    pub(crate) fn too_many_watchers(limit: usize) -> Self {
+        let message = format!("{limit} clients watch the events, as many as may");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_watchers", message, "end another one")
+    }
+
     /// 403: an endpoint for operators.
     pub(crate) fn operators_only() -> Self {
         Self::new(

@@ -7,6 +7,7 @@
 
 mod batches;
 mod error;
+mod events;
 mod explain;
 mod generation;
 mod info;
@@ -175,6 +176,7 @@ pub(crate) fn router(app: App, origins: OriginRules) -> Router {
         .route("/metrics", get(info::metrics))
         .route("/debug/requests/{id}", get(explain::handle))
         .route("/v1/hedgerow/state", get(state::handle))
+        .route("/v1/hedgerow/events", get(events::handle))
         .merge(batches::routes(app.clone()))
         .fallback(info::no_such_path)
         .method_not_allowed_fallback(info::wrong_method)

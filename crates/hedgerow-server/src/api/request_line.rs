@@ -22,7 +22,7 @@ pub(super) async fn begin(State(app): State<App>, mut request: Request, next: Ne
     if endpoint.is_none() || request.method() != Method::POST {
         return next.run(request).await;
     }
-    let log = RequestLog::new(app.0.clock);
+    let log = RequestLog::new(app.0.clock, &app.0.metrics);
     let own = request.headers().get(X_REQUEST_ID).cloned();
     let key = app.0.access.key_name(request.headers());
     log.note(|facts| {

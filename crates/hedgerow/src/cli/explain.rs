@@ -2,11 +2,10 @@
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use hedgerow_loadgen::server_root;
 use hedgerow_node::console::Console;
 use hedgerow_workload::hint::hinted;
 use serde_json::Value;
-
-use super::server_url;
 
 /// The arguments of `hedgerow explain`.
 #[derive(Args, Debug)]
@@ -24,9 +23,13 @@ pub(crate) struct ExplainArgs {
 
 /// Queries a server about one of its requests and prints the answer.
 pub(crate) fn run(args: &ExplainArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let address = format!("{}/debug/requests/{}", server_url::root(&args.url), args.id);
+    let address = format!("{}/debug/requests/{}", server_root(&args.url), args.id);
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let mut response = agent.get(&address).call().map_err(|error| {
+    let mut request = agent.get(&address);
+    if let Ok(key) = std::env::var("HEDGEROW_API_KEY") {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    let mut response = request.call().map_err(|error| {
         hinted(
             format!("no server answers at {}: {error}", args.url),
             "name the server by --url, as `hedgerow serve` prints it, such as --url http://127.0.0.1:8473; or by \

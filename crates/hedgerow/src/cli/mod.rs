@@ -1,6 +1,5 @@
 //! The command line: one file for each command.
 
-mod batch;
 mod completions;
 mod config;
 mod demo;
@@ -16,7 +15,6 @@ mod pull;
 #[cfg(all(test, feature = "lab", not(feature = "milp")))]
 mod reference;
 mod serve;
-mod server_url;
 
 use std::ffi::OsString;
 
@@ -26,14 +24,14 @@ use hedgerow_node::console::Console;
 pub(crate) use self::exit_status::ExitStatus;
 #[cfg(feature = "lab")]
 use hedgerow_lab::commands::{
-    bench, check, evaluate, figures, instances, list, plan, profile, quantize, scenario, show, simulate,
-    solve, sweep,
+    batch, bench, check, evaluate, figures, instances, list, plan, profile, quantize, scenario, show,
+    simulate, solve, sweep,
 };
 
 /// What `--help` adds in a build without the lab.
 #[cfg(not(feature = "lab"))]
 const WITHOUT_LAB: &str = "This build only serves. `cargo build --release` adds the other commands: profile, list, \
-    show, quantize, evaluate, plan, solve, check, instances, bench, scenario, simulate, sweep, figures";
+    show, quantize, evaluate, plan, batch, solve, check, instances, bench, scenario, simulate, sweep, figures";
 
 /// An LLM inference server for edge nodes that keeps its promises: each request says by when it needs
 /// its answer and how good the answer must be.
@@ -96,6 +94,7 @@ enum CliCommand {
     #[cfg(feature = "lab")]
     Figures(figures::FiguresArgs),
     /// Submit a file of requests to a server, follow it and fetch the answers: it survives a restart of the server
+    #[cfg(feature = "lab")]
     Batch(batch::BatchArgs),
     /// Explain why a server admitted, delayed or refused a request
     Explain(explain::ExplainArgs),
@@ -151,7 +150,8 @@ pub(crate) fn run(console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let own = matches.subcommand().map_or(&matches, |(_, own): (&str, &ArgMatches)| own);
     match cli.command {
         CliCommand::Doctor(args) => return doctor::run(&args, own, console),
-        CliCommand::Batch(args) => return batch::run(&args, console),
+        #[cfg(feature = "lab")]
+        CliCommand::Batch(args) => return batch::run(&args, console).map(ExitStatus::of),
         CliCommand::Serve(args) => serve::run(&args, own, console),
         CliCommand::Demo(args) => demo::run(&args, own, console),
         #[cfg(feature = "lab")]

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hedgerow_loadgen::server_root;
 use hedgerow_workload::hint::hinted;
 use serde_json::Value;
 use ureq::http::{HeaderValue, Request, Response};
 use ureq::middleware::MiddlewareNext;
 use ureq::{Agent, Body, SendBody};
-
-use crate::cli::server_url;
 
 /// The time to reach the server; a transfer may take as long as it goes on.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -64,8 +63,9 @@ fn open(path: &Path) -> anyhow::Result<File> {
 }
 
 impl Client {
-    pub(super) fn of(url: &str, key: Option<&str>) -> Self {
-        let key = key.map(|key| format!("Bearer {key}"));
+    /// A client of a server, with the key of the environment.
+    pub(super) fn of(url: &str) -> Self {
+        let key = std::env::var("HEDGEROW_API_KEY").ok().map(|key| format!("Bearer {key}"));
         let authorize = move |mut request: Request<SendBody>, next: MiddlewareNext| {
             if let Some(key) = key.as_deref().and_then(|key| HeaderValue::from_str(key).ok()) {
                 request.headers_mut().insert("authorization", key);
@@ -77,7 +77,7 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .middleware(authorize)
             .build();
-        Self { agent: agent.into(), root: server_url::root(url) }
+        Self { agent: agent.into(), root: server_root(url) }
     }
 
     /// Gets an object.

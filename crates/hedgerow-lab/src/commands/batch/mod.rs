@@ -1,4 +1,5 @@
-//! `hedgerow batch`: files of requests that a server runs in the slack of its other load.
+//! `hedgerow batch`: files of requests that a server runs in the slack of its other load. A server with keys needs an
+//! administrator's, in the variable `HEDGEROW_API_KEY`: other users of a machine see arguments.
 
 mod client;
 mod report;
@@ -13,7 +14,6 @@ use hedgerow_workload::hint::hinted;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::ExitStatus;
 use client::Client;
 
 /// How often a batch is asked for while waiting.
@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// The arguments of `hedgerow batch`.
 #[derive(Args, Debug)]
-pub(crate) struct BatchArgs {
+pub struct BatchArgs {
     #[command(subcommand)]
     command: BatchCommand,
 }
@@ -44,9 +44,6 @@ struct ServerArgs {
     /// The server, with or without /v1, as `hedgerow serve` prints it
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8473", env = "HEDGEROW_URL")]
     url: String,
-    /// An administrator's key, where the server needs one; better in the variable, since other users see arguments
-    #[arg(long, value_name = "KEY", env = "HEDGEROW_API_KEY", hide_env_values = true)]
-    api_key: Option<String>,
     /// Print one JSON object, as the API has it
     #[arg(long)]
     json: bool,
@@ -93,9 +90,6 @@ struct FetchArgs {
     /// The server, with or without /v1, as `hedgerow serve` prints it
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8473", env = "HEDGEROW_URL")]
     url: String,
-    /// An administrator's key, where the server needs one; better in the variable, since other users see arguments
-    #[arg(long, value_name = "KEY", env = "HEDGEROW_API_KEY", hide_env_values = true)]
-    api_key: Option<String>,
     /// With --output: print one JSON object about the written file
     #[arg(long, requires = "output")]
     json: bool,
@@ -110,27 +104,31 @@ struct CancelArgs {
     server: ServerArgs,
 }
 
-/// Runs a command on batches.
-pub(crate) fn run(args: &BatchArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+/// Runs a command on batches; returns whether each line has its answer, where that was waited for.
+///
+/// # Errors
+///
+/// When the server does not answer, or refuses; when a file cannot be read or written.
+pub fn run(args: &BatchArgs, console: &mut Console<'_>) -> anyhow::Result<bool> {
     match &args.command {
         BatchCommand::Submit(args) => return submit(args, console),
         BatchCommand::Status(args) => status(args, console),
         BatchCommand::Fetch(args) => fetch(args, console),
         BatchCommand::Cancel(args) => {
-            let batch = Client::of(&args.server.url, args.server.api_key.as_deref())
-                .post(&format!("/v1/batches/{}/cancel", args.id), &json!({}))?;
+            let batch =
+                Client::of(&args.server.url).post(&format!("/v1/batches/{}/cancel", args.id), &json!({}))?;
             print(&batch, &args.server, console)
         }
     }?;
-    Ok(ExitStatus::Success)
+    Ok(true)
 }
 
 fn print(batch: &Value, args: &ServerArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     if args.json { console.print_line(format!("{batch:#}")) } else { console.print(report::of_batch(batch)) }
 }
 
-fn submit(args: &SubmitArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
-    let client = Client::of(&args.server.url, args.server.api_key.as_deref());
+fn submit(args: &SubmitArgs, console: &mut Console<'_>) -> anyhow::Result<bool> {
+    let client = Client::of(&args.server.url);
     let endpoint = match &args.endpoint {
         Some(endpoint) => endpoint.clone(),
         None => client::endpoint_of(&args.file)?,
@@ -148,7 +146,7 @@ fn submit(args: &SubmitArgs, console: &mut Console<'_>) -> anyhow::Result<ExitSt
     }
     print(&batch, &args.server, console)?;
     let is_answered = batch["status"] == "completed" && batch["request_counts"]["failed"] == 0;
-    Ok(ExitStatus::of(!args.wait || is_answered))
+    Ok(!args.wait || is_answered)
 }
 
 fn id_of(batch: &Value) -> anyhow::Result<&str> {
@@ -187,7 +185,7 @@ fn wait(client: &Client, id: &str, console: &Console<'_>) -> anyhow::Result<Valu
 }
 
 fn status(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let client = Client::of(&args.server.url, args.server.api_key.as_deref());
+    let client = Client::of(&args.server.url);
     if let Some(id) = &args.id {
         return print(&client.get(&format!("/v1/batches/{id}"))?, &args.server, console);
     }
@@ -200,7 +198,7 @@ fn status(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
 }
 
 fn fetch(args: &FetchArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let client = Client::of(&args.url, args.api_key.as_deref());
+    let client = Client::of(&args.url);
     let batch = client.get(&format!("/v1/batches/{}", args.id))?;
     if !report::has_ended(&batch) {
         return Err(hinted(
