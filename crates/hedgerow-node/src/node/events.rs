@@ -143,17 +143,15 @@ impl Events {
         self.send(|| {
             let request = name(record.request.id);
             let reason = reason(&record.outcome);
-            match &record.outcome {
-                Outcome::Rejected(rejection) => {
-                    NodeEvent::Refused { request, reason, message: rejection.to_string() }
-                }
-                outcome => NodeEvent::Ended {
-                    request,
-                    outcome: outcome.name(),
-                    reason,
-                    produced_tokens: record.produced.0,
-                    e2e_ms: record.ended.since(record.request.arrived).as_millis(),
-                },
+            if let Outcome::Rejected(rejection) = &record.outcome {
+                return NodeEvent::Refused { request, reason, message: rejection.to_string() };
+            }
+            NodeEvent::Ended {
+                request,
+                outcome: record.outcome.name(),
+                reason,
+                produced_tokens: record.produced.0,
+                e2e_ms: record.ended.since(record.request.arrived).as_millis(),
             }
         });
     }
