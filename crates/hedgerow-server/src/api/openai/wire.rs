@@ -4,7 +4,6 @@
 //! than a small multiple of its bytes.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use hedgerow_core::engine::TokenId;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -332,7 +331,7 @@ pub(super) struct Asked(pub(super) bool);
 
 impl<'de> Deserialize<'de> for Asked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfAsked(PhantomData<()>);
+        struct OfAsked;
         impl<'de> Visitor<'de> for OfAsked {
             type Value = Asked;
 
@@ -377,7 +376,7 @@ impl<'de> Deserialize<'de> for Asked {
                 Ok(Asked(true))
             }
         }
-        deserializer.deserialize_any(OfAsked(PhantomData))
+        deserializer.deserialize_any(OfAsked)
     }
 }
 
@@ -458,7 +457,6 @@ mod tests {
         let body = format!("{{\"x\": [{}]}}", vec!["{\"\":0}"; 100_000].join(","));
         assert!(CompletionBody::parse(body.as_bytes()).is_ok());
         let deep = format!("{{\"x\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        let error = CompletionBody::parse(deep.as_bytes()).map(drop);
-        assert!(error.is_ok() || error.is_err(), "no stack overflow");
+        assert!(CompletionBody::parse(deep.as_bytes()).is_ok(), "skipped without recursion");
     }
 }
