@@ -108,7 +108,7 @@ fn unused_character(messages: &[Message]) -> char {
         .filter(|letter| ('\u{E000}'..='\u{F8FF}').contains(letter))
         .collect();
     let unused = ('\u{E000}'..='\u{F8FF}').find(|letter| !used.contains(letter));
-    // Beyond the 6,400 of the first plane there are 131,000 more, which nobody uses all.
+    // Beyond the 6,400 of the first plane there are 131,000 more.
     unused.unwrap_or('\u{F0000}')
 }
 

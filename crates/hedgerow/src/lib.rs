@@ -33,7 +33,7 @@ pub fn main() -> u8 {
 
 /// Writes a line to standard error; standard output is for results.
 fn note(text: &str) {
-    // Where standard error is broken, there is nobody to tell; `eprintln!` would panic.
+    // Where standard error is broken, the line is lost; `eprintln!` would panic.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

@@ -21,13 +21,15 @@ pub enum AdmissionFailure {
     /// It would miss its target for the first token or for the time per token.
     OffPace,
     /// It would make an admitted request late.
-    BreaksPromise {
+    #[serde(rename = "breaks_promise")]
+    DelaysAdmitted {
         /// That request.
         to: RequestId,
     },
     /// It could be done, but this part of the node's time is reserved for expected arrivals with more value per
     /// work.
-    Kept {
+    #[serde(rename = "kept")]
+    Reserved {
         /// The reserved part, from 0 to 1.
         part: f64,
     },
@@ -42,8 +44,8 @@ impl fmt::Display for AdmissionFailure {
         match self {
             Self::TooLate { done_in, left } => write!(f, "it would be done in {done_in}, but has {left}"),
             Self::OffPace => f.write_str("it would miss its target for the first token or for each"),
-            Self::BreaksPromise { to } => write!(f, "it would make {to} late, which is admitted already"),
-            Self::Kept { part } => write!(
+            Self::DelaysAdmitted { to } => write!(f, "it would make {to} late, which is admitted already"),
+            Self::Reserved { part } => write!(
                 f,
                 "{:.0} % of the time is reserved for expected requests of more value for their work",
                 100.0 * part

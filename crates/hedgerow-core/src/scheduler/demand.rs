@@ -112,20 +112,20 @@ impl DemandEstimator {
         let Some(own) = Arrival::new(now, request, work) else { return 0.0 };
         let tenants: Vec<TenantDemand<'_>> =
             self.recent.values().filter_map(|recent| TenantDemand::of(recent, now)).collect();
-        if tenants.iter().map(TenantDemand::rate).sum::<f64>() <= FULL {
+        if tenants.iter().map(|tenant| tenant.demand).sum::<f64>() <= FULL {
             return 0.0;
         }
         let shares = fair_shares(&tenants, FULL);
         let own_tenant = request.tenant.map(|tenant| tenant.id);
         let is_over = tenants.len() > 1
             && std::iter::zip(&tenants, &shares)
-                .any(|(tenant, &fair)| tenant.id == own_tenant && tenant.admitted_rate() > fair);
+                .any(|(tenant, &fair)| tenant.id == own_tenant && tenant.admitted > fair);
         let (own_density, own_s) = (own.density(), own.slack.as_seconds().max(1e-9));
         let (mut denser, mut refused, mut others) = (0.0, 0.0, 0.0);
         for (tenant, fair) in std::iter::zip(&tenants, shares) {
             let is_other = tenant.id != own_tenant;
             // Of another tenant's demand, what is within its share.
-            let part = if is_other { (fair / tenant.rate().max(1e-9)).min(1.0) } else { 1.0 };
+            let part = if is_other { (fair / tenant.demand.max(1e-9)).min(1.0) } else { 1.0 };
             for arrival in tenant.arrivals() {
                 let served_after = SERVED_AT * arrival.slack.as_seconds() / own_s;
                 let before_s = arrival.work.as_seconds() * (1.0 - served_after).max(0.0);
@@ -153,6 +153,10 @@ struct TenantDemand<'a> {
     first: usize,
     /// From the first arrival within the window, so that a pause does not lower the estimated rate.
     window_s: f64,
+    /// All of its demand, refused requests included.
+    demand: f64,
+    /// What it was given.
+    admitted: f64,
 }
 
 impl<'a> TenantDemand<'a> {
@@ -162,42 +166,39 @@ impl<'a> TenantDemand<'a> {
         let first = recent.partition_point(|arrival| arrival.at < earliest);
         let begin = recent.get(first)?.at;
         let tenant = recent.back()?.tenant;
+        let window_s = now.since(begin).max(LEAST_WINDOW).as_seconds();
+        let (mut demand_s, mut admitted_s) = (0.0, 0.0);
+        for arrival in recent.range(first..) {
+            let work_s = arrival.work.as_seconds();
+            demand_s += work_s;
+            admitted_s += if arrival.is_refused { 0.0 } else { work_s };
+        }
         Some(Self {
             id: tenant.map(|tenant| tenant.id),
             weight: tenant.map_or(1.0, |tenant| f64::from(tenant.weight.max(1))),
             recent,
             first,
-            window_s: now.since(begin).max(LEAST_WINDOW).as_seconds(),
+            window_s,
+            demand: demand_s / window_s,
+            admitted: admitted_s / window_s,
         })
     }
 
     fn arrivals(&self) -> impl Iterator<Item = &Arrival> {
         self.recent.range(self.first..)
     }
-
-    /// All of its demand, refused requests included.
-    fn rate(&self) -> f64 {
-        self.arrivals().map(|arrival| arrival.work.as_seconds()).sum::<f64>() / self.window_s
-    }
-
-    /// What it was given.
-    fn admitted_rate(&self) -> f64 {
-        let admitted = self.arrivals().filter(|arrival| !arrival.is_refused);
-        admitted.map(|arrival| arrival.work.as_seconds()).sum::<f64>() / self.window_s
-    }
 }
 
 /// The weighted max-min fair share of each tenant in a capacity: a tenant that needs no more than its part by weight gets
 /// what it needs, and the others share what is left (progressive filling).
 fn fair_shares(tenants: &[TenantDemand<'_>], capacity: f64) -> Vec<f64> {
-    let demands: Vec<f64> = tenants.iter().map(TenantDemand::rate).collect();
-    let by_weight = |index: usize| demands[index] / tenants[index].weight;
+    let by_weight = |index: usize| tenants[index].demand / tenants[index].weight;
     let mut order: Vec<usize> = (0..tenants.len()).collect();
     order.sort_by(|&one, &other| by_weight(one).total_cmp(&by_weight(other)));
     let (mut left, mut weights) = (capacity, tenants.iter().map(|tenant| tenant.weight).sum::<f64>());
     let mut shares = vec![0.0; tenants.len()];
     for index in order {
-        shares[index] = demands[index].min(left * tenants[index].weight / weights);
+        shares[index] = tenants[index].demand.min(left * tenants[index].weight / weights);
         left -= shares[index];
         weights -= tenants[index].weight;
     }

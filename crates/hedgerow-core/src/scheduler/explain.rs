@@ -31,8 +31,8 @@ pub fn admission_failure(view: &View<'_>, plan: &Plan, request: &Request) -> Adm
         };
     }
     match forecasts.iter().find(|forecast| forecast.is_late()) {
-        Some(forecast) => AdmissionFailure::BreaksPromise { to: forecast.urgency().id() },
-        None => AdmissionFailure::Kept { part: view.reserved_part(request) },
+        Some(forecast) => AdmissionFailure::DelaysAdmitted { to: forecast.urgency().id() },
+        None => AdmissionFailure::Reserved { part: view.reserved_part(request) },
     }
 }
 

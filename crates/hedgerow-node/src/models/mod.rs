@@ -38,7 +38,8 @@ pub use options::cache_folder;
 pub use progress::Progress;
 pub use progress::{Bar, Report};
 pub use source::{BUILTIN_MODELS, ModelSource};
-pub(crate) use store::{create_folder, hex, known_sha256, remember, sha256_of, with_suffix};
+pub use store::hex;
+pub(crate) use store::{create_folder, known_sha256, remember, sha256_of, with_suffix};
 pub use store::{lock, put, remove};
 
 /// A model file that is present and can be loaded.

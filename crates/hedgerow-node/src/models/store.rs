@@ -113,7 +113,7 @@ pub(crate) fn sha256_of(path: &Path, report: Report<'_>) -> Result<String, Model
 }
 
 /// Formats bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

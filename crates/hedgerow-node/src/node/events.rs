@@ -1,4 +1,4 @@
-//! What the node decides, for those who watch it: a bounded stream of events that costs nothing while nobody does.
+//! What the node decides, as a bounded stream of events that costs nothing without subscribers.
 
 use hedgerow_core::engine::Step;
 use hedgerow_core::output::{Outcome, Record};

@@ -228,8 +228,8 @@ impl Node {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Returns a new request id: in ascending order, and not to be guessed from another, because whoever knows an id may
-    /// ask about the request.
+    /// Returns a new request id: in ascending order, and not to be guessed from another, because an id is enough to ask
+    /// about its request.
     pub fn new_id(&self) -> RequestId {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
         RequestId(number << SECRET_BITS | rand::random::<u64>() >> (64 - SECRET_BITS))

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_already_is_not_there() {
+    fn what_is_reserved_already_is_not_free() {
         // 256 MiB stay free and 20 are for a step: the output fits, but no layer.
         assert_eq!(fit(&[Room { free: 400 * MIB, ..room(4000) }]), 1);
         assert_eq!(fit(&[Room { free: 800 * MIB, ..room(4000) }]), 5);

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use hedgerow_core::request::Tenant;
 use hedgerow_core::time::{Instant, Span};
+use hedgerow_node::models::hex;
 use hedgerow_workload::hint::hinted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::Key;
 use super::usage::Usage;
 
 /// A key, as the keys file has it: an entry `[[key]]`.
@@ -160,10 +162,6 @@ fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The keys of a file, and what each has used.
 #[derive(Debug, Default)]
 pub(super) struct Keys(Vec<([u8; 32], Arc<KeyEntry>, Arc<Usage>)>);
@@ -195,7 +193,7 @@ impl Keys {
     }
 
     /// The entry of a key. Takes the same time whichever it is, and if there is none.
-    pub(super) fn find(&self, secret: &str) -> Option<(Arc<KeyEntry>, Arc<Usage>)> {
+    pub(super) fn find(&self, secret: &str) -> Option<Key> {
         let hash = hash(secret);
         let mut found = None;
         for (known, entry, usage) in &self.0 {
@@ -203,7 +201,7 @@ impl Keys {
                 found = Some((entry, usage));
             }
         }
-        found.map(|(entry, usage)| (Arc::clone(entry), Arc::clone(usage)))
+        found.map(|(entry, usage)| Key { entry: Arc::clone(entry), usage: Arc::clone(usage) })
     }
 }
 
@@ -226,7 +224,7 @@ mod tests {
     fn a_key_is_found_by_its_secret_only() {
         let entries = ["one", "two"].map(|secret| KeyEntry::new(&format!("key {secret}"), secret));
         let keys = Keys::new(entries.to_vec(), 100, None, Instant::START);
-        assert_eq!(keys.find("two").unwrap().0.name, "key two");
+        assert_eq!(keys.find("two").unwrap().name(), "key two");
         for wrong in ["", "three", "key two", &entries[1].sha256] {
             assert!(keys.find(wrong).is_none(), "{wrong}");
         }
@@ -254,7 +252,7 @@ mod tests {
     #[test]
     fn a_key_that_says_nothing_about_it_takes_no_more_than_its_part_of_the_queue() {
         let keys = Keys::new(vec![KeyEntry::new("a", "secret")], 2, None, Instant::START);
-        let (entry, usage) = keys.find("secret").unwrap();
+        let Key { entry, usage } = keys.find("secret").unwrap();
         let begun = [(); 3].map(|()| usage.begin(&entry, Instant::START).is_ok());
         assert_eq!(begun, [true, true, false]);
     }
@@ -263,8 +261,8 @@ mod tests {
     fn a_reloaded_key_has_used_what_it_had_used() {
         let entry = KeyEntry { concurrency: Some(1), ..KeyEntry::new("a", "secret") };
         let keys = Keys::new(vec![entry.clone()], 100, None, Instant::START);
-        keys.find("secret").unwrap().1.begin(&entry, Instant::START).unwrap();
+        keys.find("secret").unwrap().usage.begin(&entry, Instant::START).unwrap();
         let again = Keys::new(vec![entry.clone()], 100, Some(&keys), Instant::START);
-        assert!(again.find("secret").unwrap().1.begin(&entry, Instant::START).is_err());
+        assert!(again.find("secret").unwrap().usage.begin(&entry, Instant::START).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! - gives: a [`Caller`], which the request keeps to its end, or the refusal
 //! - never: stores or logs a key; the file has hashes
 //!
-//! Without a keys file everybody who reaches the server is the same caller, whose value is bounded by
+//! Without a keys file all clients are the same caller, and the value of its requests is bounded by
 //! `access.anonymous_value_max`.
 
 mod keys;
@@ -35,6 +35,13 @@ pub(crate) struct Access {
     under_way_max: u32,
     clock: Clock,
     keys: RwLock<Arc<Keys>>,
+}
+
+/// A key that a request has.
+#[derive(Debug)]
+pub(crate) struct Key {
+    entry: Arc<KeyEntry>,
+    usage: Arc<Usage>,
 }
 
 /// The caller of one request, until its end.
@@ -91,16 +98,24 @@ impl Access {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The caller of a request, after the limits of its key.
+    /// The key of a request; `None` where no keys are needed.
     ///
     /// # Errors
     ///
-    /// When there are keys and the request has none of them, or its key has used up a limit.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Caller, AccessRefusal> {
-        if self.file.is_none() {
+    /// When there are keys and the request has none of them.
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Key>, AccessRefusal> {
+        self.file.as_ref().map(|_| self.key_of(headers)).transpose()
+    }
+
+    /// The caller of a request with this key, after the key's limits; anonymous without one.
+    ///
+    /// # Errors
+    ///
+    /// When the key has used up a limit.
+    pub(crate) fn admit(&self, key: Option<Key>) -> Result<Caller, AccessRefusal> {
+        let Some(Key { entry, usage }) = key else {
             return Ok(Caller::anonymous(self.anonymous_value_max));
-        }
-        let (entry, usage) = self.key_of(headers)?;
+        };
         usage.begin(&entry, self.clock.now())?;
         let value_max = entry.value_max;
         Ok(Caller { key: Some(CallerKey { entry, usage, clock: self.clock }), value_max })
@@ -108,25 +123,10 @@ impl Access {
 
     /// Whether a request may see what is for operators: it comes from this machine, or has an administrator's key.
     pub(crate) fn is_operator(&self, headers: &HeaderMap, is_local: bool) -> bool {
-        is_local || self.file.is_some() && self.key_of(headers).is_ok_and(|(entry, _)| entry.admin)
+        is_local || self.file.is_some() && self.key_of(headers).is_ok_and(|key| key.entry.admin)
     }
 
-    /// The name of the key that a request has, where there are keys.
-    pub(crate) fn key_name(&self, headers: &HeaderMap) -> Option<String> {
-        self.file.as_ref()?;
-        self.key_of(headers).ok().map(|(entry, _)| entry.name.clone())
-    }
-
-    /// Refuses a request without a valid key, where there are keys.
-    ///
-    /// # Errors
-    ///
-    /// See above.
-    pub(crate) fn require_key(&self, headers: &HeaderMap) -> Result<(), AccessRefusal> {
-        if self.file.is_none() { Ok(()) } else { self.key_of(headers).map(drop) }
-    }
-
-    fn key_of(&self, headers: &HeaderMap) -> Result<(Arc<KeyEntry>, Arc<Usage>), AccessRefusal> {
+    fn key_of(&self, headers: &HeaderMap) -> Result<Key, AccessRefusal> {
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| {
             let (scheme, secret) = value.split_once(' ')?;
@@ -135,6 +135,13 @@ impl Access {
         let secret = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
         let secret = secret.ok_or(AccessRefusal::NoKey { said: "the request has no API key" })?;
         self.keys().find(secret).ok_or(AccessRefusal::NoKey { said: "the API key is not known here" })
+    }
+}
+
+impl Key {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.entry.name
     }
 }
 

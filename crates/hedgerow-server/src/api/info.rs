@@ -40,7 +40,7 @@ pub(super) async fn version() -> Json<Value> {
 
 /// `/v1/models`.
 pub(super) async fn models(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
-    app.0.access.require_key(&headers)?;
+    app.0.access.identify(&headers)?;
     let served = app.served()?;
     Ok(Json(json!({ "object": "list", "data": [describe(&app, served)] })))
 }
@@ -51,7 +51,7 @@ pub(super) async fn model(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    app.0.access.require_key(&headers)?;
+    app.0.access.identify(&headers)?;
     let served = app.served()?;
     let names = served.names();
     if !names.contains(&id) {
@@ -89,7 +89,7 @@ fn without_places(entry: &Entry) -> Value {
     entry
 }
 
-/// `/metrics`: for everybody where no keys are needed, else for operators.
+/// `/metrics`: for all where no keys are needed, else for operators.
 pub(super) async fn metrics(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Connection>,

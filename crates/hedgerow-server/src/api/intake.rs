@@ -54,7 +54,7 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
     parse: fn(&[u8]) -> Result<T, ApiError>,
 ) -> Result<Intake<'a, T>, ApiError> {
     let arrived = app.0.clock.now();
-    let (served, requirements, caller) = match check_head(app, &connection, headers) {
+    let (served, requirements, caller) = match check_head(app, &connection, &log, headers) {
         Ok(checked) => checked,
         Err(error) => {
             discard(body, headers);
@@ -82,14 +82,16 @@ pub(super) async fn take_in<'a, T: Send + 'static>(
 fn check_head<'a>(
     app: &'a App,
     connection: &Connection,
+    log: &RequestLog,
     headers: &HeaderMap,
 ) -> Result<(&'a ServedModel, HeaderRequirements, Caller), ApiError> {
-    let served = app.served()?;
-    // The lines of a batch have no key: whoever has submitted the batch was checked then.
-    let own = connection.is_in_process();
-    if !own {
-        app.0.access.require_key(headers)?;
+    // The lines of a batch have no key: the caller that submitted the batch was checked then.
+    let key = if connection.is_in_process() { Ok(None) } else { app.0.access.identify(headers) };
+    if let Ok(Some(key)) = &key {
+        log.note(|facts| facts.key = Some(key.name().to_owned()));
     }
+    let served = app.served()?;
+    let key = key?;
     let requirements = HeaderRequirements::read(headers)?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if let Some(length) = length {
@@ -103,9 +105,7 @@ fn check_head<'a>(
         return Err(queue_full(app));
     }
     // Last, because a request that is refused anyway uses nothing of its key's limits.
-    let anonymous = || Ok(Caller::anonymous(app.0.config.access.anonymous_value_max));
-    let caller = if own { anonymous() } else { app.0.access.admit(headers) }?;
-    Ok((served, requirements, caller))
+    Ok((served, requirements, app.0.access.admit(key)?))
 }
 
 fn queue_full(app: &App) -> ApiError {

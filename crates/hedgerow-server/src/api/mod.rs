@@ -147,7 +147,7 @@ impl App {
         self.0.models.loaded().ok_or_else(ApiError::loading)
     }
 
-    /// Refuses whoever is no operator.
+    /// Refuses all but operators.
     fn refuse_but_operators(&self, connection: &Connection, headers: &HeaderMap) -> Result<(), ApiError> {
         let is_local = connection.peer().ip().to_canonical().is_loopback();
         if self.0.access.is_operator(headers, is_local) { Ok(()) } else { Err(ApiError::operators_only()) }

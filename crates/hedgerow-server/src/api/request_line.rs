@@ -24,10 +24,8 @@ pub(super) async fn begin(State(app): State<App>, mut request: Request, next: Ne
     }
     let log = RequestLog::new(app.0.clock, &app.0.metrics);
     let own = request.headers().get(X_REQUEST_ID).cloned();
-    let key = app.0.access.key_name(request.headers());
     log.note(|facts| {
         facts.endpoint = endpoint;
-        facts.key = key;
         if let Some(name) = own.as_ref().and_then(|name| name.to_str().ok()) {
             facts.note_client_id(name);
         }

@@ -49,7 +49,7 @@ pub(crate) struct Connections {
 
 /// What every connection needs.
 #[derive(Clone)]
-struct Server {
+struct Shared {
     app: Router,
     limits: Arc<LimitsConfig>,
     metrics: ConnectionMetrics,
@@ -67,7 +67,7 @@ impl Connections {
         tls: Option<Arc<Tls>>,
     ) -> Self {
         let (closing, is_closing) = watch::channel(false);
-        let server = Server { app, limits: Arc::new(limits.clone()), metrics, closing: is_closing, tls };
+        let server = Shared { app, limits: Arc::new(limits.clone()), metrics, closing: is_closing, tls };
         Self { closing, accepting: tokio::spawn(accept(listener, server)) }
     }
 
@@ -85,7 +85,7 @@ impl Connections {
     }
 }
 
-async fn accept(listener: TcpListener, server: Server) -> JoinSet<()> {
+async fn accept(listener: TcpListener, server: Shared) -> JoinSet<()> {
     let slots = Slots::new(connection_limit(&server.limits), server.limits.connections_per_peer);
     let mut closing = server.closing.clone();
     let mut open = JoinSet::new();
@@ -127,7 +127,7 @@ fn connection_limit(limits: &LimitsConfig) -> usize {
 }
 
 /// Serves a connection until either side ends it.
-async fn serve(socket: TcpStream, peer: SocketAddr, slot: Slot, server: Server) {
+async fn serve(socket: TcpStream, peer: SocketAddr, slot: Slot, server: Shared) {
     let _open = server.metrics.open();
     // A token is a small packet that must not be delayed by Nagle's algorithm.
     if let Err(error) = socket.set_nodelay(true) {
@@ -154,9 +154,9 @@ async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     connection: &Connection,
     slot: &Slot,
-    server: &Server,
+    server: &Shared,
 ) {
-    let Server { app, limits, metrics, closing, .. } = server;
+    let Shared { app, limits, metrics, closing, .. } = server;
     let mut closing = closing.clone();
     let service = service_fn(|request| answer(request, app, connection, slot));
     let serving = http1::Builder::new()

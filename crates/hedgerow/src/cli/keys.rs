@@ -1,13 +1,13 @@
 //! `hedgerow keys`: makes and lists API keys.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use hedgerow_node::config::number;
 use hedgerow_node::console::Console;
+use hedgerow_node::files::write_whole;
 use hedgerow_server::{KeyEntry, new_key, read_keys};
 use hedgerow_workload::hint::hinted;
 use serde_json::json;
@@ -120,7 +120,8 @@ fn add(args: &AddArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
     // The rest of the file stays as it is, comments included.
     let separator = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
     let text = format!("{before}{separator}\n[[key]]\n{}", toml::to_string(&entry)?);
-    replace(&args.file, text.trim_start_matches('\n'))?;
+    write_whole(&args.file, text.trim_start_matches('\n'))
+        .with_context(|| format!("writing {}", args.file.display()))?;
     if args.json {
         return console.print_line(json!({ "name": args.name, "key": secret, "file": args.file }));
     }
@@ -130,22 +131,6 @@ fn add(args: &AddArgs, console: &mut Console<'_>) -> anyhow::Result<()> {
         args.file.display()
     ));
     console.print_line(secret)
-}
-
-/// Writes a file whole or not at all, for its owner only.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    let write = || {
-        let mut options = File::options();
-        options.create(true).write(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-        let mut file = options.open(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().with_context(|| format!("writing {}", path.display()))
 }
 
 fn list(args: &ListArgs, console: &mut Console<'_>) -> anyhow::Result<()> {

@@ -186,7 +186,7 @@ fn an_idle_node_refuses_nothing_for_expected_demand() {
     assert!(!long(&mut node, 1_000), "above capacity, capacity is reserved for short requests");
     let refused = node.ended.last().map(|record| record.outcome.clone());
     let Some(Outcome::Rejected(Rejection::DeadlineUnreachable { why, .. })) = refused else { panic!() };
-    assert!(matches!(why, AdmissionFailure::Kept { .. }), "{why}");
+    assert!(matches!(why, AdmissionFailure::Reserved { .. }), "{why}");
     node.run(STEP);
     assert!(long(&mut node, 1_001), "{:?}", node.ended.last());
 }

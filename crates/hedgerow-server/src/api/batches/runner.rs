@@ -48,8 +48,8 @@ pub(super) struct Runner {
     pub(super) running: BTreeMap<LineKey, Running>,
     /// Results that are not stored yet.
     answers: Vec<(LineKey, Answer)>,
-    /// Lines that the scheduler could not promise by the end of their window: best effort from now on.
-    unpromised: BTreeSet<LineKey>,
+    /// Lines that the scheduler could not admit by the end of their window: best effort from now on.
+    not_admitted: BTreeSet<LineKey>,
     /// How often the server failed to answer a line.
     failures: BTreeMap<LineKey, u32>,
 }
@@ -73,7 +73,7 @@ impl Runner {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             answers: Vec::new(),
-            unpromised: BTreeSet::new(),
+            not_admitted: BTreeSet::new(),
             failures: BTreeMap::new(),
         }
     }
@@ -213,7 +213,7 @@ impl Runner {
             }
             Err(error) => return self.fail(key, &error.to_string()),
         };
-        let deadline = left.filter(|_| !self.unpromised.contains(&key));
+        let deadline = left.filter(|_| !self.not_admitted.contains(&key));
         // Without one of its own, a line would get the default deadline of requests.
         let default = self.app.0.config.default_deadline.map(|_| FAR);
         let now = Instant::now();
@@ -243,18 +243,18 @@ impl Runner {
             !is_of_batch
         };
         self.running.retain(stop);
-        self.unpromised.retain(|key| key.0 != batch);
+        self.not_admitted.retain(|key| key.0 != batch);
         self.failures.retain(|key, _| key.0 != batch);
     }
 
     /// Drops the best-effort lines of a late batch that have waited for longer than they could wait once more, so that
     /// they begin again with a deadline.
     fn restart_starved(&mut self, batch: i64, left: Duration) {
-        let unpromised = &self.unpromised;
+        let not_admitted = &self.not_admitted;
         self.running.retain(|key, line| {
             let is_starved = key.0 == batch
                 && line.deadline.is_none()
-                && !unpromised.contains(key)
+                && !not_admitted.contains(key)
                 && line.begun.elapsed() > left;
             if is_starved {
                 line.task.abort();
@@ -299,14 +299,14 @@ impl Runner {
     fn refused(&mut self, key: LineKey, line: &Running, retry_after: Option<Duration>) {
         self.pace.refused(retry_after, Instant::now());
         if line.deadline.is_some() {
-            self.unpromised.insert(key);
+            self.not_admitted.insert(key);
         }
     }
 
     fn answer(&mut self, key: LineKey, answer: Answer) {
         self.pace.ended(Instant::now());
         self.failures.remove(&key);
-        self.unpromised.remove(&key);
+        self.not_admitted.remove(&key);
         self.answers.push((key, answer));
     }
 }

@@ -184,9 +184,9 @@ async fn the_lines_of_a_late_batch_have_the_end_of_its_window_as_deadline() {
 }
 
 #[tokio::test]
-async fn a_line_that_cannot_be_promised_by_its_window_is_best_effort_again() {
-    let promise_nothing: Answers = |line, _| Some(if line.1.is_some() { 429 } else { 200 });
-    let mut setup = Setup::new("unpromised", 3, "100s", promise_nothing).await;
+async fn a_line_that_cannot_be_admitted_by_its_window_is_best_effort_again() {
+    let admit_nothing: Answers = |line, _| Some(if line.1.is_some() { 429 } else { 200 });
+    let mut setup = Setup::new("not-admitted", 3, "100s", admit_nothing).await;
     setup.runner.pace.begun(0, Instant::now() - Duration::from_secs(60));
     let counts = setup.run_to_the_end().await.request_counts;
     assert_eq!((counts.completed, counts.failed), (3, 0));
